@@ -1,0 +1,103 @@
+"""Files that survive a power cut: whole or not at all, and on disk before the call returns."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+from kit.exitcodes import PermissionDeniedError, StorageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODE_PUBLIC = 0o644
+MODE_PRIVATE = 0o600
+_OTHERS = 0o077
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = MODE_PUBLIC) -> None:
+    """Replace the file's content; a reader sees the old or the new bytes, never a part.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    temporary = _write_temporary(path, data, mode)
+    try:
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_new(path: Path, data: bytes, *, mode: int = MODE_PUBLIC) -> None:
+    """Create the file; an existing one is left as it is.
+
+    Raises:
+        StorageError: The file exists.
+        OSError: The folder cannot be written.
+    """
+    temporary = _write_temporary(path, data, mode)
+    try:
+        os.link(temporary, path)  # unlike rename, link refuses an existing name
+    except FileExistsError as error:
+        message = f"{path} exists and is never overwritten; choose another name or move it away"
+        raise StorageError(message) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the folder's names to disk; without this a rename may be lost in a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_bounded(path: Path, *, bytes_max: int) -> bytes:
+    """Read a whole file of at most ``bytes_max`` bytes.
+
+    Raises:
+        StorageError: The file is longer.
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as stream:
+        data = stream.read(bytes_max + 1)
+    if len(data) > bytes_max:
+        message = (
+            f"{path} is longer than the {bytes_max} bytes expected here; is it the right file?"
+        )
+        raise StorageError(message)
+    return data
+
+
+def refuse_if_readable_by_others(path: Path) -> None:
+    """Refuse a secret that group or others may read or write.
+
+    Raises:
+        PermissionDeniedError: With the chmod to run.
+        OSError: There is no such file.
+    """
+    mode = path.stat().st_mode & 0o777
+    if mode & _OTHERS:
+        message = f"{path} holds a secret but has mode {mode:04o}; run: chmod 600 {path}"
+        raise PermissionDeniedError(message)
+
+
+def _write_temporary(path: Path, data: bytes, mode: int) -> Path:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            os.fchmod(stream.fileno(), mode)  # the umask may have taken bits away
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kit.exitcodes import PermissionDeniedError, StorageError
+from kit.files import read_bounded, refuse_if_readable_by_others, write_atomic, write_new
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_write_atomic_replaces_content_and_sets_the_mode(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    write_atomic(path, b"new", mode=0o640)
+    assert path.read_bytes() == b"new"
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_write_atomic_onto_a_folder_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_atomic(tmp_path / "file", b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_write_new_creates_the_file(tmp_path: Path) -> None:
+    write_new(tmp_path / "file", b"one", mode=0o600)
+    assert (tmp_path / "file").read_bytes() == b"one"
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
+def test_write_new_over_an_existing_file_is_refused(tmp_path: Path) -> None:
+    write_new(tmp_path / "file", b"one")
+    with pytest.raises(StorageError, match="never overwritten"):
+        write_new(tmp_path / "file", b"two")
+    assert (tmp_path / "file").read_bytes() == b"one"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_read_bounded_of_the_longest_file_gives_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_bounded(tmp_path / "file", bytes_max=5) == b"12345"
+
+
+def test_read_bounded_of_a_longer_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"123456")
+    with pytest.raises(StorageError, match="longer than the 5 bytes"):
+        read_bounded(tmp_path / "file", bytes_max=5)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o400])
+def test_secret_of_its_owner_alone_is_accepted(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "secret"
+    path.touch(mode)
+    refuse_if_readable_by_others(path)
+    assert path.exists()
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644])
+def test_secret_readable_by_others_is_refused_with_the_command(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "secret"
+    path.touch()
+    path.chmod(mode)
+    with pytest.raises(PermissionDeniedError, match=f"mode {mode:04o}; run: chmod 600 {path}"):
+        refuse_if_readable_by_others(path)
