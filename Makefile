@@ -1,0 +1,64 @@
+# Every target does its own set-up. `make` alone says what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.PHONY: help setup demo test lint bench lock clean distclean
+
+export PYTHON
+# Debian keeps the broker where only root's PATH looks.
+export PATH := $(PATH):/usr/sbin
+
+ARGS ?=
+ONLY ?=
+CODE := $(wildcard wire rules kit agent master client firmware_sim tests benchmarks)
+# Test folders in the order of their cost.
+TESTS := $(wildcard tests/unit tests/property tests/simulation tests/interop tests/e2e)
+# What must be covered to the last branch.
+CORE := wire/*,rules/*,master/consensus/*,master/ledger/*
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | \
+	    while IFS='|' read -r target text; do printf '  make %-10s %s\n' "$$target" "$$text"; done
+
+setup: ## environments, locked packages and the broker, as all other targets do it when needed
+	@scripts/setup.sh broker interop
+
+demo: ## the main job, end to end, on this machine; ARGS=--once: once, without a terminal, checked
+	@scripts/setup.sh broker
+	@.venv/bin/gridwitness demo $(ARGS)
+
+test: ## lint and all tests; nothing is skipped because something is not installed
+	@scripts/setup.sh broker interop
+	@status=0; \
+	$(MAKE) lint || status=1; \
+	mkdir -p build/coverage; \
+	.venv/bin/python -m pytest $(TESTS) --cov --cov-report= || status=1; \
+	.venv/bin/coverage report --include='$(CORE)' --fail-under=100 > build/coverage/core.txt || \
+	    { cat build/coverage/core.txt; status=1; }; \
+	exit $$status
+
+lint: ## style, format, types, import arrows
+	@scripts/setup.sh
+	@status=0; \
+	.venv/bin/ruff check --quiet . || status=1; \
+	.venv/bin/ruff format --quiet --diff . || status=1; \
+	.venv/bin/mypy $(CODE) || status=1; \
+	.venv/bin/lint-imports --no-logo > build/imports.txt || { cat build/imports.txt; status=1; }; \
+	if [ $$status -eq 0 ]; then echo 'lint: fine'; else echo 'lint: see above'; fi; \
+	exit $$status
+
+bench: ## measure, print a table, write build/bench/GROUP.json; ONLY=GROUP for one group
+	@scripts/setup.sh broker
+	@.venv/bin/python -m benchmarks $(ONLY)
+
+lock: ## choose versions anew within setup.cfg and write requirements/*.txt
+	@scripts/setup.sh
+	@scripts/lock.sh
+
+clean: ## remove what was built, keep the environments
+	@rm -rf build dist .coverage .ruff_cache .pytest_cache .mypy_cache .hypothesis .import_linter_cache *.egg-info
+	@find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean ## remove the environments, too
+	@rm -rf .venv .venv-interop
