@@ -1,0 +1,1 @@
+"""Simulated substation devices with their protocol servers, faults and scenarios."""

@@ -1,0 +1,1 @@
+"""Modbus TCP, server side: framing and answers are pure, only ``server`` touches sockets."""
