@@ -106,11 +106,9 @@ install_missing() {
     if [[ " ${missing[*]} " == *" mosquitto "* ]] && [ -d /run/systemd/system ]; then
         "${as_root[@]}" systemctl mask --runtime mosquitto.service >>"$log" 2>&1 && masked=yes
     fi
-    if ! "${as_root[@]}" "${apt[@]}" --simulate install --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then
-        run "apt-get update" "${as_root[@]}" "${apt[@]}" update
-    fi
+    # Fetching first tells lists that are absent or name versions that are gone from a failed installation.
     if ! "${as_root[@]}" "${apt[@]}" --download-only install --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then
-        run "apt-get update" "${as_root[@]}" "${apt[@]}" update # the lists named versions that are gone
+        run "apt-get update" "${as_root[@]}" "${apt[@]}" update
     fi
     run "apt-get install ${missing[*]}" "${as_root[@]}" "${apt[@]}" install --no-install-recommends "${missing[@]}"
     if [ "$masked" = yes ]; then
