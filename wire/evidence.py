@@ -1,0 +1,279 @@
+"""Evidence (RFC 9334): what a gateway read from its devices, and when (docs/spec, clauses EV-1 to EV-12).
+
+An item is the record of the read that first found this content. Later reads that find the same content keep the
+item and only move the entry's read times, so that the digest of an item stands still while nothing changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from wire import cbor
+from wire.errors import FormatError
+from wire.fields import Fields
+from wire.types import EVIDENCE_BYTES_MAX, EVIDENCE_DEVICES_MAX, Digest, check_identifier, sha256
+
+KINDS: Final = ("firmware", "settings", "strategy")
+METHODS: Final = ("full-file", "record-read", "relayed-file", "vendor-checksum", "version-string")
+"""Ways to obtain a fingerprint, strongest first; the way caps what a verdict may claim."""
+STATUSES: Final = ("protocol-error", "read", "unreachable")
+ERROR_CODES: Final = ("bad-size", "short-read", "unstable")
+CLOCK_SOURCES: Final = ("irig-b", "manual", "ntp", "ptp", "system")
+CLOCK_GRADES: Final = ("suspect", "synchronised", "unknown")
+ARTEFACTS_MAX: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The gateway's clock when it signed."""
+
+    time_ms: int
+    """Milliseconds since 1970 UTC."""
+    source: str
+    """One of `CLOCK_SOURCES`."""
+    offset_ms: int | None
+    """Estimated offset from the source, milliseconds, or None when unknown."""
+    grade: str
+    """One of `CLOCK_GRADES`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenBlock:
+    """The newest block that the gateway had verified; the evidence cannot be older than it."""
+
+    height: int
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the device says of itself, as text; empty where it says nothing."""
+
+    vendor: str
+    product: str
+    revision: str
+    serial: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """One firmware image, strategy table or setting list as it was read."""
+
+    kind: str
+    """One of `KINDS`."""
+    name: str
+    version: str
+    """Version that the device declares."""
+    size: int
+    """Bytes that the device declares."""
+    read_size: int
+    """Bytes that were read and digested."""
+    sha256: Digest
+    """SHA-256 of the bytes read."""
+    chunk_root: Digest
+    """RFC 9162 tree head over chunks of 65,536 bytes."""
+    method: str
+    """One of `METHODS`."""
+    read_from_ms: int
+    read_to_ms: int
+    errors: tuple[str, ...]
+    """Sorted codes of `ERROR_CODES`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A device's identity and artefacts, sorted by kind."""
+
+    identity: Identity
+    artefacts: tuple[Artefact, ...]
+
+    def to_value(self) -> dict[str, cbor.Value]:
+        """Return the item as a CBOR map."""
+        return {
+            "identity": {name: getattr(self.identity, name) for name in _IDENTITY},
+            "artefacts": [{name: _plain(getattr(artefact, name)) for name in _ARTEFACT} for artefact in self.artefacts],
+        }
+
+    def digest(self) -> Digest:
+        """Return SHA-256 of the canonical item."""
+        return sha256(cbor.encode(self.to_value()))
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One device in a report."""
+
+    device: str
+    status: str
+    """One of `STATUSES`: how the newest read ended."""
+    read_from_ms: int | None
+    """Start of the last completed read, None before the first."""
+    read_to_ms: int | None
+    item_digest: Digest | None
+    """Digest of the last item, None before the first completed read."""
+    item: Item | None
+    """The whole item while it has no receipt yet, else None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one gateway signs at one time about all its devices (or a part of them, when split)."""
+
+    gateway: str
+    boot: int
+    """Number of this start of the gateway, from 1."""
+    seq: int
+    """Number of this evidence within the boot, from 1."""
+    clock: Clock
+    block: SeenBlock
+    devices: tuple[Entry, ...]
+    """1..64 entries, sorted by device."""
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes.
+
+        Raises:
+            FormatError: Too large, or a field that `decode_evidence` would refuse.
+        """
+        raw = cbor.encode(
+            {
+                "gateway": self.gateway,
+                "boot": self.boot,
+                "seq": self.seq,
+                "clock": {name: getattr(self.clock, name) for name in _CLOCK},
+                "block": {"height": self.block.height, "digest": self.block.digest},
+                "devices": [_entry_value(entry) for entry in self.devices],
+            }
+        )
+        if decode_evidence(raw) != self:
+            message = "evidence: artefacts, errors or devices are not sorted"
+            raise FormatError(message)
+        return raw
+
+
+_CLOCK: Final = ("time_ms", "source", "offset_ms", "grade")
+_IDENTITY: Final = ("vendor", "product", "revision", "serial", "model")
+_ARTEFACT: Final = (
+    "kind",
+    "name",
+    "version",
+    "size",
+    "read_size",
+    "sha256",
+    "chunk_root",
+    "method",
+    "read_from_ms",
+    "read_to_ms",
+    "errors",
+)
+_ENTRY: Final = ("device", "status", "read_from_ms", "read_to_ms", "item_digest", "item")
+_EVIDENCE: Final = ("gateway", "boot", "seq", "clock", "block", "devices")
+
+
+def decode_evidence(raw: bytes) -> Evidence:
+    """Decode evidence and check every field.
+
+    Args:
+        raw: Canonical CBOR of at most 49,152 bytes.
+
+    Raises:
+        CborError: Not canonical.
+        FormatError: A field is missing, unknown, out of range or out of order, or an item has another digest.
+    """
+    fields = Fields(cbor.decode(raw, bytes_max=EVIDENCE_BYTES_MAX), _EVIDENCE, "evidence")
+    entries = tuple(_entry(value) for value in fields.sequence("devices", EVIDENCE_DEVICES_MAX))
+    if not entries:
+        message = "evidence.devices: at least one device is due"
+        raise FormatError(message)
+    _check_sorted([entry.device for entry in entries], "evidence.devices")
+    clock = Fields(fields.raw("clock"), _CLOCK, "evidence.clock")
+    block = Fields(fields.raw("block"), ("height", "digest"), "evidence.block")
+    return Evidence(
+        gateway=fields.identifier("gateway"),
+        boot=fields.integer("boot", 1),
+        seq=fields.integer("seq", 1),
+        clock=Clock(
+            time_ms=clock.integer("time_ms"),
+            source=clock.choice("source", CLOCK_SOURCES),
+            offset_ms=None if clock.is_null("offset_ms") else clock.integer("offset_ms", -(2**62), 2**62),
+            grade=clock.choice("grade", CLOCK_GRADES),
+        ),
+        block=SeenBlock(block.integer("height"), block.digest("digest")),
+        devices=entries,
+    )
+
+
+def decode_item(value: object, what: str = "item") -> Item:
+    """Check one item.
+
+    Raises:
+        FormatError: A field is missing, unknown, out of range or out of order.
+    """
+    fields = Fields(value, ("identity", "artefacts"), what)
+    identity = Fields(fields.raw("identity"), _IDENTITY, f"{what}.identity")
+    artefacts = tuple(_artefact(entry, f"{what}.artefacts") for entry in fields.sequence("artefacts", ARTEFACTS_MAX))
+    _check_sorted([artefact.kind for artefact in artefacts], f"{what}.artefacts")
+    return Item(Identity(**{name: identity.text(name) for name in _IDENTITY}), artefacts)
+
+
+def _entry(value: object) -> Entry:
+    fields = Fields(value, _ENTRY, "evidence.devices")
+    device = fields.identifier("device")
+    what = f"evidence.devices[{device}]"
+    item = None if fields.is_null("item") else decode_item(fields.raw("item"), f"{what}.item")
+    digest = None if fields.is_null("item_digest") else fields.digest("item_digest")
+    if item is not None and item.digest() != digest:
+        message = f"{what}.item: its digest is not item_digest"
+        raise FormatError(message)
+    read_from_ms, read_to_ms = (
+        None if fields.is_null(name) else fields.integer(name) for name in ("read_from_ms", "read_to_ms")
+    )
+    if (read_from_ms is None) != (digest is None) or (read_to_ms is None) != (digest is None):
+        message = f"{what}: read times and item_digest are all given or all null"
+        raise FormatError(message)
+    status = fields.choice("status", STATUSES)
+    if status == "read" and digest is None:
+        message = f"{what}: status read needs an item_digest"
+        raise FormatError(message)
+    return Entry(device, status, read_from_ms, read_to_ms, digest, item)
+
+
+def _artefact(value: object, what: str) -> Artefact:
+    fields = Fields(value, _ARTEFACT, what)
+    errors = tuple(check_identifier(code, f"{what}.errors") for code in fields.sequence("errors", len(ERROR_CODES)))
+    for code in errors:
+        if code not in ERROR_CODES:
+            message = f"{what}.errors: {code!r} is unknown"
+            raise FormatError(message)
+    _check_sorted(errors, f"{what}.errors")
+    return Artefact(
+        kind=fields.choice("kind", KINDS),
+        name=fields.text("name"),
+        version=fields.text("version"),
+        size=fields.integer("size"),
+        read_size=fields.integer("read_size"),
+        sha256=fields.digest("sha256"),
+        chunk_root=fields.digest("chunk_root"),
+        method=fields.choice("method", METHODS),
+        read_from_ms=fields.integer("read_from_ms"),
+        read_to_ms=fields.integer("read_to_ms"),
+        errors=errors,
+    )
+
+
+def _entry_value(entry: Entry) -> dict[str, cbor.Value]:
+    value: dict[str, cbor.Value] = {name: getattr(entry, name) for name in _ENTRY}
+    value["item"] = None if entry.item is None else entry.item.to_value()
+    return value
+
+
+def _plain(value: cbor.Value) -> cbor.Value:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _check_sorted(keys: list[str] | tuple[str, ...], what: str) -> None:
+    if any(first >= second for first, second in zip(keys, keys[1:], strict=False)):
+        message = f"{what}: entries are not sorted or not unique"
+        raise FormatError(message)

@@ -1,0 +1,106 @@
+"""Releases: the reference values that a manufacturer submits (docs/spec, clauses RL-1 to RL-5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from wire import cbor
+from wire.errors import FormatError
+from wire.evidence import KINDS
+from wire.fields import Fields
+from wire.types import Digest, sha256
+
+RELEASE_BYTES_MAX: Final = 32 * 1024
+_NAMES: Final = ("release", "manufacturer", "target", "artefacts")
+_REFERENCE: Final = ("kind", "name", "version", "size", "sha256", "chunk_root")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Reference value of one artefact."""
+
+    kind: str
+    """One of wire.evidence.KINDS."""
+    name: str
+    version: str
+    size: int
+    """Bytes."""
+    sha256: Digest
+    chunk_root: Digest
+    """RFC 9162 tree head over chunks of 65,536 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Reference values for one device or for every device of one model."""
+
+    release: str
+    """Identifier of the release, unique per manufacturer."""
+    manufacturer: str
+    """Organisation that submits it."""
+    device: str | None
+    model: str | None
+    artefacts: tuple[Reference, ...]
+    """1..8, sorted by kind."""
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes.
+
+        Raises:
+            FormatError: A field that `decode_release` would refuse.
+        """
+        raw = cbor.encode(
+            {
+                "release": self.release,
+                "manufacturer": self.manufacturer,
+                "target": {"device": self.device, "model": self.model},
+                "artefacts": [{name: getattr(entry, name) for name in _REFERENCE} for entry in self.artefacts],
+            }
+        )
+        if decode_release(raw) != self:
+            message = "release: artefacts are not sorted by kind"
+            raise FormatError(message)
+        return raw
+
+    def digest(self) -> Digest:
+        """Return SHA-256 of the canonical bytes: what endorsers sign."""
+        return sha256(self.encode())
+
+
+def decode_release(raw: bytes) -> Release:
+    """Decode a release and check every field.
+
+    Raises:
+        CborError: Not canonical.
+        FormatError: A field is missing, unknown, out of range or out of order.
+    """
+    fields = Fields(cbor.decode(raw, bytes_max=RELEASE_BYTES_MAX), _NAMES, "release")
+    target = Fields(fields.raw("target"), ("device", "model"), "release.target")
+    if target.is_null("device") == target.is_null("model"):
+        message = "release.target: either a device or a model is due"
+        raise FormatError(message)
+    artefacts = tuple(_reference(value) for value in fields.sequence("artefacts", len(KINDS)))
+    kinds = [entry.kind for entry in artefacts]
+    if not kinds or kinds != sorted(set(kinds)):
+        message = "release.artefacts: at least one, sorted by kind and unique"
+        raise FormatError(message)
+    return Release(
+        release=fields.identifier("release"),
+        manufacturer=fields.identifier("manufacturer"),
+        device=None if target.is_null("device") else target.identifier("device"),
+        model=None if target.is_null("model") else target.text("model"),
+        artefacts=artefacts,
+    )
+
+
+def _reference(value: object) -> Reference:
+    fields = Fields(value, _REFERENCE, "release.artefacts")
+    return Reference(
+        kind=fields.choice("kind", KINDS),
+        name=fields.text("name"),
+        version=fields.text("version"),
+        size=fields.integer("size"),
+        sha256=fields.digest("sha256"),
+        chunk_root=fields.digest("chunk_root"),
+    )
