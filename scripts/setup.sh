@@ -33,12 +33,12 @@ run() {
     shift
     say "$what ..."
     printf '\n== %s\n' "$what" >>"$log"
-    if ! "$@" >>"$log" 2>&1 </dev/null; then
+    if ! "$@" >>"$log" 2>&1 </dev/null 9>&-; then
         printf '%s\n' "---- end of $log" >&2
         tail -n 25 "$log" >&2
         printf '%s\n' "----" >&2
         give_up 70 "failed: $what" \
-            "The whole log is $log. If the network was away, simply call make again: it goes on from here."
+            "The whole log is $log. If the network was away, call make again: what is half made is made anew."
     fi
     say "$what: done in $((SECONDS - began)) s"
 }
@@ -89,7 +89,7 @@ find_missing() {
 
 install_missing() {
     local as_root=() apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300)
-    local command="sudo apt-get install -y --no-install-recommends ${missing[*]}"
+    local command="sudo apt-get update && sudo apt-get install -y --no-install-recommends ${missing[*]}"
     command -v apt-get >/dev/null ||
         give_up 69 "missing on this system: ${missing[*]} (names of Debian's packages). Install them and call make again."
     if [ "$(id -u)" -ne 0 ]; then
@@ -107,7 +107,7 @@ install_missing() {
         "${as_root[@]}" systemctl mask --runtime mosquitto.service >>"$log" 2>&1 && masked=yes
     fi
     # Fetching first tells lists that are absent or name versions that are gone from a failed installation.
-    if ! "${as_root[@]}" "${apt[@]}" --download-only install --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then
+    if ! "${as_root[@]}" "${apt[@]}" --download-only install --no-install-recommends "${missing[@]}" >>"$log" 2>&1 9>&-; then
         run "apt-get update" "${as_root[@]}" "${apt[@]}" update
     fi
     run "apt-get install ${missing[*]}" "${as_root[@]}" "${apt[@]}" install --no-install-recommends "${missing[@]}"
@@ -150,7 +150,10 @@ done
 # One set-up at a time in a checkout: `make -j` or two terminals wait for each other here.
 mkdir -p build
 exec 9>build/setup.lock
-flock 9
+flock -n 9 || {
+    say "waiting for another set-up of this checkout ..."
+    flock 9
+}
 
 # The scripts in an environment hold its absolute path, so a checkout that moved needs a new one.
 main_stamp="$(digest_of requirements/main.txt) $PWD"
