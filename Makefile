@@ -41,7 +41,7 @@ test: ## lint and all tests; nothing is skipped because something is not install
 lint: ## style, format, types, import arrows
 	@scripts/setup.sh
 	@status=0; \
-	.venv/bin/ruff check --quiet . || status=1; \
+	.venv/bin/ruff check --quiet --output-format=concise . || status=1; \
 	.venv/bin/ruff format --quiet --diff . || status=1; \
 	.venv/bin/mypy $(CODE) || status=1; \
 	.venv/bin/lint-imports --no-logo > build/imports.txt || { cat build/imports.txt; status=1; }; \

@@ -1,0 +1,23 @@
+"""What holds for all tests: markers by folder, and generated tests without a time limit of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+_ROOT = Path(__file__).parent
+_MARKED_FOLDERS = frozenset({"e2e", "interop", "property", "simulation"})
+
+# A busy machine must not fail a test: pytest-timeout bounds each test, a benchmark holds a speed.
+settings.register_profile("gridwitness", deadline=None, print_blob=True)
+settings.load_profile("gridwitness")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the name of its folder, so that ``-m "not e2e"`` works without a mark in every file."""
+    for item in items:
+        folder = item.path.relative_to(_ROOT).parts[0]
+        if folder in _MARKED_FOLDERS:
+            item.add_marker(folder)
