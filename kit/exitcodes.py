@@ -179,9 +179,7 @@ def run(app: typer.Typer, *, program: str, args: Sequence[str] | None = None) ->
     """
     argv = list(sys.argv[1:] if args is None else args)
     try:
-        result = typer.main.get_command(app).main(
-            args=argv, prog_name=program, standalone_mode=False
-        )
+        result = typer.main.get_command(app).main(args=argv, prog_name=program, standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -203,9 +201,7 @@ def _report(error: Exception, *, program: str, as_json: bool) -> int:
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error, file=sys.stderr)
     if as_json:
-        sys.stdout.write(
-            json.dumps({"error": sentence, "exit_code": code}, ensure_ascii=False) + "\n"
-        )
+        sys.stdout.write(json.dumps({"error": sentence, "exit_code": code}, ensure_ascii=False) + "\n")
         sys.stdout.flush()
     else:
         sys.stderr.write(f"{program}: {sentence}\n")

@@ -68,9 +68,7 @@ def read_bounded(path: Path, *, bytes_max: int) -> bytes:
     with path.open("rb") as stream:
         data = stream.read(bytes_max + 1)
     if len(data) > bytes_max:
-        message = (
-            f"{path} is longer than the {bytes_max} bytes expected here; is it the right file?"
-        )
+        message = f"{path} is longer than the {bytes_max} bytes expected here; is it the right file?"
         raise StorageError(message)
     return data
 

@@ -102,8 +102,7 @@ def load_signing_key(path: Path) -> KeyFile:
     public = bytes(signing_key.verify_key)
     if values["public"] != public.hex():
         message = (
-            f"{path}: 'public' does not belong to 'secret'; the file was edited or damaged, "
-            "restore it from a copy"
+            f"{path}: 'public' does not belong to 'secret'; the file was edited or damaged, restore it from a copy"
         )
         raise DataError(message)
     _check_kid(path, values, public)
@@ -149,10 +148,7 @@ def next_seq(key_path: Path, *, wait_ms: int = LOCK_WAIT_MS_MAX) -> int:
             raise StorageError(message)
         text = read_bounded(path, bytes_max=64)
         if not _SEQ_TEXT.fullmatch(text):
-            message = (
-                f"{path} holds no whole number; write into it the highest seq "
-                "that the ledger knows of this key"
-            )
+            message = f"{path} holds no whole number; write into it the highest seq that the ledger knows of this key"
             raise DataError(message)
         seq = int(text) + 1
         if seq > INT_MAX:
@@ -181,10 +177,7 @@ def _read_fields(path: Path, expected: frozenset[str]) -> dict[str, str]:
         raise DataError(message) from error
     fits = isinstance(values, dict) and values.keys() == expected
     if not fits or not all(isinstance(value, str) for value in values.values()):
-        message = (
-            f"{path} is no key file: expected a JSON object with exactly the texts "
-            f"{', '.join(sorted(expected))}"
-        )
+        message = f"{path} is no key file: expected a JSON object with exactly the texts {', '.join(sorted(expected))}"
         raise DataError(message)
     if values["type"] != KEY_TYPE:
         message = f"{path}: key type {values['type']!r} is unknown; expected {KEY_TYPE!r}"
@@ -213,10 +206,7 @@ def _locked(path: Path, wait_ms: int) -> Iterator[None]:
         deadline_s = time.monotonic() + wait_ms / 1000
         while not _try_lock(descriptor):
             if time.monotonic() >= deadline_s:
-                message = (
-                    f"another process holds {path} for more than {wait_ms} ms; "
-                    "try again when it is done"
-                )
+                message = f"another process holds {path} for more than {wait_ms} ms; try again when it is done"
                 raise TryAgainError(message)
             time.sleep(_LOCK_PAUSE_S)
         yield

@@ -184,9 +184,7 @@ def test_run_with_closed_output_returns_141() -> None:
         "@app.command()\ndef go() -> None:\n    sys.stdout.write('x' * 1_000_000)\n"
         "sys.exit(run(app, program='x', args=[]))\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

@@ -85,9 +85,7 @@ def test_load_of_missing_file_tells_how_to_make_one(tmp_path: Path, load: object
         ({"extra": "x"}, "is no key file"),
     ],
 )
-def test_load_of_edited_key_is_refused(
-    tmp_path: Path, changes: dict[str, object], part: str
-) -> None:
+def test_load_of_edited_key_is_refused(tmp_path: Path, changes: dict[str, object], part: str) -> None:
     create_key(tmp_path, "lab")
     edit(tmp_path / "lab.key", **changes)
     with pytest.raises(DataError, match=part):
