@@ -42,7 +42,7 @@ lint: ## style, format, types, import arrows
 	@scripts/setup.sh
 	@status=0; \
 	.venv/bin/ruff check --quiet --output-format=concise . || status=1; \
-	.venv/bin/ruff format --quiet --diff . || status=1; \
+	.venv/bin/ruff format --check . || status=1; \
 	.venv/bin/mypy $(CODE) || status=1; \
 	.venv/bin/lint-imports --no-logo > build/imports.txt || { cat build/imports.txt; status=1; }; \
 	if [ $$status -eq 0 ]; then echo 'lint: fine'; else echo 'lint: see above'; fi; \
