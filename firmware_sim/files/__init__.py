@@ -1,0 +1,1 @@
+"""Generators of device files, each deterministic from its arguments."""
