@@ -8,8 +8,7 @@ from typing import Final
 from wire import cbor
 from wire.errors import FormatError
 from wire.fields import Fields
-from wire.header import HEADER_BYTES_MAX, Header, decode_header, tx_root
-from wire.receipt import BLOCK_TRANSACTIONS_MAX
+from wire.header import BLOCK_TRANSACTIONS_MAX, HEADER_BYTES_MAX, Header, decode_header, tx_root
 from wire.types import TX_BYTES_MAX
 
 BLOCK_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -47,7 +46,7 @@ def block_of_value(value: object) -> Block:
 
     Raises:
         CborError: The header is not canonical.
-        FormatError: A field is missing, unknown or out of range, or tx_root is another tree's.
+        FormatError: A field is missing, unknown or out of range, or the header has another tx_count or tx_root.
     """
     fields = Fields(value, ("header", "transactions"), "block")
     header = decode_header(fields.octets("header", 1, HEADER_BYTES_MAX))
@@ -55,6 +54,8 @@ def block_of_value(value: object) -> Block:
     transactions = tuple(entry for entry in entries if isinstance(entry, bytes) and len(entry) <= TX_BYTES_MAX)
     if len(transactions) != len(entries):
         raise FormatError("block.transactions: byte strings of at most 64 KiB are due")
+    if len(transactions) != header.tx_count:
+        raise FormatError(f"block.transactions: {len(transactions)} of them, the header counts {header.tx_count}")
     if tx_root(transactions) != header.tx_root:
         raise FormatError("block.transactions: they do not lead to the header's tx_root")
     return Block(header, transactions)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 HEADER_BYTES_MAX: Final = 4096
+BLOCK_TRANSACTIONS_MAX: Final = 100_000
 ZERO_DIGEST: Final = bytes(32)
 
 
@@ -33,6 +34,8 @@ class Header:
     """Block time, milliseconds since 1970 UTC, strictly above the parent's."""
     parent: Digest
     """Digest of the block before; of height 1, the genesis digest."""
+    tx_count: int
+    """Transactions in the block; without it no proof could tell a transaction's place (see `verify_inclusion`)."""
     tx_root: Digest
     """RFC 9162 tree head over the whole signed transactions."""
     outcome_root: Digest
@@ -90,6 +93,7 @@ def decode_header(raw: bytes) -> Header:
         height=entry.integer("height", 1),
         proposer=entry.identifier("proposer"),
         time_ms=entry.integer("time_ms"),
+        tx_count=entry.integer("tx_count", 0, BLOCK_TRANSACTIONS_MAX),
         **{name: entry.digest(name) for name in _DIGESTS},
     )
 

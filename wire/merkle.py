@@ -69,7 +69,8 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[Digest],
     Args:
         leaf: The leaf's bytes, not its digest.
         index: 0-based.
-        size: Number of leaves of the tree.
+        size: Number of leaves of the tree, from a verified source like the head: trees of several sizes can
+            share a path's shape, so a wrong size need not make the proof fail.
         path: Sibling digests, leaf upward, at most 64.
         head: The tree head from an already verified source.
 

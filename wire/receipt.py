@@ -13,7 +13,7 @@ from wire.certificate import Certificate, decode_certificate
 from wire.epochs import EpochEnd, decode_epochs_field, verify_epochs, verify_header
 from wire.errors import FormatError, ProofError
 from wire.fields import Fields
-from wire.header import HEADER_BYTES_MAX, Header, decode_header
+from wire.header import BLOCK_TRANSACTIONS_MAX, HEADER_BYTES_MAX, Header, decode_header
 from wire.merkle import PATH_LENGTH_MAX, verify_inclusion
 from wire.types import DIGEST_BYTES, TX_BYTES_MAX, Digest, sha256
 
@@ -24,7 +24,6 @@ TYPE: Final = "receipt"
 VERSION: Final = 1
 RECEIPT_BYTES_MAX: Final = 4 * 1024 * 1024
 OUTCOME_BYTES_MAX: Final = 1024 * 1024
-BLOCK_TRANSACTIONS_MAX: Final = 100_000
 EVENTS_MAX: Final = 4096
 _NAMES: Final = (
     "type",
@@ -91,7 +90,7 @@ class Receipt:
     index: int
     """Place in the block, from 0."""
     size: int
-    """Transactions in the block."""
+    """Transactions in the block, the header's tx_count."""
     tx_path: tuple[Digest, ...]
     outcome: Outcome
     outcome_path: tuple[Digest, ...]
@@ -175,10 +174,11 @@ def verify_receipt(receipt: Receipt, raw_tx: bytes, genesis: Genesis) -> None:
         CertificateError: The block or an epoch on the way is not certified.
     """
     if sha256(raw_tx) != receipt.tx or receipt.outcome.tx != receipt.tx:
-        message = "receipt: it is about another transaction"
-        raise ProofError(message)
+        raise ProofError("receipt: it is about another transaction")
     epoch = verify_epochs(genesis, receipt.epochs)
     verify_header(genesis.chain(), epoch, receipt.header, receipt.certificate)
+    if receipt.size != receipt.header.tx_count:
+        raise ProofError(f"receipt: a block of {receipt.size} transactions, its header counts {receipt.header.tx_count}")
     verify_inclusion(raw_tx, receipt.index, receipt.size, receipt.tx_path, receipt.header.tx_root)
     outcome = receipt.outcome.encode()
     verify_inclusion(outcome, receipt.index, receipt.size, receipt.outcome_path, receipt.header.outcome_root)
