@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kit.exitcodes import ConfigurationError, DataError, GridwitnessError, UsageError
+from kit.exitcodes import ConfigurationError, DataError, UsageError
 
 
 class BadRequestError(UsageError):
@@ -13,8 +13,8 @@ class UnknownDeviceError(UsageError):
     """No device of the scenario has this name."""
 
 
-class RefusedError(GridwitnessError):
-    """The request is understood, but in the present state it would change nothing or break a bound."""
+class RefusedError(DataError):
+    """The request is understood, but here it would change nothing or break a bound."""
 
 
 class ReleaseError(DataError):

@@ -9,7 +9,6 @@ await fleet.stop()
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,14 +28,10 @@ from firmware_sim.modbus.faults import (
 from firmware_sim.modbus.server import ModbusServer
 from firmware_sim.scenario import Scenario, build_places
 from firmware_sim.tamper import Bench, Change, tamper
+from kit.clock import SystemClock
 from kit.config import HostPort
 
-_NS_PER_MS = 1_000_000
-
-
-def wall_clock_ms() -> int:
-    """Milliseconds since 1970, UTC."""
-    return time.time_ns() // _NS_PER_MS
+_CLOCK = SystemClock()
 
 
 class Fleet:
@@ -47,7 +42,7 @@ class Fleet:
         scenario: Scenario,
         *,
         base: Path,
-        clock_ms: Callable[[], int] = wall_clock_ms,
+        clock_ms: Callable[[], int] = _CLOCK.now_ms,
     ) -> None:
         """Load all releases; nothing listens yet.
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 from typing import Final, cast
 
-import structlog
-
 from firmware_sim.device import Device
 from firmware_sim.modbus.faults import OFFLINE, Delivery, disturb
 from firmware_sim.modbus.framing import Framer, FramingError, Request, encode_frame
 from firmware_sim.modbus.pdu import GATEWAY_TARGET_FAILED, answer, exception
+from kit.logs import get_logger
 
 CONNECTIONS_MAX = 16
 """Connections a device keeps open; one more is closed at once."""
@@ -26,7 +25,7 @@ WRITE_BYTES_MAX = 256 * 1024
 _BATCH_BYTES = 64 * 1024
 _EXCEPTION_BIT = 0x80
 
-_log = structlog.get_logger("firmware_sim.modbus")
+_log = get_logger("firmware_sim.modbus")
 
 
 class _Connection(asyncio.Protocol):

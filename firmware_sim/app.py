@@ -1,0 +1,130 @@
+"""Run a scenario: devices, control port, state file, clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from firmware_sim.api import build_app
+from firmware_sim.errors import ScenarioError
+from firmware_sim.fleet import Fleet
+from firmware_sim.scenario import load_scenario
+from kit.config import HostPort
+from kit.files import write_atomic
+
+_BACKLOG = 128
+_SHUTDOWN_S = 2
+_POLL_S = 0.01
+
+State = dict[str, Any]
+
+
+class _ControlServer(uvicorn.Server):
+    """uvicorn without its own signal handlers: this program has them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+def run_scenario(path: Path, state_file: Path | None, announce: Callable[[State], None]) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Args:
+        path: Scenario file.
+        state_file: Where the resolved addresses are written; removed at the end.
+        announce: Called once, when everything listens.
+
+    Raises:
+        ConfigurationError: The scenario is wrong, or a port cannot be had.
+        ReleaseError: A release folder is not complete.
+    """
+    scenario = load_scenario(path)
+    fleet = Fleet(scenario, base=path.resolve().parent)
+
+    def started(state: State) -> None:
+        if state_file is not None:
+            write_atomic(state_file, json.dumps(state, indent=2).encode() + b"\n")
+        announce(state)
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(fleet, scenario.control.listen, started))
+    finally:
+        if state_file is not None:
+            state_file.unlink(missing_ok=True)
+
+
+async def _run(fleet: Fleet, listen: HostPort, started: Callable[[State], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    with _bind(listen) as listener:
+        config = uvicorn.Config(
+            build_app(fleet),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=_SHUTDOWN_S,
+        )
+        server = _ControlServer(config)
+        await fleet.start()
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await _until_started(server, serving)
+            started(_state(fleet, HostPort(*listener.getsockname()[:2])))
+            await stop.wait()
+        finally:
+            server.should_exit = True
+            await serving
+            await fleet.stop()
+
+
+async def _until_started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    """Wait until the control port answers.
+
+    Raises:
+        ScenarioError: It ended before it began.
+    """
+    while not server.started:
+        if serving.done():
+            raise ScenarioError("the control port could not be started")
+        await asyncio.sleep(_POLL_S)
+
+
+def _state(fleet: Fleet, control: HostPort) -> State:
+    """Say where everything listens; also what the state file holds."""
+    return {
+        "scenario": fleet.name,
+        "control": f"http://{control}",
+        "pid": os.getpid(),
+        "devices": {
+            name: {"host": at.host, "port": at.port, "unit_id": fleet.device(name).unit_id}
+            for name, at in fleet.addresses.items()
+        },
+    }
+
+
+def _bind(listen: HostPort) -> socket.socket:
+    """Take the control port.
+
+    Raises:
+        ScenarioError: It cannot be had.
+    """
+    try:
+        family = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((listen.host, listen.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ScenarioError(f"the control port cannot listen on {listen}: {error}") from error
