@@ -1,0 +1,162 @@
+"""What goes into a replica (events) and what comes out of it (effects); plain frozen values.
+
+The order of effects is a contract with the shell: it performs them one after the other, and a
+`Persist` is on disk before anything behind it is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from master.consensus.messages import Message
+from wire.block import Block
+from wire.certificate import Certificate
+from wire.types import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest block that this node has stored."""
+
+    height: int
+    digest: Digest
+    time_ms: int
+    proposer: str | None
+    """Member that built it; None for the genesis block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message whose size, form and signatures the shell has checked."""
+
+    sender: str
+    """Member at the other end of the connection."""
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed, or transactions arrived."""
+
+    pending: bool
+    """Whether the mempool holds a transaction that could go into a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """Answer to `Build`; ``block`` is None when there was nothing to propose."""
+
+    height: int
+    view: int
+    block: Block | None
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """Answer to `Execute`: whether the block's roots came out as its header says."""
+
+    digest: Digest
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Answer to `Apply`: the block is stored for good."""
+
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A connection to a member has come up."""
+
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """A certified block does not execute to its roots here: this node must stop signing."""
+
+    height: int
+    detail: str
+
+
+Event: TypeAlias = "Received | Tick | Built | Executed | Applied | Connected | Diverged"
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Write records to the write-ahead log, all or none, and wait until they are on disk."""
+
+    records: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send to one member."""
+
+    member: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Send to every other validator."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Build and execute a block of pending transactions; answer with `Built`."""
+
+    height: int
+    view: int
+    time_ms_min: int
+    """Lowest block time allowed."""
+    empty_allowed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Execute a proposed block on top of the head; answer with `Executed`."""
+
+    block: Block
+
+
+@dataclass(frozen=True, slots=True)
+class Apply:
+    """Store a final block, certificate and state; answer with `Applied` or `Diverged`."""
+
+    block: Block
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Send a `Tick` at this monotonic time."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Something that operators and metrics must see."""
+
+    code: str
+    """view-change, divergence, invalid-proposal, vote-refused."""
+    detail: str
+
+
+Effect: TypeAlias = "Persist | Send | Broadcast | Build | Execute | Apply | Wake | Report"
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The two clocks that a step may look at."""
+
+    wall_ms: int
+    """Milliseconds since 1970 UTC; may jump."""
+    monotonic_ms: int
+    """Never runs backward; for timers."""
