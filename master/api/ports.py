@@ -1,0 +1,158 @@
+"""What the HTTP API needs of the node; the app passes it in, so that api imports no io."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
+
+from master.views.ports import EventSource, Page, Position
+from master.views.schema import Condition, Json, Row, Table
+
+if TYPE_CHECKING:
+    from wire.block import Block
+    from wire.certificate import Certificate
+    from wire.receipt import Receipt
+    from wire.tx import SignedTx
+
+
+class PeerStatus(TypedDict):
+    """A validator as this node sees it."""
+
+    member: str
+    connected: bool
+    height: int
+    """Highest block it was heard to have."""
+
+
+class MempoolStatus(TypedDict):
+    """Transactions that wait for a block."""
+
+    transactions: int
+    bytes: int
+
+
+class NodeStatus(TypedDict):
+    """Answer of /v1/status."""
+
+    node: str
+    chain: str
+    height: int
+    head: str
+    """Digest of the newest block, lower-case hex."""
+    head_time_ms: int
+    head_age_ms: int
+    ledger_stale: bool
+    view: int
+    leader: str
+    peers: list[PeerStatus]
+    mempool: MempoolStatus
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitResult:
+    """What became of one submitted transaction."""
+
+    id: bytes
+    """SHA-256 of the bytes, 32 bytes."""
+    status: Literal["pending", "duplicate", "refused"]
+    code: str = ""
+    """Why it was refused, an identifier such as ``unknown-key``; empty otherwise."""
+    http_status: int = 202
+    """400, 403, 409, 413 or 429 for a refusal."""
+    detail: str = ""
+    """One clear sentence for a refusal."""
+
+
+class NodePort(Protocol):
+    """The running node. Called on the event loop; every answer comes from memory."""
+
+    def status(self) -> NodeStatus:
+        """Return what /v1/status says."""
+        ...
+
+    async def submit(self, raw: bytes) -> SubmitResult:
+        """Check one signed transaction and put it into the mempool."""
+        ...
+
+    def pending(self, tx: bytes) -> SignedTx | None:
+        """Return the transaction of that id if it waits in the mempool."""
+        ...
+
+    def head_time_ms(self) -> int:
+        """Return the block time of the newest block, milliseconds since 1970 UTC."""
+        ...
+
+    def now_ms(self) -> int:
+        """Return the node's own clock, milliseconds since 1970 UTC."""
+        ...
+
+    def ledger_stale(self) -> bool:
+        """Tell whether, by the node's own clock, the ledger stands still."""
+        ...
+
+    def stale_ms(self) -> int:
+        """Return the on-chain parameter ``stale_ms``: when a device counts as stale."""
+        ...
+
+    def unready(self) -> str | None:
+        """Return why the node cannot serve now, or None when it can."""
+        ...
+
+
+class LedgerPort(EventSource, Protocol):
+    """Committed blocks. Called from worker threads; may block on the disk."""
+
+    def block(self, height: int) -> Block | None:
+        """Return the block of ``height``, 1 and up."""
+        ...
+
+    def certificate(self, height: int) -> Certificate | None:
+        """Return the quorum certificate of ``height``, 1 and up."""
+        ...
+
+    def outcomes(self, height: int) -> Sequence[bytes]:
+        """Return the canonical outcomes of a block in the order of its transactions."""
+        ...
+
+    def find_tx(self, tx: bytes) -> tuple[int, int] | None:
+        """Return (height, index in the block) of a committed transaction."""
+        ...
+
+    def receipt(self, tx: bytes) -> Receipt | None:
+        """Return the receipt of a committed transaction."""
+        ...
+
+
+class TablesPort(Protocol):
+    """Rows of the views. Called from worker threads; may block on the database.
+
+    Raises:
+        TablesError: From every method, when the database cannot be read.
+    """
+
+    def page(
+        self,
+        table: Table,
+        conditions: Sequence[Condition],
+        after: tuple[Json, ...] | None,
+        limit: int,
+    ) -> Page:
+        """Return at most ``limit`` rows in the table's order, those behind ``after``.
+
+        Args:
+            table: One of the declared tables.
+            conditions: All must hold.
+            after: Values of the columns ``table.order`` of the last row seen, None for the first.
+            limit: 1 and up.
+        """
+        ...
+
+    def row(self, table: str, key: str) -> Row | None:
+        """Return one row by its key."""
+        ...
+
+    def position(self) -> Position:
+        """Return the place up to which events are applied."""
+        ...
