@@ -1,0 +1,73 @@
+"""What node.toml may say; every key that is wrong is refused with file, line and what was expected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kit.config import HostPort, load, rule
+from wire.types import IDENTIFIER_PATTERN
+
+ENV_PREFIX = "GRIDWITNESS_NODE"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSection:
+    """Who this node is and where it keeps what it knows."""
+
+    member: str = field(metadata=rule(pattern=IDENTIFIER_PATTERN))
+    data_dir: Path
+    genesis: Path = field(metadata=rule(exists="file"))
+    vote_key: Path = field(metadata=rule(exists="file"))
+    database_url: str | None = None
+    """SQLAlchemy URL of the query tables; a SQLite file in data_dir when absent."""
+    map_mib: int = field(default=4096, metadata=rule(minimum=64, maximum=1_048_576, unit="MiB"))
+    """Largest size of the LMDB store; disk is taken only as it fills."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeersSection:
+    """The connections to the other validators."""
+
+    listen: HostPort
+    certificate: Path = field(metadata=rule(exists="file"))
+    key: Path = field(metadata=rule(exists="file"))
+    addresses: dict[str, HostPort]
+    """Where each other member listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSection:
+    """The HTTP API."""
+
+    listen: HostPort
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSection:
+    """The broker through which gateways report."""
+
+    host: str
+    port: int = field(metadata=rule(minimum=1, maximum=65_535))
+    ca: Path = field(metadata=rule(exists="file"))
+    certificate: Path = field(metadata=rule(exists="file"))
+    key: Path = field(metadata=rule(exists="file"))
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """The whole file."""
+
+    node: NodeSection
+    peers: PeersSection
+    api: ApiSection
+    mqtt: MqttSection | None = None
+
+
+def load_node_config(path: Path) -> NodeConfig:
+    """Read and check node.toml with its drop-ins and GRIDWITNESS_NODE__SECTION__KEY.
+
+    Raises:
+        ConfigProblemsError: With every problem found; exit code 78.
+    """
+    return load(path, NodeConfig, env_prefix=ENV_PREFIX)

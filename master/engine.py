@@ -1,0 +1,322 @@
+"""The shell of the replica: performs its effects in order and feeds it events, one at a time.
+
+Disk and execution run on one worker thread, in the order in which the replica asks for them; the
+event loop stays free for peers, gateways and the API. Nothing behind a `Persist` happens before
+the record is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from kit.clock import Clock
+from kit.exitcodes import StorageError
+from kit.logs import get_logger
+from master.consensus.events import (
+    Applied,
+    Apply,
+    Broadcast,
+    Build,
+    Built,
+    Connected,
+    Diverged,
+    Effect,
+    Event,
+    Execute,
+    Executed,
+    Head,
+    Now,
+    Persist,
+    Received,
+    Report,
+    Send,
+    Tick,
+    Wake,
+)
+from master.consensus.messages import (
+    BLOCKS_PER_ANSWER_MAX,
+    Blocks,
+    GetBlocks,
+    Gossip,
+    Message,
+    Status,
+    decode_message,
+    encode_message,
+    verify_message,
+)
+from master.consensus.records import decode_record
+from master.consensus.replica import Replica
+from master.consensus.state import Settings
+from wire import cose
+from wire.block import BLOCK_BYTES_MAX, Block
+from wire.certificate import Certificate
+from wire.errors import WireError
+
+EVENTS_MAX: Final = 20_000
+TICK_S: Final = 0.1
+_ANSWER_BYTES_MAX: Final = BLOCK_BYTES_MAX // 2
+
+_log = get_logger("engine")
+
+
+class BlockRefusedError(Exception):
+    """The application does not accept a block; the message says why."""
+
+
+class LedgerSeam(Protocol):
+    """The application under the replica; every method runs on the engine's worker thread."""
+
+    def build(self, build: Build, proposer: str, wall_ms: int) -> Block | None:
+        """Build and execute a block of pending transactions, None when there are none."""
+        ...
+
+    def execute(self, block: Block) -> None:
+        """Execute a proposed block on the head.
+
+        Raises:
+            BlockRefusedError: A transaction or a root is wrong.
+        """
+        ...
+
+    def apply(self, block: Block, certificate: Certificate) -> Head:
+        """Store a final block durably and return the new head.
+
+        Raises:
+            BlockRefusedError: The block does not execute to its roots here.
+        """
+        ...
+
+    def committed(self, height: int) -> tuple[Block, Certificate] | None:
+        """Return a stored block."""
+        ...
+
+
+class RecordLog(Protocol):
+    """The write-ahead log."""
+
+    def append(self, records: Iterable[bytes]) -> None:
+        """Return when the records are on disk."""
+        ...
+
+    def clear(self) -> None:
+        """Forget the height that was applied."""
+        ...
+
+
+class Network(Protocol):
+    """Sends to other validators; nothing is guaranteed."""
+
+    def send(self, member: str, message: bytes) -> None:
+        """Queue for one member."""
+        ...
+
+    def broadcast(self, message: bytes) -> None:
+        """Queue for all others."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the rest of the node is told; called on the event loop."""
+
+    applied: Callable[[Block], None]
+    gossip: Callable[[Sequence[bytes]], None]
+    report: Callable[[str, str], None]
+    refused_message: Callable[[str, str], None]
+    """(member, reason)"""
+    is_pending: Callable[[], bool]
+
+
+class Engine:
+    """Runs one replica."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        settings: Settings,
+        ledger: LedgerSeam,
+        log: RecordLog,
+        network: Network,
+        hooks: Hooks,
+        clock: Clock,
+    ) -> None:
+        self._replica = replica
+        self._settings = settings
+        self._ledger = ledger
+        self._log = log
+        self._network = network
+        self._hooks = hooks
+        self._clock = clock
+        self._events: asyncio.Queue[Event] = asyncio.Queue(EVENTS_MAX)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._wakes: dict[int, asyncio.TimerHandle] = {}
+        self._answering: set[str] = set()
+        self._background: set[asyncio.Task[None]] = set()
+        self.heights: dict[str, int] = {}
+        """Highest block that each member was heard to have."""
+        self.failure: str | None = None
+        """Why this node stopped taking part; None while it does."""
+
+    def now(self) -> Now:
+        """Return both clocks."""
+        return Now(self._clock.now_ms(), self._clock.monotonic_ms())
+
+    async def run(self, records: Sequence[bytes]) -> None:
+        """Restore from the write-ahead log's records and take part until cancelled."""
+        effects = self._replica.restore([decode_record(raw) for raw in records], self.now())
+        ticker = asyncio.create_task(self._tick_forever())
+        try:
+            await self._perform_all(effects)
+            while True:
+                event = await self._events.get()
+                await self._perform_all(self._replica.step(event, self.now()))
+        except StorageError as error:
+            # without its disk this node must not sign; it goes on serving reads
+            self.failure = str(error)
+            _log.critical("stopped signing", reason=str(error))
+            self._hooks.report("storage", str(error))
+        finally:
+            ticker.cancel()
+            self._worker.shutdown(wait=True)
+
+    def post(self, event: Event) -> None:
+        """Hand an event to the replica; when the queue is full it is dropped, peers repeat."""
+        if self._events.full():
+            self._hooks.report("event-dropped", type(event).__name__)
+            return
+        self._events.put_nowait(event)
+
+    def on_connected(self, member: str) -> None:
+        """A connection to ``member`` is up."""
+        self.post(Connected(member))
+
+    def on_message(self, member: str, raw: bytes) -> None:
+        """Decode and verify what a member sent; refuse and count what is wrong."""
+        try:
+            message = decode_message(raw)
+            verify_message(message, self._settings.chain, self._settings.validators, cose.verify_ed25519)
+        except WireError as error:
+            self._hooks.refused_message(member, str(error))
+            return
+        if isinstance(message, Gossip):
+            self._hooks.gossip(message.transactions)
+        elif isinstance(message, GetBlocks):
+            self._answer_blocks(member, message.first_height)
+        else:
+            if isinstance(message, Status):
+                self.heights[member] = message.height - 1
+            self.post(Received(member, message))
+
+    def gossip(self, transactions: Sequence[bytes]) -> None:
+        """Pass transactions on to every other validator."""
+        self._network.broadcast(encode_message(Gossip(tuple(transactions))))
+
+    async def on_worker(self, call: Callable[[], Head | Block | None]) -> Head | Block | None:
+        """Run a call on the worker thread, behind what is queued there."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, call)
+
+    async def _tick_forever(self) -> None:
+        while True:
+            self.post(Tick(self._hooks.is_pending()))
+            await asyncio.sleep(TICK_S)
+
+    async def _perform_all(self, effects: list[Effect]) -> None:
+        waiting = deque(effects)
+        while waiting:
+            answer = await self._perform(waiting.popleft())
+            if answer is not None:
+                waiting.extend(self._replica.step(answer, self.now()))
+
+    async def _perform(self, effect: Effect) -> Event | None:
+        match effect:
+            case Persist():
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._worker, self._log.append, effect.records)
+            case Send():
+                self._network.send(effect.member, encode_message(effect.message))
+            case Broadcast():
+                self._network.broadcast(encode_message(effect.message))
+            case Build():
+                return await self._build(effect)
+            case Execute():
+                return await self._execute(effect.block)
+            case Apply():
+                return await self._apply(effect)
+            case Wake():
+                self._wake(effect.at_ms)
+            case Report():
+                _log.warning(effect.code, detail=effect.detail)
+                self._hooks.report(effect.code, effect.detail)
+        return None
+
+    async def _build(self, build: Build) -> Event:
+        block = await self.on_worker(lambda: self._ledger.build(build, self._settings.member, self._clock.now_ms()))
+        assert block is None or isinstance(block, Block)
+        return Built(build.height, build.view, block)
+
+    async def _execute(self, block: Block) -> Event:
+        try:
+            await self.on_worker(lambda: self._ledger.execute(block))
+        except BlockRefusedError as error:
+            self._hooks.report("block-refused", str(error))
+            return Executed(block.header.digest(), accepted=False)
+        return Executed(block.header.digest(), accepted=True)
+
+    async def _apply(self, effect: Apply) -> Event:
+        try:
+            head = await self.on_worker(lambda: self._ledger.apply(effect.block, effect.certificate))
+        except BlockRefusedError as error:
+            self.failure = f"height {effect.block.header.height} came out differently here: {error}"
+            return Diverged(effect.block.header.height, str(error))
+        assert isinstance(head, Head)
+        self._log.clear()
+        for handle in self._wakes.values():
+            handle.cancel()
+        self._wakes.clear()
+        self._hooks.applied(effect.block)
+        return Applied(head)
+
+    def _wake(self, at_ms: int) -> None:
+        if at_ms in self._wakes:
+            return
+        delay_s = max(0, at_ms - self._clock.monotonic_ms()) / 1000
+        self._wakes[at_ms] = asyncio.get_running_loop().call_later(delay_s, self._woken, at_ms)
+
+    def _woken(self, at_ms: int) -> None:
+        self._wakes.pop(at_ms, None)
+        self.post(Tick(self._hooks.is_pending()))
+
+    def _answer_blocks(self, member: str, first_height: int) -> None:
+        """Send committed blocks, one answer to a member at a time."""
+        if member in self._answering:
+            return
+        self._answering.add(member)
+        task = asyncio.create_task(self._send_blocks(member, first_height))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _send_blocks(self, member: str, first_height: int) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+            answer: Message = await loop.run_in_executor(None, self._collect_blocks, first_height)
+            self._network.send(member, encode_message(answer))
+        finally:
+            self._answering.discard(member)
+
+    def _collect_blocks(self, first_height: int) -> Blocks:
+        found: list[tuple[Block, Certificate]] = []
+        size_bytes = 0
+        for height in range(first_height, first_height + BLOCKS_PER_ANSWER_MAX):
+            pair = self._ledger.committed(height)
+            if pair is None:
+                break
+            size_bytes += sum(map(len, pair[0].transactions))
+            if found and size_bytes > _ANSWER_BYTES_MAX:
+                break
+            found.append(pair)
+        return Blocks(tuple(found))

@@ -1,0 +1,139 @@
+"""The node's side of the broker: transactions come in, receipts go out.
+
+A PUBACK to or from the broker proves nothing to anybody: what a gateway may forget it learns from a
+receipt alone, so a message that is lost here is only late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from kit.logs import get_logger
+from wire.types import TX_BYTES_MAX
+
+ROOT: Final = "gridwitness/v1"
+TX_FILTER: Final = f"{ROOT}/+/+/+/tx"
+_BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_OUTGOING_MAX: Final = 20_000
+_SESSION_EXPIRY_S: Final = 3600
+
+_log = get_logger("mqtt")
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where the broker is and how this node shows itself."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext
+    client_id: str
+    state_topic: str
+
+
+class BrokerLink:
+    """A connection that is made again for ever; one of a node."""
+
+    def __init__(self, broker: Broker, on_transaction: Callable[[str, bytes], Awaitable[None]]) -> None:
+        """Prepare the link.
+
+        Args:
+            broker: Where to connect.
+            on_transaction: Called with (topic, payload) for everything on a tx topic, in order.
+        """
+        self._broker = broker
+        self._on_transaction = on_transaction
+        self._outgoing: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_OUTGOING_MAX)
+        self._is_connected = False
+        self._task: asyncio.Task[None] | None = None
+        self.dropped = 0
+        """Receipts that found no room; the gateway asks again by resending."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether the broker has accepted this node."""
+        return self._is_connected
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Leave the broker."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Queue a message; without a connection it is dropped, since the receiver asks again."""
+        if not self._is_connected or self._outgoing.full():
+            self.dropped += 1
+            return
+        self._outgoing.put_nowait((topic, payload))
+
+    async def _run(self) -> None:
+        attempt = 0
+        while True:
+            try:
+                async with self._client() as client:
+                    attempt = 0
+                    await self._serve(client)
+            except (aiomqtt.MqttError, OSError) as error:
+                _log.warning("no connection to the broker", error=str(error), port=self._broker.port)
+            finally:
+                self._is_connected = False
+            await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
+            attempt += 1
+
+    def _client(self) -> aiomqtt.Client:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = _SESSION_EXPIRY_S
+        return aiomqtt.Client(
+            self._broker.host,
+            self._broker.port,
+            identifier=self._broker.client_id,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            tls_context=self._broker.tls,
+            clean_start=False,
+            properties=properties,
+            keepalive=10,
+            will=aiomqtt.Will(self._broker.state_topic, _state(online=False), qos=1, retain=True),
+            max_queued_incoming_messages=_OUTGOING_MAX,
+        )
+
+    async def _serve(self, client: aiomqtt.Client) -> None:
+        client.pending_calls_threshold = _OUTGOING_MAX
+        await client.subscribe(TX_FILTER, qos=1)
+        await client.publish(self._broker.state_topic, _state(online=True), qos=1, retain=True)
+        self._is_connected = True
+        _log.info("connected to the broker", port=self._broker.port)
+        sender = asyncio.create_task(self._send(client))
+        try:
+            async for message in client.messages:
+                if isinstance(message.payload, bytes):
+                    await self._on_transaction(str(message.topic), message.payload[: TX_BYTES_MAX + 1])
+                if sender.done():
+                    sender.result()
+        finally:
+            sender.cancel()
+            with contextlib.suppress(asyncio.CancelledError, aiomqtt.MqttError):
+                await sender
+
+    async def _send(self, client: aiomqtt.Client) -> None:
+        while True:
+            topic, payload = await self._outgoing.get()
+            await client.publish(topic, payload, qos=1)
+
+
+def _state(*, online: bool) -> bytes:
+    return json.dumps({"online": online}).encode()
