@@ -1,4 +1,4 @@
-"""Deterministic CBOR, RFC 8949 section 4.2.1, in the small profile of docs/spec (clauses CBOR-1 to CBOR-12).
+"""Deterministic CBOR, RFC 8949 section 4.2.1, in the small profile of docs/spec (clauses CBOR-1 to CBOR-16).
 
 Integers -2^63..2^63-1, byte strings, text (NFC, Unicode 14), arrays, maps with text keys, true, false and null; at
 most 8 containers deep. Decoding = strict decode, check, re-encode, compare: one value has one form, and every
@@ -8,7 +8,8 @@ other form is refused with an error that names it.
 from __future__ import annotations
 
 import unicodedata
-from typing import Final, TypeAlias
+from collections.abc import Callable
+from typing import Final, NoReturn, TypeAlias
 
 import cbor2
 
@@ -20,20 +21,26 @@ Value: TypeAlias = "int | bytes | str | bool | list[Value] | tuple[Value, ...] |
 
 DEPTH_MAX: Final = 8
 BYTES_MAX: Final = 16 * 1024 * 1024
+EXPLAINED_VALUES_MAX: Final = 131_072
+"""Values that are looked at to name why bytes were refused; more than any transaction of 64 KiB can hold."""
 
 _MAJOR_NAMES: Final = (
-    "unsigned integer",
-    "negative integer",
-    "byte string",
+    "an unsigned integer",
+    "a negative integer",
+    "a byte string",
     "text",
-    "array",
-    "map",
-    "tag",
-    "simple value",
+    "an array",
+    "a map",
+    "a tag",
+    "a simple value",
 )
 _ARGUMENT_BYTES: Final = {24: 1, 25: 2, 26: 4, 27: 8}
 _UINT, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _TAG, _SIMPLE = range(8)
+_RESERVED: Final = range(28, 31)
 _INDEFINITE: Final = 31
+_ALLOWED_SIMPLE: Final = (20, 21, 22)
+_UNDEFINED: Final = 23
+_FLOATS: Final = (25, 26, 27)
 
 
 def encode(value: Value) -> bytes:
@@ -60,14 +67,14 @@ def decode(data: bytes, *, bytes_max: int = BYTES_MAX) -> Value:
         CborError: Not canonical, not of the profile, or longer than ``bytes_max``; the message names the form and
             the byte at which it stands.
 
-    Source: RFC 8949, 4.2.1; docs/spec CBOR-10 to CBOR-12.
+    Source: RFC 8949, 4.2.1; docs/spec CBOR-10 to CBOR-16.
     """
     if len(data) > bytes_max:
-        message = f"CBOR of {len(data)} bytes is longer than the {bytes_max} allowed here"
-        raise CborError(message)
+        raise CborError(f"CBOR of {len(data)} bytes is longer than the {bytes_max} allowed here")
     try:
         value: Value = cbor2.loads(
             data,
+            semantic_decoders=_NO_TAGS,
             max_depth=DEPTH_MAX + 1,
             allow_indefinite=False,
             allow_duplicate_keys=False,
@@ -75,11 +82,9 @@ def decode(data: bytes, *, bytes_max: int = BYTES_MAX) -> Value:
         )
         if encode(value) == data:
             return value
-    except (cbor2.CBORError, CborError, ValueError, OverflowError, TypeError, RecursionError):
+    except (cbor2.CBORError, ValueError):  # CborError is a ValueError, too
         pass
-    _Scanner(data).scan_all()
-    message = "CBOR is not in its one canonical form"
-    raise CborError(message)
+    raise _Scanner(data).explain()
 
 
 def decode_map(data: bytes, *, bytes_max: int = BYTES_MAX) -> dict[str, Value]:
@@ -90,8 +95,7 @@ def decode_map(data: bytes, *, bytes_max: int = BYTES_MAX) -> dict[str, Value]:
     """
     value = decode(data, bytes_max=bytes_max)
     if not isinstance(value, dict):
-        message = f"CBOR holds a {type(value).__name__} where a map is due"
-        raise CborError(message)
+        raise CborError(f"CBOR holds a {type(value).__name__} where a map is due")
     return value
 
 
@@ -105,42 +109,55 @@ def check_text(text: str) -> None:
         return
     for character in text:
         if not is_assigned(ord(character)):
-            message = f"text holds the code point U+{ord(character):04X}, which Unicode 14 does not assign"
-            raise CborError(message)
+            raise CborError(f"text holds the code point U+{ord(character):04X}, which Unicode 14 does not assign")
     if not unicodedata.is_normalized("NFC", text):
-        message = "text is not in Unicode normal form NFC"
-        raise CborError(message)
+        raise CborError("text is not in Unicode normal form NFC")
 
 
-def _check(value: Value, depth: int) -> None:
+def _refuse_tag(_content: object, _immutable: object) -> NoReturn:
+    raise CborError("a tag where none is allowed")
+
+
+class _NoTags(dict[int, Callable[[object, object], NoReturn]]):
+    """Refuses every tag, the innermost first, before the library makes anything of it.
+
+    Else 28 and 29 (shared values) and 25 (shared strings) let a short input stand for a gigantic value, and
+    30 (rationals) reduces fractions for minutes.
+    """
+
+    def __missing__(self, _tag: int) -> Callable[[object, object], NoReturn]:
+        return _refuse_tag
+
+
+_NO_TAGS: Final = _NoTags()
+
+
+def _check(value: object, depth: int) -> None:
+    # exact types: a bool is no int here, and a subclass could encode as something else
     kind = type(value)
-    if kind is int:
-        if not INT_MIN <= value <= INT_MAX:  # type: ignore[operator]
-            message = f"integer {value!r} is outside -2^63..2^63-1"
-            raise CborError(message)
-    elif kind is str:
-        check_text(value)  # type: ignore[arg-type]
-    elif kind is dict:
+    if isinstance(value, int):
+        if kind is not bool and not (kind is int and INT_MIN <= value <= INT_MAX):
+            raise CborError("an integer outside -2^63..2^63-1, or of a class of its own")
+    elif isinstance(value, str) and kind is str:
+        check_text(value)
+    elif isinstance(value, dict) and kind is dict:
         _check_depth(depth)
-        for key, entry in value.items():  # type: ignore[union-attr]
+        for key, entry in value.items():
             if type(key) is not str:
-                message = f"map key {key!r} is no text"
-                raise CborError(message)
+                raise CborError(f"a map key of type {type(key).__name__}, which is no text")
             check_text(key)
             _check(entry, depth + 1)
-    elif kind is list or kind is tuple:
+    elif isinstance(value, list | tuple) and kind in (list, tuple):
         _check_depth(depth)
-        for entry in value:  # type: ignore[union-attr]
+        for entry in value:
             _check(entry, depth + 1)
-    elif kind is not bytes and kind is not bool and value is not None:
-        message = f"a {kind.__name__} has no place in the CBOR profile"
-        raise CborError(message)
+    elif kind is not bytes and value is not None:
+        raise CborError(f"a {kind.__name__} has no place in the CBOR profile")
 
 
 def _check_depth(depth: int) -> None:
     if depth >= DEPTH_MAX:
-        message = f"more than {DEPTH_MAX} arrays and maps stand inside one another"
-        raise CborError(message)
+        raise CborError(f"more than {DEPTH_MAX} arrays and maps stand inside one another")
 
 
 class _Scanner:
@@ -149,22 +166,22 @@ class _Scanner:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
+        self._values_left = EXPLAINED_VALUES_MAX
 
-    def scan_all(self) -> None:
-        self._scan(0)
-        if self._at != len(self._data):
-            self._refuse(self._at, f"{len(self._data) - self._at} trailing bytes after the value")
+    def explain(self) -> CborError:
+        try:
+            self._scan(0)
+        except CborError as error:
+            return error
+        return CborError(f"{len(self._data) - self._at} trailing bytes after the value (at byte {self._at})")
 
-    def _refuse(self, at: int, reason: str) -> None:
-        message = f"{reason} (at byte {at})"
-        raise CborError(message)
+    def _refuse(self, at: int, reason: str) -> NoReturn:
+        raise CborError(f"{reason} (at byte {at})")
 
     def _take(self, count: int, what: str) -> bytes:
-        if len(self._data) - self._at < count:
-            self._refuse(
-                self._at,
-                f"truncated: {count} bytes of {what} are due, {len(self._data) - self._at} are left",
-            )
+        left = len(self._data) - self._at
+        if left < count:
+            self._refuse(self._at, f"truncated: {count} bytes of {what} are due, {left} are left")
         taken = self._data[self._at : self._at + count]
         self._at += count
         return taken
@@ -173,45 +190,44 @@ class _Scanner:
         start = self._at
         first = self._take(1, "the next value")[0]
         major, additional = first >> 5, first & 31
+        if additional in _RESERVED:
+            self._refuse(start, f"reserved additional information {additional}")
         if major == _SIMPLE:
             return major, additional, start
         if additional == _INDEFINITE:
-            self._refuse(start, f"indefinite length of a {_MAJOR_NAMES[major]}")
-        if additional > max(_ARGUMENT_BYTES):
-            self._refuse(start, f"reserved additional information {additional}")
+            self._refuse(start, f"indefinite length of {_MAJOR_NAMES[major]}")
         if additional < min(_ARGUMENT_BYTES):
             return major, additional, start
         width = _ARGUMENT_BYTES[additional]
         argument = int.from_bytes(self._take(width, "an integer or length"), "big")
         shortest = 24 if width == 1 else 1 << (4 * width)
         if argument < shortest:
-            self._refuse(
-                start,
-                f"{_MAJOR_NAMES[major]} with an integer or length that is not in its shortest form",
-            )
+            what = "" if major in (_UINT, _NEGATIVE) else " whose number" if major == _TAG else " whose length"
+            self._refuse(start, f"{_MAJOR_NAMES[major]}{what} is not in its shortest form")
         return major, argument, start
 
     def _scan(self, depth: int) -> None:
+        self._values_left -= 1
+        if not self._values_left:
+            self._refuse(self._at, "not canonical, for a reason further on")
         major, argument, start = self._head()
         if major in (_UINT, _NEGATIVE):
             if argument > INT_MAX:
-                self._refuse(start, "integer outside -2^63..2^63-1")
+                self._refuse(start, "an integer outside -2^63..2^63-1")
         elif major == _BYTES:
             self._take(argument, "a byte string")
         elif major == _TEXT:
             self._text(argument, start)
-        elif major in (_ARRAY, _MAP):
-            if depth >= DEPTH_MAX:
-                self._refuse(start, f"more than {DEPTH_MAX} arrays and maps inside one another")
-            if major == _ARRAY:
-                for _ in range(argument):
-                    self._scan(depth + 1)
-            else:
-                self._map(argument, depth)
         elif major == _TAG:
             self._refuse(start, f"tag {argument} where none is allowed")
-        else:
+        elif major == _SIMPLE:
             self._simple(argument, start)
+        elif depth >= DEPTH_MAX:
+            self._refuse(start, f"more than {DEPTH_MAX} arrays and maps stand inside one another")
+        elif major == _MAP:
+            self._map(argument, depth)
+        else:
+            self._array(argument, depth)
 
     def _text(self, length: int, start: int) -> None:
         raw = self._take(length, "text")
@@ -222,28 +238,32 @@ class _Scanner:
         except CborError as error:
             self._refuse(start, str(error))
 
+    def _array(self, entries: int, depth: int) -> None:
+        for _ in range(entries):
+            self._scan(depth + 1)
+
     def _map(self, pairs: int, depth: int) -> None:
         last = b""
-        for index in range(pairs):
+        for _ in range(pairs):
             start = self._at
-            if start < len(self._data) and self._data[start] >> 5 != _TEXT:
-                self._refuse(start, "map key that is no text")
+            if start < len(self._data) and self._data[start] >> 5 not in (_TEXT, _TAG):
+                self._refuse(start, "a map key that is no text")
             self._scan(depth + 1)
             key = self._data[start : self._at]
-            if index and key == last:
+            if key == last:
                 self._refuse(start, "duplicate map key")
-            if index and key < last:
+            if key < last:
                 self._refuse(start, "map keys are not in bytewise order")
             last = key
             self._scan(depth + 1)
 
     def _simple(self, additional: int, start: int) -> None:
-        if additional in (20, 21, 22):
+        if additional in _ALLOWED_SIMPLE:
             return
-        if additional in (25, 26, 27):
-            self._refuse(start, "floating-point number")
-        if additional == 23:
+        if additional in _FLOATS:
+            self._refuse(start, "a floating-point number")
+        if additional == _UNDEFINED:
             self._refuse(start, "undefined")
         if additional == _INDEFINITE:
             self._refuse(start, "break code outside an indefinite length")
-        self._refuse(start, "simple value other than true, false and null")
+        self._refuse(start, "a simple value other than true, false and null")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from wire import cbor, cose
 from wire.errors import CertificateError, FormatError, SignatureError
 from wire.fields import Fields
-from wire.types import INT_MAX, Digest, sha256
+from wire.types import DIGEST_BYTES, Digest, check_ascending, check_identifier, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,16 +55,12 @@ class ValidatorSet:
         Raises:
             FormatError: Names what is wrong.
         """
-        members = [validator.member for validator in self.validators]
-        if not 1 <= len(members) <= VALIDATORS_MAX:
-            message = f"validators: {len(members)} of them, 1..{VALIDATORS_MAX} are allowed"
-            raise FormatError(message)
-        if members != sorted(set(members)):
-            message = "validators: not sorted by member or not unique"
-            raise FormatError(message)
-        if len({validator.vote_key for validator in self.validators}) != len(members):
-            message = "validators: two of them share a vote key"
-            raise FormatError(message)
+        count = len(self.validators)
+        if not 1 <= count <= VALIDATORS_MAX:
+            raise FormatError(f"validators: {count} of them, 1..{VALIDATORS_MAX} are allowed")
+        check_ascending((validator.member for validator in self.validators), "validators")
+        if len({validator.vote_key for validator in self.validators}) != count:
+            raise FormatError("validators: two of them share a vote key")
 
     def __len__(self) -> int:
         """Return n."""
@@ -88,8 +84,7 @@ class ValidatorSet:
         for place, validator in enumerate(self.validators):
             if validator.member == member:
                 return place
-        message = f"{member!r} is no validator of this epoch"
-        raise CertificateError(message)
+        raise CertificateError(f"{member!r} is no validator of this epoch")
 
     def to_value(self) -> list[cbor.Value]:
         """Return the set as a CBOR array."""
@@ -110,8 +105,7 @@ def decode_validators(value: object) -> ValidatorSet:
         FormatError: Not an array of 1..16 validators sorted by member.
     """
     if not isinstance(value, list):
-        message = "validators: an array is due"
-        raise FormatError(message)
+        raise FormatError("validators: an array is due")
     entries = (Fields(entry, ("member", "vote_key", "tls_digest"), "validators") for entry in value)
     return ValidatorSet(
         tuple(
@@ -142,10 +136,11 @@ def vote_bytes(chain: str, epoch: int, step: Step, height: int, view: int, diges
         step: What is voted.
         height: Height of the block, 0..2^63-1.
         view: View at this height, 0..2^63-1.
-        digest: 32 bytes; the block's digest for PREPARE and COMMIT.
+        digest: 32 bytes; the block's digest for PREPARE and COMMIT (for the others see docs/spec QC-4).
 
     Source: docs/spec QC-3.
     """
+    assert len(digest) == DIGEST_BYTES, "every statement is a digest"
     name = chain.encode("ascii")
     return b"".join(
         (
@@ -211,22 +206,17 @@ def decode_certificate(value: object) -> Certificate:
     fields.choice("scheme", (SCHEME,))
     pairs: list[tuple[str, bytes]] = []
     for entry in fields.sequence("signatures", VALIDATORS_MAX):
-        if not (isinstance(entry, list) and len(entry) == 2):  # noqa: PLR2004 - a pair
-            message = "certificate.signatures: pairs of member and signature are due"
-            raise FormatError(message)
-        member, signature = entry
-        if not isinstance(member, str) or not isinstance(signature, bytes) or len(signature) != cose.SIGNATURE_BYTES:
-            message = "certificate.signatures: pairs of a member and 64 bytes are due"
-            raise FormatError(message)
-        pairs.append((member, signature))
-    if [member for member, _ in pairs] != sorted({member for member, _ in pairs}):
-        message = "certificate.signatures: not sorted by member or not unique"
-        raise FormatError(message)
+        match entry:
+            case [member, bytes(signature)] if len(signature) == cose.SIGNATURE_BYTES:
+                pairs.append((check_identifier(member, "certificate.signatures"), signature))
+            case _:
+                raise FormatError("certificate.signatures: pairs of a member and 64 bytes are due")
+    check_ascending((member for member, _ in pairs), "certificate.signatures")
     return Certificate(
         step=_STEP_WORDS[fields.choice("step", _STEP_WORDS)],
         epoch=fields.integer("epoch"),
-        height=fields.integer("height", 0, INT_MAX),
-        view=fields.integer("view", 0, INT_MAX),
+        height=fields.integer("height", 1),
+        view=fields.integer("view"),
         digest=fields.digest("digest"),
         signatures=tuple(pairs),
     )
@@ -240,6 +230,8 @@ def verify_certificate(
 ) -> None:
     """Prove that a quorum of ``validators`` signed the certificate's digest, all in one view.
 
+    What was signed is for the caller to compare: step, epoch, height and digest.
+
     Args:
         certificate: As decoded.
         chain: Name of the ledger.
@@ -247,25 +239,25 @@ def verify_certificate(
         verify: Checks (key, message, signature) and raises SignatureError; a cache may stand here.
 
     Raises:
-        CertificateError: Too few signers, a stranger among them, or a signature that does not verify.
+        CertificateError: Too few signers, one twice, a stranger among them, or a signature that does not verify.
+
+    Source: docs/spec QC-6 and QC-7.
     """
-    if len(certificate.signatures) < validators.quorum:
-        message = (
-            f"certificate for height {certificate.height}: {len(certificate.signatures)} signatures, "
-            f"{validators.quorum} of {len(validators)} are due"
-        )
-        raise CertificateError(message)
+    what = f"certificate for height {certificate.height}"
+    signers = certificate.signers
+    if len(set(signers)) != len(signers):
+        raise CertificateError(f"{what}: one validator signs twice")
+    if len(signers) < validators.quorum:
+        raise CertificateError(f"{what}: {len(signers)} signatures, {validators.quorum} of {len(validators)} are due")
     signed = certificate.vote_bytes(chain)
     for member, signature in certificate.signatures:
         validator = validators.find(member)
         if validator is None:
-            message = f"certificate for height {certificate.height}: {member!r} is no validator of this epoch"
-            raise CertificateError(message)
+            raise CertificateError(f"{what}: {member!r} is no validator of this epoch")
         try:
             verify(validator.vote_key, signed, signature)
         except SignatureError:
-            message = f"certificate for height {certificate.height}: the signature of {member!r} does not verify"
-            raise CertificateError(message) from None
+            raise CertificateError(f"{what}: the signature of {member!r} does not verify") from None
 
 
 def build_certificate(

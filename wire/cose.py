@@ -1,4 +1,4 @@
-"""COSE_Sign1 (RFC 9052) with one algorithm, one protected header and nothing unprotected.
+"""COSE_Sign1 (RFC 9052) with one algorithm, one protected header, nothing unprotected (docs/spec, COSE-1 to COSE-8).
 
 tag 18, [h'{1: -8, 4: kid}', {}, payload, signature]. Ed25519 under libsodium's acceptance rules and no other
 verifier's: other libraries accept small-order keys, and replicas that mix verifiers fork.
@@ -12,6 +12,7 @@ from typing import Final
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
+from wire import cbor
 from wire.errors import SignatureError
 from wire.types import sha256
 
@@ -24,6 +25,9 @@ _TAG_AND_ARRAY: Final = b"\xd2\x84"
 _PROTECTED_START: Final = b"\xa2\x01\x27\x04\x50"
 _PREFIX: Final = _TAG_AND_ARRAY + b"\x55" + _PROTECTED_START
 _UNPROTECTED_EMPTY: Final = b"\xa0"
+# first byte of a byte string: its length inside, or in so many bytes behind; the least length that needs them
+_SHORT_HEADS: Final = range(0x40, 0x58)
+_LONG_HEADS: Final = {0x58: (1, 24), 0x59: (2, 0x100), 0x5A: (4, 0x1_0000)}
 _SIGNATURE_HEAD: Final = b"\x58\x40"
 _CONTEXT: Final = b"\x84\x6aSignature1"
 
@@ -59,10 +63,10 @@ def sign1(payload: bytes, key: SigningKey, aad: bytes) -> bytes:
     return b"".join(
         (
             _TAG_AND_ARRAY,
-            _byte_string(protected),
+            cbor.encode(protected),
             _UNPROTECTED_EMPTY,
-            _byte_string(payload),
-            _byte_string(signature),
+            cbor.encode(payload),
+            cbor.encode(signature),
         )
     )
 
@@ -77,22 +81,21 @@ def parse1(data: bytes) -> Sign1:
         raise SignatureError(_explain_prefix(data))
     at = len(_PREFIX) + KID_BYTES
     kid = data[len(_PREFIX) : at]
+    if len(data) <= at + 1:
+        raise SignatureError("COSE_Sign1: truncated")
     if data[at : at + 1] != _UNPROTECTED_EMPTY:
-        message = "COSE_Sign1: the unprotected header is not empty; anything there could be changed by others"
-        raise SignatureError(message)
-    start, length = _byte_string_head(data, at + 1)
-    end = start + length
-    if len(data) < end + len(_SIGNATURE_HEAD) + SIGNATURE_BYTES:
-        message = "COSE_Sign1: truncated"
-        raise SignatureError(message)
-    if data[end : end + len(_SIGNATURE_HEAD)] != _SIGNATURE_HEAD:
-        message = "COSE_Sign1: the signature is no byte string of 64 bytes in its shortest form"
-        raise SignatureError(message)
+        raise SignatureError(
+            "COSE_Sign1: the unprotected header is not empty; anything there could be changed by others"
+        )
+    start, end = _payload_span(data, at + 1)
     signature_start = end + len(_SIGNATURE_HEAD)
-    if len(data) != signature_start + SIGNATURE_BYTES:
-        trailing = len(data) - signature_start - SIGNATURE_BYTES
-        message = f"COSE_Sign1: {trailing} trailing bytes after the signature"
-        raise SignatureError(message)
+    trailing = len(data) - signature_start - SIGNATURE_BYTES
+    if trailing < 0:
+        raise SignatureError("COSE_Sign1: truncated")
+    if data[end:signature_start] != _SIGNATURE_HEAD:
+        raise SignatureError("COSE_Sign1: the signature is no byte string of 64 bytes in its shortest form")
+    if trailing:
+        raise SignatureError(f"COSE_Sign1: {trailing} trailing bytes after the signature")
     return Sign1(kid, data[start:end], data[signature_start:])
 
 
@@ -105,8 +108,7 @@ def verify1(envelope: Sign1, public_key: bytes, aad: bytes) -> None:
     Source: RFC 9052, 4.4; RFC 8032, 5.1.7 with libsodium's refusal of small-order points.
     """
     if envelope.kid != kid_of(public_key):
-        message = "COSE_Sign1: the kid names another key"
-        raise SignatureError(message)
+        raise SignatureError("COSE_Sign1: the kid names another key")
     protected = _PROTECTED_START + envelope.kid
     verify_ed25519(public_key, _to_be_signed(protected, aad, envelope.payload), envelope.signature)
 
@@ -118,44 +120,37 @@ def verify_ed25519(public_key: bytes, message: bytes, signature: bytes) -> None:
         SignatureError: Wrong lengths, an unacceptable key or signature, or a signature over something else.
     """
     if len(public_key) != PUBLIC_KEY_BYTES or len(signature) != SIGNATURE_BYTES:
-        reason = f"Ed25519: key of {len(public_key)} bytes or signature of {len(signature)} bytes, 32 and 64 are due"
-        raise SignatureError(reason)
+        found = f"a key of {len(public_key)} bytes and a signature of {len(signature)} bytes"
+        raise SignatureError(f"Ed25519: {found}, 32 and 64 are due")
     try:
         VerifyKey(public_key).verify(message, signature)
     except BadSignatureError:
-        reason = "Ed25519: the signature does not verify"
-        raise SignatureError(reason) from None
+        raise SignatureError("Ed25519: the signature does not verify") from None
 
 
 def _to_be_signed(protected: bytes, aad: bytes, payload: bytes) -> bytes:
-    return _CONTEXT + _byte_string(protected) + _byte_string(aad) + _byte_string(payload)
+    """Return the Sig_structure. Source: RFC 9052, 4.4."""
+    return _CONTEXT + cbor.encode(protected) + cbor.encode(aad) + cbor.encode(payload)
 
 
-def _byte_string(data: bytes) -> bytes:
-    length = len(data)
-    if length < 24:  # noqa: PLR2004 - RFC 8949, 3: the argument fits the first byte
-        return bytes((0x40 | length,)) + data
-    width = 1 if length <= 0xFF else 2 if length <= 0xFFFF else 4  # noqa: PLR2004 - widths of RFC 8949, 3
-    return bytes(({1: 0x58, 2: 0x59, 4: 0x5A}[width],)) + length.to_bytes(width, "big") + data
-
-
-def _byte_string_head(data: bytes, at: int) -> tuple[int, int]:
-    """Return where a byte string's content starts and its length in bytes."""
-    first = data[at] if at < len(data) else 0
-    if 0x40 <= first <= 0x57:  # noqa: PLR2004 - byte string with its length in the first byte
-        return at + 1, first & 31
-    width = {0x58: 1, 0x59: 2, 0x5A: 4}.get(first)
-    if width is None or len(data) < at + 1 + width:
-        message = "COSE_Sign1: the payload is no byte string of definite length"
-        raise SignatureError(message)
-    length = int.from_bytes(data[at + 1 : at + 1 + width], "big")
-    if length < {1: 24, 2: 0x100, 4: 0x1_0000}[width]:
-        message = "COSE_Sign1: the payload's length is not in its shortest form"
-        raise SignatureError(message)
-    return at + 1 + width, length
+def _payload_span(data: bytes, at: int) -> tuple[int, int]:
+    """Return where the content of the byte string at ``at`` starts and where it would end."""
+    head = data[at]
+    if head in _SHORT_HEADS:
+        return at + 1, at + 1 + (head & 31)
+    if head not in _LONG_HEADS:
+        raise SignatureError("COSE_Sign1: the payload is no byte string of definite length below 4 GiB")
+    width, shortest = _LONG_HEADS[head]
+    start = at + 1 + width
+    length = int.from_bytes(data[at + 1 : start], "big")
+    if length < shortest and len(data) >= start:
+        raise SignatureError("COSE_Sign1: the payload's length is not in its shortest form")
+    return start, start + length
 
 
 def _explain_prefix(data: bytes) -> str:
+    if _PREFIX.startswith(data):
+        return "COSE_Sign1: truncated"
     if data[:1] != _TAG_AND_ARRAY[:1]:
         return "COSE_Sign1: tag 18 is missing"
     if data[1:2] != _TAG_AND_ARRAY[1:2]:

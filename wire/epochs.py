@@ -83,11 +83,9 @@ def verify_epochs(genesis: Genesis, ends: Sequence[EpochEnd]) -> TrustedEpoch:
     for end in ends:
         verify_header(genesis.chain(), trusted, end.header, end.certificate)
         if end.header.next_validators_hash != end.validators.digest():
-            message = f"epochs: the set after height {end.header.height} is not the one its header names"
-            raise CertificateError(message)
+            raise CertificateError(f"epochs: the set after height {end.header.height} is not the one its header names")
         if end.header.next_validators_hash == end.header.validators_hash:
-            message = f"epochs: height {end.header.height} does not end an epoch"
-            raise CertificateError(message)
+            raise CertificateError(f"epochs: height {end.header.height} does not end an epoch")
         trusted = TrustedEpoch(trusted.number + 1, end.validators, end.header.height + 1)
     return trusted
 
@@ -99,18 +97,14 @@ def verify_header(chain: str, epoch: TrustedEpoch, header: Header, certificate: 
         CertificateError: Another chain, epoch, height, digest or step, or too few valid signatures.
     """
     if header.chain != chain:
-        message = f"header of chain {header.chain!r}, {chain!r} is due"
-        raise CertificateError(message)
+        raise CertificateError(f"header of chain {header.chain!r}, {chain!r} is due")
     if header.epoch != epoch.number or header.validators_hash != epoch.validators.digest():
-        message = f"header {header.height}: its validators are not those trusted for epoch {epoch.number}"
-        raise CertificateError(message)
+        raise CertificateError(f"header {header.height}: its validators are not those trusted for epoch {epoch.number}")
     if header.height < epoch.first_height:
-        message = f"header {header.height}: epoch {epoch.number} starts at height {epoch.first_height}"
-        raise CertificateError(message)
+        raise CertificateError(f"header {header.height}: epoch {epoch.number} starts at height {epoch.first_height}")
     claimed = (certificate.step, certificate.epoch, certificate.height, certificate.digest)
     if claimed != (Step.COMMIT, header.epoch, header.height, header.digest()):
-        message = f"header {header.height}: the certificate is not a commit of this header"
-        raise CertificateError(message)
+        raise CertificateError(f"header {header.height}: the certificate is not a commit of this header")
     verify_certificate(certificate, chain, epoch.validators)
 
 
@@ -124,5 +118,4 @@ def decode_epochs_field(fields: Fields) -> tuple[EpochEnd, ...]:
     try:
         return decode_epoch_ends(entries)
     except FormatError as error:
-        message = f"{fields.where('epochs')}: {error}"
-        raise FormatError(message) from None
+        raise FormatError(f"{fields.where('epochs')}: {error}") from None

@@ -12,16 +12,20 @@ from typing import Final
 from wire import cbor
 from wire.errors import FormatError
 from wire.fields import Fields
-from wire.types import EVIDENCE_BYTES_MAX, EVIDENCE_DEVICES_MAX, Digest, check_identifier, sha256
+from wire.types import EVIDENCE_BYTES_MAX, EVIDENCE_DEVICES_MAX, Digest, check_ascending, check_identifier, sha256
 
 KINDS: Final = ("firmware", "settings", "strategy")
 METHODS: Final = ("full-file", "record-read", "relayed-file", "vendor-checksum", "version-string")
 """Ways to obtain a fingerprint, strongest first; the way caps what a verdict may claim."""
+METHODS_READING: Final = METHODS[:3]
+"""Methods that fingerprint the bytes themselves."""
 STATUSES: Final = ("protocol-error", "read", "unreachable")
 ERROR_CODES: Final = ("bad-size", "short-read", "unstable")
 CLOCK_SOURCES: Final = ("irig-b", "manual", "ntp", "ptp", "system")
 CLOCK_GRADES: Final = ("suspect", "synchronised", "unknown")
-ARTEFACTS_MAX: Final = 8
+ARTEFACTS_MAX: Final = len(KINDS)
+"""At most one of each kind."""
+OFFSET_MS_MAX: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,8 @@ class Evidence:
         """Return the canonical bytes.
 
         Raises:
-            FormatError: Too large, or a field that `decode_evidence` would refuse.
+            CborError: Longer than 48 KiB, or a text that the CBOR profile refuses.
+            FormatError: A field that `decode_evidence` would refuse.
         """
         raw = cbor.encode(
             {
@@ -148,8 +153,7 @@ class Evidence:
             }
         )
         if decode_evidence(raw) != self:
-            message = "evidence: artefacts, errors or devices are not sorted"
-            raise FormatError(message)
+            raise FormatError("evidence: a field has another type than the one it is decoded to")
         return raw
 
 
@@ -185,9 +189,8 @@ def decode_evidence(raw: bytes) -> Evidence:
     fields = Fields(cbor.decode(raw, bytes_max=EVIDENCE_BYTES_MAX), _EVIDENCE, "evidence")
     entries = tuple(_entry(value) for value in fields.sequence("devices", EVIDENCE_DEVICES_MAX))
     if not entries:
-        message = "evidence.devices: at least one device is due"
-        raise FormatError(message)
-    _check_sorted([entry.device for entry in entries], "evidence.devices")
+        raise FormatError("evidence.devices: at least one device is due")
+    check_ascending((entry.device for entry in entries), "evidence.devices")
     clock = Fields(fields.raw("clock"), _CLOCK, "evidence.clock")
     block = Fields(fields.raw("block"), ("height", "digest"), "evidence.block")
     return Evidence(
@@ -197,7 +200,7 @@ def decode_evidence(raw: bytes) -> Evidence:
         clock=Clock(
             time_ms=clock.integer("time_ms"),
             source=clock.choice("source", CLOCK_SOURCES),
-            offset_ms=None if clock.is_null("offset_ms") else clock.integer("offset_ms", -(2**62), 2**62),
+            offset_ms=None if clock.is_null("offset_ms") else clock.integer("offset_ms", -OFFSET_MS_MAX, OFFSET_MS_MAX),
             grade=clock.choice("grade", CLOCK_GRADES),
         ),
         block=SeenBlock(block.integer("height"), block.digest("digest")),
@@ -214,7 +217,7 @@ def decode_item(value: object, what: str = "item") -> Item:
     fields = Fields(value, ("identity", "artefacts"), what)
     identity = Fields(fields.raw("identity"), _IDENTITY, f"{what}.identity")
     artefacts = tuple(_artefact(entry, f"{what}.artefacts") for entry in fields.sequence("artefacts", ARTEFACTS_MAX))
-    _check_sorted([artefact.kind for artefact in artefacts], f"{what}.artefacts")
+    check_ascending((artefact.kind for artefact in artefacts), f"{what}.artefacts")
     return Item(Identity(**{name: identity.text(name) for name in _IDENTITY}), artefacts)
 
 
@@ -225,18 +228,15 @@ def _entry(value: object) -> Entry:
     item = None if fields.is_null("item") else decode_item(fields.raw("item"), f"{what}.item")
     digest = None if fields.is_null("item_digest") else fields.digest("item_digest")
     if item is not None and item.digest() != digest:
-        message = f"{what}.item: its digest is not item_digest"
-        raise FormatError(message)
-    read_from_ms, read_to_ms = (
-        None if fields.is_null(name) else fields.integer(name) for name in ("read_from_ms", "read_to_ms")
-    )
-    if (read_from_ms is None) != (digest is None) or (read_to_ms is None) != (digest is None):
-        message = f"{what}: read times and item_digest are all given or all null"
-        raise FormatError(message)
+        raise FormatError(f"{what}.item: its digest is not item_digest")
+    read_from_ms, read_to_ms = None, None
+    if digest is not None:
+        read_from_ms, read_to_ms = _read_span(fields)
+    elif not (fields.is_null("read_from_ms") and fields.is_null("read_to_ms")):
+        raise FormatError(f"{what}: read times and item_digest are all given or all null")
     status = fields.choice("status", STATUSES)
     if status == "read" and digest is None:
-        message = f"{what}: status read needs an item_digest"
-        raise FormatError(message)
+        raise FormatError(f"{what}: status read needs an item_digest")
     return Entry(device, status, read_from_ms, read_to_ms, digest, item)
 
 
@@ -245,22 +245,37 @@ def _artefact(value: object, what: str) -> Artefact:
     errors = tuple(check_identifier(code, f"{what}.errors") for code in fields.sequence("errors", len(ERROR_CODES)))
     for code in errors:
         if code not in ERROR_CODES:
-            message = f"{what}.errors: {code!r} is unknown"
-            raise FormatError(message)
-    _check_sorted(errors, f"{what}.errors")
+            raise FormatError(f"{what}.errors: {code!r} is unknown")
+    check_ascending(errors, f"{what}.errors")
+    method = fields.choice("method", METHODS)
+    size, read_size = fields.integer("size"), fields.integer("read_size")
+    if read_size > size:
+        raise FormatError(f"{what}: read_size {read_size} is above the declared size {size}")
+    if read_size == size and "short-read" in errors:
+        raise FormatError(f"{what}: short-read, and yet all {size} bytes were read")
+    if read_size < size and not errors and method in METHODS_READING:
+        raise FormatError(f"{what}: {read_size} of {size} bytes were read, and no error says why")
+    read_from_ms, read_to_ms = _read_span(fields)
     return Artefact(
         kind=fields.choice("kind", KINDS),
         name=fields.text("name"),
         version=fields.text("version"),
-        size=fields.integer("size"),
-        read_size=fields.integer("read_size"),
+        size=size,
+        read_size=read_size,
         sha256=fields.digest("sha256"),
         chunk_root=fields.digest("chunk_root"),
-        method=fields.choice("method", METHODS),
-        read_from_ms=fields.integer("read_from_ms"),
-        read_to_ms=fields.integer("read_to_ms"),
+        method=method,
+        read_from_ms=read_from_ms,
+        read_to_ms=read_to_ms,
         errors=errors,
     )
+
+
+def _read_span(fields: Fields) -> tuple[int, int]:
+    begin_ms, end_ms = fields.integer("read_from_ms"), fields.integer("read_to_ms")
+    if end_ms < begin_ms:
+        raise FormatError(f"{fields.where('read_to_ms')}: {end_ms} is before read_from_ms {begin_ms}")
+    return begin_ms, end_ms
 
 
 def _entry_value(entry: Entry) -> dict[str, cbor.Value]:
@@ -271,9 +286,3 @@ def _entry_value(entry: Entry) -> dict[str, cbor.Value]:
 
 def _plain(value: cbor.Value) -> cbor.Value:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _check_sorted(keys: list[str] | tuple[str, ...], what: str) -> None:
-    if any(first >= second for first, second in zip(keys, keys[1:], strict=False)):
-        message = f"{what}: entries are not sorted or not unique"
-        raise FormatError(message)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from wire.errors import FormatError
-from wire.types import DIGEST_BYTES, INT_MAX, check_identifier
+from wire.types import DIGEST_BYTES, INT_MAX, check_identifier, shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from wire.cbor import Value
 
-TEXT_CHARACTERS_MAX = 4096
+TEXT_CHARACTERS_MAX: Final = 256
+_CONTROLS: Final = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
+"""C0, DEL and C1."""
 
 
 class Fields:
@@ -25,15 +27,12 @@ class Fields:
 
     def __init__(self, value: object, names: Collection[str], what: str) -> None:
         if not isinstance(value, dict):
-            message = f"{what}: a {type(value).__name__} stands where a map is due"
-            raise FormatError(message)
+            raise FormatError(f"{what}: a {type(value).__name__} stands where a map is due")
         missing, unknown = sorted(set(names) - value.keys()), sorted(value.keys() - set(names))
         if missing:
-            message = f"{what}: field {missing[0]!r} is missing"
-            raise FormatError(message)
+            raise FormatError(f"{what}: field {missing[0]!r} is missing")
         if unknown:
-            message = f"{what}: field {unknown[0]!r} is unknown"
-            raise FormatError(message)
+            raise FormatError(f"{what}: field {shown(unknown[0])} is unknown")
         self._value: dict[str, Value] = value
         self._what = what
 
@@ -49,31 +48,28 @@ class Fields:
         """Return an integer of ``low..high``."""
         value = self._value[name]
         if type(value) is not int or not low <= value <= high:
-            message = f"{self.where(name)}: an integer {low}..{high} is due, found {_show(value)}"
-            raise FormatError(message)
+            raise FormatError(f"{self.where(name)}: an integer {low}..{high} is due, found {shown(value)}")
         return value
 
     def octets(self, name: str, low: int, high: int) -> bytes:
         """Return a byte string of ``low..high`` bytes."""
         value = self._value[name]
         if type(value) is not bytes or not low <= len(value) <= high:
-            message = f"{self.where(name)}: {low}..{high} bytes are due, found {_show(value)}"
-            raise FormatError(message)
+            raise FormatError(f"{self.where(name)}: {low}..{high} bytes are due, found {shown(value)}")
         return value
 
     def digest(self, name: str) -> bytes:
         """Return a digest of 32 bytes."""
         return self.octets(name, DIGEST_BYTES, DIGEST_BYTES)
 
-    def text(self, name: str, characters_max: int = 256) -> str:
-        """Return free text of at most ``characters_max`` characters, without control characters."""
+    def text(self, name: str, characters_max: int = TEXT_CHARACTERS_MAX, *, characters_min: int = 0) -> str:
+        """Return free text of ``characters_min``..``characters_max`` characters, without control characters."""
         value = self._value[name]
-        if type(value) is not str or len(value) > characters_max:
-            message = f"{self.where(name)}: text of at most {characters_max} characters is due, found {_show(value)}"
-            raise FormatError(message)
-        if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in value):  # noqa: PLR2004 - C0 and C1
-            message = f"{self.where(name)}: the text holds a control character"
-            raise FormatError(message)
+        if type(value) is not str or not characters_min <= len(value) <= characters_max:
+            bounds = f"{characters_min}..{characters_max}"
+            raise FormatError(f"{self.where(name)}: text of {bounds} characters is due, found {shown(value)}")
+        if not _CONTROLS.isdisjoint(value):
+            raise FormatError(f"{self.where(name)}: the text holds a control character")
         return value
 
     def identifier(self, name: str) -> str:
@@ -84,27 +80,25 @@ class Fields:
         """Return one of a closed set of words."""
         value = self._value[name]
         if not isinstance(value, str) or value not in choices:
-            message = f"{self.where(name)}: one of {', '.join(sorted(choices))} is due, found {_show(value)}"
-            raise FormatError(message)
+            raise FormatError(f"{self.where(name)}: one of {', '.join(sorted(choices))} is due, found {shown(value)}")
         return value
 
     def sequence(self, name: str, length_max: int) -> list[Value]:
         """Return an array of at most ``length_max`` entries."""
         value = self._value[name]
         if not isinstance(value, list) or len(value) > length_max:
-            message = f"{self.where(name)}: an array of at most {length_max} entries is due, found {_show(value)}"
-            raise FormatError(message)
+            raise FormatError(
+                f"{self.where(name)}: an array of at most {length_max} entries is due, found {shown(value)}"
+            )
+        return value
+
+    def mapping(self, name: str) -> dict[str, Value]:
+        """Return a map of whatever the CBOR profile allows."""
+        value = self._value[name]
+        if not isinstance(value, dict):
+            raise FormatError(f"{self.where(name)}: a map is due, found {shown(value)}")
         return value
 
     def is_null(self, name: str) -> bool:
         """Tell whether the field is null."""
         return self._value[name] is None
-
-
-def _show(value: object) -> str:
-    if isinstance(value, bytes):
-        return f"{len(value)} bytes"
-    if isinstance(value, dict | list):
-        return f"a {type(value).__name__} of {len(value)} entries"
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."  # noqa: PLR2004 - one line

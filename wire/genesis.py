@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Container
+from dataclasses import dataclass, field
 from typing import Final
 
 from wire import cbor
 from wire.certificate import VALIDATORS_MAX, Validator, ValidatorSet
 from wire.errors import FormatError
 from wire.fields import Fields
-from wire.types import Digest, check_identifier, sha256
+from wire.types import Digest, check_ascending, sha256, shown
 
 GENESIS_BYTES_MAX: Final = 16 * 1024 * 1024
 ENTRIES_MAX: Final = 100_000
@@ -112,6 +114,8 @@ class Genesis:
     devices: tuple[Device, ...]
     parameters: dict[str, cbor.Value]
     code_table: tuple[CodeEntry, ...]
+    _digests: list[Digest] = field(default_factory=list, init=False, repr=False, compare=False)
+    # every receipt asks for the digest, and 100,000 devices take a second to encode
 
     def encode(self) -> bytes:
         """Return the canonical bytes.
@@ -130,13 +134,14 @@ class Genesis:
         }
         raw = cbor.encode(value)
         if decode_genesis(raw) != self:
-            message = "genesis: a table is not sorted by its first field"
-            raise FormatError(message)
+            raise FormatError("genesis: a field has another type than the one it is decoded to")
         return raw
 
     def digest(self) -> Digest:
-        """Return SHA-256 of the canonical bytes: the digest of block 0."""
-        return sha256(self.encode())
+        """Return SHA-256 of the canonical bytes: the digest of block 0. Computed once."""
+        if not self._digests:
+            self._digests.append(sha256(self.encode()))
+        return self._digests[0]
 
     def chain(self) -> str:
         """Return the ledger's name: the name, a hyphen, the first 8 hex digits of the digest."""
@@ -154,6 +159,7 @@ class Genesis:
         return sha256(cbor.encode([{name: getattr(entry, name) for name in names} for entry in self.code_table]))
 
 
+_PARAMETER_PATTERN: Final = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
 # each table is sorted by the field that stands first, which is unique in it (code_table: by its first two)
 _TABLES: Final = {
     "validators": ("member", "vote_key", "tls_certificate"),
@@ -178,14 +184,11 @@ def decode_genesis(raw: bytes) -> Genesis:
     """
     names = ("name", "time_ms", "parameters", *_TABLES)
     fields = Fields(cbor.decode(raw, bytes_max=GENESIS_BYTES_MAX), names, "genesis")
-    parameters = fields.raw("parameters")
-    if not isinstance(parameters, dict):
-        message = "genesis.parameters: a map is due"
-        raise FormatError(message)
     name = fields.identifier("name")
     if len(name) > NAME_CHARACTERS_MAX:
-        message = f"genesis.name: at most {NAME_CHARACTERS_MAX} characters are allowed"
-        raise FormatError(message)
+        raise FormatError(f"genesis.name: at most {NAME_CHARACTERS_MAX} characters are allowed")
+    parameters = fields.mapping("parameters")
+    _check_parameters(parameters)
     tables = {table: _rows(fields, table) for table in _TABLES}
     genesis = Genesis(
         name=name,
@@ -226,46 +229,62 @@ def decode_genesis(raw: bytes) -> Genesis:
             for row in tables["code_table"]
         ),
     )
+    for table, names in _TABLES.items():
+        width = 2 if table == "code_table" else 1
+        rows = getattr(genesis, table)
+        check_ascending((tuple(getattr(row, key) for key in names[:width]) for row in rows), f"genesis.{table}")
     _check_references(genesis)
+    _check_keys(genesis)
     return genesis
 
 
 def _rows(fields: Fields, table: str) -> list[Fields]:
-    rows = [
-        Fields(entry, _TABLES[table], f"genesis.{table}")
-        for entry in fields.sequence(table, VALIDATORS_MAX if table == "validators" else ENTRIES_MAX)
-    ]
-    width = 2 if table == "code_table" else 1
-    keys = [tuple(row.raw(name) for name in _TABLES[table][:width]) for row in rows]
-    if any(not first < second for first, second in zip(keys, keys[1:], strict=False)):
-        message = f"genesis.{table}: not sorted by {_TABLES[table][0]} or not unique"
-        raise FormatError(message)
-    return rows
+    rows_max = VALIDATORS_MAX if table == "validators" else ENTRIES_MAX
+    return [Fields(entry, _TABLES[table], f"genesis.{table}") for entry in fields.sequence(table, rows_max)]
+
+
+def _check_parameters(parameters: dict[str, cbor.Value]) -> None:
+    for name, value in parameters.items():
+        if _PARAMETER_PATTERN.fullmatch(name) is None:
+            raise FormatError(f"genesis.parameters: {shown(name)} is no name (1 to 64 of a-z, 0-9 and '_')")
+        entries = value if isinstance(value, list) else [value]
+        if any(type(entry) not in (int, str) for entry in entries):
+            raise FormatError(f"genesis.parameters.{name}: an integer, a text or an array of these is due")
 
 
 def _check_references(genesis: Genesis) -> None:
-    genesis.validator_set()
     organisations = {entry.id for entry in genesis.organisations}
-    stations = {entry.id for entry in genesis.stations}
-    gateways = {entry.id for entry in genesis.gateways}
+    stations = {entry.id: entry for entry in genesis.stations}
+    # whoever an account belongs to: an organisation to itself, a gateway to the owner of its station
+    owners = {name: name for name in organisations}
     for validator in genesis.validators:
         _check_known(validator.member, organisations, "genesis.validators.member")
-    for key in genesis.keys:
-        _check_known(key.organisation, organisations, "genesis.keys.organisation")
-        _check_known(key.sender, organisations | gateways, "genesis.keys.sender")
     for station in genesis.stations:
         _check_known(station.organisation, organisations, "genesis.stations.organisation")
     for gateway in genesis.gateways:
         _check_known(gateway.station, stations, "genesis.gateways.station")
+        if gateway.id in organisations:
+            raise FormatError(f"genesis: {gateway.id!r} is both an organisation and a gateway")
+        owners[gateway.id] = stations[gateway.station].organisation
+    gateways = owners.keys() - organisations
     for device in genesis.devices:
         _check_known(device.gateway, gateways, "genesis.devices.gateway")
-    for clash in sorted(organisations & gateways):
-        message = f"genesis: {clash!r} is both an organisation and a gateway"
-        raise FormatError(message)
+    for key in genesis.keys:
+        _check_known(key.sender, owners, "genesis.keys.sender")
+        if key.organisation != owners[key.sender]:
+            raise FormatError(f"genesis.keys.organisation: {key.sender!r} belongs to {owners[key.sender]!r}")
 
 
-def _check_known(name: str, known: set[str], what: str) -> None:
-    check_identifier(name, what)
+def _check_keys(genesis: Genesis) -> None:
+    genesis.validator_set()
+    if len({validator.tls_certificate for validator in genesis.validators}) != len(genesis.validators):
+        raise FormatError("genesis.validators: two of them share a TLS certificate")
+    accounts = {key.key for key in genesis.keys}
+    for validator in genesis.validators:
+        if validator.vote_key in accounts:
+            raise FormatError(f"genesis.validators: the vote key of {validator.member!r} is an account's key, too")
+
+
+def _check_known(name: str, known: Container[str], what: str) -> None:
     if name not in known:
-        message = f"{what}: {name!r} is not in the genesis file"
-        raise FormatError(message)
+        raise FormatError(f"{what}: {name!r} is not in the genesis file")

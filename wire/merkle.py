@@ -11,7 +11,7 @@ from wire.errors import ProofError
 from wire.types import Digest, sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 EMPTY_HEAD: Final = sha256(b"")
 PATH_LENGTH_MAX: Final = 64
@@ -48,8 +48,7 @@ def inclusion_path(leaf_digests: Sequence[Digest], index: int) -> tuple[Digest, 
     Source: RFC 9162, 2.1.3.1.
     """
     if not 0 <= index < len(leaf_digests):
-        message = f"leaf {index} of {len(leaf_digests)}"
-        raise IndexError(message)
+        raise IndexError(f"leaf {index} of {len(leaf_digests)}")
     path: list[Digest] = []
     low, high = 0, len(leaf_digests)
     while high - low > 1:
@@ -80,26 +79,12 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[Digest],
     Source: RFC 9162, 2.1.3.2.
     """
     if not 0 <= index < size or len(path) > PATH_LENGTH_MAX:
-        message = f"inclusion proof: leaf {index} of {size} with a path of {len(path)}"
-        raise ProofError(message)
-    node, last, digest = index, size - 1, leaf_digest(leaf)
-    for sibling in path:
-        if last == 0:
-            message = "inclusion proof: the path is too long"
-            raise ProofError(message)
-        if node & 1 or node == last:
-            digest = node_digest(sibling, digest)
-            while not node & 1 and node:
-                node, last = node >> 1, last >> 1
-        else:
-            digest = node_digest(digest, sibling)
-        node, last = node >> 1, last >> 1
-    if last != 0:
-        message = "inclusion proof: the path is too short"
-        raise ProofError(message)
+        raise ProofError(f"inclusion proof: leaf {index} of {size} with a path of {len(path)}")
+    digest = leaf_digest(leaf)
+    for sibling, is_left in _climb(index, size - 1, path, "inclusion proof"):
+        digest = node_digest(sibling, digest) if is_left else node_digest(digest, sibling)
     if digest != head:
-        message = "inclusion proof: the path leads to another tree head"
-        raise ProofError(message)
+        raise ProofError("inclusion proof: the path leads to another tree head")
 
 
 def consistency_path(leaf_digests: Sequence[Digest], first_size: int) -> tuple[Digest, ...]:
@@ -111,8 +96,7 @@ def consistency_path(leaf_digests: Sequence[Digest], first_size: int) -> tuple[D
     Source: RFC 9162, 2.1.4.1.
     """
     if not 0 < first_size <= len(leaf_digests):
-        message = f"prefix of {first_size} leaves of {len(leaf_digests)}"
-        raise IndexError(message)
+        raise IndexError(f"prefix of {first_size} leaves of {len(leaf_digests)}")
     path: list[Digest] = []
     low, high, complete = 0, len(leaf_digests), True
     while first_size - low != high - low:
@@ -150,35 +134,25 @@ def verify_consistency(
     Source: RFC 9162, 2.1.4.2.
     """
     if not 0 < first_size <= second_size or len(path) > PATH_LENGTH_MAX:
-        message = f"consistency proof: {first_size} of {second_size} leaves with a path of {len(path)}"
-        raise ProofError(message)
+        raise ProofError(f"consistency proof: {first_size} of {second_size} leaves with a path of {len(path)}")
     if first_size == second_size:
         if path or first_head != second_head:
-            message = "consistency proof: two trees of one size differ"
-            raise ProofError(message)
+            raise ProofError("consistency proof: two trees of one size differ")
         return
-    steps = list(path) if first_size & (first_size - 1) else [first_head, *path]
-    if not steps:
-        message = "consistency proof: the path is empty"
-        raise ProofError(message)
+    if not path:
+        raise ProofError("consistency proof: the path is empty")
+    is_complete = first_size.bit_count() == 1
+    first = second = first_head if is_complete else path[0]
     node, last = first_size - 1, second_size - 1
     while node & 1:
         node, last = node >> 1, last >> 1
-    first = second = steps[0]
-    for sibling in steps[1:]:
-        if last == 0:
-            message = "consistency proof: the path is too long"
-            raise ProofError(message)
-        if node & 1 or node == last:
+    for sibling, is_left in _climb(node, last, path if is_complete else path[1:], "consistency proof"):
+        if is_left:
             first, second = node_digest(sibling, first), node_digest(sibling, second)
-            while not node & 1 and node:
-                node, last = node >> 1, last >> 1
         else:
             second = node_digest(second, sibling)
-        node, last = node >> 1, last >> 1
-    if last != 0 or first != first_head or second != second_head:
-        message = "consistency proof: the path leads to other tree heads"
-        raise ProofError(message)
+    if first != first_head or second != second_head:
+        raise ProofError("consistency proof: the path leads to other tree heads")
 
 
 class Frontier:
@@ -193,8 +167,7 @@ class Frontier:
             ProofError: The number of heads is not that of the one bits of ``size``.
         """
         if size < 0 or size.bit_count() != len(edge):
-            message = f"frontier: {len(edge)} subtree heads do not fit {size} leaves"
-            raise ProofError(message)
+            raise ProofError(f"frontier: {len(edge)} subtree heads do not fit {size} leaves")
         self._size = size
         self._edge = list(edge)
 
@@ -229,6 +202,26 @@ class Frontier:
     def copy(self) -> Frontier:
         """Return an independent copy."""
         return Frontier(self._size, self._edge)
+
+
+def _climb(node: int, last: int, path: Sequence[Digest], what: str) -> Iterator[tuple[Digest, bool]]:
+    """Yield each sibling of ``path`` with whether it stands left, from place ``node`` of a level that ends at ``last``.
+
+    Raises:
+        ProofError: The path is longer or shorter than the way to the head.
+
+    Source: RFC 9162, 2.1.3.2 (4) and 2.1.4.2 (6).
+    """
+    for sibling in path:
+        if last == 0:
+            raise ProofError(f"{what}: the path is too long")
+        is_left = bool(node & 1) or node == last
+        yield sibling, is_left
+        while is_left and node and not node & 1:
+            node, last = node >> 1, last >> 1
+        node, last = node >> 1, last >> 1
+    if last != 0:
+        raise ProofError(f"{what}: the path is too short")
 
 
 def _split(size: int) -> int:

@@ -127,11 +127,8 @@ def decode_outcome(raw: bytes) -> Outcome:
     events = []
     for entry in fields.sequence("events", EVENTS_MAX):
         event = Fields(entry, ("contract", "type", "subject", "data"), "outcome.events")
-        data = event.raw("data")
-        if not isinstance(data, dict):
-            message = "outcome.events.data: a map is due"
-            raise FormatError(message)
-        events.append(Event(event.identifier("contract"), event.text("type"), event.text("subject"), data))
+        contract, data = event.identifier("contract"), event.mapping("data")
+        events.append(Event(contract, event.text("type", characters_min=1), event.text("subject"), data))
     return Outcome(fields.digest("tx"), fields.identifier("code"), tuple(events))
 
 
@@ -152,7 +149,7 @@ def decode_receipt(raw: bytes) -> Receipt:
         tx=fields.digest("tx"),
         header=decode_header(fields.octets("header", 1, HEADER_BYTES_MAX)),
         certificate=decode_certificate(fields.raw("certificate")),
-        index=fields.integer("index", 0, BLOCK_TRANSACTIONS_MAX),
+        index=fields.integer("index", 0, BLOCK_TRANSACTIONS_MAX - 1),
         size=fields.integer("size", 1, BLOCK_TRANSACTIONS_MAX),
         tx_path=_path(fields, "tx_path"),
         outcome=decode_outcome(fields.octets("outcome", 1, OUTCOME_BYTES_MAX)),
@@ -178,7 +175,9 @@ def verify_receipt(receipt: Receipt, raw_tx: bytes, genesis: Genesis) -> None:
     epoch = verify_epochs(genesis, receipt.epochs)
     verify_header(genesis.chain(), epoch, receipt.header, receipt.certificate)
     if receipt.size != receipt.header.tx_count:
-        raise ProofError(f"receipt: a block of {receipt.size} transactions, its header counts {receipt.header.tx_count}")
+        raise ProofError(
+            f"receipt: a block of {receipt.size} transactions, its header counts {receipt.header.tx_count}"
+        )
     verify_inclusion(raw_tx, receipt.index, receipt.size, receipt.tx_path, receipt.header.tx_root)
     outcome = receipt.outcome.encode()
     verify_inclusion(outcome, receipt.index, receipt.size, receipt.outcome_path, receipt.header.outcome_root)
@@ -217,6 +216,5 @@ def _path(fields: Fields, name: str) -> tuple[Digest, ...]:
     path = fields.sequence(name, PATH_LENGTH_MAX)
     digests = tuple(entry for entry in path if isinstance(entry, bytes) and len(entry) == DIGEST_BYTES)
     if len(digests) != len(path):
-        message = f"{fields.where(name)}: digests of 32 bytes are due"
-        raise FormatError(message)
+        raise FormatError(f"{fields.where(name)}: digests of 32 bytes are due")
     return digests

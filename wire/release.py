@@ -9,7 +9,7 @@ from wire import cbor
 from wire.errors import FormatError
 from wire.evidence import KINDS
 from wire.fields import Fields
-from wire.types import Digest, sha256
+from wire.types import Digest, check_ascending, sha256
 
 RELEASE_BYTES_MAX: Final = 32 * 1024
 _NAMES: Final = ("release", "manufacturer", "target", "artefacts")
@@ -40,9 +40,11 @@ class Release:
     manufacturer: str
     """Organisation that submits it."""
     device: str | None
+    """Device that the release is for, or None when it is for a model."""
     model: str | None
+    """Model that the release is for, 1..256 characters, or None when it is for one device."""
     artefacts: tuple[Reference, ...]
-    """1..8, sorted by kind."""
+    """1..3, sorted by kind."""
 
     def encode(self) -> bytes:
         """Return the canonical bytes.
@@ -59,8 +61,7 @@ class Release:
             }
         )
         if decode_release(raw) != self:
-            message = "release: artefacts are not sorted by kind"
-            raise FormatError(message)
+            raise FormatError("release: a field has another type than the one it is decoded to")
         return raw
 
     def digest(self) -> Digest:
@@ -78,18 +79,16 @@ def decode_release(raw: bytes) -> Release:
     fields = Fields(cbor.decode(raw, bytes_max=RELEASE_BYTES_MAX), _NAMES, "release")
     target = Fields(fields.raw("target"), ("device", "model"), "release.target")
     if target.is_null("device") == target.is_null("model"):
-        message = "release.target: either a device or a model is due"
-        raise FormatError(message)
+        raise FormatError("release.target: either a device or a model is due")
     artefacts = tuple(_reference(value) for value in fields.sequence("artefacts", len(KINDS)))
-    kinds = [entry.kind for entry in artefacts]
-    if not kinds or kinds != sorted(set(kinds)):
-        message = "release.artefacts: at least one, sorted by kind and unique"
-        raise FormatError(message)
+    if not artefacts:
+        raise FormatError("release.artefacts: at least one is due")
+    check_ascending((entry.kind for entry in artefacts), "release.artefacts")
     return Release(
         release=fields.identifier("release"),
         manufacturer=fields.identifier("manufacturer"),
         device=None if target.is_null("device") else target.identifier("device"),
-        model=None if target.is_null("model") else target.text("model"),
+        model=None if target.is_null("model") else target.text("model", characters_min=1),
         artefacts=artefacts,
     )
 

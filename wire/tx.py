@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from wire import cbor, cose
 from wire.errors import FormatError
 from wire.fields import Fields
-from wire.types import INT_MAX, TX_BYTES_MAX, Digest, check_identifier, sha256
+from wire.types import INT_MAX, TX_BYTES_MAX, Digest, sha256
 
 if TYPE_CHECKING:
     from nacl.signing import SigningKey
@@ -105,23 +105,18 @@ def open_tx(raw: bytes) -> SignedTx:
 
 def _check_size(raw: bytes) -> None:
     if len(raw) > TX_BYTES_MAX:
-        message = f"transaction: {len(raw)} bytes, at most {TX_BYTES_MAX} are allowed"
-        raise FormatError(message)
+        raise FormatError(f"transaction: {len(raw)} bytes, at most {TX_BYTES_MAX} are allowed")
 
 
 def _decode_payload(payload: bytes) -> Transaction:
     fields = Fields(cbor.decode(payload, bytes_max=TX_BYTES_MAX), _NAMES, "transaction")
-    args = fields.raw("args")
-    if not isinstance(args, dict):
-        message = "transaction.args: a map is due"
-        raise FormatError(message)
     return Transaction(
-        chain=check_identifier(fields.raw("chain"), "transaction.chain"),
+        chain=fields.identifier("chain"),
         sender=fields.identifier("sender"),
         contract=fields.identifier("contract"),
         version=fields.integer("version", 1, VERSION_MAX),
         method=fields.identifier("method"),
-        args=args,
+        args=fields.mapping("args"),
         seq=fields.integer("seq", 1, INT_MAX),
         valid_until_ms=fields.integer("valid_until_ms"),
     )

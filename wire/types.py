@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Final, TypeAlias
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any, Final, TypeAlias
 
 from wire.errors import FormatError
 
@@ -18,6 +20,7 @@ TX_BYTES_MAX: Final = 65_536
 EVIDENCE_BYTES_MAX: Final = 48 * 1024
 EVIDENCE_DEVICES_MAX: Final = 64
 CHUNK_BYTES: Final = 65_536
+_SHOWN_MAX: Final = 64
 IDENTIFIER_PATTERN: Final = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 
 
@@ -33,6 +36,25 @@ def check_identifier(text: object, what: str) -> str:
         FormatError: Anything else; ``what`` names the field.
     """
     if not isinstance(text, str) or IDENTIFIER_PATTERN.fullmatch(text) is None:
-        message = f"{what}: {text!r} is no identifier (1 to 64 of a-z, 0-9 and '-')"
-        raise FormatError(message)
+        raise FormatError(f"{what}: {shown(text)} is no identifier (1 to 64 of a-z, 0-9 and '-')")
     return text
+
+
+def check_ascending(keys: Iterable[Any], what: str) -> None:
+    """Refuse keys that are not sorted strictly ascending, so that a table has one order and no entry twice.
+
+    Raises:
+        FormatError: Two neighbours are equal or the wrong way round; ``what`` names the table.
+    """
+    if not all(first < second for first, second in pairwise(keys)):
+        raise FormatError(f"{what}: not sorted or not unique")
+
+
+def shown(value: object) -> str:
+    """Return a value of unknown origin for an error message, in at most 64 characters."""
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, dict | list):
+        return f"a {type(value).__name__} of {len(value)} entries"
+    text = repr(value[:_SHOWN_MAX] if isinstance(value, str) else value)
+    return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 3]}..."
