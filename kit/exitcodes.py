@@ -214,13 +214,12 @@ def _wants_json(argv: Sequence[str]) -> bool:
 
 
 def _usage_sentence(error: TyperException) -> str:
-    sentence = error.format_message().strip()
+    # A group called without a command has shown its help already and says nothing more.
+    sentence = error.format_message().strip() or "A command is missing"
+    if sentence[-1] not in ".?!":
+        sentence += "."
     context = getattr(error, "ctx", None)
-    if context is None:
-        return sentence
-    if not sentence:  # a group called without a command has already shown its help
-        return f"a command is missing; see '{context.command_path} --help'"
-    return f"{sentence.rstrip('.')}; see '{context.command_path} --help'"
+    return sentence if context is None else f"{sentence} See '{context.command_path} --help'"
 
 
 def _describe_os_error(error: OSError) -> tuple[str, int]:

@@ -213,6 +213,9 @@ def peer_context(
 def peer_digest(connection: ssl.SSLObject | ssl.SSLSocket) -> bytes:
     """Return SHA-256 of the DER certificate that the other side presented.
 
+    Compare it with the validator records: it tells which member this is, and a member that put an
+    authority's certificate into its record gains nothing by it.
+
     Raises:
         DataError: It presented none.
     """

@@ -294,3 +294,13 @@ def test_host_port_is_parsed_and_printed_again(text: str, address: HostPort) -> 
 def test_host_port_of_other_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no address"):
         HostPort.parse(text)
+
+
+def test_environment_variable_may_hold_a_whole_table(tmp_path: Path) -> None:
+    environ = {"GW__MQTT": '{ host = "x", port = 3, ca = "/dev/null/../null" }', "GW__NAME": "n"}
+    text = 'state_dir = "s"\n'
+    (problem,) = problems_of(tmp_path, text, environ)
+    assert problem.startswith("environment variable GW__MQTT: mqtt.ca: there is no file")
+    (tmp_path / "ca").touch()
+    environ["GW__MQTT"] = f'{{ host = "x", port = 3, ca = "{tmp_path / "ca"}" }}'
+    assert load_text(tmp_path, text, environ).mqtt == Mqtt(host="x", port=3, ca=tmp_path / "ca")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -137,8 +138,40 @@ def test_run_of_wrong_usage_returns_64_and_names_the_help(
     assert "prog" in shown
 
 
-def test_run_without_command_returns_64() -> None:
+def test_run_without_command_returns_64(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(app_of(None), program="prog", args=[]) == 64
+    assert "command" in capsys.readouterr().err.lower()
+
+
+def test_run_of_group_without_command_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    app = app_of(None)
+    group = typer.Typer(no_args_is_help=True)
+    group.add_typer(app, name="inner")
+    assert run(group, program="prog", args=[]) == 64
+    assert "inner" in capsys.readouterr().out
+
+
+def test_run_of_value_refused_by_a_command_returns_64(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(app_of(typer.BadParameter("no good")), program="prog", args=["go"]) == 64
+    assert "no good" in capsys.readouterr().err
+
+
+def test_usage_error_without_context_is_described() -> None:
+    sentence, code = exitcodes.describe(typer.BadParameter("no good"))
+    assert (sentence, code) == ("Invalid value: no good.", 64)
+
+
+def test_run_interrupted_while_output_is_written_returns_130(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Interrupted(io.StringIO):
+        def flush(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdout", Interrupted())
+    assert run(app_of(None), program="x", args=["go"]) == 130
 
 
 def test_run_of_help_returns_0(capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,6 +120,14 @@ def test_another_certificate_under_a_known_name_is_refused(tmp_path: Path) -> No
         shake_hands(*peers(tmp_path, self_signed("a"), b, [a.der(), b.der()]))
 
 
+def test_certificate_issued_with_a_member_key_is_refused(tmp_path: Path) -> None:
+    a, b = self_signed("a"), self_signed("b")
+    _, key = saved(tmp_path, "a", a)
+    child = Authority.load(tmp_path / "a.crt", key).issue("c")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake_hands(*peers(tmp_path, child, b, [a.der(), b.der()]))
+
+
 def test_peers_that_trust_nobody_refuse(tmp_path: Path) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
         shake_hands(*peers(tmp_path, self_signed("a"), self_signed("b"), []))
