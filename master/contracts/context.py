@@ -1,0 +1,156 @@
+"""What a contract sees of the world: its own namespace, other contracts' read functions, the call, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from wire.cbor import Value
+from wire.errors import FormatError
+from wire.receipt import Event
+from wire.types import Digest, check_identifier
+
+OK: Final = "ok"
+"""Code of a call that did what it was asked."""
+KEY_BYTES_MAX: Final = 400
+"""Longest key of a state entry."""
+EVENT_SUBJECT_CHARACTERS_MAX: Final = 256
+
+
+class Refused(Exception):  # noqa: N818 - a refusal is an answer, not an error
+    """A contract does not do what the call asks; all writes and events of the call are dropped.
+
+    Args:
+        code: Identifier that goes into the outcome.
+    """
+
+    def __init__(self, code: str) -> None:
+        super().__init__(check_identifier(code, "code"))
+        self.code = code
+
+
+class Entries(Protocol):
+    """The entries of one namespace, for reading."""
+
+    def get(self, key: bytes) -> Value | None:
+        """Return the value under ``key``, a fresh copy, or None."""
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, Value]]:
+        """Yield keys that start with ``prefix`` and their values in ascending order of key."""
+
+
+class Reads(Protocol):
+    """The state as read functions see it; only a contract's own read functions name its namespace."""
+
+    def namespace(self, name: str) -> Entries:
+        """Return the entries of a namespace, the changes of this call included."""
+
+
+class Context(Reads, Protocol):
+    """One call of one contract method."""
+
+    @property
+    def time_ms(self) -> int:
+        """Block time, milliseconds since 1970 UTC."""
+
+    @property
+    def height(self) -> int:
+        """Height of the block that holds the call."""
+
+    @property
+    def tx_id(self) -> Digest:
+        """Id of the transaction."""
+
+    @property
+    def sender(self) -> str:
+        """Account that calls: a gateway's or an organisation's id."""
+
+    @property
+    def organisation(self) -> str:
+        """Organisation that owns the signing key."""
+
+    def get(self, key: bytes) -> Value | None:
+        """Return the contract's own value under ``key``, a fresh copy, or None."""
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, Value]]:
+        """Yield the contract's own entries under ``prefix`` in ascending order of key."""
+
+    def put(self, key: bytes, value: Value) -> None:
+        """Write the contract's own value under ``key``, 1..400 bytes."""
+
+    def delete(self, key: bytes) -> None:
+        """Remove the contract's own value under ``key``, if there is one."""
+
+    def emit(self, event_type: str, subject: str, data: dict[str, Value]) -> None:
+        """Say that something happened; ``subject`` is at most 256 characters."""
+
+
+Method = Callable[[Context, dict[str, Value]], str]
+"""Executes one call and returns `OK`, or another code when the call did nothing but answer.
+
+Raises:
+    Refused: The call is not done; its writes and events are dropped.
+"""
+
+Reaction = Callable[[Context, Event], None]
+"""Follows up an event of another contract within the same transaction; it cannot refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One version of one contract: an entry of the table."""
+
+    name: str
+    """Also its namespace."""
+    version: int
+    methods: Mapping[str, Method]
+    reactions: Mapping[tuple[str, str], Reaction]
+    """(contract, event type) -> what this contract does about it; events of reactions start no further ones."""
+    modules: tuple[str, ...]
+    """Modules whose source the code table digests, sorted."""
+
+
+def digest_argument(args: dict[str, Value], name: str) -> Digest:
+    """Return an argument of exactly 32 bytes.
+
+    Raises:
+        Refused: bad-args.
+    """
+    value = args[name]
+    if not isinstance(value, bytes) or len(value) != 32:  # noqa: PLR2004 - a digest
+        raise Refused("bad-args")
+    return value
+
+
+def bytes_argument(args: dict[str, Value], name: str) -> bytes:
+    """Return an argument that is a byte string.
+
+    Raises:
+        Refused: bad-args.
+    """
+    value = args[name]
+    if not isinstance(value, bytes):
+        raise Refused("bad-args")
+    return value
+
+
+def check_arguments(args: dict[str, Value], names: tuple[str, ...]) -> None:
+    """Refuse a call whose arguments are not exactly ``names``.
+
+    Raises:
+        Refused: bad-args.
+    """
+    if sorted(args) != sorted(names):
+        raise Refused("bad-args")
+
+
+def check_event_subject(subject: str) -> str:
+    """Return the subject of an event when it is short enough.
+
+    Raises:
+        FormatError: Longer than 256 characters.
+    """
+    if len(subject) > EVENT_SUBJECT_CHARACTERS_MAX:
+        raise FormatError("event subject: at most 256 characters are allowed")
+    return subject

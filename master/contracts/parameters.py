@@ -1,0 +1,72 @@
+"""Parameters of the ledger: their names, defaults and ranges. On-chain data, set by the genesis file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from wire.cbor import Value
+from wire.errors import FormatError
+from wire.genesis import ROLES
+
+DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerParameter:
+    """A whole number with its unit in the name of the parameter."""
+
+    default: int
+    low: int
+    high: int
+
+
+INTEGERS: Final[Mapping[str, IntegerParameter]] = {
+    # widest distance between block time and a voter's clock
+    "skew_ms": IntegerParameter(1000, 1, DAY_MS),
+    # age of the last completed read at which a device counts as stale
+    "stale_ms": IntegerParameter(1_800_000, 1000, 365 * DAY_MS),
+    # how far ahead of block time valid_until_ms may lie
+    "tx_valid_ms_max": IntegerParameter(7 * DAY_MS, 1000, 365 * DAY_MS),
+    "block_bytes_max": IntegerParameter(1_048_576, 65_536, 4_194_304),
+    "block_interval_ms": IntegerParameter(30, 0, 60_000),
+    "heartbeat_ms": IntegerParameter(30_000, 100, 3_600_000),
+    # devices that one release may concern: they are appraised anew in the transaction that makes it effective
+    "reappraise_devices_max": IntegerParameter(256, 1, 1024),
+    # accepted evidence per gateway that the ledger remembers to tell a repeat from a conflict
+    "evidence_window": IntegerParameter(4096, 16, 65_536),
+}
+CLOCK_POLICIES: Final = ("bench", "synchronised")
+"""bench: any clock will do. synchronised: evidence of a clock that is not graded so is alarmed as clock_untrusted."""
+CLOCK_POLICY_DEFAULT: Final = "bench"
+ENDORSER_ROLES_DEFAULT: Final = ("laboratory", "manufacturer", "regulator")
+
+
+def check_parameters(parameters: Mapping[str, Value]) -> None:
+    """Refuse parameters that this software does not know or that are out of range.
+
+    Raises:
+        FormatError: Names the parameter and what is due.
+    """
+    for name in sorted(parameters):
+        value = parameters[name]
+        if name in INTEGERS:
+            limits = INTEGERS[name]
+            if type(value) is not int or not limits.low <= value <= limits.high:
+                raise FormatError(f"parameter {name}: an integer {limits.low}..{limits.high} is due")
+        elif name == "clock_policy":
+            if value not in CLOCK_POLICIES:
+                raise FormatError(f"parameter clock_policy: one of {', '.join(CLOCK_POLICIES)} is due")
+        elif name == "endorser_roles":
+            _check_roles(value)
+        else:
+            raise FormatError(f"parameter {name}: unknown")
+
+
+def _check_roles(value: Value) -> None:
+    if not isinstance(value, list | tuple) or any(role not in ROLES for role in value):
+        raise FormatError("parameter endorser_roles: a list of roles is due")
+    roles = [str(role) for role in value]
+    if "manufacturer" not in roles or roles != sorted(set(roles)):
+        raise FormatError("parameter endorser_roles: sorted, unique and with manufacturer, who submits")

@@ -1,0 +1,414 @@
+"""The full node's store: one LMDB environment, one synced write transaction per block.
+
+A block, its certificate, its outcomes, the index of its transactions, the state, the leaves of the state tree and the
+head are on disk together or not at all. Every record carries a checksum over its table, key and content.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import lmdb
+
+from kit.files import sync_folder
+from master.io.store_records import (
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    decode_head,
+    encode_head,
+    seal,
+    unseal,
+)
+from master.ledger.genesis import genesis_root, genesis_writes, leaves_of
+from master.ledger.proofs import inclusion_paths
+from master.ledger.rows import EventRow, Execution, Head, Leaf, event_rows, genesis_head
+from master.ledger.state import Write
+from master.ledger.tree import StateTree, bucket_of
+from wire import cbor
+from wire.block import Block, decode_block
+from wire.certificate import Certificate, Step, decode_certificate
+from wire.genesis import Genesis
+from wire.merkle import leaf_digest
+from wire.receipt import Receipt, decode_outcome
+from wire.types import Digest
+
+FORMAT: Final = 1
+MAP_BYTES_DEFAULT: Final = 64 * 1024**3
+"""Address space, not disk: the file grows with what is in it."""
+EVENTS_LIMIT_MAX: Final = 1000
+READERS_MAX: Final = 256
+_TABLES: Final = ("meta", "blocks", "certificates", "outcomes", "transactions", "events", "state", "leaves")
+_OUTCOMES_BYTES_MAX: Final = 1 << 30
+_FULL: Final = (lmdb.MapFullError, lmdb.DiskError)
+
+
+class Store:
+    """Implements `master.ledger.state.StateReader` on disk; made by `create` or `open`.
+
+    One process owns it, one thread writes; any thread may read, also while a block is being written.
+    """
+
+    def __init__(self, path: Path, genesis: Genesis, map_bytes: int) -> None:
+        self._genesis_digest = genesis.digest()
+        self._owner = _own(path)
+        try:
+            self._env = lmdb.open(
+                str(path),
+                map_size=map_bytes,
+                max_dbs=len(_TABLES),
+                max_readers=READERS_MAX,
+                metasync=True,
+                sync=True,
+            )
+            try:
+                self._tables = {name: self._env.open_db(name.encode()) for name in _TABLES}
+            except BaseException:
+                self._env.close()
+                raise
+        except lmdb.Error as error:
+            os.close(self._owner)
+            raise StoreError(f"store {path}: {error}") from error
+        self._path = path
+        self._head: Head
+
+    @classmethod
+    def create(cls, path: Path, genesis: Genesis, *, map_bytes: int = MAP_BYTES_DEFAULT) -> Store:
+        """Make a store that holds the state of height 0.
+
+        Args:
+            path: Folder; made when missing.
+            genesis: Of the ledger.
+            map_bytes: Most bytes that the store may ever take.
+
+        Raises:
+            StoreError: There is a store already, or another process owns it.
+            StoreFullError: ``map_bytes`` is too small, or the disk is full.
+            FormatError: The genesis file's parameters are out of range.
+        """
+        writes = genesis_writes(genesis)
+        path.mkdir(parents=True, exist_ok=True)
+        sync_folder(path.parent)
+        store = cls(path, genesis, map_bytes)
+        try:
+            store._check_new()
+            head = genesis_head(genesis, genesis_root(writes))
+            with store._writing() as put:
+                put.put("meta", b"format", cbor.encode(FORMAT))
+                put.put("meta", b"genesis", genesis.digest())
+                put.state(writes, leaves_of(writes))
+                put.put("meta", b"head", encode_head(head))
+            sync_folder(path)
+            store._head = head
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def open(cls, path: Path, genesis: Genesis, *, map_bytes: int = MAP_BYTES_DEFAULT) -> Store:
+        """Open a store that exists.
+
+        Args:
+            path: Folder.
+            genesis: Of the ledger that is expected there.
+            map_bytes: Most bytes that the store may ever take; may be larger than it was.
+
+        Raises:
+            StoreError: There is none, it is of another ledger or format, or another process owns it.
+            StoreCorruptError: Its first records are damaged.
+        """
+        if not (path / "data.mdb").exists():
+            raise StoreError(f"store {path}: there is none; make one with init")
+        store = cls(path, genesis, map_bytes)
+        try:
+            store._head = store._check_meta()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Give the store back; a second call does nothing."""
+        if self._owner >= 0:
+            self._env.close()
+            os.close(self._owner)
+            self._owner = -1
+
+    def __enter__(self) -> Self:
+        """Return the store."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+    # state
+
+    def get(self, namespace: str, key: bytes) -> bytes | None:
+        """Return the canonical CBOR under ``key``, or None."""
+        return self._read("state", _state_key(namespace, key))
+
+    def scan(self, namespace: str, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield keys that start with ``prefix`` and their values in ascending order of key."""
+        start = _state_key(namespace, prefix)
+        skip = len(start) - len(prefix)
+        for key, content in self._walk("state", start):
+            if not key.startswith(start):
+                break
+            yield key[skip:], content
+
+    def bucket(self, index: int) -> Sequence[tuple[Digest, Digest]]:
+        """Return leaf key and value digest of every leaf of a bucket, sorted by leaf key."""
+        pairs = []
+        for key, content in self._walk("leaves", (index << 4).to_bytes(3, "big")):
+            if bucket_of(key) != index:
+                break
+            pairs.append((key, content))
+        return pairs
+
+    def state_tree(self) -> StateTree:
+        """Return the tree over all leaves.
+
+        Raises:
+            StoreCorruptError: Its root is not the head's state root.
+        """
+        tree = StateTree.rebuild(self._walk("leaves", b""))
+        if tree.root != self._head.state_root:
+            raise StoreCorruptError(f"store {self._path}: its state is not that of height {self._head.height}")
+        return tree
+
+    # blocks
+
+    def head(self) -> Head:
+        """Return the newest block's head."""
+        return self._head
+
+    def commit(self, execution: Execution, certificate: Certificate) -> None:
+        """Bring a block and all that follows from it to disk; return once it is there.
+
+        A block that is there already is left as it is.
+
+        Raises:
+            StoreError: The block does not follow the head, or the certificate is not a commit of it.
+            StoreFullError: No room; nothing was written.
+        """
+        header, digest = execution.block.header, execution.head.digest
+        if (certificate.step, certificate.height, certificate.digest) != (Step.COMMIT, header.height, digest):
+            raise StoreError(f"store: the certificate is not a commit of block {header.height}")
+        if header.height <= self._head.height:
+            known = self.block(header.height)
+            if known is None or known.header.digest() != digest:
+                raise StoreError(f"store: another block is final at height {header.height}")
+            return
+        if header.height != self._head.height + 1 or header.parent != self._head.digest:
+            raise StoreError(f"store: block {header.height} does not follow the head {self._head.height}")
+        with self._writing() as put:
+            key = _height_key(header.height)
+            put.append("blocks", key, execution.block.encode())
+            put.append("certificates", key, certificate.encode())
+            put.append("outcomes", key, cbor.encode(list(execution.outcomes)))
+            events = 0
+            for index, raw in enumerate(execution.outcomes):
+                outcome = decode_outcome(raw)
+                events += len(outcome.events)
+                put.put("transactions", outcome.tx, key + index.to_bytes(4, "big"))
+            if events:
+                put.append("events", key, events.to_bytes(4, "big"))
+            put.state(execution.writes, execution.leaves)
+            put.put("meta", b"head", encode_head(execution.head))
+        self._head = execution.head
+
+    def block(self, height: int) -> Block | None:
+        """Return a block, or None when there is none at that height."""
+        raw = self.block_bytes(height)
+        return None if raw is None else decode_block(raw)
+
+    def block_bytes(self, height: int) -> bytes | None:
+        """Return a block's canonical bytes, at most 8 MiB, or None when there is none at that height."""
+        return self._read("blocks", _height_key(height))
+
+    def certificate(self, height: int) -> Certificate | None:
+        """Return the certificate that made a block final."""
+        raw = self._read("certificates", _height_key(height))
+        return None if raw is None else decode_certificate(cbor.decode(raw))
+
+    def outcomes(self, height: int) -> tuple[bytes, ...]:
+        """Return the canonical outcomes of a block's transactions; none when there is no such block."""
+        raw = self._read("outcomes", _height_key(height))
+        if raw is None:
+            return ()
+        value = cbor.decode(raw, bytes_max=_OUTCOMES_BYTES_MAX)
+        return tuple(entry for entry in value if isinstance(entry, bytes)) if isinstance(value, list) else ()
+
+    def find_tx(self, tx_id: Digest) -> tuple[int, int] | None:
+        """Return height and index of a transaction, or None when no block holds it."""
+        raw = self._read("transactions", tx_id)
+        return None if raw is None else (int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:], "big"))
+
+    def receipt(self, tx_id: Digest) -> Receipt | None:
+        """Return the receipt of one transaction, or None when no block holds it."""
+        place = self.find_tx(tx_id)
+        if place is None:
+            return None
+        height, index = place
+        return self.receipts(height)[index]
+
+    def receipts(self, height: int) -> tuple[Receipt, ...]:
+        """Return the receipts of all transactions of a block, in their order."""
+        block, certificate = self.block(height), self.certificate(height)
+        if block is None or certificate is None:
+            return ()
+        outcomes = self.outcomes(height)
+        _, tx_paths = inclusion_paths([leaf_digest(raw) for raw in block.transactions])
+        _, outcome_paths = inclusion_paths([leaf_digest(raw) for raw in outcomes])
+        decoded = [decode_outcome(raw) for raw in outcomes]
+        return tuple(
+            Receipt(
+                tx=outcome.tx,
+                header=block.header,
+                certificate=certificate,
+                index=index,
+                size=len(decoded),
+                tx_path=tx_paths[index],
+                outcome=outcome,
+                outcome_path=outcome_paths[index],
+                epochs=(),
+            )
+            for index, outcome in enumerate(decoded)
+        )
+
+    def events(self, after_height: int, after_index: int, limit: int) -> list[EventRow]:
+        """Return events in their order.
+
+        Args:
+            after_height: Height of the last event known; 0 for all.
+            after_index: Its index; -1 for all of that height.
+            limit: Most events, 1..1000.
+        """
+        found: list[EventRow] = []
+        limit = min(limit, EVENTS_LIMIT_MAX)
+        for key, _ in self._walk("events", _height_key(after_height)):
+            height = int.from_bytes(key, "big")
+            block = self.block(height)
+            if block is None:
+                raise StoreCorruptError(f"store {self._path}: block {height} is missing")
+            for row in event_rows(height, block.header.time_ms, self.outcomes(height)):
+                if (row.height, row.index) > (after_height, after_index):
+                    found.append(row)
+                if len(found) >= limit:
+                    return found
+        return found
+
+    def _check_new(self) -> None:
+        if self._read("meta", b"format") is not None:
+            raise StoreError(f"store {self._path}: it exists already and is never overwritten")
+
+    def _check_meta(self) -> Head:
+        raw_format, digest, head = (self._read("meta", key) for key in (b"format", b"genesis", b"head"))
+        if raw_format is None or digest is None or head is None:
+            raise StoreError(f"store {self._path}: it was never finished; make it anew with init")
+        if cbor.decode(raw_format) != FORMAT:
+            raise StoreError(f"store {self._path}: its format is not {FORMAT}, which this software reads")
+        if digest != self._genesis_digest:
+            raise StoreError(f"store {self._path}: it belongs to the ledger with genesis {digest.hex()[:16]}")
+        return decode_head(head)
+
+    def _read(self, table: str, key: bytes) -> bytes | None:
+        with self._env.begin(self._tables[table]) as txn:
+            record = txn.get(key)
+        return None if record is None else unseal(table, key, record)
+
+    def _walk(self, table: str, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        with self._env.begin(self._tables[table]) as txn, txn.cursor() as cursor:
+            found = cursor.set_range(start) if start else cursor.first()
+            while found:
+                key = cursor.key()
+                yield key, unseal(table, key, cursor.value())
+                found = cursor.next()
+
+    def _writing(self) -> _Writing:
+        return _Writing(self._env, self._tables)
+
+
+class _Writing:
+    """One write transaction, committed and synced when the block of code ends, dropped when it raises."""
+
+    def __init__(self, env: lmdb.Environment, tables: dict[str, lmdb._Database]) -> None:
+        self._env = env
+        self._tables = tables
+        self._txn: lmdb.Transaction
+
+    def __enter__(self) -> Self:
+        self._txn = self._env.begin(write=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._txn.abort()
+            if isinstance(error, _FULL):
+                raise self._full() from error
+            return
+        try:
+            self._txn.commit()
+        except _FULL as full:
+            raise self._full() from full
+
+    def put(self, table: str, key: bytes, content: bytes) -> None:
+        self._txn.put(key, seal(table, key, content), db=self._tables[table])
+
+    def append(self, table: str, key: bytes, content: bytes) -> None:
+        self._txn.put(key, seal(table, key, content), db=self._tables[table], append=True)
+
+    def state(self, writes: Sequence[Write], leaves: Sequence[Leaf]) -> None:
+        for write in writes:
+            key = _state_key(write.namespace, write.key)
+            if write.value is None:
+                self._txn.delete(key, db=self._tables["state"])
+            else:
+                self.put("state", key, write.value)
+        for key, value in leaves:
+            if value is None:
+                self._txn.delete(key, db=self._tables["leaves"])
+            else:
+                self.put("leaves", key, value)
+
+    def _full(self) -> StoreFullError:
+        size = self._env.info()["map_size"]
+        return StoreFullError(
+            f"store: no room for the block; the disk is full, or the store has reached its {size} bytes: "
+            "give it more room and start again"
+        )
+
+
+def _own(path: Path) -> int:
+    """Return a descriptor whose lock says that this process owns the store.
+
+    Raises:
+        StoreError: Another process owns it.
+    """
+    descriptor = os.open(path / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(f"store {path}: another process owns it") from error
+    return descriptor
+
+
+def _height_key(height: int) -> bytes:
+    return height.to_bytes(8, "big")
+
+
+def _state_key(namespace: str, key: bytes) -> bytes:
+    name = namespace.encode("ascii")
+    return bytes((len(name),)) + name + key

@@ -1,0 +1,92 @@
+"""Records of the store: checksums, the head, and what can go wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from master.ledger.rows import Head
+from wire import cbor
+from wire.fields import Fields
+from wire.merkle import Frontier
+from wire.types import DIGEST_BYTES
+
+CHECKSUM_BYTES: Final = 8
+_HEAD: Final = ("height", "digest", "time_ms", "state_root", "history_size", "history_edge")
+_EDGE_MAX: Final = 63
+
+
+class StoreError(Exception):
+    """The store cannot do what it was asked; the message says what is the matter and what helps."""
+
+
+class StoreFullError(StoreError):
+    """There is no room for the block; nothing of it was written."""
+
+
+class StoreCorruptError(StoreError):
+    """A record is not what was written; the node must not go on with it."""
+
+
+def checksum(table: str, key: bytes, content: bytes) -> bytes:
+    """Return 8 bytes that bind content to its place.
+
+    Args:
+        table: Name of the table, at most 16 characters.
+        key: At most 511 bytes.
+        content: What the record holds.
+    """
+    digest = hashlib.blake2b(digest_size=CHECKSUM_BYTES, person=table.encode("ascii"))
+    digest.update(len(key).to_bytes(2, "big"))
+    digest.update(key)
+    digest.update(content)
+    return digest.digest()
+
+
+def seal(table: str, key: bytes, content: bytes) -> bytes:
+    """Return the record of ``content``: its checksum, then itself."""
+    return checksum(table, key, content) + content
+
+
+def unseal(table: str, key: bytes, record: bytes) -> bytes:
+    """Return the content of a record.
+
+    Raises:
+        StoreCorruptError: The checksum belongs to other content or another place.
+    """
+    content = record[CHECKSUM_BYTES:]
+    if record[:CHECKSUM_BYTES] != checksum(table, key, content):
+        raise StoreCorruptError(f"store: the record {key.hex()} of table {table} is damaged; restore this node")
+    return content
+
+
+def encode_head(head: Head) -> bytes:
+    """Return the canonical bytes of a head."""
+    return cbor.encode(
+        {
+            "height": head.height,
+            "digest": head.digest,
+            "time_ms": head.time_ms,
+            "state_root": head.state_root,
+            "history_size": head.history.size,
+            "history_edge": list(head.history.edge),
+        }
+    )
+
+
+def decode_head(raw: bytes) -> Head:
+    """Return the head of its canonical bytes.
+
+    Raises:
+        WireError: The bytes are not a head.
+    """
+    fields = Fields(cbor.decode(raw), _HEAD, "head")
+    edge = fields.sequence("history_edge", _EDGE_MAX)
+    digests = [entry for entry in edge if isinstance(entry, bytes) and len(entry) == DIGEST_BYTES]
+    return Head(
+        fields.integer("height"),
+        fields.digest("digest"),
+        fields.integer("time_ms"),
+        fields.digest("state_root"),
+        Frontier(fields.integer("history_size"), digests),
+    )

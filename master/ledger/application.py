@@ -1,0 +1,345 @@
+"""The ledger's rules: which transactions count, and what a block makes of the state. Pure, ABCI-shaped.
+
+check -> propose or process -> (the shell commits the execution to its store) -> committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from master.contracts import membership
+from master.contracts.context import OK, Contract, Refused
+from master.contracts.table import CONTRACTS, check_code_table
+from master.ledger import genesis as height_0
+from master.ledger.call import CallContext, StateReads, Surroundings
+from master.ledger.rows import Execution, Head, Leaf, head_after
+from master.ledger.sequence import NAMESPACE as SEQUENCE
+from master.ledger.sequence import decode_window
+from master.ledger.state import Overlay, StateReader, Write
+from master.ledger.tree import StateTree, TreeUpdate, bucket_digest, bucket_of
+from wire.block import Block
+from wire.errors import SignatureError, WireError
+from wire.genesis import Genesis
+from wire.header import Header, tx_root
+from wire.merkle import EMPTY_HEAD, tree_head
+from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event, Outcome
+from wire.tx import SignedTx, open_tx
+from wire.types import Digest
+
+Verify = Callable[[SignedTx, bytes], None]
+"""(transaction, public key of 32 bytes); raises SignatureError when the key did not sign it."""
+
+DIVERGENCES: Final = frozenset({"outcome-root", "state-root", "contract-fault"})
+"""Codes of `BlockRefused` that may be this node's own fault: do not vote, raise the alarm."""
+
+
+class TxRefused(Exception):  # noqa: N818 - a refusal is an answer, not an error
+    """A transaction may not stand in a block now.
+
+    Args:
+        code: wrong-chain, unknown-contract, unknown-method, unknown-key, wrong-sender, expired, valid-too-long,
+            bad-signature or replayed.
+    """
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class BlockRefused(Exception):  # noqa: N818 - a refusal is an answer, not an error
+    """A block may not follow the head.
+
+    Args:
+        code: chain, height, parent, history-root, time, code-table, fault-proofs, too-large, tx-count, tx-root,
+            bad-transaction,
+            or one of `DIVERGENCES`.
+        detail: One clear sentence.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+    @property
+    def diverged(self) -> bool:
+        """Whether executing gave another result, rather than the block breaking a rule."""
+        return self.code in DIVERGENCES
+
+
+class ContractFaultError(Exception):
+    """A contract failed by a mistake of its own; such a transaction gets into no honest proposer's block."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a block stands."""
+
+    height: int
+    time_ms: int
+
+
+class Application:
+    """Applies the rules to a state that somebody else keeps.
+
+    Args:
+        genesis: Of this ledger.
+        reader: State after the newest committed block.
+        tree: Over the leaves of that state.
+        verify: Checks a signature; the shell injects one that remembers.
+
+    Raises:
+        FormatError: The genesis file asks for contracts that this software does not have, or for parameters that it
+            does not know.
+    """
+
+    def __init__(self, genesis: Genesis, reader: StateReader, tree: StateTree, verify: Verify) -> None:
+        check_code_table(genesis.code_table)
+        self._genesis_writes = height_0.genesis_writes(genesis)
+        self._chain = genesis.chain()
+        self._code_table_hash = genesis.code_table_hash()
+        self._contracts: dict[tuple[str, int], Contract] = {
+            (entry.name, entry.version): CONTRACTS[entry.name, entry.version] for entry in genesis.code_table
+        }
+        self._reader = reader
+        self._tree = tree
+        self._verify = verify
+
+    def genesis_writes(self) -> tuple[Write, ...]:
+        """Return the writes of height 0, sorted by namespace and key."""
+        return self._genesis_writes
+
+    def check(self, tx: SignedTx, time_ms: int) -> None:
+        """Tell whether a transaction could stand in a block of that time on the newest committed state.
+
+        Args:
+            tx: As opened.
+            time_ms: Block time, milliseconds since 1970 UTC.
+
+        Raises:
+            TxRefused: Not now, or never; its code says why.
+        """
+        self._admit(Overlay(self._reader), tx, time_ms)
+
+    def propose(
+        self,
+        head: Head,
+        *,
+        proposer: str,
+        epoch: int,
+        validators_hash: Digest,
+        next_validators_hash: Digest,
+        time_ms: int,
+        candidates: Sequence[SignedTx],
+        bytes_max: int,
+    ) -> tuple[Execution, tuple[tuple[Digest, str], ...]]:
+        """Build and execute the block after ``head``.
+
+        Candidates are taken in their order until one does not fit; what cannot stand in the block is left out.
+
+        Args:
+            head: The newest committed block.
+            proposer: This node's member name.
+            epoch: Number of the validator set.
+            validators_hash: Of that set.
+            next_validators_hash: Of the set that decides the next block.
+            time_ms: Block time, above the head's.
+            candidates: In the order of execution.
+            bytes_max: Most bytes of transactions; the ledger's own limit holds too.
+
+        Returns:
+            The execution, and (id, code) of every candidate that was refused.
+
+        Raises:
+            ValueError: The time is not above the head's.
+        """
+        self._check_head(head)
+        if time_ms <= head.time_ms:
+            raise ValueError(f"block time {time_ms} is not above the head's {head.time_ms}")
+        block_state = Overlay(self._reader)
+        room = min(bytes_max, self._block_bytes_max(block_state))
+        place = _Place(head.height + 1, time_ms)
+        taken: list[bytes] = []
+        outcomes: list[bytes] = []
+        refused: list[tuple[Digest, str]] = []
+        for candidate in candidates:
+            if len(candidate.raw) > room:
+                break
+            try:
+                outcomes.append(self._run(block_state, candidate, place))
+            except TxRefused as error:
+                refused.append((candidate.id, error.code))
+            except ContractFaultError:
+                refused.append((candidate.id, "contract-fault"))
+            else:
+                taken.append(candidate.raw)
+                room -= len(candidate.raw)
+        writes = block_state.writes()
+        leaves, update = self._preview(writes)
+        header = Header(
+            chain=self._chain,
+            epoch=epoch,
+            height=place.height,
+            proposer=proposer,
+            time_ms=time_ms,
+            parent=head.digest,
+            tx_count=len(taken),
+            tx_root=tx_root(taken),
+            outcome_root=tree_head(outcomes),
+            state_root=update.root,
+            history_root=head.history.head(),
+            validators_hash=validators_hash,
+            next_validators_hash=next_validators_hash,
+            code_table_hash=self._code_table_hash,
+            fault_proof_root=EMPTY_HEAD,
+        )
+        block = Block(header, tuple(taken))
+        return Execution(block, tuple(outcomes), writes, leaves, update, head_after(head, block)), tuple(refused)
+
+    def process(self, head: Head, block: Block) -> Execution:
+        """Check and execute a block that somebody else built.
+
+        Who may propose, how far the time may be from the clock, and certificates are not judged here.
+
+        Raises:
+            BlockRefused: It may not follow ``head``, or leads to other roots than its header says.
+        """
+        self._check_head(head)
+        self._check_header(head, block)
+        block_state = Overlay(self._reader)
+        if sum(map(len, block.transactions)) > self._block_bytes_max(block_state):
+            raise BlockRefused("too-large", "its transactions exceed block_bytes_max")
+        if len(block.transactions) != block.header.tx_count:
+            raise BlockRefused("tx-count", "it holds another number of transactions than its header says")
+        if tx_root(block.transactions) != block.header.tx_root:
+            raise BlockRefused("tx-root", "its transactions lead to another tx_root")
+        place = _Place(block.header.height, block.header.time_ms)
+        outcomes: list[bytes] = []
+        for number, raw in enumerate(block.transactions):
+            try:
+                outcomes.append(self._run(block_state, open_tx(raw), place))
+            except WireError as error:
+                raise BlockRefused("bad-transaction", f"transaction {number}: {error}") from error
+            except TxRefused as error:
+                raise BlockRefused("bad-transaction", f"transaction {number}: {error.code}") from error
+            except ContractFaultError as error:
+                raise BlockRefused("contract-fault", f"transaction {number}: {error}") from error
+        if tree_head(outcomes) != block.header.outcome_root:
+            raise BlockRefused("outcome-root", "its transactions have other outcomes here")
+        writes = block_state.writes()
+        leaves, update = self._preview(writes)
+        if update.root != block.header.state_root:
+            raise BlockRefused("state-root", "its transactions lead to another state here")
+        return Execution(block, tuple(outcomes), writes, leaves, update, head_after(head, block))
+
+    def committed(self, execution: Execution) -> None:
+        """Bring the tree up to date after the store has taken the execution.
+
+        Raises:
+            ValueError: The execution does not follow the state that the tree stands for.
+        """
+        self._tree.apply(execution.tree_update)
+
+    def _check_head(self, head: Head) -> None:
+        if head.state_root != self._tree.root:
+            raise ValueError("the head has another state root than the state tree")
+
+    def _check_header(self, head: Head, block: Block) -> None:
+        header = block.header
+        rules = (
+            ("chain", header.chain == self._chain, f"it is of chain {header.chain}"),
+            ("height", header.height == head.height + 1, f"{header.height}, {head.height + 1} is due"),
+            ("parent", header.parent == head.digest, "it does not follow the head"),
+            ("history-root", header.history_root == head.history.head(), "another history_root"),
+            ("time", header.time_ms > head.time_ms, f"{header.time_ms} is not above the head's {head.time_ms}"),
+            ("code-table", header.code_table_hash == self._code_table_hash, "another code_table_hash"),
+            ("fault-proofs", header.fault_proof_root == EMPTY_HEAD, "fault proofs are not in use yet"),
+        )
+        for code, holds, detail in rules:
+            if not holds:
+                raise BlockRefused(code, detail)
+
+    def _block_bytes_max(self, state: Overlay) -> int:
+        return membership.integer_parameter(StateReads(state), "block_bytes_max")
+
+    def _admit(self, state: Overlay, tx: SignedTx, time_ms: int) -> str:
+        """Return the organisation that owns the signing key, or refuse."""
+        call = tx.tx
+        if call.chain != self._chain:
+            raise TxRefused("wrong-chain")
+        contract = self._contracts.get((call.contract, call.version))
+        if contract is None:
+            raise TxRefused("unknown-contract")
+        if call.method not in contract.methods:
+            raise TxRefused("unknown-method")
+        reads = StateReads(state)
+        key = membership.account_key(reads, tx.envelope.kid)
+        if key is None:
+            raise TxRefused("unknown-key")
+        if key.sender != call.sender:
+            raise TxRefused("wrong-sender")
+        if call.valid_until_ms < time_ms:
+            raise TxRefused("expired")
+        if call.valid_until_ms - time_ms > membership.integer_parameter(reads, "tx_valid_ms_max"):
+            raise TxRefused("valid-too-long")
+        try:
+            self._verify(tx, key.key)
+        except SignatureError as error:
+            raise TxRefused("bad-signature") from error
+        if decode_window(state.get(SEQUENCE, tx.envelope.kid)).is_used(call.seq):
+            raise TxRefused("replayed")
+        return key.organisation
+
+    def _run(self, state: Overlay, signed: SignedTx, place: _Place) -> bytes:
+        """Execute one transaction on ``state`` and return its canonical outcome.
+
+        Raises:
+            TxRefused: It may not stand here; nothing was changed.
+            ContractFaultError: A contract failed; nothing was changed.
+        """
+        organisation = self._admit(state, signed, place.time_ms)
+        around = Surroundings(signed, organisation, place.height, place.time_ms)
+        call_state = Overlay(state)
+        events: list[Event] = []
+        try:
+            code = self._call(around, call_state, events)
+            outcome = Outcome(signed.id, code, tuple(events))
+            raw = outcome.encode()
+        except Refused as error:
+            outcome = Outcome(signed.id, error.code, ())
+            raw, call_state = outcome.encode(), Overlay(state)
+        except Exception as error:
+            raise ContractFaultError(f"{signed.tx.contract} {signed.tx.method}: {type(error).__name__}") from error
+        if len(events) > EVENTS_MAX or len(raw) > OUTCOME_BYTES_MAX:
+            raw, call_state = Outcome(signed.id, "outcome-too-large", ()).encode(), Overlay(state)
+        window = decode_window(state.get(SEQUENCE, signed.envelope.kid)).use(signed.tx.seq)
+        call_state.put(SEQUENCE, signed.envelope.kid, window.encode())
+        state.absorb(call_state)
+        return raw
+
+    def _call(self, around: Surroundings, state: Overlay, events: list[Event]) -> str:
+        call = around.signed.tx
+        contract = self._contracts[call.contract, call.version]
+        code = contract.methods[call.method](CallContext(around, contract.name, state, events), call.args)
+        if code != OK:
+            return code
+        for event in tuple(events):
+            for name, version in sorted(self._contracts):
+                other = self._contracts[name, version]
+                reaction = other.reactions.get((event.contract, event.type))
+                if reaction is not None:
+                    reaction(CallContext(around, name, state, events), event)
+        return code
+
+    def _preview(self, writes: Sequence[Write]) -> tuple[tuple[Leaf, ...], TreeUpdate]:
+        leaves = height_0.leaves_of(writes)
+        buckets: dict[int, Digest] = {}
+        for index, changed in groupby(leaves, key=lambda leaf: bucket_of(leaf[0])):
+            pairs: dict[Digest, Digest | None] = dict(self._reader.bucket(index))
+            pairs.update(changed)
+            kept = [(key, value) for key, value in sorted(pairs.items()) if value is not None]
+            buckets[index] = bucket_digest(kept)
+        return leaves, self._tree.preview(buckets)

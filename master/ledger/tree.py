@@ -1,0 +1,187 @@
+"""The state tree: 2^20 buckets of leaves under a binary tree of fixed shape.
+
+Leaf key = SHA-256(length of the namespace as 1 byte | namespace | key), value digest = SHA-256(value). A leaf belongs
+to the bucket that the first 20 bits of its key name. Digest of a bucket = SHA-256(0x00 | its sorted pairs of leaf key
+and value digest), of an empty bucket 32 zero bytes, of an inner node SHA-256(0x01 | left | right). The shape does not
+depend on the order of writes, absence is shown by the whole bucket, and the tree is rebuilt from the leaves alone.
+
+Nodes stand in pages of 16 that exist only where there is data: an untouched page costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from wire.types import DIGEST_BYTES, Digest, sha256
+
+DEPTH: Final = 20
+BUCKETS: Final = 1 << DEPTH
+EMPTY_BUCKET: Final = bytes(DIGEST_BYTES)
+_PAGE_BITS: Final = 4
+_PAGE_MASK: Final = (1 << _PAGE_BITS) - 1
+_LEAF: Final = b"\x00"
+_NODE: Final = b"\x01"
+
+
+def leaf_key(namespace: str, key: bytes) -> Digest:
+    """Return the place of a state entry in the tree: 32 bytes.
+
+    Args:
+        namespace: ASCII, at most 255 characters.
+        key: Key within the namespace.
+
+    Source: DESIGN section 5.
+    """
+    name = namespace.encode("ascii")
+    return sha256(bytes((len(name),)) + name + key)
+
+
+def bucket_of(key: Digest) -> int:
+    """Return the bucket of a leaf key: its first 20 bits, 0..2^20-1."""
+    return int.from_bytes(key[:3], "big") >> 4
+
+
+def bucket_digest(pairs: Sequence[tuple[Digest, Digest]]) -> Digest:
+    """Return the digest of one bucket.
+
+    Args:
+        pairs: Leaf key and value digest, sorted by leaf key.
+    """
+    if not pairs:
+        return EMPTY_BUCKET
+    return sha256(_LEAF + b"".join(key + value for key, value in pairs))
+
+
+def _node(left: Digest, right: Digest) -> Digest:
+    return sha256(_NODE + left + right)
+
+
+def _defaults() -> tuple[Digest, ...]:
+    """Return the digest of an untouched node per level, root (level 0) first, buckets (level 20) last."""
+    levels = [EMPTY_BUCKET]
+    for _ in range(DEPTH):
+        levels.append(_node(levels[-1], levels[-1]))
+    return tuple(reversed(levels))
+
+
+_DEFAULTS: Final = _defaults()
+EMPTY_ROOT: Final = _DEFAULTS[0]
+
+
+@dataclass(frozen=True, slots=True)
+class TreeUpdate:
+    """The nodes that a batch of leaves changes; it fits only the tree it was computed on."""
+
+    base: Digest
+    """Root before."""
+    root: Digest
+    """Root after."""
+    nodes: tuple[tuple[int, int, Digest], ...]
+    """(level, index within the level, digest), buckets first, root last."""
+
+
+class StateTree:
+    """Digests of all nodes in memory; the leaves themselves stay in the store.
+
+    Memory is about 0.7 KB per page; a state of a million leaves takes some 90 MB.
+    """
+
+    __slots__ = ("_pages",)
+
+    def __init__(self) -> None:
+        self._pages: tuple[dict[int, bytearray], ...] = tuple({} for _ in range(DEPTH + 1))
+
+    @classmethod
+    def rebuild(cls, leaves: Iterable[tuple[Digest, Digest]]) -> StateTree:
+        """Return the tree over stored leaves.
+
+        Args:
+            leaves: Leaf key and value digest in ascending order of leaf key.
+        """
+        tree = cls()
+        indices = []
+        for index, pairs in groupby(leaves, key=lambda pair: bucket_of(pair[0])):
+            tree._put(DEPTH, index, bucket_digest(list(pairs)))
+            indices.append(index)
+        for level in range(DEPTH - 1, -1, -1):
+            indices = sorted({index >> 1 for index in indices})
+            for index in indices:
+                left, right = tree._get(level + 1, 2 * index), tree._get(level + 1, 2 * index + 1)
+                tree._put(level, index, _node(left, right))
+        return tree
+
+    @property
+    def root(self) -> Digest:
+        """The state root."""
+        return self._get(0, 0)
+
+    def preview(self, buckets: Mapping[int, Digest]) -> TreeUpdate:
+        """Return what new bucket digests would make of the tree, and leave it as it is.
+
+        Args:
+            buckets: New digest per bucket number.
+        """
+        changed = dict(buckets)
+        nodes = [(DEPTH, index, changed[index]) for index in sorted(changed)]
+        for level in range(DEPTH - 1, -1, -1):
+            parents: dict[int, Digest] = {}
+            for index in sorted({index >> 1 for index in changed}):
+                left, right = 2 * index, 2 * index + 1
+                parents[index] = _node(
+                    changed[left] if left in changed else self._get(level + 1, left),
+                    changed[right] if right in changed else self._get(level + 1, right),
+                )
+            nodes.extend((level, index, digest) for index, digest in parents.items())
+            changed = parents
+        return TreeUpdate(self.root, changed.get(0, self.root), tuple(nodes))
+
+    def apply(self, update: TreeUpdate) -> None:
+        """Take over a preview.
+
+        Raises:
+            ValueError: It was computed on another tree.
+        """
+        if update.base != self.root:
+            raise ValueError("state tree: the update was computed on another root")
+        for level, index, digest in update.nodes:
+            self._put(level, index, digest)
+
+    def path(self, bucket: int) -> tuple[Digest, ...]:
+        """Return the 20 sibling digests of a bucket, bucket level first."""
+        return tuple(self._get(level, (bucket >> (DEPTH - level)) ^ 1) for level in range(DEPTH, 0, -1))
+
+    def _get(self, level: int, index: int) -> Digest:
+        page = self._pages[level].get(index >> _PAGE_BITS)
+        if page is None:
+            return _DEFAULTS[level]
+        at = (index & _PAGE_MASK) * DIGEST_BYTES
+        return bytes(page[at : at + DIGEST_BYTES])
+
+    def _put(self, level: int, index: int, digest: Digest) -> None:
+        pages, number = self._pages[level], index >> _PAGE_BITS
+        if number not in pages:
+            pages[number] = bytearray(_DEFAULTS[level] * (1 << min(level, _PAGE_BITS)))
+        at = (index & _PAGE_MASK) * DIGEST_BYTES
+        pages[number][at : at + DIGEST_BYTES] = digest
+
+
+def path_root(bucket: int, digest: Digest, path: Sequence[Digest]) -> Digest:
+    """Return the root to which a bucket digest and its path lead.
+
+    Args:
+        bucket: Number of the bucket.
+        digest: See `bucket_digest`.
+        path: 20 sibling digests, bucket level first.
+
+    Raises:
+        ValueError: The path has another length, or there is no such bucket.
+    """
+    if len(path) != DEPTH or not 0 <= bucket < BUCKETS:
+        raise ValueError(f"state tree: bucket {bucket} with a path of {len(path)}")
+    for sibling in path:
+        digest = _node(sibling, digest) if bucket & 1 else _node(digest, sibling)
+        bucket >>= 1
+    return digest
