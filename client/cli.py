@@ -1,0 +1,40 @@
+"""The program ``gridwitness``: what people do with the ledger."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import typer
+
+from client.commands import alarms, demo, keys, refs, tx
+from client.commands import verify as proofs
+from client.commands.status import status
+from kit.exitcodes import run
+
+PROGRAM: Final = "gridwitness"
+
+app = typer.Typer(
+    help="Prove that grid control devices run exactly the software, strategy and settings that were tested.",
+    epilog="Example: gridwitness alarms watch --node http://localhost:8080",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.add_typer(keys.app, name="keys")
+app.add_typer(refs.app, name="refs")
+app.add_typer(alarms.app, name="alarms")
+app.add_typer(alarms.devices_app, name="devices")
+app.add_typer(tx.app, name="tx")
+app.add_typer(proofs.app, name="genesis")
+app.command()(status)
+app.command()(proofs.verify)
+app.command()(demo.demo)
+
+
+def main() -> int:
+    """Run the program and return its exit code."""
+    return run(app, program=PROGRAM)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

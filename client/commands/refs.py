@@ -1,0 +1,182 @@
+"""gridwitness refs: reference values of firmware, strategy and setting files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from client.node import Item, Outcome, Signer, items, open_signer, require_ok, submit, wait_outcome
+from client.options import (
+    TIMEOUT_S_DEFAULT,
+    JsonOption,
+    KeyOption,
+    NodeOption,
+    NoWaitOption,
+    SenderOption,
+    TimeoutOption,
+)
+from client.output import say, short, show_json, show_table, waiting
+from client.releases import bytes_in, fingerprint_file, read_release
+from kit.exitcodes import DataError, UsageError
+from kit.http import NodeClient
+from wire import cbor
+from wire.release import Release
+
+CONTRACT: Final = "references"
+_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+app = typer.Typer(no_args_is_help=True, help="Submit, endorse and list reference values.")
+
+
+@app.command("submit")
+def submit_release(
+    folder: Annotated[Path, typer.Argument(help="Release folder: release.toml and the files that it names.")],
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Fingerprint a release folder and submit its reference values as their manufacturer.
+
+    The files stay here; their SHA-256 and chunk tree go into the ledger. The release counts once a laboratory and a
+    regulator have endorsed it.
+
+    Example: gridwitness refs submit releases/linden-sc-1-2-4-0 --key alder-protection.key --node http://localhost:8080
+    """
+    with NodeClient([node], timeout) as client:
+        signer = open_signer(client, key, sender)
+        release = _read(folder, signer.sender)
+        outcome = _call(client, signer, "submit", {"release": release.encode()}, timeout, wait=not no_wait)
+    _show(outcome, {"release": release.release, "digest": release.digest().hex()}, json=json)
+
+
+@app.command()
+def endorse(
+    release: Annotated[str, typer.Argument(help="Digest (64 hex digits) or name of a submitted release.")],
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    files: Annotated[
+        Path | None,
+        typer.Option("--files", metavar="FOLDER", help="Your own copy: endorse only if it has this digest."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Test report; its SHA-256 goes into the endorsement."),
+    ] = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Stand behind a release as a laboratory or regulator.
+
+    Name the digest, or give --files, to be sure of what you sign: a name alone is looked up at the node.
+
+    Example: gridwitness refs endorse linden-sc-1-2-4-0 --files tested/linden-sc-1 --key relay-laboratory.key
+    """
+    with NodeClient([node], timeout) as client:
+        signer = open_signer(client, key, sender)
+        found = _find(client, release)
+        digest = bytes.fromhex(found["digest"])
+        if files is not None:
+            _compare(files, found)
+        report_digest = None if report is None else fingerprint_file(report).sha256
+        args: dict[str, cbor.Value] = {"release": digest, "report": report_digest}
+        outcome = _call(client, signer, "endorse", args, timeout, wait=not no_wait)
+    _show(outcome, {"release": str(found["release"]), "digest": digest.hex()}, json=json)
+
+
+@app.command("list")
+def list_releases(
+    node: NodeOption,
+    status: Annotated[
+        str | None, typer.Option("--status", help="Only those that are pending, effective or superseded.")
+    ] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """List releases, who stands behind them and who is missing.
+
+    Example: gridwitness refs list --node http://localhost:8080
+    """
+    with NodeClient([node]) as client:
+        found = list(items(client, "/v1/references", {"status": status}))
+    if json:
+        show_json(found)
+        return
+    show_table(
+        ("release", "digest", "for", "status", "endorsed by", "missing"),
+        [
+            (
+                item["release"],
+                short(item["digest"]),
+                item["target"].get("device") or item["target"].get("model"),
+                item["status"],
+                ", ".join(entry["organisation"] for entry in item["endorsements"]),
+                ", ".join(item["missing_roles"]),
+            )
+            for item in found
+        ],
+        empty="no releases",
+    )
+
+
+def _read(folder: Path, manufacturer: str) -> Release:
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no release folder")
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("fingerprinting", total=bytes_in(folder))
+        return read_release(folder, manufacturer, lambda count: progress.advance(task, count))
+
+
+def _find(client: NodeClient, text: str) -> Item:
+    """Find the one release that a digest or a name means."""
+    by_digest = _DIGEST.fullmatch(text) is not None
+    name = "digest" if by_digest else "release"
+    found = [item for item in items(client, "/v1/references", {}) if item[name] == text]
+    if not found:
+        raise DataError(f"the ledger holds no release {text}; see 'gridwitness refs list'")
+    if len(found) > 1:
+        digests = ", ".join(str(item["digest"]) for item in found)
+        raise UsageError(f"{len(found)} releases are called {text}; name one by its digest: {digests}")
+    return found[0]
+
+
+def _compare(folder: Path, found: Item) -> None:
+    own = _read(folder, str(found["manufacturer"])).digest().hex()
+    if own != found["digest"]:
+        raise DataError(f"{folder} has the digest {own}, the ledger's {found['release']} has {found['digest']}")
+
+
+def _call(
+    client: NodeClient,
+    signer: Signer,
+    method: str,
+    args: dict[str, cbor.Value],
+    timeout_s: float,
+    *,
+    wait: bool,
+) -> Outcome:
+    tx = submit(client, signer.sign(CONTRACT, method, args))
+    if not wait:
+        return Outcome(tx, "pending", None, None)
+    with waiting(f"waiting for the outcome of {short(tx)}"):
+        return require_ok(wait_outcome(client, tx, timeout_s))
+
+
+def _show(outcome: Outcome, about: dict[str, str], *, json: bool) -> None:
+    if json:
+        show_json({**about, **outcome.to_json()})
+    elif outcome.height is None:
+        say(f"{about['release']} {about['digest']}: sent as transaction {outcome.tx}")
+    else:
+        say(f"{about['release']} {about['digest']}: {outcome.code} in block {outcome.height}, transaction {outcome.tx}")

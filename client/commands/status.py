@@ -1,0 +1,72 @@
+"""gridwitness status: the state of several full nodes at once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Final
+
+import typer
+
+from client.node import Item
+from client.options import URL_VARIABLE, JsonOption
+from client.output import short, show_json, show_table, waiting
+from kit.exitcodes import GridwitnessError, exit_code_of
+from kit.http import NodeClient
+
+NODES_MAX: Final = 64
+
+
+def status(
+    node: Annotated[
+        list[str],
+        typer.Option("--node", metavar="URL", envvar=URL_VARIABLE, help="Full node; repeat it for several."),
+    ],
+    *,
+    json: JsonOption = False,
+) -> int:
+    """Show height, head, leader and queue of full nodes.
+
+    Exit code 16 if a node's ledger stands still, 69 if a node does not answer and nothing else was found.
+
+    Example: gridwitness status --node http://localhost:8080 --node http://localhost:8081
+    """
+    with waiting("asking the nodes"), ThreadPoolExecutor(min(len(node), NODES_MAX)) as pool:
+        found = list(pool.map(_ask, node))
+    if json:
+        show_json(found)
+    else:
+        show_table(
+            ("node", "height", "head", "head age ms", "leader", "peers", "queue", "version"),
+            [_row(item) for item in found],
+            empty="no nodes",
+        )
+    return exit_code_of(
+        word
+        for item in found
+        for word, holds in (("unreachable", "error" in item), ("stale", bool(item.get("ledger_stale"))))
+        if holds
+    )
+
+
+def _ask(url: str) -> Item:
+    try:
+        with NodeClient([url]) as client:
+            return {"url": url, **client.get_json("/v1/status")}
+    except GridwitnessError as error:
+        return {"url": url, "error": str(error)}
+
+
+def _row(item: Item) -> tuple[object, ...]:
+    if "error" in item:
+        return (item["url"], "-", "unreachable", "-", "-", "-", "-", "-")
+    peers = item["peers"]
+    return (
+        item["node"],
+        item["height"],
+        short(item["head"]),
+        f"{item['head_age_ms']}{' (stale)' if item['ledger_stale'] else ''}",
+        item["leader"],
+        f"{sum(bool(peer['connected']) for peer in peers)} of {len(peers)}",
+        item["mempool"]["transactions"],
+        item["version"],
+    )

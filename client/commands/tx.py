@@ -1,0 +1,73 @@
+"""gridwitness tx: one transaction, its outcome and its proof."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from client.node import Item
+from client.options import JsonOption, NodeOption
+from client.output import say, show_json, show_pairs
+from kit.exitcodes import DataError, UsageError
+from kit.files import write_atomic
+from kit.http import NodeClient
+from wire.errors import WireError
+from wire.receipt import decode_bundle
+from wire.types import sha256
+
+_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+app = typer.Typer(no_args_is_help=True, help="Look up a transaction and fetch its proof.")
+
+IdArgument = Annotated[str, typer.Argument(help="Id of the transaction, 64 hex digits.")]
+
+
+@app.command()
+def show(tx: IdArgument, node: NodeOption, *, json: JsonOption = False) -> None:
+    """Say where a transaction stands.
+
+    Example: gridwitness tx show 3f0c...e1 --node http://localhost:8080
+    """
+    _check(tx)
+    with NodeClient([node]) as client:
+        found: Item = client.get_json(f"/v1/tx/{tx}")
+    if json:
+        show_json(found)
+    else:
+        show_pairs(found)
+
+
+@app.command()
+def get(
+    tx: IdArgument,
+    node: NodeOption,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the bundle.")],
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Fetch a transaction with its receipt: the file that 'gridwitness verify' takes.
+
+    Example: gridwitness tx get 3f0c...e1 --node http://localhost:8080 --out report.bundle
+    """
+    _check(tx)
+    with NodeClient([node]) as client:
+        raw = client.get_bytes(f"/v1/bundles/{tx}")
+    try:
+        bundle = decode_bundle(raw)
+    except WireError as error:
+        raise DataError(f"{node} did not send a bundle: {error}") from error
+    if sha256(bundle.tx).hex() != tx:
+        raise DataError(f"{node} sent the bundle of another transaction, {sha256(bundle.tx).hex()}")
+    write_atomic(out, raw)
+    if json:
+        show_json({"tx": tx, "file": str(out), "bytes": len(raw), "height": bundle.receipt.header.height})
+    else:
+        say(f"{out}: {len(raw)} bytes; check it with: gridwitness verify {out} --genesis genesis.cbor")
+
+
+def _check(tx: str) -> None:
+    if _ID.fullmatch(tx) is None:
+        raise UsageError(f"{tx!r} is no transaction id; expected 64 hex digits")

@@ -1,0 +1,193 @@
+"""gridwitness verify: check a proof offline. gridwitness genesis: look into a genesis file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from client.options import GenesisOption, JsonOption
+from client.output import say, short, show_json, show_pairs, show_table, when
+from client.proof import Proof, prove, to_json
+from kit.exitcodes import DataError
+from kit.files import read_bounded
+from wire.errors import WireError
+from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
+from wire.receipt import RECEIPT_BYTES_MAX
+from wire.types import TX_BYTES_MAX
+
+BUNDLE_BYTES_MAX: Final = RECEIPT_BYTES_MAX + TX_BYTES_MAX + 1024
+
+app = typer.Typer(no_args_is_help=True, help="Look into a genesis file.")
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(help="Bundle, as 'gridwitness tx get' writes it.")],
+    genesis: GenesisOption,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Prove offline that a transaction is in the ledger and what came of it; only the genesis file is trusted.
+
+    Checked are the sender's signature, the transaction's and the outcome's place in the block, and the signatures of a
+    quorum of validators over that block. Exit code 0: all of it holds; 65: it does not, and the message says what.
+
+    Example: gridwitness verify report.bundle --genesis genesis.cbor
+    """
+    trusted = load_genesis(genesis)
+    raw = read_bounded(file, bytes_max=BUNDLE_BYTES_MAX)
+    try:
+        proof = prove(raw, trusted)
+    except WireError as error:
+        raise DataError(f"{file} does not verify: {error}") from error
+    if json:
+        show_json(proof.to_json())
+    else:
+        _show_proof(file, proof, trusted)
+
+
+def load_genesis(path: Path) -> Genesis:
+    """Read and check a genesis file.
+
+    Raises:
+        DataError: It is none.
+    """
+    try:
+        return decode_genesis(read_bounded(path, bytes_max=GENESIS_BYTES_MAX))
+    except WireError as error:
+        raise DataError(f"{path} is no genesis file: {error}") from error
+
+
+@app.command()
+def show(
+    file: Annotated[Path, typer.Argument(help="Genesis file.")],
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Show what everybody agreed on before the first block.
+
+    Example: gridwitness genesis show genesis.cbor
+    """
+    genesis = load_genesis(file)
+    if json:
+        show_json(_genesis_json(genesis))
+        return
+    show_pairs(
+        {
+            "chain": genesis.chain(),
+            "digest": genesis.digest().hex(),
+            "time": when(genesis.time_ms),
+            "quorum": f"{genesis.validator_set().quorum} of {len(genesis.validators)}",
+            "parameters": ", ".join(f"{name} {to_json(value)}" for name, value in sorted(genesis.parameters.items())),
+        }
+    )
+    stations = {gateway.id: gateway.station for gateway in genesis.gateways}
+    say("")
+    show_table(
+        ("validator", "vote key"),
+        [(entry.member, short(entry.vote_key.hex())) for entry in genesis.validators],
+        empty="no validators",
+    )
+    say("")
+    show_table(
+        ("organisation", "role", "keys"),
+        [
+            (entry.id, entry.role, sum(key.organisation == entry.id for key in genesis.keys))
+            for entry in genesis.organisations
+        ],
+        empty="no organisations",
+    )
+    say("")
+    show_table(
+        ("device", "station", "gateway", "vendor", "model", "serial"),
+        [
+            (entry.id, stations[entry.gateway], entry.gateway, entry.vendor, entry.model, entry.serial)
+            for entry in genesis.devices
+        ],
+        empty="no devices",
+    )
+
+
+def _genesis_json(genesis: Genesis) -> dict[str, object]:
+    return {
+        "name": genesis.name,
+        "chain": genesis.chain(),
+        "digest": genesis.digest().hex(),
+        "time_ms": genesis.time_ms,
+        "quorum": genesis.validator_set().quorum,
+        "validators": [
+            {"member": entry.member, "vote_key": entry.vote_key.hex(), "tls_digest": entry.tls_digest.hex()}
+            for entry in genesis.validator_set().validators
+        ],
+        "organisations": [{"id": entry.id, "role": entry.role} for entry in genesis.organisations],
+        "keys": [
+            {"key": entry.key.hex(), "sender": entry.sender, "organisation": entry.organisation}
+            for entry in genesis.keys
+        ],
+        "stations": [
+            {"id": entry.id, "area": entry.area, "organisation": entry.organisation} for entry in genesis.stations
+        ],
+        "gateways": [{"id": entry.id, "station": entry.station} for entry in genesis.gateways],
+        "devices": [
+            {
+                "id": entry.id,
+                "gateway": entry.gateway,
+                "vendor": entry.vendor,
+                "model": entry.model,
+                "serial": entry.serial,
+            }
+            for entry in genesis.devices
+        ],
+        "parameters": to_json(genesis.parameters),
+        "code_table": [
+            {"name": entry.name, "version": entry.version, "digest": entry.digest.hex()} for entry in genesis.code_table
+        ],
+    }
+
+
+def _show_proof(file: Path, proof: Proof, genesis: Genesis) -> None:
+    header, call = proof.receipt.header, proof.tx.tx
+    signers = proof.receipt.certificate.signers
+    say(f"{file}: proven with the genesis file of {genesis.chain()} alone")
+    show_pairs(
+        {
+            "transaction": proof.tx.id.hex(),
+            "sender": f"{call.sender}, seq {call.seq}",
+            "signature": "verified with the key in genesis"
+            if proof.key_in_genesis
+            else "checked by the validators with a key newer than genesis",
+            "asks for": f"{call.contract} {call.method}, version {call.version}",
+            "block": f"{header.height} of {when(header.time_ms)}, proposed by {header.proposer}",
+            "signed by": f"{', '.join(signers)} ({len(signers)} of {len(genesis.validators)})",
+            "outcome": proof.receipt.outcome.code,
+        }
+    )
+    if proof.evidence is not None:
+        evidence = proof.evidence
+        say("")
+        say(
+            f"report (boot {evidence.boot}, seq {evidence.seq}) of {evidence.gateway}, "
+            f"signed {when(evidence.clock.time_ms)}, not before block {evidence.block.height}"
+        )
+        show_table(
+            ("device", "status", "last read", "item"),
+            [
+                (
+                    entry.device,
+                    entry.status,
+                    when(entry.read_to_ms),
+                    short(None if entry.item_digest is None else entry.item_digest.hex()),
+                )
+                for entry in evidence.devices
+            ],
+            empty="no devices",
+        )
+    events = proof.receipt.outcome.events
+    if events:
+        say("")
+        show_table(
+            ("event", "subject", "cause"),
+            [(f"{event.contract} {event.type}", event.subject, event.data.get("cause")) for event in events],
+            empty="",
+        )

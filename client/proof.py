@@ -1,0 +1,142 @@
+"""What a bundle proves to somebody who trusts nothing but the genesis file: no network is touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wire import cbor
+from wire.cose import kid_of
+from wire.errors import FormatError, SignatureError
+from wire.evidence import Entry, Evidence, decode_evidence
+from wire.genesis import Genesis
+from wire.receipt import Event, Receipt, decode_bundle, verify_receipt
+from wire.tx import SignedTx, open_tx
+
+REPORT = ("consistency", "report")
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A transaction whose place in the ledger and whose outcome are proven."""
+
+    tx: SignedTx
+    receipt: Receipt
+    key_in_genesis: bool
+    """Genesis names the key, so the signature was checked here; else the validators did it, with a later key."""
+    evidence: Evidence | None
+    """What the report says, when the transaction is one."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return what is proven as plain JSON values, bytes as lower-case hex."""
+        header, call = self.receipt.header, self.tx.tx
+        shown: dict[str, object] = {
+            "verified": True,
+            "chain": header.chain,
+            "tx": self.tx.id.hex(),
+            "sender": call.sender,
+            "contract": call.contract,
+            "method": call.method,
+            "seq": call.seq,
+            "signature": "genesis-key" if self.key_in_genesis else "later-key",
+            "block": {
+                "height": header.height,
+                "digest": header.digest().hex(),
+                "time_ms": header.time_ms,
+                "proposer": header.proposer,
+                "epoch": header.epoch,
+                "signers": list(self.receipt.certificate.signers),
+            },
+            "index": self.receipt.index,
+            "outcome": self.receipt.outcome.code,
+            "events": [_event(event) for event in self.receipt.outcome.events],
+        }
+        if self.evidence is not None:
+            shown["report"] = _report(self.evidence)
+        return shown
+
+
+def prove(raw: bytes, genesis: Genesis) -> Proof:
+    """Check everything in a bundle.
+
+    Args:
+        raw: The bundle file, canonical CBOR.
+        genesis: From the verifier's own disk.
+
+    Raises:
+        CborError: Not canonical.
+        FormatError: A field is missing, unknown or out of range.
+        SignatureError: The sender's signature does not verify, or the key is another account's.
+        ProofError: The transaction or its outcome is not in the block.
+        CertificateError: The block is not certified by the validators that genesis leads to.
+    """
+    bundle = decode_bundle(raw)
+    verify_receipt(bundle.receipt, bundle.tx, genesis)
+    tx = open_tx(bundle.tx)
+    if tx.tx.chain != genesis.chain():
+        raise FormatError(f"transaction: it is for ledger {tx.tx.chain}, the genesis file is that of {genesis.chain()}")
+    known = _verify_sender(tx, genesis)
+    evidence = None
+    if (tx.tx.contract, tx.tx.method) == REPORT:
+        evidence = decode_evidence(_octets(tx.tx.args, "evidence"))
+    return Proof(tx, bundle.receipt, known, evidence)
+
+
+def _verify_sender(tx: SignedTx, genesis: Genesis) -> bool:
+    """Check the signature when genesis knows the key, and say whether it does."""
+    entry = next((entry for entry in genesis.keys if kid_of(entry.key) == tx.envelope.kid), None)
+    if entry is None:
+        return False
+    tx.verify(entry.key)
+    if entry.sender != tx.tx.sender:
+        raise SignatureError(f"transaction: its key is that of {entry.sender!r}, not of {tx.tx.sender!r}")
+    return True
+
+
+def _octets(args: dict[str, cbor.Value], name: str) -> bytes:
+    value = args.get(name)
+    if not isinstance(value, bytes):
+        raise FormatError(f"transaction.args.{name}: bytes are due")
+    return value
+
+
+def _event(event: Event) -> dict[str, object]:
+    return {
+        "contract": event.contract,
+        "type": event.type,
+        "subject": event.subject,
+        "data": to_json(event.data),
+    }
+
+
+def _report(evidence: Evidence) -> dict[str, object]:
+    return {
+        "gateway": evidence.gateway,
+        "boot": evidence.boot,
+        "seq": evidence.seq,
+        "time_ms": evidence.clock.time_ms,
+        "clock": {"source": evidence.clock.source, "grade": evidence.clock.grade},
+        "not_before_block": {"height": evidence.block.height, "digest": evidence.block.digest.hex()},
+        "devices": [_device(entry) for entry in evidence.devices],
+    }
+
+
+def _device(entry: Entry) -> dict[str, object]:
+    return {
+        "device": entry.device,
+        "status": entry.status,
+        "read_from_ms": entry.read_from_ms,
+        "read_to_ms": entry.read_to_ms,
+        "item_digest": None if entry.item_digest is None else entry.item_digest.hex(),
+        "item": None if entry.item is None else to_json(entry.item.to_value()),
+    }
+
+
+def to_json(value: cbor.Value) -> object:
+    """Turn CBOR values into JSON ones; bytes become lower-case hex."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list):
+        return [to_json(entry) for entry in value]
+    if isinstance(value, dict):
+        return {str(key): to_json(entry) for key, entry in value.items()}
+    return value
