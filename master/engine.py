@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from kit.clock import Clock
 from kit.exitcodes import StorageError
@@ -56,6 +56,9 @@ from wire import cose
 from wire.block import BLOCK_BYTES_MAX, Block
 from wire.certificate import Certificate
 from wire.errors import WireError
+from wire.tx import SignedTx
+
+ResultT = TypeVar("ResultT")
 
 EVENTS_MAX: Final = 20_000
 TICK_S: Final = 0.1
@@ -69,10 +72,14 @@ class BlockRefusedError(Exception):
 
 
 class LedgerSeam(Protocol):
-    """The application under the replica; every method runs on the engine's worker thread."""
+    """The application under the replica; runs on the engine's worker thread but where it says so."""
 
-    def build(self, build: Build, proposer: str, wall_ms: int) -> Block | None:
-        """Build and execute a block of pending transactions, None when there are none."""
+    def candidates(self) -> Sequence[SignedTx]:
+        """Return what could stand in the next block; called on the event loop."""
+        ...
+
+    def build(self, build: Build, candidates: Sequence[SignedTx], wall_ms: int) -> Block | None:
+        """Build and execute a block, None when there is nothing to put into it."""
         ...
 
     def execute(self, block: Block) -> None:
@@ -191,6 +198,10 @@ class Engine:
             return
         self._events.put_nowait(event)
 
+    def wake(self) -> None:
+        """Tell the replica that transactions wait."""
+        self.post(Tick(pending=True))
+
     def on_connected(self, member: str) -> None:
         """A connection to ``member`` is up."""
         self.post(Connected(member))
@@ -216,8 +227,7 @@ class Engine:
         """Pass transactions on to every other validator."""
         self._network.broadcast(encode_message(Gossip(tuple(transactions))))
 
-    async def on_worker(self, call: Callable[[], Head | Block | None]) -> Head | Block | None:
-        """Run a call on the worker thread, behind what is queued there."""
+    async def _on_worker(self, call: Callable[[], ResultT]) -> ResultT:
         return await asyncio.get_running_loop().run_in_executor(self._worker, call)
 
     async def _tick_forever(self) -> None:
@@ -235,8 +245,8 @@ class Engine:
     async def _perform(self, effect: Effect) -> Event | None:
         match effect:
             case Persist():
-                loop = asyncio.get_running_loop()
-                await loop.run_in_executor(self._worker, self._log.append, effect.records)
+                records = effect.records
+                await self._on_worker(lambda: self._log.append(records))
             case Send():
                 self._network.send(effect.member, encode_message(effect.message))
             case Broadcast():
@@ -255,13 +265,13 @@ class Engine:
         return None
 
     async def _build(self, build: Build) -> Event:
-        block = await self.on_worker(lambda: self._ledger.build(build, self._settings.member, self._clock.now_ms()))
-        assert block is None or isinstance(block, Block)
+        candidates = self._ledger.candidates()
+        block = await self._on_worker(lambda: self._ledger.build(build, candidates, self._clock.now_ms()))
         return Built(build.height, build.view, block)
 
     async def _execute(self, block: Block) -> Event:
         try:
-            await self.on_worker(lambda: self._ledger.execute(block))
+            await self._on_worker(lambda: self._ledger.execute(block))
         except BlockRefusedError as error:
             self._hooks.report("block-refused", str(error))
             return Executed(block.header.digest(), accepted=False)
@@ -269,11 +279,10 @@ class Engine:
 
     async def _apply(self, effect: Apply) -> Event:
         try:
-            head = await self.on_worker(lambda: self._ledger.apply(effect.block, effect.certificate))
+            head = await self._on_worker(lambda: self._ledger.apply(effect.block, effect.certificate))
         except BlockRefusedError as error:
             self.failure = f"height {effect.block.header.height} came out differently here: {error}"
             return Diverged(effect.block.header.height, str(error))
-        assert isinstance(head, Head)
         self._log.clear()
         for handle in self._wakes.values():
             handle.cancel()

@@ -48,8 +48,6 @@ class PeerNetwork:
         addresses: Mapping[str, HostPort],
         members: Mapping[bytes, str],
         contexts: tuple[ssl.SSLContext, ssl.SSLContext],
-        on_message: Callable[[str, bytes], None],
-        on_connected: Callable[[str], None],
     ) -> None:
         """Prepare the connections.
 
@@ -58,26 +56,30 @@ class PeerNetwork:
             addresses: Where each other member listens.
             members: Member of each certificate digest (SHA-256 of the DER).
             contexts: TLS for accepting and for dialling.
-            on_message: Called with (member, frame) for everything that arrives.
-            on_connected: Called when a member can be sent to.
         """
         self._listen = listen
         self._addresses = dict(addresses)
         self._members = dict(members)
         self._server_context, self._client_context = contexts
-        self._on_message = on_message
-        self._on_connected = on_connected
+        self._on_message: Callable[[str, bytes], None]
+        self._on_connected: Callable[[str], None]
         self._outboxes = {member: _Outbox() for member in addresses}
         self._tasks: list[asyncio.Task[None]] = []
         self._readers: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
-    async def start(self) -> None:
+    async def start(self, on_message: Callable[[str, bytes], None], on_connected: Callable[[str], None]) -> None:
         """Listen and begin to dial.
+
+        Args:
+            on_message: Called with (member, frame) for everything that arrives.
+            on_connected: Called when a member can be sent to.
 
         Raises:
             OSError: The address cannot be listened on.
         """
+        self._on_message = on_message
+        self._on_connected = on_connected
         self._server = await asyncio.start_server(
             self._accept, self._listen.host, self._listen.port, ssl=self._server_context, limit=_READ_BYTES
         )

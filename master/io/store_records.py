@@ -6,6 +6,7 @@ import hashlib
 from typing import Final
 
 from master.ledger.rows import Head
+from kit.exitcodes import StorageError
 from wire import cbor
 from wire.fields import Fields
 from wire.merkle import Frontier
@@ -16,7 +17,7 @@ _HEAD: Final = ("height", "digest", "time_ms", "state_root", "history_size", "hi
 _EDGE_MAX: Final = 63
 
 
-class StoreError(Exception):
+class StoreError(StorageError):
     """The store cannot do what it was asked; the message says what is the matter and what helps."""
 
 

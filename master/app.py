@@ -1,0 +1,314 @@
+"""Joins the parts of a full node in one process and runs them until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from typing import Final
+
+import uvicorn
+import uvloop
+
+from kit.clock import SystemClock
+from kit.exitcodes import ConfigurationError, DataError, StorageError
+from kit.files import read_bounded
+from kit.keystore import KeyFile, load_signing_key
+from kit.logs import get_logger
+from kit.metrics import new_registry
+from kit.tls import mqtt_context, peer_context
+from master.api.app import Api, build_api
+from master.chain import Chain, VerifiedSignatures
+from master.config import NodeConfig
+from master.consensus.events import Head, Now
+from master.consensus.replica import Replica
+from master.consensus.state import Settings
+from master.engine import Engine, Hooks
+from master.io.ingest import ROOT, Broker, BrokerLink
+from master.io.peers import PeerNetwork
+from master.io.store import Store
+from master.io.tables import Tables
+from master.io.wal import WriteAheadLog
+from master.ledger.application import Application
+from master.mempool import Mempool
+from master.metrics import NodeMetrics
+from master.node import Node, genesis_parameter
+from master.views.fold import catch_up
+from wire.block import Block
+from wire.errors import WireError
+from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
+from wire.types import sha256
+
+STORE_FOLDER: Final = "ledger"
+WAL_FILE: Final = "wal"
+TABLES_FILE: Final = "views.sqlite"
+_GAUGES_EVERY_S: Final = 1.0
+_GRACE_S: Final = 5
+
+_log = get_logger("app")
+
+
+def load_genesis(config: NodeConfig) -> Genesis:
+    """Read the genesis file that the configuration names.
+
+    Raises:
+        DataError: It is no canonical genesis file.
+    """
+    path = config.node.genesis
+    try:
+        return decode_genesis(read_bounded(path, bytes_max=GENESIS_BYTES_MAX))
+    except WireError as error:
+        raise DataError(f"{path} is no genesis file: {error}") from error
+
+
+def load_vote_key(config: NodeConfig, genesis: Genesis) -> KeyFile:
+    """Read the vote key and check that it is the one that the genesis file names for this member.
+
+    Raises:
+        ConfigurationError: The member is no validator, or votes with another key.
+    """
+    member = config.node.member
+    validator = next((entry for entry in genesis.validators if entry.member == member), None)
+    if validator is None:
+        raise ConfigurationError(f"{member} is no validator of {genesis.chain()}; correct [node] member")
+    key = load_signing_key(config.node.vote_key)
+    if key.public != validator.vote_key:
+        raise ConfigurationError(f"{config.node.vote_key} is not the vote key that {genesis.chain()} has for {member}")
+    missing = {entry.member for entry in genesis.validators} - {member} - set(config.peers.addresses)
+    if missing:
+        raise ConfigurationError(f"[peers.addresses] lacks {', '.join(sorted(missing))}")
+    return key
+
+
+def init_node(config: NodeConfig) -> Genesis:
+    """Make the node's data directory with the state of height 0.
+
+    Raises:
+        StorageError: There is a store already.
+        DataError: The genesis file is damaged or asks for contracts that this software lacks.
+    """
+    genesis = load_genesis(config)
+    load_vote_key(config, genesis)
+    data_dir = config.node.data_dir
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    Store.create(data_dir / STORE_FOLDER, genesis, map_bytes=config.node.map_mib << 20).close()
+    return genesis
+
+
+class NodeProcess:
+    """Everything that runs in a full node's process."""
+
+    def __init__(self, config: NodeConfig, store: Store, wal: WriteAheadLog, tables: Tables) -> None:
+        """Build the parts on what is open already; nothing runs before `run`."""
+        genesis = load_genesis(config)
+        key = load_vote_key(config, genesis)
+        self._config = config
+        self._clock = SystemClock()
+        self._store, self._wal, self._tables = store, wal, tables
+        self._registry = new_registry()
+        self._metrics = NodeMetrics(self._registry)
+        self._mempool = Mempool()
+        application = Application(genesis, store, store.state_tree(), VerifiedSignatures())
+        validators = genesis.validator_set()
+        self._settings = Settings(
+            config.node.member,
+            genesis.chain(),
+            0,
+            validators,
+            block_interval_ms=genesis_parameter(genesis, "block_interval_ms"),
+            heartbeat_ms=genesis_parameter(genesis, "heartbeat_ms"),
+            skew_ms=genesis_parameter(genesis, "skew_ms"),
+        )
+        block_bytes_max = genesis_parameter(genesis, "block_bytes_max")
+        self._chain = Chain(application, store, self._mempool, validators, config.node.member, block_bytes_max)
+        now = Now(self._clock.now_ms(), self._clock.monotonic_ms())
+        replica = Replica(
+            self._settings, _consensus_head(store), lambda data: key.signing_key.sign(data).signature, now
+        )
+        self._node = Node(
+            genesis,
+            config.node.member,
+            version("gridwitness"),
+            chain=self._chain,
+            application=application,
+            mempool=self._mempool,
+            receipts=store,
+            replica=replica,
+            metrics=self._metrics,
+            clock=self._clock,
+        )
+        self._network = self._build_network(genesis)
+        hooks = Hooks(
+            applied=self._applied,
+            gossip=self._node.take_gossip,
+            report=lambda code, _: self._metrics.reports.labels(code).inc(),
+            refused_message=self._refused_message,
+            is_pending=lambda: len(self._mempool) > 0,
+        )
+        self._engine = Engine(replica, self._settings, self._chain, wal, self._network, hooks, self._clock)
+        self._broker = self._build_broker()
+        self._api: Api = build_api(self._node, store, tables, self._registry)
+        self._new_block = asyncio.Event()
+        self._connect_node()
+
+    def _build_network(self, genesis: Genesis) -> PeerNetwork:
+        peers = self._config.peers
+        trusted = [validator.tls_certificate for validator in genesis.validators]
+        members = {sha256(validator.tls_certificate): validator.member for validator in genesis.validators}
+        own = self._config.node.member
+        return PeerNetwork(
+            peers.listen,
+            {member: address for member, address in peers.addresses.items() if member != own},
+            members,
+            (
+                peer_context("server", peers.certificate, peers.key, trusted),
+                peer_context("client", peers.certificate, peers.key, trusted),
+            ),
+        )
+
+    def _build_broker(self) -> BrokerLink | None:
+        mqtt, member = self._config.mqtt, self._config.node.member
+        if mqtt is None:
+            return None
+        context = mqtt_context(mqtt.ca, mqtt.certificate, mqtt.key)
+        broker = Broker(mqtt.host, mqtt.port, context, f"node-{member}", f"{ROOT}/host/{member}")
+        return BrokerLink(broker, self._node.take_from_broker)
+
+    def _connect_node(self) -> None:
+        node = self._node
+        node.wake = self._engine.wake
+        node.send_gossip = self._engine.gossip
+        node.is_connected = self._network.is_connected
+        node.heard_height = lambda member: self._engine.heights.get(member, 0)
+        node.failure = lambda: self._engine.failure
+        if self._broker is not None:
+            node.publish = self._broker.publish
+
+    # ---- hooks of the engine ------------------------------------------------------------------
+
+    def _applied(self, block: Block) -> None:
+        self._node.applied(block)
+        self._new_block.set()
+
+    def _refused_message(self, member: str, reason: str) -> None:
+        self._metrics.peer_refused.labels(member).inc()
+        _log.warning("refused a message of another validator", member=member, reason=reason)
+
+    # ---- running ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        server = _Server(
+            uvicorn.Config(
+                self._api.asgi,
+                host=self._config.api.listen.host,
+                port=self._config.api.listen.port,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=_GRACE_S,
+                server_header=False,
+            )
+        )
+        await self._network.start(self._engine.on_message, self._engine.on_connected)
+        tasks = [
+            asyncio.create_task(self._engine.run(self._wal.read())),
+            asyncio.create_task(self._follow_views()),
+            asyncio.create_task(self._refresh_gauges()),
+            asyncio.create_task(server.serve()),
+        ]
+        if self._broker is not None:
+            self._broker.start()
+        stopping = asyncio.create_task(stop.wait())
+        _log.info("running", member=self._settings.member, chain=self._settings.chain, height=self._chain.head.height)
+        try:
+            await asyncio.wait((*tasks[1:], stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            server.should_exit = True
+            self._api.feed.notifier.close()
+            await self._stop(tasks, stopping)
+        for task in tasks:
+            if not task.cancelled() and task.exception() is not None:
+                task.result()
+
+    async def _stop(self, tasks: list[asyncio.Task[None]], stopping: asyncio.Task[bool]) -> None:
+        stopping.cancel()
+        if self._broker is not None:
+            await self._broker.stop()
+        await self._network.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_S):
+                await asyncio.wait(tasks[-1:])
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow_views(self) -> None:
+        """Bring the query tables up to date after every block, then wake the event streams."""
+        worker = ThreadPoolExecutor(1, thread_name_prefix="views")
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                self._new_block.clear()
+                height = self._chain.head.height
+                await loop.run_in_executor(worker, catch_up, self._store, self._tables, height)
+                self._api.feed.notifier.notify()
+                await self._new_block.wait()
+        finally:
+            worker.shutdown(wait=True)
+
+    async def _refresh_gauges(self) -> None:
+        while True:
+            self._node.refresh_gauges()
+            self._metrics.broker.set(self._broker is not None and self._broker.is_connected)
+            await asyncio.sleep(_GAUGES_EVERY_S)
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own signal handlers: the process has one place that stops it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the process."""
+        yield
+
+
+def run_node(config: NodeConfig) -> None:
+    """Run a full node until it is told to stop.
+
+    Raises:
+        StorageError: The store is missing, damaged or in use.
+        ConfigurationError: Keys, members and genesis do not fit together.
+    """
+    genesis = load_genesis(config)
+    data_dir = config.node.data_dir
+    with Store.open(data_dir / STORE_FOLDER, genesis, map_bytes=config.node.map_mib << 20) as store:
+        url = config.node.database_url or f"sqlite:///{data_dir / TABLES_FILE}"
+        tables = Tables(url, genesis)
+        wal = WriteAheadLog(data_dir / WAL_FILE)
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_run(config, store, wal, tables))
+        except OSError as error:
+            raise StorageError(f"node {config.node.member}: {error}") from error
+        finally:
+            wal.close()
+            tables.close()
+
+
+async def _run(config: NodeConfig, store: Store, wal: WriteAheadLog, tables: Tables) -> None:
+    await NodeProcess(config, store, wal, tables).run()
+
+
+def _consensus_head(store: Store) -> Head:
+    head = store.head()
+    block = store.block(head.height) if head.height else None
+    proposer = None if block is None else block.header.proposer
+    return Head(head.height, head.digest, head.time_ms, proposer)

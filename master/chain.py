@@ -1,0 +1,158 @@
+"""What the replica decides about: the application over its store, fed from the mempool.
+
+Verified signatures are remembered, so that a transaction that was checked on arrival costs nothing
+when its block is executed.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from master.consensus.events import Build, Head
+from master.engine import BlockRefusedError
+from master.ledger.application import Application, BlockRefused
+from master.ledger.rows import Execution
+from master.ledger.rows import Head as LedgerHead
+from master.mempool import Mempool
+from wire.block import Block
+from wire.certificate import Certificate, ValidatorSet
+from wire.tx import SignedTx
+from wire.types import Digest
+
+_EXECUTIONS_MAX: Final = 8
+_VERIFIED_MAX: Final = 100_000
+
+
+class Store(Protocol):
+    """Durable blocks and state."""
+
+    def head(self) -> LedgerHead:
+        """Return the newest block."""
+        ...
+
+    def commit(self, execution: Execution, certificate: Certificate) -> None:
+        """Store a block with all that comes of it, all or nothing, durably."""
+        ...
+
+    def block(self, height: int) -> Block | None:
+        """Return a stored block."""
+        ...
+
+    def certificate(self, height: int) -> Certificate | None:
+        """Return its certificate."""
+        ...
+
+
+class VerifiedSignatures:
+    """Checks a transaction's signature once."""
+
+    def __init__(self) -> None:
+        self._seen: OrderedDict[tuple[Digest, bytes], None] = OrderedDict()
+
+    def __call__(self, signed: SignedTx, public_key: bytes) -> None:
+        """Prove that ``public_key`` signed the transaction.
+
+        Raises:
+            SignatureError: It did not.
+        """
+        key = (signed.id, public_key)
+        if key in self._seen:
+            return
+        signed.verify(public_key)
+        self._seen[key] = None
+        while len(self._seen) > _VERIFIED_MAX:
+            self._seen.popitem(last=False)
+
+
+class Chain:
+    """The replica's view of the ledger: builds, executes and applies blocks on the head."""
+
+    def __init__(
+        self,
+        application: Application,
+        store: Store,
+        mempool: Mempool,
+        validators: ValidatorSet,
+        member: str,
+        block_bytes_max: int,
+    ) -> None:
+        self._application = application
+        self._store = store
+        self._mempool = mempool
+        self._validators_hash = validators.digest()
+        self._member = member
+        self._block_bytes_max = block_bytes_max
+        self._executions: OrderedDict[Digest, Execution] = OrderedDict()
+        self._head = store.head()
+        self.refused: list[Digest] = []
+        """Pending transactions that no block can hold any more; emptied by the event loop."""
+
+    @property
+    def head(self) -> LedgerHead:
+        """The newest applied block."""
+        return self._head
+
+    def candidates(self) -> Sequence[SignedTx]:
+        """Return pending transactions in a fair order, about one block of them."""
+        return self._mempool.candidates(self._block_bytes_max)
+
+    def build(self, build: Build, candidates: Sequence[SignedTx], wall_ms: int) -> Block | None:
+        """Build and execute a block on the head."""
+        if not candidates and not build.empty_allowed:
+            return None
+        execution, refused = self._application.propose(
+            self._head,
+            proposer=self._member,
+            epoch=0,
+            validators_hash=self._validators_hash,
+            next_validators_hash=self._validators_hash,
+            time_ms=max(wall_ms, build.time_ms_min),
+            candidates=candidates,
+            bytes_max=self._block_bytes_max,
+        )
+        self.refused.extend(tx for tx, _ in refused)
+        if not execution.block.transactions and not build.empty_allowed:
+            return None
+        self._remember(execution)
+        return execution.block
+
+    def execute(self, block: Block) -> None:
+        """Execute a proposed block on the head.
+
+        Raises:
+            BlockRefusedError: It may not stand there, or comes out otherwise.
+        """
+        if block.header.digest() in self._executions:
+            return
+        try:
+            self._remember(self._application.process(self._head, block))
+        except BlockRefused as error:
+            raise BlockRefusedError(str(error)) from error
+
+    def apply(self, block: Block, certificate: Certificate) -> Head:
+        """Store a final block and return the new head.
+
+        Raises:
+            BlockRefusedError: It comes out otherwise here.
+            StorageError: The store did not take it; nothing changed.
+        """
+        self.execute(block)
+        execution = self._executions[block.header.digest()]
+        self._store.commit(execution, certificate)
+        self._application.committed(execution)
+        self._executions.clear()
+        self._head = execution.head
+        header = block.header
+        return Head(header.height, self._head.digest, header.time_ms, header.proposer)
+
+    def committed(self, height: int) -> tuple[Block, Certificate] | None:
+        """Return a stored block and its certificate."""
+        block, certificate = self._store.block(height), self._store.certificate(height)
+        return None if block is None or certificate is None else (block, certificate)
+
+    def _remember(self, execution: Execution) -> None:
+        self._executions[execution.block.header.digest()] = execution
+        while len(self._executions) > _EXECUTIONS_MAX:
+            self._executions.popitem(last=False)

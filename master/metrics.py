@@ -1,0 +1,58 @@
+"""What a full node counts, in Prometheus' terms: gridwitness_node_*."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_LATENCY_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+
+class NodeMetrics:
+    """The node's counters and gauges, registered in one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        prefix = "gridwitness_node"
+        self.received = Counter(
+            f"{prefix}_transactions_received_total",
+            "Transactions that arrived, by way (mqtt, http, gossip) and what became of them (pending, duplicate, "
+            "refused)",
+            ("way", "result"),
+            registry=registry,
+        )
+        self.refused = Counter(
+            f"{prefix}_transactions_refused_total",
+            "Transactions that were refused, by way and reason",
+            ("way", "reason"),
+            registry=registry,
+        )
+        self.committed = Counter(
+            f"{prefix}_transactions_committed_total", "Transactions in applied blocks", registry=registry
+        )
+        self.height = Gauge(f"{prefix}_height", "Height of the newest applied block", registry=registry)
+        self.head_time = Gauge(
+            f"{prefix}_head_time_seconds", "Block time of the newest block, seconds since 1970 UTC", registry=registry
+        )
+        self.view = Gauge(f"{prefix}_view", "View of the height that is being decided", registry=registry)
+        self.mempool = Gauge(f"{prefix}_mempool_transactions", "Transactions that wait for a block", registry=registry)
+        self.mempool_bytes = Gauge(f"{prefix}_mempool_bytes", "Bytes of transactions that wait", registry=registry)
+        self.reports = Counter(
+            f"{prefix}_consensus_reports_total",
+            "What the replica reported, by code (view-change, invalid-proposal, divergence, vote-refused, storage)",
+            ("code",),
+            registry=registry,
+        )
+        self.peer_refused = Counter(
+            f"{prefix}_peer_messages_refused_total",
+            "Messages of other validators refused",
+            ("member",),
+            registry=registry,
+        )
+        self.peers = Gauge(f"{prefix}_peers_connected", "Validators that can be sent to", registry=registry)
+        self.broker = Gauge(f"{prefix}_broker_connected", "1 while the broker accepts this node", registry=registry)
+        self.receipts = Counter(f"{prefix}_receipts_published_total", "Receipts sent to gateways", registry=registry)
+        self.commit_seconds = Histogram(
+            f"{prefix}_commit_seconds",
+            "From the arrival of a transaction at this node to its block being applied here",
+            buckets=_LATENCY_BUCKETS_S,
+            registry=registry,
+        )
