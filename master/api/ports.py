@@ -76,8 +76,12 @@ class NodePort(Protocol):
         """Check one signed transaction and put it into the mempool."""
         ...
 
-    def pending(self, tx: bytes) -> SignedTx | None:
+    def pending(self, tx_id: bytes) -> SignedTx | None:
         """Return the transaction of that id if it waits in the mempool."""
+        ...
+
+    def head_height(self) -> int:
+        """Return the height of the newest committed block, 0 before the first."""
         ...
 
     def head_time_ms(self) -> int:
@@ -116,11 +120,11 @@ class LedgerPort(EventSource, Protocol):
         """Return the canonical outcomes of a block in the order of its transactions."""
         ...
 
-    def find_tx(self, tx: bytes) -> tuple[int, int] | None:
+    def find_tx(self, tx_id: bytes) -> tuple[int, int] | None:
         """Return (height, index in the block) of a committed transaction."""
         ...
 
-    def receipt(self, tx: bytes) -> Receipt | None:
+    def receipt(self, tx_id: bytes) -> Receipt | None:
         """Return the receipt of a committed transaction."""
         ...
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from master.views.events import EventRow
+from master.ledger.rows import EventRow
 from master.views.fold import fold, start_rows
 from master.views.ports import START, Page, Position, TablesError
 from master.views.schema import Column, Comparison, Condition, Json, Kind, Row, Table

@@ -1,60 +1,14 @@
-"""The event that views fold, as they see it, and readers of its data."""
+"""Readers of the data of an event, and its JSON form."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
-
+from master.ledger.rows import EventRow
 from master.views.schema import Json
 from wire.cbor import Value
 
 
 class ViewError(Exception):
     """An event does not have the form that its contract promises: our mistake, not a member's."""
-
-
-class EventRow(Protocol):
-    """One event of the ledger with its place."""
-
-    @property
-    def height(self) -> int:
-        """Height of its block."""
-        ...
-
-    @property
-    def index(self) -> int:
-        """Place among the events of its block, from 0."""
-        ...
-
-    @property
-    def time_ms(self) -> int:
-        """Block time, milliseconds since 1970 UTC."""
-        ...
-
-    @property
-    def tx(self) -> bytes:
-        """Id of the transaction whose execution emitted it."""
-        ...
-
-    @property
-    def contract(self) -> str:
-        """Contract that emitted it."""
-        ...
-
-    @property
-    def type(self) -> str:
-        """What happened."""
-        ...
-
-    @property
-    def subject(self) -> str:
-        """What it is about."""
-        ...
-
-    @property
-    def data(self) -> Mapping[str, Value]:
-        """The rest, as the contract says."""
-        ...
 
 
 def broken(event: EventRow, reason: str) -> ViewError:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from master.views.events import EventRow
-from master.views.ports import BEFORE_FIRST, EventSource, Position, ViewTables
+from master.ledger.rows import EventRow
+from master.views.ports import END, EventSource, Position, ViewTables
 from master.views.schema import Put, Row, Rows
 from master.views.table import TABLES, VIEWS
 
@@ -87,15 +87,17 @@ def catch_up(source: EventSource, tables: ViewTables, head_height: int) -> Posit
     """
     at = tables.position()
     while True:
-        page = source.events(at.height, at.index, PAGE_EVENTS)
+        page = source.events(*at.before_next(), PAGE_EVENTS)
         complete = len(page) < PAGE_EVENTS
         taken = page if complete else _whole_blocks(page)
-        if taken:
-            at = max(at, Position(taken[-1].height, taken[-1].index))
         if complete:
-            at = max(at, Position(head_height, BEFORE_FIRST))
-        if taken or at > tables.position():
-            tables.apply(taken, at)
+            newest = taken[-1].height if taken else 0
+            through = max(at, Position(max(newest, head_height), END))
+        else:
+            whole = len(taken) < len(page)
+            through = Position(taken[-1].height, END if whole else taken[-1].index)
+        tables.apply(taken, through)
+        at = through
         if complete:
             return at
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from master.views.events import EventRow
+from master.ledger.rows import EventRow
 from master.views.schema import Row
 
-BEFORE_FIRST: Final = -1
-"""Index of a position that stands before the first event of its height."""
+END: Final = 2**31 - 1
+"""Index of a position that stands behind every event of its height."""
 
 
 class TablesError(Exception):
@@ -23,10 +23,19 @@ class Position:
 
     height: int
     index: int
-    """Place of an event in its block from 0, or `BEFORE_FIRST`."""
+    """Place of an event in its block from 0, or `END`."""
+
+    @property
+    def complete_height(self) -> int:
+        """Newest height all of whose events stand at or before this place."""
+        return self.height if self.index == END else self.height - 1
+
+    def before_next(self) -> tuple[int, int]:
+        """Return (height, index) for `EventSource.events`, so that no finished block is read."""
+        return (self.height + 1, -1) if self.index == END else (self.height, self.index)
 
 
-START: Final = Position(0, BEFORE_FIRST)
+START: Final = Position(0, END)
 """Nothing but the genesis file was applied."""
 
 

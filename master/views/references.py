@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from master.views.events import Data, EventRow, broken
+from master.ledger.rows import EventRow
+from master.views.events import Data, broken
 from master.views.schema import (
     Column,
     Kind,

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from master.views.events import EventRow
+    from master.ledger.rows import EventRow
     from wire.genesis import Genesis
 
 Json: TypeAlias = "int | str | bool | list[Json] | dict[str, Json] | None"

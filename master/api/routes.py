@@ -1,0 +1,183 @@
+"""The one table of routes: the application and its description are both made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from master.api import chain, lists, service, stream, submit
+from master.api.call import Handler
+from master.api.parameters import Parameter
+from master.views.schema import Schema, Table, hexadecimal, record, sequence, text
+from master.views.table import TABLES
+
+JSON: Final = "application/json"
+_OCTETS: Final[Schema] = {"type": "string", "format": "binary"}
+_PLAIN: Final[Schema] = {"type": "string"}
+
+RESULTS_SCHEMA: Final[Schema] = record(
+    {
+        "results": sequence(
+            {
+                "type": "object",
+                "properties": {
+                    "id": hexadecimal("SHA-256 of the transaction's bytes.", 32),
+                    "status": text(choices=("pending", "duplicate", "refused")),
+                    "reason": text("Code of the refusal."),
+                },
+                "required": ["id", "status"],
+                "additionalProperties": False,
+            }
+        )
+    },
+    "What became of each transaction, in their order.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One good answer of a route."""
+
+    about: str
+    content: Mapping[str, Schema]
+    """Schema by media type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path and method."""
+
+    path: str
+    name: str
+    """operationId."""
+    about: str
+    handler: Handler
+    answers: Mapping[int, Answer]
+    parameters: tuple[Parameter[object], ...] = ()
+    method: Literal["GET", "POST"] = "GET"
+    body: Mapping[str, Schema] = field(default_factory=dict)
+    """Schema of the request's body by media type."""
+    problems: tuple[int, ...] = (400,)
+    """Statuses of problems beside 404, 405, 414, 500 and 503, which any request may get."""
+
+
+def _json(about: str, schema: Schema) -> dict[int, Answer]:
+    return {200: Answer(about, {JSON: schema})}
+
+
+def _view_routes(table: Table) -> tuple[Route, ...]:
+    path, name = f"/v1/{table.name}", table.name
+    item = item_name(table)
+    return (
+        Route(
+            path=path,
+            name=f"list_{name}",
+            about=f"{table.about} {'Newest first.' if table.newest_first else f'By {table.key}.'}",
+            handler=lists.list_handler(table),
+            parameters=lists.list_parameters(table),
+            answers=_json("A page of them.", lists.list_schema({"$ref": f"#/components/schemas/{item}"})),
+        ),
+        Route(
+            path=f"{path}/{{id}}",
+            name=f"get_{item}",
+            about=table.about,
+            handler=lists.item_handler(table),
+            parameters=(lists.item_parameter(table),),
+            answers=_json("The item.", lists.item_schema(table)),
+        ),
+    )
+
+
+def item_name(table: Table) -> str:
+    """Return the name of a table's item in the description."""
+    return table.name.removesuffix("s")
+
+
+ROUTES: Final[tuple[Route, ...]] = (
+    Route(
+        path="/v1/status",
+        name="get_status",
+        about="How the node and its ledger stand.",
+        handler=service.status,
+        answers=_json("The status.", service.STATUS_SCHEMA),
+    ),
+    Route(
+        path="/v1/tx",
+        name="submit",
+        method="POST",
+        about="Submit one signed transaction, or a CBOR sequence of up to 256 of them. A single one "
+        "that is refused gets a problem; in a sequence each gets its own result.",
+        handler=submit.submit,
+        body=dict.fromkeys((*submit.ONE_TYPES, submit.SEQUENCE_TYPE), _OCTETS),
+        answers={
+            202: Answer("At least one is pending.", {JSON: RESULTS_SCHEMA}),
+            200: Answer("None is pending: each is a duplicate or was refused.", {JSON: RESULTS_SCHEMA}),
+        },
+        problems=(400, 403, 408, 409, 413, 415, 429),
+    ),
+    Route(
+        path="/v1/tx/{id}",
+        name="get_transaction",
+        about="Where a transaction stands and what came of it.",
+        handler=chain.transaction,
+        parameters=(chain.TX_ID,),
+        answers=_json("The transaction.", chain.TX_SCHEMA),
+    ),
+    Route(
+        path="/v1/bundles/{id}",
+        name="get_bundle",
+        about="A committed transaction with its receipt: what `gridwitness verify` takes.",
+        handler=chain.bundle,
+        parameters=(chain.TX_ID,),
+        answers={200: Answer("Canonical CBOR.", {chain.CBOR_TYPE: _OCTETS})},
+    ),
+    Route(
+        path="/v1/blocks/{height}",
+        name="get_block",
+        about="One block and who certified it; as CBOR: {type, version, block, certificate}.",
+        handler=chain.block,
+        parameters=(chain.HEIGHT, chain.FORMAT),
+        answers={200: Answer("The block.", {JSON: chain.BLOCK_SCHEMA, chain.CBOR_TYPE: _OCTETS})},
+    ),
+    Route(
+        path="/v1/headers",
+        name="list_headers",
+        about="Headers with their certificates, ascending, for light nodes.",
+        handler=chain.headers,
+        parameters=(chain.FROM, chain.HEADERS_LIMIT),
+        answers=_json("A page of them.", chain.HEADERS_SCHEMA),
+    ),
+    *(route for table in TABLES.values() for route in _view_routes(table)),
+    Route(
+        path="/v1/events",
+        name="follow_events",
+        about="The ledger's events as server-sent events; the id is HEIGHT-INDEX, the event type the "
+        "ledger's. Without a place, those from now on. A comment at least every 15 s.",
+        handler=stream.events,
+        parameters=(stream.LAST_EVENT_ID, stream.AFTER),
+        answers={200: Answer("An endless stream.", {"text/event-stream": _PLAIN})},
+        problems=(400, 429),
+    ),
+    Route(
+        path="/metrics",
+        name="get_metrics",
+        about="Metrics in Prometheus' text format.",
+        handler=service.metrics,
+        answers={200: Answer("The metrics.", {"text/plain": _PLAIN})},
+    ),
+    Route(
+        path="/healthz",
+        name="get_health",
+        about="200 while the node can serve, else 503 with the reason.",
+        handler=service.health,
+        answers=_json("It can.", service.HEALTH_SCHEMA),
+    ),
+    Route(
+        path="/openapi.json",
+        name="get_description",
+        about="This description.",
+        handler=service.document,
+        answers=_json("OpenAPI 3.1.", {"type": "object"}),
+    ),
+)
