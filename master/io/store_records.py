@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from master.ledger.rows import Head
 from kit.exitcodes import StorageError
+from master.ledger.rows import Head
 from wire import cbor
 from wire.fields import Fields
 from wire.merkle import Frontier
