@@ -76,6 +76,7 @@ async def _run(fleet: Fleet, listen: HostPort, started: Callable[[State], None])
             build_app(fleet),
             lifespan="off",
             log_config=None,
+            log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=_SHUTDOWN_S,
         )

@@ -4,7 +4,7 @@ A folder holds ``firmware.bin``, ``strategy.csv`` and ``settings.csv`` (one of
 them at least) and ``release.toml``, which says what they are for:
 
     [release]
-    release = "lakeside-1-2.4.0"
+    release = "lakeside-1-2-4-0"
     device = "sc-lakeside-1"          # or: model = "SCD-220"
 
     [[artefact]]
@@ -46,7 +46,6 @@ MANIFEST = "release.toml"
 MANIFEST_BYTES_MAX = 64 * 1024
 IDENTIFIER = re.compile(r"[a-z0-9-]{1,64}")
 FIRMWARE_BYTES_DEFAULT = 280 * 1024
-_KIB = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +177,8 @@ def load_release(folder: Path) -> Release:
     release = _text(manifest, head, "release")
     device = _text(manifest, head, "device") if "device" in head else None
     model = _text(manifest, head, "model") if "model" in head else None
+    if not IDENTIFIER.fullmatch(release):
+        raise ReleaseError(f"{manifest}: release {release!r} is not of the form [a-z0-9-]{{1,64}}")
     if (device is None) == (model is None):
         raise ReleaseError(f"{manifest}: [release] names a device or a model, exactly one")
     artefacts = tuple(_load_artefact(manifest, entry) for entry in entries)

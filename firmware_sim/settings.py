@@ -14,6 +14,8 @@ from decimal import Decimal, InvalidOperation
 COLUMNS = ("number", "name", "value", "unit", "min", "max")
 SETTINGS_MAX = 4_096
 _VALUE_INDEX = COLUMNS.index("value")
+_MAGNITUDE_MAX = 12
+"""Powers of ten; a longer number would only cost memory before it is refused."""
 _REGISTER_MIN, _REGISTER_MAX = -(2**15), 2**15 - 1
 
 
@@ -84,7 +86,7 @@ def _decimal(text: str) -> Decimal:
         number = Decimal(text)
     except InvalidOperation:
         number = Decimal("NaN")
-    if not number.is_finite():
+    if not number.is_finite() or abs(number.adjusted()) > _MAGNITUDE_MAX:
         raise SettingsError(f"{text!r} is not a decimal number")
     return number
 

@@ -1,0 +1,197 @@
+"""The program as a tester uses it: real processes, a real control port, pymodbus as the reader."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from pymodbus.client import AsyncModbusTcpClient
+from pymodbus.pdu.file_message import FileRecord
+
+from tests.unit.firmware_sim.bench import FIRMWARE_BYTES, SCENARIO, write_bench
+
+pytestmark = pytest.mark.interop
+
+PROGRAM = (sys.executable, "-m", "firmware_sim.cli")
+WAIT_S = 20
+
+
+@dataclass
+class Bench:
+    """A running simulator."""
+
+    folder: Path
+    process: subprocess.Popen[str]
+    announced: dict[str, Any]
+
+    @property
+    def state_file(self) -> Path:
+        return self.folder / "state.json"
+
+    def run(self, *args: str) -> tuple[int, Any]:
+        return run(*args, "--state-file", str(self.state_file), "--json", cwd=self.folder)
+
+    def port(self, device: str) -> int:
+        return int(self.announced["devices"][device]["port"])
+
+
+def run(*args: str, cwd: Path) -> tuple[int, Any]:
+    """Run one command and return its exit code and its JSON."""
+    done = subprocess.run([*PROGRAM, *args], cwd=cwd, capture_output=True, text=True, timeout=WAIT_S, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, json.loads(done.stdout) if done.stdout.startswith("{") else done.stdout
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("program")
+    scenario = write_bench(folder)
+    command = [*PROGRAM, "up", str(scenario), "--state-file", str(folder / "state.json"), "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield Bench(folder, process, json.loads(process.stdout.readline()))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_S) == 0
+    assert not (folder / "state.json").exists()
+
+
+def read_firmware(port: int, unit: int, size: int) -> bytes:
+    """Read the firmware in requests of 121 registers, as our agent does."""
+
+    async def main() -> bytes:
+        client = AsyncModbusTcpClient("127.0.0.1", port=port, timeout=3, retries=0)
+        assert await client.connect()
+        found = bytearray()
+        left = (size + 1) // 2
+        number, record = 1, 0
+        while left:
+            count = min(121, left, 10_000 - record)
+            wanted = FileRecord(file_number=number, record_number=record, record_length=2 * count)
+            answer: Any = await client.read_file_record([wanted], device_id=unit)
+            found += answer.records[0].record_data
+            left -= count
+            record += count
+            if record == 10_000:
+                number, record = number + 1, 0
+        client.close()
+        return bytes(found[:size])
+
+    return asyncio.run(main())
+
+
+def test_program_announces_what_the_state_file_and_the_control_port_say(bench: Bench) -> None:
+    assert json.loads(bench.state_file.read_text()) == bench.announced
+    assert bench.announced["pid"] == bench.process.pid
+    listed = requests.get(bench.announced["control"] + "/devices", timeout=5).json()
+    assert [(item["device"], item["port"]) for item in listed["items"]] == [
+        ("dev-a", bench.port("dev-a")),
+        ("dev-b", bench.port("dev-b")),
+    ]
+    assert bench.run("list") == (0, listed)
+
+
+def test_program_device_serves_the_release_and_then_the_tampered_file(bench: Bench) -> None:
+    release = (bench.folder / "releases" / "a-2" / "firmware.bin").read_bytes()
+    assert read_firmware(bench.port("dev-a"), 1, FIRMWARE_BYTES) == release
+    code, answer = bench.run("tamper", "dev-a", "flip-byte", "--offset", "50001", "--mask", "128")
+    assert code == 0
+    (change,) = answer["changes"]
+    assert (change["old_byte"], change["new_byte"]) == (release[50_001], release[50_001] ^ 128)
+    assert answer["time_ms"] > 1_700_000_000_000
+    expected = release[:50_001] + bytes((release[50_001] ^ 128,)) + release[50_002:]
+    found = read_firmware(bench.port("dev-a"), 1, FIRMWARE_BYTES)
+    assert found == expected
+    shown = requests.get(bench.announced["control"] + "/devices/dev-a", timeout=5).json()
+    assert shown["artefacts"][0]["sha256"] == hashlib.sha256(found).hexdigest()
+    assert bench.run("tamper", "all", "restore")[0] == 0
+    assert read_firmware(bench.port("dev-a"), 1, FIRMWARE_BYTES) == release
+
+
+def test_program_every_action_and_fault_works_from_the_command_line(bench: Bench) -> None:
+    assert bench.run("tamper", "dev-a", "change-setting", "17", "48.50")[1]["changes"][0]["old_value"] == "49.00"
+    assert bench.run("tamper", "dev-a", "change-setting", "17", "60", "--force")[0] == 0
+    assert len(bench.run("tamper", "dev-a", "swap", "dev-b")[1]["changes"]) == 6
+    assert bench.run("tamper", "dev-a", "old-release")[0] == 0
+    assert bench.run("tamper", "dev-b", "old-release", "releases/a-1")[0] == 0
+    assert bench.run("tamper", "dev-b", "truncate", "--artefact", "strategy", "--size", "10")[0] == 0
+    assert bench.run("tamper", "all", "restore")[0] == 0
+    code, answer = bench.run("fault", "dev-a", "set", "busy", "--function", "20", "--requests", "3")
+    assert code == 0
+    assert answer["fault"]["functions"] == [20]
+    assert bench.run("fault", "dev-a", "clear")[1]["fault"] is None
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (("tamper", "dev-x", "restore"), 64),
+        (("tamper", "dev-a", "flip-byte", "--mask", "0"), 64),
+        (("tamper", "dev-a", "change-setting", "17", "49.00"), 65),
+        (("tamper", "dev-a", "swap", "dev-a"), 64),
+        (("tamper", "dev-b", "old-release"), 64),
+        (("tamper", "dev-a", "melt"), 64),
+        (("fault", "dev-a", "set", "gone"), 64),
+    ],
+)
+def test_program_refused_request_has_its_exit_code(bench: Bench, args: tuple[str, ...], expected: int) -> None:
+    code, answer = bench.run(*args)
+    assert code == expected
+    assert answer["exit_code"] == expected
+    assert answer["error"]
+    shown = requests.get(bench.announced["control"] + "/devices", timeout=5).json()
+    assert all(item["state"] == "original" for item in shown["items"])
+
+
+def test_program_without_a_simulator_says_unreachable(tmp_path: Path) -> None:
+    code, answer = run("list", "--control", "http://127.0.0.1:9", "--json", cwd=tmp_path)
+    assert (code, answer["exit_code"]) == (69, 69)
+    assert "gridwitness-sim up" in answer["error"]
+
+
+def test_program_state_file_that_is_missing_or_none_is_refused(tmp_path: Path) -> None:
+    assert run("list", "--state-file", "none.json", "--json", cwd=tmp_path)[0] == 74
+    (tmp_path / "bad.json").write_text("[]")
+    assert run("list", "--state-file", "bad.json", "--json", cwd=tmp_path)[0] == 65
+
+
+def test_program_scenario_mistake_has_file_and_line(tmp_path: Path) -> None:
+    write_bench(tmp_path).write_text(SCENARIO.replace("unit_id = 3", "unit_id = 300"))
+    code, answer = run("up", "bench.toml", "--json", cwd=tmp_path)
+    assert code == 78
+    assert "bench.toml:18" in answer["error"]
+
+
+def test_program_port_that_is_taken_is_a_configuration_error(bench: Bench, tmp_path: Path) -> None:
+    taken = f'id = "dev-a"\nlisten = "127.0.0.1:{bench.port("dev-a")}"'
+    write_bench(tmp_path).write_text(SCENARIO.replace('id = "dev-a"', taken))
+    code, answer = run("up", "bench.toml", "--json", cwd=tmp_path)
+    assert code == 78
+    assert "device dev-a cannot listen" in answer["error"]
+
+
+def test_program_makes_a_release_and_refuses_a_bad_one(tmp_path: Path) -> None:
+    args = ("release", "make", "r-1.0", "--model", "M", "--size-kib", "64", "--kind", "firmware", "--json")
+    code, answer = run(*args, cwd=tmp_path)
+    assert (code, answer["release"]) == (0, "r-1-0")
+    assert answer["artefacts"] == [{"kind": "firmware", "version": "1.0.0", "size_bytes": 65_536}]
+    assert run("release", "make", "r-2", "--json", cwd=tmp_path)[0] == 64
+    assert not (tmp_path / "r-2").exists()
+
+
+@pytest.mark.parametrize(
+    "args", [(), ("up",), ("list",), ("tamper", "d", "swap"), ("fault", "d", "set"), ("release", "make")]
+)
+def test_program_help_shows_an_example(args: tuple[str, ...], tmp_path: Path) -> None:
+    code, text = run(*args, "--help", cwd=tmp_path)
+    assert code == 0
+    assert "Example: gridwitness-sim" in text
