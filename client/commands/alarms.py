@@ -9,9 +9,11 @@ import typer
 
 from client.node import Item, items
 from client.options import JsonOption, NodeOption
-from client.output import say, show_json, show_json_line, show_table, when
+from client.output import show_items, when
 from kit.exitcodes import exit_code_of
 from kit.http import NodeClient
+from kit.terminal import Terminal, print_json
+from wire.evidence import KINDS
 
 ALARM_EVENTS: Final = ("alarm_raised", "alarm_changed", "alarm_returned")
 
@@ -36,25 +38,21 @@ def list_alarms(
     """
     with NodeClient([node]) as client:
         found = list(items(client, "/v1/alarms", {"state": state, "device": device}))
-    if json:
-        show_json(found)
-    else:
-        show_table(
-            ("alarm", "device", "station", "cause", "state", "raised", "files"),
-            [
-                (
-                    item["alarm_id"],
-                    item["device"],
-                    item["station"],
-                    item["cause"],
-                    item["state"],
-                    when(item["raised_ms"]),
-                    ", ".join(entry["kind"] for entry in item["artefacts"]),
-                )
-                for item in found
-            ],
-            empty="no alarms",
-        )
+    show_items(
+        Terminal(as_json=json),
+        ("alarm", "device", "station", "cause", "state", "raised", "files"),
+        found,
+        lambda item: (
+            item["alarm_id"],
+            item["device"],
+            item["station"],
+            item["cause"],
+            item["state"],
+            when(item["raised_ms"]),
+            [entry["kind"] for entry in item["artefacts"]],
+        ),
+        empty="no alarms",
+    )
     return exit_code_of(str(item["cause"]) for item in found if item["state"] == "raised")
 
 
@@ -81,10 +79,11 @@ def watch(
 ) -> None:
     """Show alarms as they are raised, changed and returned; a broken connection is resumed without a gap.
 
-    With --json one object a line: {"id", "type", "alarm"...}; pass the last id to --after to go on from there.
+    With --json one object a line: {"id", "type", "data"...}; pass the last id to --after to go on from there.
 
     Example: gridwitness alarms watch --node http://localhost:8080
     """
+    terminal = Terminal(as_json=json)
     seen = 0
     with NodeClient(node) as client:
         for event in client.events(after=after, unreachable_ms_max=None):
@@ -92,9 +91,9 @@ def watch(
                 continue
             document = event.json()
             if json:
-                show_json_line({"id": event.id, "type": event.type, **document})
+                print_json({"id": event.id, **document})
             else:
-                say(_sentence(event.type, document))
+                terminal.say(_sentence(event.type, document))
             seen += 1
             if seen == until:
                 return
@@ -121,24 +120,20 @@ def list_devices(
     """
     with NodeClient([node]) as client:
         found = list(items(client, "/v1/devices", {"state": state, "gateway": gateway}))
-    if json:
-        show_json(found)
-    else:
-        show_table(
-            ("device", "station", "model", "state", "firmware", "settings", "strategy", "last read"),
-            [
-                (
-                    item["device"],
-                    item["station"],
-                    item["model"],
-                    item["state"],
-                    *(item["verdicts"].get(kind) for kind in ("firmware", "settings", "strategy")),
-                    when(item["read_to_ms"]),
-                )
-                for item in found
-            ],
-            empty="no devices",
-        )
+    show_items(
+        Terminal(as_json=json),
+        ("device", "station", "model", "state", *KINDS, "last read"),
+        found,
+        lambda item: (
+            item["device"],
+            item["station"],
+            item["model"],
+            item["state"],
+            *(item["verdicts"].get(kind) for kind in KINDS),
+            when(item["read_to_ms"]),
+        ),
+        empty="no devices",
+    )
     return exit_code_of(verdict for item in found for verdict in findings(item))
 
 

@@ -15,7 +15,7 @@ from client.demo.story import Story, called
 from client.demo.tampering import DEMO_TAMPERING
 from client.demo.topology import DEMO, MEMBERS
 from client.demo.watch import AlarmWatch, Sighting
-from client.output import show_json_line
+from kit.terminal import print_json
 
 FOLDER: Final = Path("build/demo")
 _CHECK_S: Final = 0.5
@@ -47,7 +47,7 @@ def demo(
         if not (once or json):
             _stay(cluster, console)
     if once or json:
-        show_json_line(story.result.summary())
+        print_json(story.result.summary())
 
 
 def _stay(cluster: Cluster, console: Console) -> None:

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from client.options import JsonOption
-from client.output import show_json, show_pairs
+from client.output import lines_of
 from kit.exitcodes import UsageError
 from kit.keystore import create_key, load_public_key, load_signing_key
+from kit.terminal import Terminal
 
 app = typer.Typer(no_args_is_help=True, help="Make and show signing keys.")
 
@@ -37,7 +38,7 @@ def new(
         "key_file": str(folder / f"{name}.key"),
         "public_file": str(folder / f"{name}.pub"),
     }
-    _show(shown, json=json)
+    Terminal(as_json=json).show(shown, lambda: lines_of(shown))
 
 
 @app.command()
@@ -58,11 +59,4 @@ def show(
         shown = {"name": key.name, "public": key.public.hex(), "kid": key.kid.hex()}
     else:
         raise UsageError(f"{file} is neither NAME.pub nor NAME.key")
-    _show(shown, json=json)
-
-
-def _show(shown: dict[str, str], *, json: bool) -> None:
-    if json:
-        show_json(shown)
-    else:
-        show_pairs(shown)
+    Terminal(as_json=json).show(shown, lambda: lines_of(shown))

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
-from client.node import Item, Outcome, Signer, items, open_signer, require_ok, submit, wait_outcome
+from client.node import Item, Outcome, items, open_signer, require_ok, submit, wait_outcome
 from client.options import (
     TIMEOUT_S_DEFAULT,
     JsonOption,
@@ -20,10 +18,11 @@ from client.options import (
     SenderOption,
     TimeoutOption,
 )
-from client.output import say, short, show_json, show_table, waiting
+from client.output import short, show_items
 from client.releases import bytes_in, fingerprint_file, read_release
 from kit.exitcodes import DataError, UsageError
 from kit.http import NodeClient
+from kit.terminal import Terminal
 from wire import cbor
 from wire.release import Release
 
@@ -51,11 +50,13 @@ def submit_release(
 
     Example: gridwitness refs submit releases/linden-sc-1-2-4-0 --key alder-protection.key --node http://localhost:8080
     """
+    terminal = Terminal(as_json=json)
     with NodeClient([node], timeout) as client:
         signer = open_signer(client, key, sender)
-        release = _read(folder, signer.sender)
-        outcome = _call(client, signer, "submit", {"release": release.encode()}, timeout, wait=not no_wait)
-    _show(outcome, {"release": release.release, "digest": release.digest().hex()}, json=json)
+        release = _read(terminal, folder, signer.sender)
+        tx = submit(client, signer.sign(CONTRACT, "submit", {"release": release.encode()}))
+        outcome = _follow(terminal, client, tx, None if no_wait else timeout)
+    _show(terminal, outcome, {"release": release.release, "digest": release.digest().hex()})
 
 
 @app.command()
@@ -83,16 +84,18 @@ def endorse(
 
     Example: gridwitness refs endorse linden-sc-1-2-4-0 --files tested/linden-sc-1 --key relay-laboratory.key
     """
+    terminal = Terminal(as_json=json)
     with NodeClient([node], timeout) as client:
         signer = open_signer(client, key, sender)
         found = _find(client, release)
         digest = bytes.fromhex(found["digest"])
         if files is not None:
-            _compare(files, found)
+            _compare(terminal, files, found)
         report_digest = None if report is None else fingerprint_file(report).sha256
         args: dict[str, cbor.Value] = {"release": digest, "report": report_digest}
-        outcome = _call(client, signer, "endorse", args, timeout, wait=not no_wait)
-    _show(outcome, {"release": str(found["release"]), "digest": digest.hex()}, json=json)
+        tx = submit(client, signer.sign(CONTRACT, "endorse", args))
+        outcome = _follow(terminal, client, tx, None if no_wait else timeout)
+    _show(terminal, outcome, {"release": str(found["release"]), "digest": digest.hex()})
 
 
 @app.command("list")
@@ -110,32 +113,27 @@ def list_releases(
     """
     with NodeClient([node]) as client:
         found = list(items(client, "/v1/references", {"status": status}))
-    if json:
-        show_json(found)
-        return
-    show_table(
+    show_items(
+        Terminal(as_json=json),
         ("release", "digest", "for", "status", "endorsed by", "missing"),
-        [
-            (
-                item["release"],
-                short(item["digest"]),
-                item["target"].get("device") or item["target"].get("model"),
-                item["status"],
-                ", ".join(entry["organisation"] for entry in item["endorsements"]),
-                ", ".join(item["missing_roles"]),
-            )
-            for item in found
-        ],
+        found,
+        lambda item: (
+            item["release"],
+            short(item["digest"]),
+            item["target"].get("device") or item["target"].get("model"),
+            item["status"],
+            [entry["organisation"] for entry in item["endorsements"]],
+            item["missing_roles"],
+        ),
         empty="no releases",
     )
 
 
-def _read(folder: Path, manufacturer: str) -> Release:
+def _read(terminal: Terminal, folder: Path, manufacturer: str) -> Release:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no release folder")
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("fingerprinting", total=bytes_in(folder))
-        return read_release(folder, manufacturer, lambda count: progress.advance(task, count))
+    with terminal.progress(f"fingerprinting {folder}", bytes_in(folder)) as advance:
+        return read_release(folder, manufacturer, advance)
 
 
 def _find(client: NodeClient, text: str) -> Item:
@@ -151,32 +149,20 @@ def _find(client: NodeClient, text: str) -> Item:
     return found[0]
 
 
-def _compare(folder: Path, found: Item) -> None:
-    own = _read(folder, str(found["manufacturer"])).digest().hex()
+def _compare(terminal: Terminal, folder: Path, found: Item) -> None:
+    own = _read(terminal, folder, str(found["manufacturer"])).digest().hex()
     if own != found["digest"]:
         raise DataError(f"{folder} has the digest {own}, the ledger's {found['release']} has {found['digest']}")
 
 
-def _call(
-    client: NodeClient,
-    signer: Signer,
-    method: str,
-    args: dict[str, cbor.Value],
-    timeout_s: float,
-    *,
-    wait: bool,
-) -> Outcome:
-    tx = submit(client, signer.sign(CONTRACT, method, args))
-    if not wait:
+def _follow(terminal: Terminal, client: NodeClient, tx: str, timeout_s: float | None) -> Outcome:
+    if timeout_s is None:
         return Outcome(tx, "pending", None, None)
-    with waiting(f"waiting for the outcome of {short(tx)}"):
+    with terminal.progress(f"waiting for the outcome of {short(tx)}"):
         return require_ok(wait_outcome(client, tx, timeout_s))
 
 
-def _show(outcome: Outcome, about: dict[str, str], *, json: bool) -> None:
-    if json:
-        show_json({**about, **outcome.to_json()})
-    elif outcome.height is None:
-        say(f"{about['release']} {about['digest']}: sent as transaction {outcome.tx}")
-    else:
-        say(f"{about['release']} {about['digest']}: {outcome.code} in block {outcome.height}, transaction {outcome.tx}")
+def _show(terminal: Terminal, outcome: Outcome, about: dict[str, str]) -> None:
+    what = f"{about['release']} {about['digest']}"
+    state = "sent" if outcome.height is None else f"{outcome.code} in block {outcome.height}"
+    terminal.show({**about, **outcome.to_json()}, lambda: [f"{what}: {state}, transaction {outcome.tx}"])

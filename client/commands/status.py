@@ -9,9 +9,10 @@ import typer
 
 from client.node import Item
 from client.options import URL_VARIABLE, JsonOption
-from client.output import short, show_json, show_table, waiting
+from client.output import short, show_items
 from kit.exitcodes import GridwitnessError, exit_code_of
 from kit.http import NodeClient
+from kit.terminal import Terminal
 
 NODES_MAX: Final = 64
 
@@ -30,16 +31,16 @@ def status(
 
     Example: gridwitness status --node http://localhost:8080 --node http://localhost:8081
     """
-    with waiting("asking the nodes"), ThreadPoolExecutor(min(len(node), NODES_MAX)) as pool:
+    terminal = Terminal(as_json=json)
+    with terminal.progress("asking the nodes"), ThreadPoolExecutor(min(len(node), NODES_MAX)) as pool:
         found = list(pool.map(_ask, node))
-    if json:
-        show_json(found)
-    else:
-        show_table(
-            ("node", "height", "head", "head age ms", "leader", "peers", "queue", "version"),
-            [_row(item) for item in found],
-            empty="no nodes",
-        )
+    show_items(
+        terminal,
+        ("node", "height", "head", "head age ms", "leader", "peers", "queue", "version"),
+        found,
+        _row,
+        empty="no nodes",
+    )
     return exit_code_of(
         word
         for item in found

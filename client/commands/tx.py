@@ -10,10 +10,11 @@ import typer
 
 from client.node import Item
 from client.options import JsonOption, NodeOption
-from client.output import say, show_json, show_pairs
+from client.output import lines_of
 from kit.exitcodes import DataError, UsageError
 from kit.files import write_atomic
 from kit.http import NodeClient
+from kit.terminal import Terminal
 from wire.errors import WireError
 from wire.receipt import decode_bundle
 from wire.types import sha256
@@ -34,10 +35,7 @@ def show(tx: IdArgument, node: NodeOption, *, json: JsonOption = False) -> None:
     _check(tx)
     with NodeClient([node]) as client:
         found: Item = client.get_json(f"/v1/tx/{tx}")
-    if json:
-        show_json(found)
-    else:
-        show_pairs(found)
+    Terminal(as_json=json).show(found, lambda: lines_of(found))
 
 
 @app.command()
@@ -62,10 +60,9 @@ def get(
     if sha256(bundle.tx).hex() != tx:
         raise DataError(f"{node} sent the bundle of another transaction, {sha256(bundle.tx).hex()}")
     write_atomic(out, raw)
-    if json:
-        show_json({"tx": tx, "file": str(out), "bytes": len(raw), "height": bundle.receipt.header.height})
-    else:
-        say(f"{out}: {len(raw)} bytes; check it with: gridwitness verify {out} --genesis genesis.cbor")
+    check = f"{out}: {len(raw)} bytes; check it with: gridwitness verify {out} --genesis genesis.cbor"
+    shown = {"tx": tx, "file": str(out), "bytes": len(raw), "height": bundle.receipt.header.height}
+    Terminal(as_json=json).show(shown, lambda: [check])
 
 
 def _check(tx: str) -> None:

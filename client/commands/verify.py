@@ -8,11 +8,13 @@ from typing import Annotated, Final
 import typer
 
 from client.options import GenesisOption, JsonOption
-from client.output import say, short, show_json, show_pairs, show_table, when
+from client.output import lines_of, short, show_rows, when
 from client.proof import Proof, prove, to_json
 from kit.exitcodes import DataError
 from kit.files import read_bounded
+from kit.terminal import Terminal, print_json
 from wire.errors import WireError
+from wire.evidence import Evidence
 from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
 from wire.receipt import RECEIPT_BYTES_MAX
 from wire.types import TX_BYTES_MAX
@@ -42,9 +44,9 @@ def verify(
     except WireError as error:
         raise DataError(f"{file} does not verify: {error}") from error
     if json:
-        show_json(proof.to_json())
+        print_json(proof.to_json())
     else:
-        _show_proof(file, proof, trusted)
+        _show_proof(Terminal(), file, proof, trusted)
 
 
 def load_genesis(path: Path) -> Genesis:
@@ -71,41 +73,43 @@ def show(
     """
     genesis = load_genesis(file)
     if json:
-        show_json(_genesis_json(genesis))
+        print_json(_genesis_json(genesis))
         return
-    show_pairs(
+    terminal = Terminal()
+    _say_pairs(
+        terminal,
         {
             "chain": genesis.chain(),
             "digest": genesis.digest().hex(),
             "time": when(genesis.time_ms),
             "quorum": f"{genesis.validator_set().quorum} of {len(genesis.validators)}",
             "parameters": ", ".join(f"{name} {to_json(value)}" for name, value in sorted(genesis.parameters.items())),
-        }
+        },
     )
     stations = {gateway.id: gateway.station for gateway in genesis.gateways}
-    say("")
-    show_table(
+    terminal.say("")
+    show_rows(
+        terminal,
         ("validator", "vote key"),
         [(entry.member, short(entry.vote_key.hex())) for entry in genesis.validators],
-        empty="no validators",
     )
-    say("")
-    show_table(
+    terminal.say("")
+    show_rows(
+        terminal,
         ("organisation", "role", "keys"),
         [
             (entry.id, entry.role, sum(key.organisation == entry.id for key in genesis.keys))
             for entry in genesis.organisations
         ],
-        empty="no organisations",
     )
-    say("")
-    show_table(
+    terminal.say("")
+    show_rows(
+        terminal,
         ("device", "station", "gateway", "vendor", "model", "serial"),
         [
             (entry.id, stations[entry.gateway], entry.gateway, entry.vendor, entry.model, entry.serial)
             for entry in genesis.devices
         ],
-        empty="no devices",
     )
 
 
@@ -146,48 +150,45 @@ def _genesis_json(genesis: Genesis) -> dict[str, object]:
     }
 
 
-def _show_proof(file: Path, proof: Proof, genesis: Genesis) -> None:
+def _say_pairs(terminal: Terminal, pairs: dict[str, object]) -> None:
+    for line in lines_of(pairs):
+        terminal.say(line)
+
+
+def _show_proof(terminal: Terminal, file: Path, proof: Proof, genesis: Genesis) -> None:
     header, call = proof.receipt.header, proof.tx.tx
     signers = proof.receipt.certificate.signers
-    say(f"{file}: proven with the genesis file of {genesis.chain()} alone")
-    show_pairs(
+    known = "verified with the key in genesis"
+    terminal.say(f"{file}: proven with the genesis file of {genesis.chain()} alone")
+    _say_pairs(
+        terminal,
         {
             "transaction": proof.tx.id.hex(),
             "sender": f"{call.sender}, seq {call.seq}",
-            "signature": "verified with the key in genesis"
-            if proof.key_in_genesis
-            else "checked by the validators with a key newer than genesis",
+            "signature": known if proof.key_in_genesis else "checked by the validators, with a key newer than genesis",
             "asks for": f"{call.contract} {call.method}, version {call.version}",
             "block": f"{header.height} of {when(header.time_ms)}, proposed by {header.proposer}",
             "signed by": f"{', '.join(signers)} ({len(signers)} of {len(genesis.validators)})",
             "outcome": proof.receipt.outcome.code,
-        }
+        },
     )
     if proof.evidence is not None:
-        evidence = proof.evidence
-        say("")
-        say(
-            f"report (boot {evidence.boot}, seq {evidence.seq}) of {evidence.gateway}, "
-            f"signed {when(evidence.clock.time_ms)}, not before block {evidence.block.height}"
-        )
-        show_table(
-            ("device", "status", "last read", "item"),
-            [
-                (
-                    entry.device,
-                    entry.status,
-                    when(entry.read_to_ms),
-                    short(None if entry.item_digest is None else entry.item_digest.hex()),
-                )
-                for entry in evidence.devices
-            ],
-            empty="no devices",
-        )
+        _show_evidence(terminal, proof.evidence)
     events = proof.receipt.outcome.events
     if events:
-        say("")
-        show_table(
-            ("event", "subject", "cause"),
-            [(f"{event.contract} {event.type}", event.subject, event.data.get("cause")) for event in events],
-            empty="",
-        )
+        terminal.say("")
+        rows = [(f"{event.contract} {event.type}", event.subject, event.data.get("cause")) for event in events]
+        show_rows(terminal, ("event", "subject", "cause"), rows)
+
+
+def _show_evidence(terminal: Terminal, evidence: Evidence) -> None:
+    terminal.say("")
+    terminal.say(
+        f"report (boot {evidence.boot}, seq {evidence.seq}) of {evidence.gateway}, "
+        f"signed {when(evidence.clock.time_ms)}, not before block {evidence.block.height}"
+    )
+    rows = [
+        (entry.device, entry.status, when(entry.read_to_ms), short(entry.item_digest and entry.item_digest.hex()))
+        for entry in evidence.devices
+    ]
+    show_rows(terminal, ("device", "status", "last read", "item"), rows)

@@ -238,7 +238,6 @@ def _write_broker(layout: Layout, authority: Authority) -> None:
         "max_qos 1",
         f"max_queued_messages {BROKER_QUEUE_MAX}",
         f"max_packet_size {BROKER_PACKET_BYTES_MAX}",
-        f"message_size_limit {BROKER_PACKET_BYTES_MAX}",
         "persistence true",
         f"persistence_location {folder / 'data'}/",
         # by default the store is written every 30 minutes: whatever the broker had confirmed since would be gone
