@@ -82,22 +82,15 @@ class Mempool:
             iter([entry for _, entry in sorted(sender.transactions.items(), key=lambda item: item[0])])
             for sender in self._senders.values()
         ]
-        taken: list[SignedTx] = []
-        used_bytes = 0
-        while queues:
-            remaining = []
-            for queue in queues:
-                signed = next(queue, None)
-                if signed is None:
-                    continue
-                if used_bytes + len(signed.raw) > bytes_max:
-                    return taken
-                taken.append(signed)
-                used_bytes += len(signed.raw)
-                remaining.append(queue)
-            queues = remaining
         if self._senders:
             self._senders.move_to_end(next(iter(self._senders)))
+        taken: list[SignedTx] = []
+        used_bytes = 0
+        for signed in _in_turn(queues):
+            used_bytes += len(signed.raw)
+            if used_bytes > bytes_max:
+                break
+            taken.append(signed)
         return taken
 
     def remove(self, tx_ids: Iterable[Digest]) -> None:
@@ -115,3 +108,15 @@ class Mempool:
     def expired(self, time_ms: int) -> list[Digest]:
         """Return the ids that no block after ``time_ms`` may hold."""
         return [tx_id for tx_id, signed in self._by_id.items() if signed.tx.valid_until_ms <= time_ms]
+
+
+def _in_turn(queues: list[Iterator[SignedTx]]) -> Iterator[SignedTx]:
+    """Yield one of each queue, then the next of each, until all are empty."""
+    while queues:
+        remaining = []
+        for queue in queues:
+            signed = next(queue, None)
+            if signed is not None:
+                remaining.append(queue)
+                yield signed
+        queues = remaining

@@ -1,0 +1,106 @@
+"""The mempool: bounds, fairness, and one transaction per key and counter."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nacl.signing import SigningKey
+
+from master.mempool import Mempool, MempoolError
+from wire.tx import SignedTx, Transaction, open_tx
+
+KEYS = {name: SigningKey(name.encode().ljust(32, b"\x01")) for name in ("alpha", "beta", "gamma")}
+
+
+def signed(sender: str, seq: int, *, valid_until_ms: int = 1000, filler: int = 0) -> SignedTx:
+    tx = Transaction("demo-00000000", sender, "references", 1, "submit", {"x": b"\0" * filler}, seq, valid_until_ms)
+    return open_tx(tx.sign(KEYS[sender]))
+
+
+def test_mempool_add_same_transaction_twice_keeps_one() -> None:
+    pool, tx = Mempool(), signed("alpha", 1)
+    assert pool.add(tx) is True
+    assert pool.add(tx) is False
+    assert (len(pool), pool.size_bytes, pool.find(tx.id)) == (1, len(tx.raw), tx)
+
+
+def test_mempool_add_other_transaction_with_same_seq_is_refused() -> None:
+    pool = Mempool()
+    pool.add(signed("alpha", 1))
+    with pytest.raises(MempoolError, match="seq 1 of this key") as refused:
+        pool.add(signed("alpha", 1, filler=1))
+    assert refused.value.code == "seq-taken"
+    assert len(pool) == 1
+
+
+def test_mempool_add_beyond_sender_limit_is_refused_and_others_still_enter() -> None:
+    pool = Mempool(per_sender_max=2)
+    pool.add(signed("alpha", 1))
+    pool.add(signed("alpha", 2))
+    with pytest.raises(MempoolError) as refused:
+        pool.add(signed("alpha", 3))
+    assert refused.value.code == "sender-full"
+    assert pool.add(signed("beta", 1)) is True
+
+
+def test_mempool_add_beyond_byte_limit_is_refused() -> None:
+    tx = signed("alpha", 1)
+    pool = Mempool(bytes_max=len(tx.raw) + 1)
+    pool.add(tx)
+    with pytest.raises(MempoolError) as refused:
+        pool.add(signed("beta", 1))
+    assert refused.value.code == "mempool-full"
+
+
+def test_mempool_candidates_take_senders_in_turn_by_ascending_seq() -> None:
+    pool = Mempool()
+    for sender, seq in (("alpha", 9), ("alpha", 2), ("alpha", 5), ("beta", 7)):
+        pool.add(signed(sender, seq))
+    order = [(entry.tx.sender, entry.tx.seq) for entry in pool.candidates(1 << 20)]
+    assert order == [("alpha", 2), ("beta", 7), ("alpha", 5), ("alpha", 9)]
+
+
+def test_mempool_candidates_first_sender_moves_to_the_end_of_the_line() -> None:
+    pool = Mempool()
+    for sender in ("alpha", "beta", "gamma"):
+        pool.add(signed(sender, 1))
+        pool.add(signed(sender, 2))
+    room_for_one = len(signed("alpha", 1).raw) + 1
+    served = [pool.candidates(room_for_one)[0].tx.sender for _ in range(4)]
+    assert served == ["alpha", "beta", "gamma", "alpha"]
+
+
+def test_mempool_remove_frees_the_slot_and_ignores_strangers() -> None:
+    pool, tx = Mempool(), signed("alpha", 1)
+    pool.add(tx)
+    pool.remove([tx.id, b"\0" * 32])
+    assert (len(pool), pool.size_bytes, pool.candidates(1 << 20)) == (0, 0, [])
+    assert pool.add(signed("alpha", 1, filler=1)) is True
+
+
+def test_mempool_expired_names_only_what_no_later_block_may_hold() -> None:
+    pool, old, young = Mempool(), signed("alpha", 1, valid_until_ms=10), signed("alpha", 2, valid_until_ms=11)
+    pool.add(old)
+    pool.add(young)
+    assert pool.expired(10) == [old.id]
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(KEYS)), st.integers(1, 6), st.booleans()), max_size=30))
+def test_mempool_any_history_keeps_its_accounts_straight(history: list[tuple[str, int, bool]]) -> None:
+    pool = Mempool(per_sender_max=4)
+    held: dict[tuple[str, int], SignedTx] = {}
+    for sender, seq, is_removal in history:
+        tx = signed(sender, seq)
+        if is_removal:
+            pool.remove([tx.id])
+            held.pop((sender, seq), None)
+            continue
+        with contextlib.suppress(MempoolError):
+            pool.add(tx)
+            held[sender, seq] = tx
+    assert len(pool) == len(held)
+    assert pool.size_bytes == sum(len(tx.raw) for tx in held.values())
+    assert {tx.id for tx in pool.candidates(1 << 20)} == {tx.id for tx in held.values()}

@@ -1,0 +1,99 @@
+"""The write-ahead log: what was appended comes back, what was torn does not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kit.exitcodes import StorageError
+from master.io.wal import WriteAheadLog
+
+RECORDS = [b"first", b"second" * 1000, b"third"]
+
+
+def written(path: Path) -> bytes:
+    log = WriteAheadLog(path)
+    log.append(RECORDS)
+    log.close()
+    return path.read_bytes()
+
+
+def read(path: Path) -> list[bytes]:
+    log = WriteAheadLog(path)
+    try:
+        return log.read()
+    finally:
+        log.close()
+
+
+def test_wal_reopened_gives_back_every_record(tmp_path: Path) -> None:
+    written(tmp_path / "wal")
+    assert read(tmp_path / "wal") == RECORDS
+
+
+def test_wal_torn_at_any_byte_gives_back_only_whole_records(tmp_path: Path) -> None:
+    whole = written(tmp_path / "wal")
+    for length in range(0, len(whole), 7):
+        (tmp_path / "torn").write_bytes(whole[:length])
+        records = read(tmp_path / "torn")
+        assert records == RECORDS[: len(records)]
+        assert len(records) < len(RECORDS)
+
+
+def test_wal_damaged_record_ends_the_log_there(tmp_path: Path) -> None:
+    whole = bytearray(written(tmp_path / "wal"))
+    whole[20] ^= 1
+    (tmp_path / "wal").write_bytes(whole)
+    assert read(tmp_path / "wal") == RECORDS[:1]
+
+
+def test_wal_impossible_length_ends_the_log_there(tmp_path: Path) -> None:
+    (tmp_path / "wal").write_bytes(b"\xff" * 64)
+    assert read(tmp_path / "wal") == []
+
+
+def test_wal_append_after_torn_tail_stands_behind_the_whole_records(tmp_path: Path) -> None:
+    whole = written(tmp_path / "wal")
+    (tmp_path / "wal").write_bytes(whole + b"\0\0\0\x10torn")
+    log = WriteAheadLog(tmp_path / "wal")
+    assert log.read() == RECORDS
+    log.append([b"fourth"])
+    log.close()
+    assert read(tmp_path / "wal") == [*RECORDS, b"fourth"]
+
+
+def test_wal_cleared_is_empty_after_reopening(tmp_path: Path) -> None:
+    log = WriteAheadLog(tmp_path / "wal")
+    log.append(RECORDS)
+    log.clear()
+    log.append([b"next"])
+    log.close()
+    assert read(tmp_path / "wal") == [b"next"]
+
+
+def test_wal_append_on_full_disk_is_a_storage_error_and_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = WriteAheadLog(tmp_path / "wal")
+    log.append([b"first"])
+
+    def full(_descriptor: int, _data: bytes, _offset: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(StorageError, match="No space left"):
+            log.append([b"second"])
+    log.append([b"third"])
+    log.close()
+    assert read(tmp_path / "wal") == [b"first", b"third"]
+
+
+def test_wal_append_cut_short_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = WriteAheadLog(tmp_path / "wal")
+    monkeypatch.setattr(os, "pwrite", lambda _descriptor, data, _offset: len(data) - 1)
+    with pytest.raises(StorageError, match="only"):
+        log.append([b"second"])
+    log.close()
