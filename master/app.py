@@ -20,7 +20,7 @@ from kit.keystore import KeyFile, load_signing_key
 from kit.logs import get_logger
 from kit.metrics import new_registry
 from kit.tls import mqtt_context, peer_context
-from master.api.app import Api, build_api
+from master.api.app import build_api, notifier
 from master.chain import Chain, VerifiedSignatures
 from master.config import NodeConfig
 from master.consensus.events import Head, Now
@@ -150,7 +150,7 @@ class NodeProcess:
         )
         self._engine = Engine(replica, self._settings, self._chain, wal, self._network, hooks, self._clock)
         self._broker = self._build_broker()
-        self._api: Api = build_api(self._node, store, tables, self._registry)
+        self._api = build_api(self._node, store, tables, self._registry)
         self._new_block = asyncio.Event()
         self._connect_node()
 
@@ -207,7 +207,7 @@ class NodeProcess:
             loop.add_signal_handler(number, stop.set)
         server = _Server(
             uvicorn.Config(
-                self._api.asgi,
+                self._api,
                 host=self._config.api.listen.host,
                 port=self._config.api.listen.port,
                 log_config=None,
@@ -232,7 +232,7 @@ class NodeProcess:
             await asyncio.wait((*tasks[1:], stopping), return_when=asyncio.FIRST_COMPLETED)
         finally:
             server.should_exit = True
-            self._api.feed.notifier.close()
+            notifier(self._api).close()
             await self._stop(tasks, stopping)
         for task in tasks:
             if not task.cancelled() and task.exception() is not None:
@@ -259,7 +259,7 @@ class NodeProcess:
                 self._new_block.clear()
                 height = self._chain.head.height
                 await loop.run_in_executor(worker, catch_up, self._store, self._tables, height)
-                self._api.feed.notifier.notify()
+                notifier(self._api).notify()
                 await self._new_block.wait()
         finally:
             worker.shutdown(wait=True)

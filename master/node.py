@@ -139,6 +139,10 @@ class Node:
         """Return the transaction of that id if it waits in the mempool."""
         return self._mempool.find(tx)
 
+    def head_height(self) -> int:
+        """Return the height of the newest block."""
+        return self._chain.head.height
+
     def head_time_ms(self) -> int:
         """Return the block time of the newest block."""
         return self._chain.head.time_ms

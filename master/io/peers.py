@@ -121,10 +121,12 @@ class PeerNetwork:
 
     # ---- accepting ----------------------------------------------------------------------------
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
         self._readers.add(task)
+        task.add_done_callback(self._readers.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             member = self._member_of(writer)
             if member is None:
@@ -134,7 +136,6 @@ class PeerNetwork:
         except (OSError, FrameError, TimeoutError) as error:
             _log.info("a peer connection ended", error=str(error) or type(error).__name__)
         finally:
-            self._readers.discard(task)
             await _close(writer)
 
     async def _read(self, member: str, reader: asyncio.StreamReader) -> None:
