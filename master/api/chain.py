@@ -54,6 +54,7 @@ _HEADER: Final = record(
         "height": integer("Height of the block.", 1),
         "proposer": text("Member that built it."),
         "time_ms": integer("Block time, ms since 1970 UTC.", 0),
+        "tx_count": integer("Transactions in the block.", 0),
         **{name: hexadecimal("SHA-256.", DIGEST_BYTES) for name in _DIGESTS},
     }
 )
@@ -192,7 +193,7 @@ def _block_json(ledger: LedgerPort, height: int) -> dict[str, object] | None:
 
 def _header(header: Header) -> dict[str, object]:
     digests = {name: getattr(header, name).hex() for name in _DIGESTS}
-    plain = {name: getattr(header, name) for name in ("chain", "epoch", "height", "proposer", "time_ms")}
+    plain = {name: getattr(header, name) for name in ("chain", "epoch", "height", "proposer", "time_ms", "tx_count")}
     return {**plain, **digests}
 
 

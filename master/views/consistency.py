@@ -26,6 +26,7 @@ from master.views.schema import (
     sequence,
     text,
 )
+from rules.appraisal import IDENTITY_KIND, VERDICTS
 from wire.evidence import KINDS, STATUSES
 
 if TYPE_CHECKING:
@@ -44,11 +45,11 @@ _IDENTITY: Final = record(
 )
 _FINDING: Final = record(
     {
-        "kind": text("Which artefact.", KINDS),
+        "kind": text("Which artefact; identity for the device itself.", (*KINDS, IDENTITY_KIND)),
         "verdict": text("What the appraisal said of it."),
         "expected_sha256": nullable(hexadecimal("Reference value.", 32)),
         "read_sha256": nullable(hexadecimal("What was read.", 32)),
-        "detail": {"description": "What else the verdict says, null if nothing."},
+        "detail": nullable(text("What else there is to say, for people.")),
     }
 )
 
@@ -98,7 +99,11 @@ DEVICES: Final = Table(
             "verdicts",
             "Newest verdict by artefact kind.",
             Kind.JSON,
-            content={"type": "object", "additionalProperties": {"type": "string"}},
+            content={
+                "type": "object",
+                "propertyNames": {"enum": list(KINDS)},
+                "additionalProperties": text(choices=VERDICTS),
+            },
         ),
         Column("causes", "Causes of its open alarms.", Kind.JSON, content=sequence(text())),
         Column(

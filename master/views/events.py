@@ -60,6 +60,10 @@ class Data:
             return value.hex()
         raise self._wrong(name, f"a {type(value).__name__}, not bytes")
 
+    def hexadecimal_or_none(self, name: str) -> str | None:
+        """Return a byte string as lower-case hex, or None."""
+        return None if self._get(name) is None else self.hexadecimal(name)
+
     def json(self, name: str) -> Json:
         """Return any field in its JSON form."""
         return to_json(self._get(name))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from master.contracts.parameters import ENDORSER_ROLES_DEFAULT
 from master.ledger.rows import EventRow
 from master.views.events import Data, broken
 from master.views.schema import (
     Column,
+    Json,
     Kind,
     Put,
     Row,
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
     from wire.genesis import Genesis
 
 CONTRACT: Final = "references"
-ROLES_DEFAULT: Final = ("laboratory", "manufacturer", "regulator")
-"""Genesis parameter ``endorser_roles`` when the genesis file does not name it."""
-
 REFERENCES: Final = Table(
     name="references",
     about="Reference values of one release.",
@@ -65,6 +64,7 @@ REFERENCES: Final = Table(
                         "organisation": text(),
                         "role": text("Role of the organisation.", ROLES),
                         "height": integer("Block of the endorsement.", 1),
+                        "report": nullable(hexadecimal("Digest of the test report.", 32)),
                     }
                 )
             ),
@@ -92,6 +92,12 @@ REFERENCES: Final = Table(
                 )
             ),
         ),
+        Column(
+            "effective_kinds",
+            "Artefact kinds whose reference value it is now.",
+            Kind.JSON,
+            content=sequence(text(choices=KINDS)),
+        ),
         Column("submitted_height", "Block in which it was submitted.", Kind.INTEGER),
         Column("submitted_index", "Event of that block.", Kind.INTEGER, public=False),
         Column(
@@ -109,9 +115,10 @@ def _start(genesis: Genesis) -> Iterable[Put]:
     return ()
 
 
-def _required(genesis: Genesis) -> list[str]:
-    roles = genesis.parameters.get("endorser_roles", list(ROLES_DEFAULT))
-    return sorted(str(role) for role in roles) if isinstance(roles, list) else list(ROLES_DEFAULT)
+def _required(genesis: Genesis) -> list[Json]:
+    roles = genesis.parameters.get("endorser_roles", list(ENDORSER_ROLES_DEFAULT))
+    assert isinstance(roles, list)  # the ledger refuses a genesis file with anything else
+    return [str(role) for role in roles]
 
 
 def _release(event: EventRow, rows: Rows) -> Row:
@@ -137,8 +144,9 @@ def _submitted(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
             "target_name": target["device"] or target["model"],
             "status": "pending",
             "endorsements": [],
-            "missing_roles": [*_required(genesis)],
+            "missing_roles": _required(genesis),
             "artefacts": data.json("artefacts"),
+            "effective_kinds": [],
             "submitted_height": event.height,
             "submitted_index": event.index,
             "effective_height": None,
@@ -157,6 +165,7 @@ def _endorsed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
         "organisation": data.text("organisation"),
         "role": role,
         "height": event.height,
+        "report": data.hexadecimal_or_none("report"),
     }
     yield Put(
         REFERENCES.name,
@@ -170,8 +179,21 @@ def _endorsed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
 
 def _effective(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
     del genesis
-    row = _release(event, rows)
-    yield Put(REFERENCES.name, {**row, "status": "effective", "effective_height": event.height})
+    row, data = _release(event, rows), Data(event)
+    for entry in data.entries("replaces"):
+        older, kinds = rows.row(REFERENCES.name, str(entry["digest"])), entry["kinds"]
+        if older is None:
+            raise broken(event, f"there is no release {entry['digest']}")
+        held = older["effective_kinds"]
+        assert isinstance(held, list)
+        assert isinstance(kinds, list)
+        kept = [kind for kind in held if kind not in kinds]
+        yield Put(REFERENCES.name, {**older, "effective_kinds": kept})
+    kinds = [entry["kind"] for entry in data.entries("artefacts")]
+    yield Put(
+        REFERENCES.name,
+        {**row, "status": "effective", "effective_height": event.height, "effective_kinds": kinds},
+    )
 
 
 def _superseded(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:

@@ -1,0 +1,158 @@
+"""A consortium with twelve devices, and random but lawful events about it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from master.ledger.rows import EventRow
+from tests.unit.wire import samples
+from wire.cbor import Value
+from wire.genesis import Device, Gateway, Genesis, Station
+from wire.types import sha256
+
+GENESIS: Genesis = replace(
+    samples.GENESIS,
+    stations=(Station("station-1", "east", "grid"), Station("station-2", "west", "grid")),
+    gateways=(Gateway("gw-1", "station-1"), Gateway("gw-2", "station-2"), Gateway("gw-3", "station-2")),
+    devices=tuple(
+        Device(f"sps-{number:02}", f"gw-{number % 3 + 1}", "Sample Vendor", f"SC-{number % 2}", f"SN-{number}")
+        for number in range(12)
+    ),
+)
+START_MS = GENESIS.time_ms
+IDENTITY: dict[str, Value] = {
+    "vendor": "Sample Vendor",
+    "product": "SC",
+    "revision": "3.1.4",
+    "serial": "SN-0",
+    "model": "SC-0",
+}
+ARTEFACT: dict[str, Value] = {
+    "kind": "firmware",
+    "name": "sc.bin",
+    "version": "3",
+    "size": 5,
+    "sha256": sha256(b"firmware"),
+    "chunk_root": sha256(b"chunks"),
+}
+
+
+class Story:
+    """Tells events block by block; the same seed tells the same story."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._random = random.Random(seed)
+        self.height = 0
+        self.time_ms = START_MS
+        self.events: list[EventRow] = []
+        self._open: dict[tuple[str, str], str] = {}
+        self._counts: dict[str, int] = {}
+        self._releases: list[dict[str, Value]] = []
+        self._effective: bytes | None = None
+
+    def block(self, events: int = 3) -> list[EventRow]:
+        """Return the events of the next block."""
+        self.height += 1
+        self.time_ms += self._random.randrange(1, 60_000)
+        rows: list[EventRow] = []
+        while len(rows) < events:
+            for contract, kind, subject, data in self._step():
+                tx = sha256(f"tx {self.height} {len(rows)}".encode())
+                rows.append(EventRow(self.height, len(rows), self.time_ms, tx, contract, kind, subject, data))
+        self.events += rows
+        return rows
+
+    def row(self, contract: str, kind: str, subject: str, data: dict[str, Value]) -> EventRow:
+        """Return one event in a block of its own."""
+        self.height += 1
+        self.time_ms += 1000
+        tx = sha256(f"tx {self.height}".encode())
+        event = EventRow(self.height, 0, self.time_ms, tx, contract, kind, subject, data)
+        self.events.append(event)
+        return event
+
+    def _step(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        return self._random.choice((self._report, self._report, self._verdict, self._alarm, self._release))()
+
+    def _device(self) -> str:
+        return self._random.choice(GENESIS.devices).id
+
+    def _report(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        gateway = self._random.choice(GENESIS.gateways).id
+        devices = [device.id for device in GENESIS.devices if device.gateway == gateway]
+        return [("consistency", "report_accepted", gateway, self.report(gateway, devices))]
+
+    def report(self, gateway: str, devices: list[str]) -> dict[str, Value]:
+        """Return the data of an accepted report about ``devices``."""
+        entries: list[Value] = [
+            {
+                "device": device,
+                "status": self._random.choice(("read", "read", "unreachable", "protocol-error")),
+                "read_to_ms": self._random.choice((None, self.time_ms - self._random.randrange(5_000))),
+                "item_digest": sha256(device.encode()),
+            }
+            for device in devices
+        ]
+        return {"gateway": gateway, "boot": 1, "seq": self.height, "time_ms": self.time_ms, "devices": entries}
+
+    def _verdict(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        device = self._device()
+        verdicts: dict[str, Value] = {
+            kind: self._random.choice(("match", "mismatch", "unknown_reference"))
+            for kind in self._random.sample(("firmware", "settings", "strategy"), 2)
+        }
+        data: dict[str, Value] = {"device": device, "verdicts": verdicts, "identity": dict(IDENTITY)}
+        return [("consistency", "verdict_changed", device, data)]
+
+    def _alarm(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        device, cause = self._device(), self._random.choice(("mismatch", "misfilled"))
+        alarm = self._open.get((device, cause))
+        if alarm is None:
+            alarm = sha256(f"{device} {cause} {self.height} {len(self._counts)}".encode())[:16].hex()
+            self._open[device, cause] = alarm
+            self._counts[alarm] = 0
+            kind = "alarm_raised"
+        else:
+            kind = self._random.choice(("alarm_changed", "alarm_returned"))
+            if kind == "alarm_returned":
+                del self._open[device, cause]
+        self._counts[alarm] += 1
+        return [("consistency", kind, alarm, alarm_data(alarm, device, cause, self._counts[alarm]))]
+
+    def _release(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        name = f"release-{len(self._releases)}"
+        digest = sha256(name.encode())
+        fields: dict[str, Value] = {
+            "digest": digest,
+            "release": name,
+            "manufacturer": "maker",
+            "target": {"device": None, "model": "SC-0"},
+            "artefacts": [dict(ARTEFACT)],
+        }
+        self._releases.append(fields)
+        told = [("references", "release_submitted", digest.hex(), fields)]
+        for organisation, role in (("maker", "manufacturer"), ("lab", "laboratory"), ("office", "regulator")):
+            data: dict[str, Value] = {"digest": digest, "organisation": organisation, "role": role, "report": None}
+            told.append(("references", "release_endorsed", digest.hex(), data))
+            if self._random.random() < 0.2:
+                return told
+        older = self._effective
+        replaces: list[Value] = [] if older is None else [{"digest": older, "kinds": ["firmware"]}]
+        told.append(("references", "release_effective", digest.hex(), {**fields, "replaces": replaces}))
+        if older is not None:
+            told.append(("references", "release_superseded", older.hex(), {"digest": older, "by": digest}))
+        self._effective = digest
+        return told
+
+
+def alarm_data(alarm: str, device: str, cause: str, count: int = 1) -> dict[str, Value]:
+    """Return the data of an alarm event."""
+    finding: dict[str, Value] = {
+        "kind": "firmware",
+        "verdict": cause,
+        "expected_sha256": sha256(b"expected"),
+        "read_sha256": None,
+        "detail": None,
+    }
+    return {"alarm_id": alarm, "device": device, "cause": cause, "artefacts": [finding], "count": count}
