@@ -7,7 +7,9 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Final
 
+from master.contracts.consistency import CONSISTENCY
 from master.contracts.context import Contract
+from master.contracts.references import REFERENCES
 from wire import cbor
 from wire.errors import FormatError
 from wire.genesis import CodeEntry
@@ -16,7 +18,7 @@ from wire.types import Digest, sha256
 _SHARED: Final = ("master.contracts.context", "master.contracts.membership", "master.contracts.parameters")
 """Modules that every contract stands on."""
 
-_ALL: Final[tuple[Contract, ...]] = ()
+_ALL: Final = (CONSISTENCY, REFERENCES)
 
 CONTRACTS: Final[Mapping[tuple[str, int], Contract]] = {(entry.name, entry.version): entry for entry in _ALL}
 

@@ -1,0 +1,307 @@
+"""Contract `consistency`, version 1: evidence of gateways -> verdicts about devices -> alarms.
+
+A report whose items did not change writes the gateway's last report and nothing else. A release that becomes
+effective has the devices that it concerns appraised anew from their stored items, in the same transaction.
+
+State of the namespace
+  gateway/GATEWAY               the newest report, by device
+  pair/GATEWAY/BOOT/SEQ         digest of the evidence accepted under that pair, the newest `evidence_window` of them
+  device/DEVICE                 the item that counts and its verdicts
+  item/DEVICE/DIGEST            the newest items of a device, whole
+  alarm/DEVICE/CAUSE            see `master.contracts.alarms`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Final
+
+from master.contracts import alarms, gateways, membership, references
+from master.contracts.alarms import finding_value
+from master.contracts.context import (
+    OK,
+    Context,
+    Contract,
+    Refused,
+    bytes_argument,
+    check_arguments,
+)
+from rules.appraisal import (
+    IDENTITY_CHANGED,
+    INCOMPLETE,
+    MATCH,
+    MISFILLED,
+    MISMATCH,
+    UNKNOWN_REFERENCE,
+    Appraisal,
+    Finding,
+    Nameplate,
+    appraise,
+)
+from wire.cbor import Value
+from wire.errors import WireError
+from wire.evidence import Artefact, Entry, Evidence, Item, decode_evidence, decode_item
+from wire.fields import Fields
+from wire.genesis import Device
+from wire.receipt import Event
+from wire.types import Digest
+
+NAME: Final = "consistency"
+CLOCK_UNTRUSTED: Final = "clock_untrusted"
+ITEMS_MAX: Final = 4
+"""Items of a device that are kept whole, so that a gateway may name one by its digest."""
+LATE_CAUSES: Final[tuple[str, ...]] = (IDENTITY_CHANGED, INCOMPLETE, MISFILLED, MISMATCH)
+"""Causes that evidence may still bring up after newer evidence: what was right then is not among them."""
+_TEXT_CHARACTERS: Final = 64
+"""Of a free text that a device gives, so many characters go into an event."""
+_RECORD: Final = ("item", "items", "clock_trusted", "findings")
+_FINDINGS_MAX: Final = 8
+_READ: Final = ("size", "read_size", "method")
+
+
+def report(context: Context, args: dict[str, Value]) -> str:
+    """Take a gateway's evidence, appraise what changed, and raise, change or return alarms.
+
+    Args:
+        context: The sender must be the gateway that the evidence names.
+        args: ``evidence``: canonical bytes of `wire.evidence.Evidence`.
+
+    Returns:
+        ok; duplicate when this evidence was accepted before; conflict when another one was, under its boot and seq.
+
+    Raises:
+        Refused: bad-args, bad-evidence, wrong-gateway, unknown-gateway, future-block, unknown-device, foreign-device,
+            too-old, or unknown-item: an item is named by its digest alone and must be carried whole.
+    """
+    check_arguments(args, ("evidence",))
+    raw = bytes_argument(args, "evidence")
+    try:
+        evidence = decode_evidence(raw)
+    except WireError as error:
+        raise Refused("bad-evidence") from error
+    if evidence.gateway != context.sender:
+        raise Refused("wrong-gateway")
+    if membership.gateway(context, evidence.gateway) is None:
+        raise Refused("unknown-gateway")
+    if evidence.block.height >= context.height:
+        raise Refused("future-block")
+    devices = [_device(context, evidence, entry) for entry in evidence.devices]
+    newest = gateways.newest_report(context, evidence.gateway)
+    answer = gateways.accept(context, newest, evidence, raw)
+    if answer != OK:
+        return answer
+    late = gateways.take(context, newest, evidence)
+    trusted = _clock_trusted(context, evidence)
+    for device, entry in zip(devices, evidence.devices, strict=True):
+        if entry.item_digest is None:
+            continue
+        if entry.device in late:
+            _appraise_late(context, device, entry)
+        else:
+            _appraise_entry(context, device, entry, trusted=trusted)
+    return OK
+
+
+def follow_release(context: Context, event: Event) -> None:
+    """Appraise anew the devices that a release concerns, once it is effective.
+
+    A release for a model concerns at most ``reappraise_devices_max`` devices; `references` refuses others.
+    """
+    target = Fields(event.data["target"], ("device", "model"), "release_effective.target")
+    if target.is_null("device"):
+        limit = membership.integer_parameter(context, "reappraise_devices_max")
+        names = list(islice(membership.devices_of_model(context, target.text("model")), limit))
+    else:
+        names = [target.identifier("device")]
+    for name in names:
+        device, record = membership.device(context, name), _record(context, name)
+        assert device is not None
+        if record.item is None:
+            continue
+        item = _stored_item(context, name, record.item)
+        assert item is not None
+        _conclude(context, device, record, item, item_changed=False)
+
+
+class _Record:
+    """What the ledger keeps of one device."""
+
+    __slots__ = ("clock_trusted", "findings", "item", "items")
+
+    def __init__(self, value: Value | None) -> None:
+        self.item: Digest | None = None
+        """Digest of the item that counts."""
+        self.items: tuple[Digest, ...] = ()
+        """Digests of the items that are kept, newest first."""
+        self.clock_trusted = True
+        self.findings: list[Value] = []
+        if value is not None:
+            fields = Fields(value, _RECORD, "consistency.device")
+            self.item = fields.digest("item")
+            self.items = tuple(entry for entry in fields.sequence("items", ITEMS_MAX) if isinstance(entry, bytes))
+            self.clock_trusted = fields.raw("clock_trusted") is True
+            self.findings = fields.sequence("findings", _FINDINGS_MAX)
+
+    def to_value(self) -> dict[str, Value]:
+        return {
+            "item": self.item,
+            "items": list(self.items),
+            "clock_trusted": self.clock_trusted,
+            "findings": self.findings,
+        }
+
+
+def _device(context: Context, evidence: Evidence, entry: Entry) -> Device:
+    device = membership.device(context, entry.device)
+    if device is None:
+        raise Refused("unknown-device")
+    if device.gateway != evidence.gateway:
+        raise Refused("foreign-device")
+    return device
+
+
+def _clock_trusted(context: Context, evidence: Evidence) -> bool:
+    return membership.clock_policy(context) == "bench" or evidence.clock.grade == "synchronised"
+
+
+def _appraise_entry(context: Context, device: Device, entry: Entry, *, trusted: bool) -> None:
+    record = _record(context, device.id)
+    item_changed = record.item != entry.item_digest
+    if not item_changed and record.clock_trusted == trusted:
+        return
+    item = _item(context, entry)
+    record.clock_trusted = trusted
+    if item_changed:
+        _keep_item(context, device.id, record, item)
+    _conclude(context, device, record, item, item_changed=item_changed)
+
+
+def _appraise_late(context: Context, device: Device, entry: Entry) -> None:
+    causes = _causes(_appraise(context, device, _item(context, entry)), clock_trusted=True)
+    missed = {cause: causes[cause] for cause in LATE_CAUSES if cause in causes}
+    alarms.raise_missed(context, device.id, device.gateway, missed)
+
+
+def _conclude(context: Context, device: Device, record: _Record, item: Item, *, item_changed: bool) -> None:
+    """Appraise an item, keep the findings in the device's record, and tell what changed."""
+    appraisal = _appraise(context, device, item)
+    before, record.findings = record.findings, _finding_values(appraisal)
+    context.put(_device_key(device.id), record.to_value())
+    if item_changed or record.findings != before:
+        context.emit("verdict_changed", device.id, _verdict_data(device, record, item, appraisal))
+    causes = _causes(appraisal, clock_trusted=record.clock_trusted)
+    alarms.update(context, device.id, device.gateway, causes)
+
+
+def _appraise(context: Context, device: Device, item: Item) -> Appraisal:
+    return appraise(
+        Nameplate(device.model, device.serial),
+        item,
+        references.slots(context, device.id, device.model),
+        partial(references.find_owner, context, device.id, device.model),
+    )
+
+
+def _causes(appraisal: Appraisal, *, clock_trusted: bool) -> dict[str, list[Finding]]:
+    """Return the findings that call for an alarm, by cause."""
+    causes: dict[str, list[Finding]] = {}
+    # a slot is never given up, so a device had a reference once if it has one now
+    referenced = any(finding.verdict != UNKNOWN_REFERENCE for finding in appraisal.artefacts)
+    for finding in appraisal.artefacts:
+        if finding.verdict == MATCH or (finding.verdict == UNKNOWN_REFERENCE and not referenced):
+            continue
+        causes.setdefault(finding.verdict, []).append(finding)
+    if appraisal.identity is not None:
+        causes[IDENTITY_CHANGED] = [appraisal.identity]
+    if not clock_trusted:
+        causes[CLOCK_UNTRUSTED] = [Finding("clock", CLOCK_UNTRUSTED, None, None, None)]
+    return causes
+
+
+def _item(context: Context, entry: Entry) -> Item:
+    assert entry.item_digest is not None
+    item = entry.item if entry.item is not None else _stored_item(context, entry.device, entry.item_digest)
+    if item is None:
+        raise Refused("unknown-item")
+    return item
+
+
+def _stored_item(context: Context, device: str, digest: Digest) -> Item | None:
+    value = context.get(_item_key(device, digest))
+    return None if value is None else decode_item(value)
+
+
+def _keep_item(context: Context, device: str, record: _Record, item: Item) -> None:
+    """Make an item the one that counts, and forget the oldest when there are too many."""
+    digest = item.digest()
+    items = (digest, *(known for known in record.items if known != digest))
+    if digest not in record.items:
+        context.put(_item_key(device, digest), item.to_value())
+    for old in items[ITEMS_MAX:]:
+        context.delete(_item_key(device, old))
+    record.item, record.items = digest, items[:ITEMS_MAX]
+
+
+def _finding_values(appraisal: Appraisal) -> list[Value]:
+    identity = () if appraisal.identity is None else (appraisal.identity,)
+    return [finding_value(finding) for finding in (*appraisal.artefacts, *identity)]
+
+
+def _verdict_data(device: Device, record: _Record, item: Item, appraisal: Appraisal) -> dict[str, Value]:
+    read = {artefact.kind: artefact for artefact in item.artefacts}
+    identity: dict[str, Value] = {
+        name: getattr(item.identity, name)[:_TEXT_CHARACTERS]
+        for name in ("vendor", "product", "revision", "serial", "model")
+    }
+    return {
+        "device": device.id,
+        "gateway": device.gateway,
+        "item_digest": record.item,
+        "verdicts": {finding.kind: finding.verdict for finding in appraisal.artefacts},
+        "identity_changed": appraisal.identity is not None,
+        "identity": identity,
+        "artefacts": _artefact_values(appraisal.artefacts, read),
+    }
+
+
+def _artefact_values(findings: Sequence[Finding], read: Mapping[str, Artefact]) -> list[Value]:
+    values: list[Value] = []
+    for finding in findings:
+        artefact = read.get(finding.kind)
+        value = finding_value(finding)
+        for name in ("name", "version"):
+            value[name] = None if artefact is None else getattr(artefact, name)[:_TEXT_CHARACTERS]
+        for name in _READ:
+            value[name] = None if artefact is None else getattr(artefact, name)
+        value["errors"] = [] if artefact is None else list(artefact.errors)
+        values.append(value)
+    return values
+
+
+def _record(context: Context, device: str) -> _Record:
+    return _Record(context.get(_device_key(device)))
+
+
+def _device_key(device: str) -> bytes:
+    return b"device/" + device.encode("ascii")
+
+
+def _item_key(device: str, digest: Digest) -> bytes:
+    return b"item/" + device.encode("ascii") + b"/" + digest
+
+
+CONSISTENCY: Final = Contract(
+    name=NAME,
+    version=1,
+    methods={"report": report},
+    reactions={(references.NAME, references.EFFECTIVE): follow_release},
+    modules=(
+        "master.contracts.alarms",
+        "master.contracts.consistency",
+        "master.contracts.gateways",
+        "master.contracts.references",
+        "rules.appraisal",
+    ),
+)

@@ -1,0 +1,153 @@
+"""Appraisal (RFC 9334): evidence about one device against its reference values, verdict by verdict.
+
+A reference value is found by the digest of what was read, never by a file's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from wire.evidence import METHODS_READING, Artefact, Identity, Item
+from wire.types import Digest
+
+MATCH: Final = "match"
+MISMATCH: Final = "mismatch"
+MISFILLED: Final = "misfilled"
+SUPERSEDED: Final = "superseded"
+INCOMPLETE: Final = "incomplete"
+MISSING: Final = "missing"
+UNKNOWN_REFERENCE: Final = "unknown_reference"
+IDENTITY_CHANGED: Final = "identity_changed"
+VERDICTS: Final = (INCOMPLETE, MATCH, MISFILLED, MISMATCH, MISSING, SUPERSEDED, UNKNOWN_REFERENCE)
+"""Verdicts of an artefact; identity_changed is one of a device."""
+IDENTITY_KIND: Final = "identity"
+"""Stands for the artefact kind where a finding is about the device itself."""
+UNSTABLE: Final = "unstable"
+_SHOWN_CHARACTERS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Nameplate:
+    """What the ledger knows of a device; an empty text stands for unknown."""
+
+    model: str
+    serial: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The reference value that is effective for one artefact of the device."""
+
+    size: int
+    """Bytes."""
+    sha256: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose reference value some content is."""
+
+    own: bool
+    """Whether it is, or was, a value of the slot that is appraised."""
+    target: str
+    """For people: ``device ID`` or ``model TEXT``."""
+    kind: str
+    release: str
+
+
+FindOwner = Callable[[str, Digest], Owner | None]
+"""(artefact kind, SHA-256 of what was read) -> the reference value with this content, own ones before others'."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The verdict about one artefact, or about the device's identity."""
+
+    kind: str
+    """Artefact kind, or `IDENTITY_KIND`."""
+    verdict: str
+    expected_sha256: Digest | None
+    """Reference value, if there is one."""
+    read_sha256: Digest | None
+    """What was read, if anything was."""
+    detail: str | None
+    """What else there is to say, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Appraisal:
+    """All that one item says about one device."""
+
+    artefacts: tuple[Finding, ...]
+    """One per artefact read and per slot, sorted by kind."""
+    identity: Finding | None
+    """Set when the device is not the one on the nameplate."""
+
+
+def appraise(nameplate: Nameplate, item: Item, slots: Mapping[str, Slot], find_owner: FindOwner) -> Appraisal:
+    """Return the verdicts about one device.
+
+    Args:
+        nameplate: Model and serial number by the ledger.
+        item: What was read.
+        slots: Effective reference value by artefact kind.
+        find_owner: Looks content up among all reference values, superseded ones included.
+
+    Source: DESIGN section 7.
+    """
+    read = {artefact.kind: artefact for artefact in item.artefacts}
+    findings = tuple(
+        _appraise_artefact(kind, read.get(kind), slots.get(kind), find_owner) for kind in sorted({*read, *slots})
+    )
+    return Appraisal(findings, _appraise_identity(nameplate, item.identity))
+
+
+def _appraise_artefact(kind: str, read: Artefact | None, slot: Slot | None, find_owner: FindOwner) -> Finding:
+    if read is None:
+        assert slot is not None
+        return Finding(kind, MISSING, slot.sha256, None, None)
+    if slot is None:
+        return Finding(kind, UNKNOWN_REFERENCE, None, read.sha256, None)
+    verdict, detail = _judge(read, slot, find_owner)
+    return Finding(kind, verdict, slot.sha256, read.sha256, detail)
+
+
+def _judge(read: Artefact, slot: Slot, find_owner: FindOwner) -> tuple[str, str | None]:
+    truncated = read.method in METHODS_READING and read.read_size < read.size
+    if read.sha256 == slot.sha256 and not truncated:
+        return MATCH, None
+    if truncated:
+        return INCOMPLETE, f"{read.read_size} of {read.size} bytes could be read"
+    owner = find_owner(read.kind, read.sha256)
+    if owner is None:
+        return MISMATCH, _difference(read, slot)
+    if owner.own:
+        return SUPERSEDED, f"it is of release {owner.release}"
+    return MISFILLED, f"it is the {owner.kind} of {owner.target}, release {owner.release}"
+
+
+def _difference(read: Artefact, slot: Slot) -> str | None:
+    if UNSTABLE in read.errors:
+        return "two reads in a row never agreed"
+    return None if read.size == slot.size else f"{read.size} bytes where {slot.size} are expected"
+
+
+def _appraise_identity(nameplate: Nameplate, identity: Identity) -> Finding | None:
+    differences = [
+        f"{name} {_shown(said)} where {_shown(known)} is expected"
+        for name, known, said in (
+            ("model", nameplate.model, identity.model),
+            ("serial", nameplate.serial, identity.serial),
+        )
+        if known not in ("", said)
+    ]
+    if not differences:
+        return None
+    return Finding(IDENTITY_KIND, IDENTITY_CHANGED, None, None, ", ".join(differences))
+
+
+def _shown(text: str) -> str:
+    """Return a text of the device between quotes, cut to 64 characters, so that it joins no neighbour."""
+    return f"'{text[:_SHOWN_CHARACTERS]}'"

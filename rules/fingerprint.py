@@ -1,0 +1,67 @@
+"""Fingerprints of files: SHA-256 of the whole and the tree head over chunks, in one pass and constant memory."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from wire.merkle import Frontier
+from wire.types import CHUNK_BYTES, Digest
+
+_LEAF = b"\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """What identifies the content of a file."""
+
+    size: int
+    """Bytes."""
+    sha256: Digest
+    chunk_root: Digest
+    """RFC 9162 tree head over raw chunks of 65,536 bytes; of an empty file, SHA-256 of nothing."""
+
+
+class Fingerprint:
+    """Digests a file while it streams by, in pieces of any length.
+
+    Source: DESIGN section 5; RFC 9162, 2.1.1.
+    """
+
+    __slots__ = ("_chunk", "_chunk_bytes", "_frontier", "_size", "_whole")
+
+    def __init__(self) -> None:
+        self._whole = hashlib.sha256()
+        self._chunk = hashlib.sha256(_LEAF)
+        self._chunk_bytes = 0
+        self._frontier = Frontier()
+        self._size = 0
+
+    def update(self, data: bytes) -> None:
+        """Take the next bytes of the file; none at all are allowed."""
+        self._whole.update(data)
+        self._size += len(data)
+        view = memoryview(data)
+        while view:
+            piece = view[: CHUNK_BYTES - self._chunk_bytes]
+            self._chunk.update(piece)
+            self._chunk_bytes += len(piece)
+            view = view[len(piece) :]
+            if self._chunk_bytes == CHUNK_BYTES:
+                self._frontier.append(self._chunk.digest())
+                self._chunk = hashlib.sha256(_LEAF)
+                self._chunk_bytes = 0
+
+    def result(self) -> FileDigest:
+        """Return the digests of all bytes so far; more may follow."""
+        frontier = self._frontier.copy()
+        if self._chunk_bytes:
+            frontier.append(self._chunk.digest())
+        return FileDigest(self._size, self._whole.digest(), frontier.head())
+
+
+def fingerprint(data: bytes) -> FileDigest:
+    """Return the digests of a file that is in memory."""
+    running = Fingerprint()
+    running.update(data)
+    return running.result()
