@@ -1,0 +1,302 @@
+"""Admission to the mempool, status and receipts of a full node, without sockets or disks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from nacl.signing import SigningKey
+from prometheus_client import CollectorRegistry
+
+from kit.clock import FakeClock
+from master.api.ports import SubmitResult
+from master.consensus.events import Head, Now
+from master.consensus.replica import Replica
+from master.consensus.state import Settings
+from master.ledger.application import TxRefused
+from master.ledger.rows import Head as LedgerHead
+from master.mempool import Mempool
+from master.metrics import NodeMetrics
+from master.node import Node, down_topics, genesis_parameter
+from wire.block import Block
+from wire.cbor import Value
+from wire.certificate import Certificate, Step
+from wire.genesis import AccountKey, Gateway, Genesis, GenesisValidator, Organisation, Station
+from wire.header import ZERO_DIGEST, Header
+from wire.merkle import Frontier
+from wire.receipt import Outcome, Receipt
+from wire.tx import SignedTx, Transaction
+from wire.types import sha256
+
+KEY = SigningKey(b"\x07" * 32)
+NOW_MS = 1_800_000_000_000
+GENESIS = Genesis(
+    name="demo",
+    time_ms=NOW_MS - 1000,
+    validators=tuple(GenesisValidator(name, name.encode().ljust(32, b"\0"), name.encode()) for name in ("a", "b")),
+    organisations=(Organisation("a", "dispatch-centre"), Organisation("b", "sub-centre")),
+    keys=(AccountKey(KEY.verify_key.encode(), "gw-1", "a"),),
+    stations=(Station("st-1", "east", "a"),),
+    gateways=(Gateway("gw-1", "st-1"),),
+    devices=(),
+    parameters={"heartbeat_ms": 1000},
+    code_table=(),
+)
+TOPIC = "gridwitness/v1/east/st-1/gw-1/down"
+
+
+@dataclass
+class FakeChain:
+    """A head that does not move."""
+
+    head: LedgerHead
+    refused: list[bytes] = field(default_factory=list)
+
+
+@dataclass
+class FakeApplication:
+    """Refuses with the code it is told."""
+
+    code: str | None = None
+
+    def check(self, tx: SignedTx, time_ms: int) -> None:
+        assert time_ms == NOW_MS
+        if self.code is not None:
+            raise TxRefused(self.code)
+
+
+@dataclass
+class FakeReceipts:
+    """Receipts of what was committed."""
+
+    by_id: dict[bytes, Receipt] = field(default_factory=dict)
+
+    def find_tx(self, tx: bytes) -> tuple[int, int] | None:
+        return (1, 0) if tx in self.by_id else None
+
+    def receipt(self, tx: bytes) -> Receipt | None:
+        return self.by_id.get(tx)
+
+    def receipts(self, height: int) -> Sequence[Receipt]:
+        assert height == 1
+        return list(self.by_id.values())
+
+
+class World:
+    """A node with everything around it faked, and what it said."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock(NOW_MS)
+        self.application = FakeApplication()
+        self.receipts = FakeReceipts()
+        self.registry = CollectorRegistry()
+        self.mempool = Mempool(per_sender_max=2)
+        head = LedgerHead(0, GENESIS.digest(), GENESIS.time_ms, ZERO_DIGEST, Frontier())
+        self.chain = FakeChain(head)
+        settings = Settings("a", GENESIS.chain(), 0, GENESIS.validator_set())
+        consensus_head = Head(0, GENESIS.digest(), GENESIS.time_ms, None)
+        self.node = Node(
+            GENESIS,
+            "a",
+            "1.2.3",
+            chain=self.chain,  # type: ignore[arg-type]
+            application=self.application,  # type: ignore[arg-type]
+            mempool=self.mempool,
+            receipts=self.receipts,
+            replica=Replica(settings, consensus_head, lambda _: bytes(64), Now(NOW_MS, 0)),
+            metrics=NodeMetrics(self.registry),
+            clock=self.clock,
+        )
+        self.wakes = 0
+        self.gossiped: list[bytes] = []
+        self.published: list[tuple[str, bytes]] = []
+        self.node.wake = self._wake
+        self.node.send_gossip = self.gossiped.extend
+        self.node.publish = lambda topic, payload: self.published.append((topic, payload))
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.registry.get_sample_value(f"gridwitness_node_{name}", labels) or 0.0
+
+
+def transaction(seq: int = 1, filler: int = 0) -> bytes:
+    args: dict[str, Value] = {"x": bytes(filler)}
+    return Transaction(GENESIS.chain(), "gw-1", "consistency", 1, "report", args, seq, NOW_MS + 5).sign(KEY)
+
+
+def block(*transactions: bytes, proposer: str = "a") -> Block:
+    header = Header(
+        chain=GENESIS.chain(),
+        epoch=0,
+        height=1,
+        proposer=proposer,
+        time_ms=NOW_MS,
+        tx_count=len(transactions),
+        parent=ZERO_DIGEST,
+        tx_root=ZERO_DIGEST,
+        outcome_root=ZERO_DIGEST,
+        state_root=ZERO_DIGEST,
+        history_root=ZERO_DIGEST,
+        validators_hash=ZERO_DIGEST,
+        next_validators_hash=ZERO_DIGEST,
+        code_table_hash=ZERO_DIGEST,
+        fault_proof_root=ZERO_DIGEST,
+    )
+    return Block(header, transactions)
+
+
+def receipt(raw: bytes) -> Receipt:
+    header = block(raw).header
+    certificate = Certificate(Step.COMMIT, 0, 1, 0, header.digest(), ())
+    outcome = Outcome(sha256(raw), "ok", ())
+    return Receipt(sha256(raw), header, certificate, 0, 1, (), outcome, (), ())
+
+
+async def after(world: World, act: Callable[[], object]) -> None:
+    act()
+    for _ in range(100):
+        await asyncio.sleep(0.001)
+        if world.gossiped or world.published:
+            return
+
+
+def test_node_takes_valid_transaction_once_and_passes_it_on() -> None:
+    world, raw = World(), transaction()
+
+    async def run() -> None:
+        await after(world, lambda: world.node.take(raw, "mqtt"))
+        assert world.node.take(raw, "mqtt").status == "pending"
+
+    asyncio.run(run())
+    assert world.gossiped == [raw]
+    assert world.wakes == 1
+    assert world.node.pending(sha256(raw)) is not None
+    assert world.metric("transactions_received_total", way="mqtt", result="pending") == 2
+
+
+def test_node_takes_gossip_without_passing_it_on() -> None:
+    world, raw = World(), transaction()
+    world.node.take_gossip([raw])
+    assert len(world.mempool) == 1
+    assert world.gossiped == []
+
+
+@pytest.mark.parametrize(
+    ("code", "http_status"),
+    [
+        ("wrong-chain", 400),
+        ("unknown-contract", 400),
+        ("unknown-key", 403),
+        ("wrong-sender", 403),
+        ("bad-signature", 403),
+        ("expired", 409),
+        ("replayed", 409),
+    ],
+)
+def test_node_refuses_what_the_ledger_refuses_and_counts_it(code: str, http_status: int) -> None:
+    world = World()
+    world.application.code = code
+    result = asyncio.run(world.node.submit(transaction()))
+    assert (result.status, result.code, result.http_status) == ("refused", code, http_status)
+    assert result.detail.endswith(".")
+    assert len(world.mempool) == 0
+    assert world.metric("transactions_refused_total", way="http", reason=code) == 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "http_status", "said"),
+    [
+        (b"", 400, "truncated"),
+        (b"hello", 400, "tag 18"),
+        (transaction() + b"\0", 400, "trailing"),
+        (bytes(65_537), 413, "at most 65536"),
+    ],
+)
+def test_node_refuses_malformed_bytes_with_a_sentence(raw: bytes, http_status: int, said: str) -> None:
+    world = World()
+    result = world.node.take(raw, "mqtt")
+    assert (result.code, result.http_status) == ("malformed", http_status)
+    assert said in result.detail
+    assert world.metric("transactions_refused_total", way="mqtt", reason="malformed") == 1
+
+
+def test_node_refuses_second_transaction_of_one_seq_and_more_than_a_sender_may_have() -> None:
+    world = World()
+    world.node.take_gossip([transaction(1)])
+    assert world.node.take(transaction(1, filler=1), "gossip") == SubmitResult(
+        sha256(transaction(1, filler=1)),
+        "refused",
+        "seq-taken",
+        409,
+        "another transaction with seq 1 of this key is pending; try again.",
+    )
+    world.node.take_gossip([transaction(2)])
+    assert world.node.take(transaction(3), "gossip").http_status == 429
+
+
+def test_node_that_stopped_refuses_with_the_reason() -> None:
+    world = World()
+    world.node.failure = lambda: "disk full"
+    result = world.node.take(transaction(), "http")
+    assert (result.code, result.http_status, world.node.unready()) == ("not-ready", 503, "disk full")
+
+
+def test_node_answers_committed_transaction_from_broker_with_its_receipt() -> None:
+    world, raw = World(), transaction()
+    world.receipts.by_id[sha256(raw)] = receipt(raw)
+    asyncio.run(world.node.take_from_broker("gridwitness/v1/east/st-1/gw-1/tx", raw))
+    assert world.published == [(TOPIC, receipt(raw).encode())]
+    assert world.metric("transactions_received_total", way="mqtt", result="duplicate") == 1
+
+
+def test_node_answers_new_transaction_from_broker_with_nothing_yet() -> None:
+    world = World()
+    asyncio.run(world.node.take_from_broker("gridwitness/v1/east/st-1/gw-1/tx", transaction()))
+    assert world.published == []
+
+
+def test_node_that_proposed_sends_receipts_and_forgets_the_transactions() -> None:
+    world, raw = World(), transaction()
+    world.node.take_gossip([raw])
+    world.receipts.by_id[sha256(raw)] = receipt(raw)
+    asyncio.run(after(world, lambda: world.node.applied(block(raw))))
+    assert world.published == [(TOPIC, receipt(raw).encode())]
+    assert len(world.mempool) == 0
+    assert world.metric("receipts_published_total") == 1
+    assert world.metric("height") == 1
+
+
+def test_node_that_did_not_propose_sends_no_receipt() -> None:
+    world, raw = World(), transaction()
+    asyncio.run(after(world, lambda: world.node.applied(block(raw, proposer="b"))))
+    assert world.published == []
+
+
+def test_node_forgets_expired_and_hopeless_transactions_with_the_next_block() -> None:
+    world = World()
+    hopeless = transaction(1)
+    world.node.take_gossip([hopeless, transaction(2)])
+    world.chain.refused.append(sha256(hopeless))
+    asyncio.run(after(world, lambda: world.node.applied(block())))
+    assert world.node.pending(sha256(hopeless)) is None
+    assert len(world.mempool) == 1
+
+
+def test_node_calls_its_ledger_stale_after_two_heartbeats() -> None:
+    world = World()
+    assert world.node.ledger_stale() is False
+    world.clock.advance(1001)
+    assert world.node.ledger_stale() is True
+    status = world.node.status()
+    assert (status["head_age_ms"], status["ledger_stale"], status["leader"]) == (2001, True, "a")
+    assert [peer["member"] for peer in status["peers"]] == ["b"]
+
+
+def test_genesis_parameter_absent_takes_its_default() -> None:
+    assert genesis_parameter(GENESIS, "heartbeat_ms") == 1000
+    assert genesis_parameter(GENESIS, "stale_ms") == 1_800_000
+    assert down_topics(GENESIS) == {"gw-1": TOPIC}
