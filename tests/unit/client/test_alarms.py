@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from client.commands.alarms import findings
+from kit.exitcodes import UnreachableError
+from tests.unit.client.nodes import FakeNode, call, event, use_node
+
+NODE = ("--node", "http://node")
+
+
+def alarm(device: str, cause: str, state: str = "raised") -> dict[str, Any]:
+    return {
+        "alarm_id": "ab12",
+        "device": device,
+        "station": "linden-220",
+        "cause": cause,
+        "state": state,
+        "artefacts": [{"kind": "firmware"}],
+        "raised_ms": 1_790_000_000_000,
+    }
+
+
+def device(name: str, state: str, **verdicts: str) -> dict[str, Any]:
+    return {
+        "device": name,
+        "station": "linden-220",
+        "model": "SCD-220/4",
+        "state": state,
+        "verdicts": verdicts,
+        "read_to_ms": None,
+    }
+
+
+def page(*found: dict[str, Any], following: str | None = None) -> dict[str, Any]:
+    return {"items": list(found), "next": following}
+
+
+@pytest.mark.parametrize(
+    ("causes", "code"),
+    [
+        ((), 0),
+        (("mismatch",), 4),
+        (("mismatch", "misfilled", "superseded"), 4),
+        (("mismatch", "missing"), 6),
+        (("unknown_reference", "stale"), 24),
+        (("unreachable",), 69),
+    ],
+)
+def test_alarms_list_exit_code_ors_the_raised_causes(
+    causes: tuple[str, ...], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_node(monkeypatch, "alarms", FakeNode({"/v1/alarms": page(*(alarm("a", cause) for cause in causes))}))
+    assert call("alarms", "list", *NODE) == code
+
+
+def test_alarms_list_returned_alarm_is_no_finding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_node(monkeypatch, "alarms", FakeNode({"/v1/alarms": page(alarm("a", "mismatch", "returned"))}))
+    assert call("alarms", "list", *NODE, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["items"][0]["state"] == "returned"
+
+
+def test_alarms_list_walks_all_pages(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def answer(params: Mapping[str, str]) -> dict[str, Any]:
+        return page(alarm("b", "mismatch")) if "after" in params else page(alarm("a", "mismatch"), following="c1")
+
+    node = FakeNode({"/v1/alarms": answer})
+    use_node(monkeypatch, "alarms", node)
+    assert call("alarms", "list", *NODE, "--state", "raised", "--json") == 4
+    assert [item["device"] for item in json.loads(capsys.readouterr().out)["items"]] == ["a", "b"]
+    assert node.asked[1][1] == {"state": "raised", "limit": "500", "after": "c1"}
+
+
+def test_alarms_list_answer_that_is_no_list_exits_65(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_node(monkeypatch, "alarms", FakeNode({"/v1/alarms": {"items": 3}}))
+    assert call("alarms", "list", *NODE) == 65
+
+
+def test_alarms_list_unknown_cause_exits_65(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_node(monkeypatch, "alarms", FakeNode({"/v1/alarms": page(alarm("a", "from-the-future"))}))
+    assert call("alarms", "list", *NODE) == 65
+
+
+def test_alarms_list_unreachable_node_exits_69(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_node(monkeypatch, "alarms", FakeNode({"/v1/alarms": UnreachableError("nobody answers")}))
+    assert call("alarms", "list", *NODE) == 69
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("alarms",), ("alarms", "list"), ("alarms", "list", "--nosuch"), ("alarms", "watch", *NODE, "--until", "0")],
+)
+def test_alarms_wrong_arguments_exit_64(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GRIDWITNESS_URL", raising=False)
+    assert call(*arguments) == 64
+
+
+def test_alarms_watch_until_two_prints_two_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = FakeNode()
+    node.stream = [
+        event(4, "report_accepted", gateway="gw"),
+        event(5, "alarm_raised", device="a", cause="mismatch", alarm_id="x", artefacts=[]),
+        event(6, "alarm_returned", device="a", cause="mismatch", alarm_id="x", artefacts=[]),
+        event(7, "alarm_raised", device="b", cause="mismatch", alarm_id="y", artefacts=[]),
+    ]
+    use_node(monkeypatch, "alarms", node)
+    assert call("alarms", "watch", *NODE, "--until", "2", "--after", "3-1", "--json") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["id"], line["type"]) for line in lines] == [("5-0", "alarm_raised"), ("6-0", "alarm_returned")]
+    assert node.after == "3-1"
+
+
+def test_alarms_watch_for_people_names_device_cause_and_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = FakeNode()
+    found = [{"kind": "firmware", "verdict": "mismatch"}]
+    node.stream = [event(5, "alarm_raised", device="a", cause="mismatch", alarm_id="x", artefacts=found)]
+    use_node(monkeypatch, "alarms", node)
+    assert call("alarms", "watch", *NODE) == 0
+    assert "a: mismatch raised (firmware mismatch), alarm x" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("state", "verdicts", "words"),
+    [
+        ("match", {"firmware": "match"}, ["match"]),
+        ("alarm", {"firmware": "match", "settings": "mismatch"}, ["match", "mismatch"]),
+        ("unreachable", {}, ["unreachable"]),
+        ("stale", {"firmware": "match"}, ["match", "stale"]),
+        ("never_read", {}, ["stale"]),
+        ("unknown_reference", {}, ["unknown_reference"]),
+    ],
+)
+def test_findings_of_a_device(state: str, verdicts: dict[str, str], words: list[str]) -> None:
+    assert list(findings(device("a", state, **verdicts))) == words
+
+
+def test_devices_list_ors_the_verdicts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    found = page(device("a", "match", firmware="match"), device("b", "alarm", settings="misfilled"))
+    use_node(monkeypatch, "alarms", FakeNode({"/v1/devices": found}))
+    assert call("devices", "list", *NODE) == 4
+    assert "misfilled" in capsys.readouterr().out
+
+
+def test_devices_list_all_match_exits_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_node(monkeypatch, "alarms", FakeNode({"/v1/devices": page(device("a", "match", firmware="match"))}))
+    assert call("devices", "list", *NODE) == 0

@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.releases import bytes_in, read_release
+from kit.config import ConfigProblemsError
+from kit.exitcodes import DataError
+from kit.keystore import create_key
+from tests.unit.client.nodes import FakeNode, call, use_node
+from wire.release import decode_release
+from wire.tx import open_tx
+from wire.types import sha256
+
+MANIFEST = """[release]
+release = "linden-sc-1-2-4-0"
+device = "linden-sc-1"
+
+[[artefact]]
+kind = "strategy"
+name = "strategy.csv"
+version = "2.4.0"
+
+[[artefact]]
+kind = "firmware"
+name = "firmware.bin"
+version = "2.4.0"
+"""
+FIRMWARE = bytes(range(256)) * 700
+NODE = ("--node", "http://node")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "release"
+    made.mkdir()
+    (made / "release.toml").write_text(MANIFEST)
+    (made / "firmware.bin").write_bytes(FIRMWARE)
+    (made / "strategy.csv").write_bytes(b"row\n")
+    return made
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> str:
+    create_key(tmp_path / "keys", "alder")
+    return str(tmp_path / "keys" / "alder.key")
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
+    made = FakeNode({"/v1/status": {"chain": "test-00000000"}})
+    use_node(monkeypatch, "refs", made)
+    monkeypatch.setattr("client.node.time.sleep", lambda _: None)
+    return made
+
+
+def accept(node: FakeNode, code: str = "ok") -> None:
+    """Let the node take whatever comes and commit it with this outcome."""
+
+    def take(_: object) -> dict[str, Any]:
+        tx = sha256(node.posted[-1][1]).hex()
+        asked = 0
+
+        def state(_: object) -> dict[str, Any]:
+            nonlocal asked
+            asked += 1
+            return {"status": "pending"} if asked == 1 else {"status": "committed", "code": code, "height": 9}
+
+        node.answers[f"/v1/tx/{tx}"] = state
+        return {"results": [{"id": tx, "status": "pending"}]}
+
+    node.post_answer = take
+
+
+def listed(folder: Path, **changes: object) -> dict[str, Any]:
+    release = read_release(folder, "alder")
+    return {
+        "release": release.release,
+        "digest": release.digest().hex(),
+        "manufacturer": "alder",
+        "target": {"device": "linden-sc-1", "model": None},
+        "status": "pending",
+        "endorsements": [],
+        "missing_roles": ["laboratory"],
+        **changes,
+    }
+
+
+def test_read_release_fingerprints_the_files(folder: Path) -> None:
+    pieces: list[int] = []
+    release = read_release(folder, "alder", pieces.append)
+    assert [entry.kind for entry in release.artefacts] == ["firmware", "strategy"]
+    assert release.artefacts[0].sha256 == hashlib.sha256(FIRMWARE).digest()
+    assert release.artefacts[0].size == len(FIRMWARE)
+    assert (release.device, release.model, release.manufacturer) == ("linden-sc-1", None, "alder")
+    assert sum(pieces) == len(FIRMWARE) + 4
+    assert bytes_in(folder) == len(FIRMWARE) + 4 + len(MANIFEST)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('device = "linden-sc-1"', "", "name exactly one"),
+        ('device = "linden-sc-1"', 'device = "a"\nmodel = "b"', "name exactly one"),
+        ('"strategy.csv"', '"../strategy.csv"', "leads out of the folder"),
+        ('kind = "strategy"', 'kind = "spell"', "kind"),
+        ('kind = "strategy"', 'kind = "firmware"', "kind"),
+        ('release = "linden-sc-1-2-4-0"', 'release = "Linden"', "release"),
+        ("[release]", "[release]\nextra = 1", "extra"),
+    ],
+)
+def test_read_release_wrong_manifest_is_refused_with_its_line(folder: Path, old: str, new: str, said: str) -> None:
+    (folder / "release.toml").write_text(MANIFEST.replace(old, new, 1))
+    with pytest.raises(ConfigProblemsError, match=said) as caught:
+        read_release(folder, "alder")
+    assert "release.toml:" in str(caught.value)
+
+
+def test_read_release_missing_file_is_refused(folder: Path) -> None:
+    (folder / "strategy.csv").unlink()
+    with pytest.raises(DataError, match=r"strategy\.csv is missing"):
+        read_release(folder, "alder")
+
+
+def test_submit_signs_the_fingerprints_and_waits(
+    folder: Path, key: str, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accept(node)
+    assert call("refs", "submit", str(folder), "--key", key, *NODE, "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["status"], shown["code"], shown["height"]) == ("committed", "ok", 9)
+    path, raw, _ = node.posted[0]
+    sent = open_tx(raw).tx
+    assert path == "/v1/tx"
+    assert (sent.chain, sent.sender, sent.contract, sent.method) == ("test-00000000", "alder", "references", "submit")
+    assert sent.seq == 1
+    release = sent.args["release"]
+    assert isinstance(release, bytes)
+    assert decode_release(release) == read_release(folder, "alder")
+    assert shown["digest"] == sha256(release).hex()
+
+
+def test_submit_refused_by_the_contract_exits_65(
+    folder: Path, key: str, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accept(node, "not-manufacturer")
+    assert call("refs", "submit", str(folder), "--key", key, *NODE) == 65
+    assert "not-manufacturer" in capsys.readouterr().err
+
+
+def test_submit_still_pending_exits_75(folder: Path, key: str, node: FakeNode) -> None:
+    accept(node)
+
+    def take(_: object) -> dict[str, Any]:
+        tx = sha256(node.posted[-1][1]).hex()
+        node.answers[f"/v1/tx/{tx}"] = {"status": "pending"}
+        return {"results": [{"id": tx, "status": "pending"}]}
+
+    node.post_answer = take
+    assert call("refs", "submit", str(folder), "--key", key, *NODE, "--timeout", "0.1") == 75
+
+
+def test_submit_no_wait_returns_at_once(folder: Path, key: str, node: FakeNode) -> None:
+    node.post_answer = {"results": [{"id": "ab", "status": "pending"}]}
+    assert call("refs", "submit", str(folder), "--key", key, *NODE, "--no-wait", "--sender", "other") == 0
+    assert open_tx(node.posted[0][1]).tx.sender == "other"
+
+
+@pytest.mark.parametrize("answer", [{}, {"results": []}, {"results": [{"id": "ab", "status": "refused"}]}])
+def test_submit_not_taken_exits_65(answer: dict[str, Any], folder: Path, key: str, node: FakeNode) -> None:
+    node.post_answer = answer
+    assert call("refs", "submit", str(folder), "--key", key, *NODE) == 65
+
+
+def test_submit_without_folder_exits_64(tmp_path: Path, key: str, node: FakeNode) -> None:
+    assert call("refs", "submit", str(tmp_path / "nosuch"), "--key", key, *NODE) == 64
+
+
+def test_submit_without_key_exits_74(folder: Path, tmp_path: Path, node: FakeNode) -> None:
+    assert call("refs", "submit", str(folder), "--key", str(tmp_path / "nosuch.key"), *NODE) == 74
+
+
+def test_submit_to_something_that_is_no_node_exits_65(folder: Path, key: str, node: FakeNode) -> None:
+    node.answers["/v1/status"] = {"hello": "world"}
+    assert call("refs", "submit", str(folder), "--key", key, *NODE) == 65
+
+
+def test_endorse_by_name_signs_the_digest(folder: Path, key: str, node: FakeNode, tmp_path: Path) -> None:
+    accept(node)
+    node.answers["/v1/references"] = {"items": [listed(folder)], "next": None}
+    report = tmp_path / "report.pdf"
+    report.write_bytes(b"passed")
+    arguments = ("--key", key, *NODE, "--files", str(folder), "--report", str(report))
+    assert call("refs", "endorse", "linden-sc-1-2-4-0", *arguments) == 0
+    sent = open_tx(node.posted[0][1]).tx
+    assert (sent.contract, sent.method) == ("references", "endorse")
+    assert sent.args == {"release": read_release(folder, "alder").digest(), "report": sha256(b"passed")}
+
+
+def test_endorse_other_files_exits_65(folder: Path, key: str, node: FakeNode) -> None:
+    node.answers["/v1/references"] = {"items": [listed(folder)], "next": None}
+    (folder / "strategy.csv").write_bytes(b"row!")
+    assert call("refs", "endorse", "linden-sc-1-2-4-0", "--key", key, *NODE, "--files", str(folder)) == 65
+    assert node.posted == []
+
+
+def test_endorse_unknown_release_exits_65(key: str, node: FakeNode) -> None:
+    node.answers["/v1/references"] = {"items": [], "next": None}
+    assert call("refs", "endorse", "nosuch", "--key", key, *NODE) == 65
+
+
+def test_endorse_name_of_two_releases_exits_64(folder: Path, key: str, node: FakeNode) -> None:
+    two = [listed(folder), listed(folder, digest="cd" * 32)]
+    node.answers["/v1/references"] = {"items": two, "next": None}
+    assert call("refs", "endorse", "linden-sc-1-2-4-0", "--key", key, *NODE) == 64
+    accept(node)
+    assert call("refs", "endorse", "cd" * 32, "--key", key, *NODE) == 0
+
+
+def test_list_shows_who_is_missing(folder: Path, node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    node.answers["/v1/references"] = {"items": [listed(folder)], "next": None}
+    assert call("refs", "list", *NODE) == 0
+    assert "laboratory" in capsys.readouterr().out
