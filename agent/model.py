@@ -1,0 +1,79 @@
+"""Frozen values that pass between the drivers, the attestation and the rest of the gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rules.fingerprint import FileDigest
+from wire.evidence import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceConfig:
+    """One device as the configuration names it."""
+
+    id: str
+    """Identifier, unique in the consortium."""
+    protocol: str
+    """A key of `agent.drivers.table.DRIVERS`."""
+    profile: str
+    """What the protocol's driver has to know of this kind of device."""
+    host: str
+    port: int
+    """1..65535."""
+    unit_id: int = 1
+    """0..255; protocols without units ignore it."""
+    timeout_ms: int = 2000
+    """Longest wait for one answer, and for the connection."""
+    retries: int = 2
+    """New connections that one read may make after a failure."""
+    pacing_ms: int = 0
+    """Pause before each request, for devices that do not like to be hurried."""
+    interval_ms: int = 1000
+    """From the start of one read to the start of the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFile:
+    """One file of a device as it was read."""
+
+    kind: str
+    """One of `wire.evidence.KINDS`."""
+    name: str
+    version: str
+    """Version that the device declares."""
+    size: int
+    """Bytes that the device declares."""
+    digest: FileDigest
+    """Digests of the bytes that were read, and their number."""
+    method: str
+    """One of `wire.evidence.METHODS`."""
+    read_from_ms: int
+    read_to_ms: int
+    errors: tuple[str, ...]
+    """Sorted codes of `wire.evidence.ERROR_CODES`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """What a device says of one of its files before it is read."""
+
+    kind: str
+    name: str
+    version: str
+    size: int
+    """Bytes that the device declares."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One completed read of a device."""
+
+    device: str
+    identity: Identity
+    listed: tuple[ListedFile, ...]
+    """All files that the device has, sorted by kind."""
+    files: tuple[DeviceFile, ...]
+    """The files that were read, sorted by kind: all that are listed, unless fewer were asked for."""
+    read_from_ms: int
+    read_to_ms: int
