@@ -208,7 +208,7 @@ class _Scanner:
 
     def _scan(self, depth: int) -> None:
         self._values_left -= 1
-        if not self._values_left:
+        if self._values_left < 0:
             self._refuse(self._at, "not canonical, for a reason further on")
         major, argument, start = self._head()
         if major in (_UINT, _NEGATIVE):
