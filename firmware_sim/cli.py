@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from firmware_sim.release import ReleaseSpec, make_release
 from firmware_sim.scenario import WHOLE_FLEET
 from kit.exitcodes import run
 from kit.logs import configure_logs
+from kit.terminal import Terminal
 
 PROGRAM = "gridwitness-sim"
 _KIB = 1_024
@@ -67,7 +67,7 @@ def main() -> int:
 
 def _emit(answer: Mapping[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
     """Print the answer for a program or for a person."""
-    typer.echo(json.dumps(answer) if as_json else "\n".join(lines))
+    Terminal(as_json=as_json).show(answer, lambda: lines)
 
 
 def _table(rows: Sequence[Sequence[object]]) -> list[str]:

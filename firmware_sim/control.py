@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import requests
-
 from firmware_sim.errors import BadRequestError, RefusedError, UnknownDeviceError
 from firmware_sim.scenario import CONTROL_DEFAULT
-from kit.exitcodes import DataError, UnreachableError, UsageError
+from kit.exitcodes import DataError, GridwitnessError, UnreachableError
 from kit.files import read_bounded
+from kit.http import NodeClient, NodeProblemError
 
 CONTROL_VARIABLE = "GRIDWITNESS_SIM_CONTROL"
 STATE_BYTES_MAX = 4 * 1024 * 1024
 _TIMEOUT_S = 10
-_REFUSALS: dict[int, type[Exception]] = {
+_REFUSALS: dict[int, type[GridwitnessError]] = {
     400: BadRequestError,
     404: UnknownDeviceError,
     409: RefusedError,
@@ -47,7 +46,13 @@ def find_control(url: str | None, state_file: Path | None, environ: Mapping[str,
 
 
 class Control:
-    """A running simulator, seen from the outside."""
+    """A running simulator, seen from the outside.
+
+    Every call raises:
+        UnreachableError: Nobody answers.
+        BadRequestError, UnknownDeviceError, RefusedError: As the simulator says.
+        DataError: The answer is not a simulator's.
+    """
 
     def __init__(self, url: str) -> None:
         """Remember where it is; nothing is sent yet.
@@ -58,50 +63,47 @@ class Control:
         Raises:
             UsageError: No HTTP URL.
         """
-        if not url.startswith(("http://", "https://")):
-            raise UsageError(f"control is {url!r}, expected a URL such as http://{CONTROL_DEFAULT}")
-        self._url = url.rstrip("/")
+        self._client = NodeClient([url], _TIMEOUT_S)
 
     def devices(self) -> Json:
         """List all devices."""
-        return self._call("GET", "/devices")
+        return self._get("/devices")
 
     def device(self, name: str) -> Json:
         """Show one device."""
-        return self._call("GET", f"/devices/{quote(name, safe='')}")
+        return self._get(f"/devices/{quote(name, safe='')}")
 
     def tamper(self, name: str, body: Json) -> Json:
         """Change the files of one device."""
-        return self._call("POST", f"/devices/{quote(name, safe='')}/tamper", body)
+        return self._post(f"/devices/{quote(name, safe='')}/tamper", body)
 
     def tamper_fleet(self, body: Json) -> Json:
         """Do one action on several devices."""
-        return self._call("POST", "/tamper", body)
+        return self._post("/tamper", body)
 
     def fault(self, name: str, body: Json) -> Json:
         """Set or clear the fault of a device."""
-        return self._call("POST", f"/devices/{quote(name, safe='')}/fault", body)
+        return self._post(f"/devices/{quote(name, safe='')}/fault", body)
 
-    def _call(self, method: str, path: str, body: Json | None = None) -> Json:
-        """Send one request.
-
-        Raises:
-            UnreachableError: Nobody answers.
-            BadRequestError, UnknownDeviceError, RefusedError: As the simulator says.
-            DataError: The answer is not a simulator's.
-        """
+    def _get(self, path: str) -> Json:
+        """Read."""
         try:
-            answer = requests.request(method, self._url + path, json=body, timeout=_TIMEOUT_S)
-        except requests.RequestException as error:
+            return self._client.get_json(path)
+        except (NodeProblemError, UnreachableError) as error:
+            raise self._explained(error) from error
+
+    def _post(self, path: str, body: Json) -> Json:
+        """Ask for a change."""
+        try:
+            data = json.dumps(body).encode()
+            return self._client.post_cbor(path, data, content_type="application/json")
+        except (NodeProblemError, UnreachableError) as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: NodeProblemError | UnreachableError) -> GridwitnessError:
+        """Put what went wrong into the simulator's own words."""
+        if isinstance(error, UnreachableError):
             hint = "start one with 'gridwitness-sim up', or name another with --control"
-            raise UnreachableError(f"no simulator answers at {self._url}; {hint}") from error
-        try:
-            found = answer.json()
-        except ValueError as error:
-            raise DataError(f"{self._url} does not answer as a simulator does") from error
-        if not isinstance(found, dict):
-            raise DataError(f"{self._url} does not answer as a simulator does")
-        if not answer.ok:
-            detail = str(found.get("detail", f"HTTP status {answer.status_code}"))
-            raise _REFUSALS.get(answer.status_code, DataError)(detail)
-        return found
+            return UnreachableError(f"no simulator answers at {self._client.node}; {hint}")
+        refusal = _REFUSALS.get(error.status)
+        return error if refusal is None else refusal(error.detail)

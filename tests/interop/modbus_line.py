@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+
+import uvloop
 
 from firmware_sim.contents import Artefact, artefact
 from firmware_sim.device import Device
@@ -13,6 +16,8 @@ from firmware_sim.modbus.server import ModbusServer
 from tests.unit.firmware_sim.bench import device
 
 TIMEOUT_S = 10
+RECEIVE_BYTES = 64 * 1024
+"""Small, so that a client that does not read is soon felt by the server."""
 FIRMWARE = bytes(index * 31 % 253 for index in range(70_001))
 
 
@@ -71,9 +76,19 @@ class Line:
             return
 
 
+def run(main: Coroutine[object, object, None]) -> None:
+    """Run on the loop that the program uses."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
 @asynccontextmanager
 async def connect(port: int) -> AsyncIterator[Line]:
-    line = Line(*await asyncio.open_connection("127.0.0.1", port))
+    with socket.socket() as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+        link.settimeout(0)
+        await asyncio.get_running_loop().sock_connect(link, ("127.0.0.1", port))
+        line = Line(*await asyncio.open_connection(sock=link.dup()))
     try:
         yield line
     finally:
@@ -106,7 +121,7 @@ def on_line(target: Device, talk: Callable[[Line], Awaitable[None]]) -> None:
         async with serve(target) as port, connect(port) as line:
             await talk(line)
 
-    asyncio.run(main())
+    run(main())
 
 
 def read_file(file_number: int, record: int, count: int) -> bytes:

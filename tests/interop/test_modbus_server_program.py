@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import io
 import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,8 @@ import requests
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.pdu.file_message import FileRecord
 
+from firmware_sim.cli import app
+from kit import exitcodes
 from tests.unit.firmware_sim.bench import FIRMWARE_BYTES, SCENARIO, write_bench
 
 pytestmark = pytest.mark.interop
@@ -46,10 +52,12 @@ class Bench:
 
 
 def run(*args: str, cwd: Path) -> tuple[int, Any]:
-    """Run one command and return its exit code and its JSON."""
-    done = subprocess.run([*PROGRAM, *args], cwd=cwd, capture_output=True, text=True, timeout=WAIT_S, check=False)
-    assert "Traceback" not in done.stderr
-    return done.returncode, json.loads(done.stdout) if done.stdout.startswith("{") else done.stdout
+    """Run one command inside this process and return its exit code and its JSON or text."""
+    output = io.StringIO()
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(output):
+        code = exitcodes.run(app, program="gridwitness-sim", args=args)
+    text = output.getvalue()
+    return code, json.loads(text) if text.startswith("{") else text
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +203,52 @@ def test_program_help_shows_an_example(args: tuple[str, ...], tmp_path: Path) ->
     code, text = run(*args, "--help", cwd=tmp_path)
     assert code == 0
     assert "Example: gridwitness-sim" in text
+
+
+def test_program_lists_and_tells_for_people_too(bench: Bench) -> None:
+    state = ("--state-file", str(bench.state_file))
+    code, text = run("list", *state, cwd=bench.folder)
+    assert code == 0
+    lines = str(text).splitlines()
+    assert lines[0].split() == ["DEVICE", "ADDRESS", "UNIT", "FIRMWARE", "FILES", "FAULT"]
+    assert lines[1].split() == ["dev-a", f"127.0.0.1:{bench.port('dev-a')}", "1", "2.0.0", "original", "-"]
+    code, text = run("tamper", "dev-a", "restore", *state, cwd=bench.folder)
+    assert (code, text) == (0, "nothing to change\n")
+
+
+def test_program_as_a_process_has_the_exit_code(tmp_path: Path) -> None:
+    command = [*PROGRAM, "list", "--control", "nowhere"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=WAIT_S, check=False)
+    assert (done.returncode, done.stdout) == (64, "")
+    assert done.stderr.startswith("gridwitness-sim: 'nowhere' is no node address")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [(200, b"<html>", 65), (200, b"[]", 65), (403, b'{"title": "x"}', 77), (404, b"", 64), (500, b"", 74)],
+)
+def test_program_control_port_of_something_else_is_refused(
+    status: int, body: bytes, expected: int, tmp_path: Path
+) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        code, answer = run("list", "--control", url, "--json", cwd=tmp_path)
+        thread.join(WAIT_S)
+    assert (code, answer["exit_code"]) == (expected, expected)
+
+
+def test_program_control_port_may_come_from_the_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRIDWITNESS_SIM_CONTROL", bench.announced["control"])
+    code, answer = run("list", "--json", cwd=bench.folder)
+    assert (code, answer["scenario"]) == (0, "two-devices")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ from firmware_sim.contents import artefact
 from firmware_sim.device import Device
 from firmware_sim.files.setting_list import setting_list
 from firmware_sim.modbus.faults import Fault
-from tests.interop.modbus_line import FIRMWARE, firmware_device, serve
+from tests.interop.modbus_line import FIRMWARE, firmware_device, run, serve
 
 pytestmark = pytest.mark.interop
 
@@ -31,7 +30,7 @@ def with_client(target: Device, talk: Callable[[AsyncModbusTcpClient], Awaitable
             finally:
                 client.close()
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_pymodbus_reads_settings_from_holding_registers() -> None:
