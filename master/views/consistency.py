@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from master.contracts.alarms import RAISED, RETURNED
+from master.contracts.consistency import CLOCK_UNTRUSTED
 from master.ledger.rows import EventRow
 from master.views.events import Data, broken
 from master.views.schema import (
@@ -18,16 +20,18 @@ from master.views.schema import (
     Reading,
     Row,
     Rows,
+    Schema,
     Table,
     View,
     hexadecimal,
+    integer,
     nullable,
     record,
     sequence,
     text,
 )
-from rules.appraisal import IDENTITY_KIND, VERDICTS
-from wire.evidence import KINDS, STATUSES
+from rules.appraisal import IDENTITY_CHANGED, IDENTITY_KIND, VERDICTS
+from wire.evidence import ERROR_CODES, KINDS, METHODS, STATUSES
 
 if TYPE_CHECKING:
     from wire.genesis import Genesis
@@ -43,13 +47,22 @@ _IDENTITY: Final = record(
     {name: text() for name in ("vendor", "product", "revision", "serial", "model")},
     "What the device says of itself.",
 )
-_FINDING: Final = record(
+_FINDING: Final[Mapping[str, Schema]] = {
+    "kind": text("Artefact kind; identity or clock for the device itself.", (*KINDS, IDENTITY_KIND, "clock")),
+    "verdict": text("What the appraisal said of it.", (*VERDICTS, IDENTITY_CHANGED, CLOCK_UNTRUSTED)),
+    "expected_sha256": nullable(hexadecimal("Reference value.", 32)),
+    "read_sha256": nullable(hexadecimal("What was read.", 32)),
+    "detail": nullable(text("What else there is to say, for people.")),
+}
+_ARTEFACT: Final = record(
     {
-        "kind": text("Which artefact; identity for the device itself.", (*KINDS, IDENTITY_KIND)),
-        "verdict": text("What the appraisal said of it."),
-        "expected_sha256": nullable(hexadecimal("Reference value.", 32)),
-        "read_sha256": nullable(hexadecimal("What was read.", 32)),
-        "detail": nullable(text("What else there is to say, for people.")),
+        **_FINDING,
+        "name": nullable(text("As the device names it.")),
+        "version": nullable(text("As the device declares it.")),
+        "size": nullable(integer("Bytes that the device declares.", 0)),
+        "read_size": nullable(integer("Bytes that were read.", 0)),
+        "method": nullable(text("How it was read, which caps what the verdict may claim.", METHODS)),
+        "errors": sequence(text(choices=ERROR_CODES)),
     }
 )
 
@@ -105,6 +118,7 @@ DEVICES: Final = Table(
                 "additionalProperties": text(choices=VERDICTS),
             },
         ),
+        Column("artefacts", "What was read and found, newest verdicts.", Kind.JSON, content=sequence(_ARTEFACT)),
         Column("causes", "Causes of its open alarms.", Kind.JSON, content=sequence(text())),
         Column(
             "identity",
@@ -169,16 +183,16 @@ ALARMS: Final = Table(
             "state",
             "raised: the cause is present; returned: it is gone.",
             filtered="state",
-            choices=("raised", "returned"),
+            choices=(RAISED, RETURNED),
         ),
-        Column("artefacts", "The artefacts concerned.", Kind.JSON, content=sequence(_FINDING)),
-        Column("raised_ms", "Block time at which it was raised, ms since 1970 UTC.", Kind.INTEGER),
-        Column("raised_height", "Block in which it was raised.", Kind.INTEGER),
+        Column("artefacts", "The artefacts concerned.", Kind.JSON, content=sequence(record(_FINDING))),
+        Column("raised_ms", "Block time at which it was first raised, ms since 1970 UTC.", Kind.INTEGER),
+        Column("raised_height", "Block in which it was first raised.", Kind.INTEGER),
         Column("raised_index", "Event of that block.", Kind.INTEGER, public=False),
-        Column("opening_tx", "Report that raised it."),
+        Column("opening_tx", "Transaction that first raised it."),
         Column("changed_height", "Block of its newest change.", Kind.INTEGER),
         Column("changed_ms", "Block time of its newest change, ms since 1970 UTC.", Kind.INTEGER),
-        Column("count", "Reports that changed it, the opening one included.", Kind.INTEGER),
+        Column("count", "Times that it was raised or changed, the first included.", Kind.INTEGER),
     ),
 )
 
@@ -200,6 +214,7 @@ def _start(genesis: Genesis) -> Iterable[Put]:
                 "serial": device.serial,
                 "status": None,
                 "verdicts": {},
+                "artefacts": [],
                 "causes": [],
                 "identity": None,
                 "read_to_ms": None,
@@ -264,70 +279,45 @@ def _verdict_changed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[
     del genesis
     data = Data(event)
     row = _device(rows, data.text("device"), event)
-    changed = {name: data.json(name) for name in ("verdicts", "identity")}
+    changed = {name: data.json(name) for name in ("verdicts", "artefacts", "identity")}
     yield Put(DEVICES.name, _judged({**row, **changed}))
 
 
-def _alarm_raised(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
+def _alarm(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
+    """Show an alarm as its newest event has it; one that is raised again keeps its place."""
     del genesis
     data = Data(event)
     device = _device(rows, data.text("device"), event)
-    cause = data.text("cause")
+    alarm_id, cause, state = data.text("alarm_id"), data.text("cause"), data.text("state")
+    known = rows.row(ALARMS.name, alarm_id)
     yield Put(
         ALARMS.name,
         {
-            "alarm_id": data.text("alarm_id"),
+            "alarm_id": alarm_id,
             "device": device["device"],
             "gateway": device["gateway"],
             "station": device["station"],
             "cause": cause,
-            "state": "raised",
+            "state": state,
             "artefacts": data.json("artefacts"),
-            "raised_ms": event.time_ms,
-            "raised_height": event.height,
-            "raised_index": event.index,
-            "opening_tx": event.tx.hex(),
+            "raised_ms": data.integer("raised_ms"),
+            "raised_height": data.integer("raised_height"),
+            "raised_index": event.index if known is None else known["raised_index"],
+            "opening_tx": data.hexadecimal("opening_tx"),
             "changed_height": event.height,
             "changed_ms": event.time_ms,
             "count": data.integer("count"),
         },
     )
-    yield Put(DEVICES.name, _judged({**device, "causes": _causes(device, add=cause)}))
-
-
-def _alarm_changed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
-    del genesis
-    yield Put(ALARMS.name, _moved(event, rows, "raised"))
-
-
-def _alarm_returned(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
-    del genesis
-    alarm = _moved(event, rows, "returned")
-    device = _device(rows, str(alarm["device"]), event)
-    yield Put(ALARMS.name, alarm)
-    causes = _causes(device, drop=str(alarm["cause"]))
+    causes = _causes(device, cause, present=state == RAISED)
     yield Put(DEVICES.name, _judged({**device, "causes": causes}))
 
 
-def _moved(event: EventRow, rows: Rows, state: str) -> Row:
-    data = Data(event)
-    alarm = rows.row(ALARMS.name, data.text("alarm_id"))
-    if alarm is None:
-        raise broken(event, f"there is no alarm {data.text('alarm_id')!r}")
-    return {
-        **alarm,
-        "state": state,
-        "artefacts": data.json("artefacts"),
-        "changed_height": event.height,
-        "changed_ms": event.time_ms,
-        "count": data.integer("count"),
-    }
-
-
-def _causes(device: Row, add: str = "", drop: str = "") -> list[Json]:
+def _causes(device: Row, cause: str, *, present: bool) -> list[Json]:
     causes = device["causes"]
     assert isinstance(causes, list)
-    return [*sorted({str(cause) for cause in causes} - {drop} | ({add} if add else set()))]
+    others = {str(other) for other in causes} - {cause}
+    return [*sorted({*others, cause} if present else others)]
 
 
 VIEW: Final = View(
@@ -337,8 +327,8 @@ VIEW: Final = View(
     folds={
         "report_accepted": _report_accepted,
         "verdict_changed": _verdict_changed,
-        "alarm_raised": _alarm_raised,
-        "alarm_changed": _alarm_changed,
-        "alarm_returned": _alarm_returned,
+        "alarm_raised": _alarm,
+        "alarm_changed": _alarm,
+        "alarm_returned": _alarm,
     },
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 
 from master.ledger.rows import EventRow
@@ -46,8 +47,7 @@ class Story:
         self.height = 0
         self.time_ms = START_MS
         self.events: list[EventRow] = []
-        self._open: dict[tuple[str, str], str] = {}
-        self._counts: dict[str, int] = {}
+        self._alarms: dict[tuple[str, str], dict[str, Value]] = {}
         self._releases: list[dict[str, Value]] = []
         self._effective: bytes | None = None
 
@@ -98,27 +98,32 @@ class Story:
 
     def _verdict(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         device = self._device()
-        verdicts: dict[str, Value] = {
+        verdicts = {
             kind: self._random.choice(("match", "mismatch", "unknown_reference"))
             for kind in self._random.sample(("firmware", "settings", "strategy"), 2)
         }
-        data: dict[str, Value] = {"device": device, "verdicts": verdicts, "identity": dict(IDENTITY)}
+        data = verdict_data(device, verdicts)
         return [("consistency", "verdict_changed", device, data)]
 
     def _alarm(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         device, cause = self._device(), self._random.choice(("mismatch", "misfilled"))
-        alarm = self._open.get((device, cause))
-        if alarm is None:
-            alarm = sha256(f"{device} {cause} {self.height} {len(self._counts)}".encode())[:16].hex()
-            self._open[device, cause] = alarm
-            self._counts[alarm] = 0
+        known = self._alarms.get((device, cause))
+        if known is None:
+            opening = sha256(f"{device} {cause} {self.height}".encode())
+            data = alarm_data(opening[:16].hex(), device, cause)
+            data.update(opening_tx=opening, raised_ms=self.time_ms, raised_height=self.height)
             kind = "alarm_raised"
+        elif known["state"] == "returned":
+            kind, data = "alarm_raised", {**known, "state": "raised"}
         else:
             kind = self._random.choice(("alarm_changed", "alarm_returned"))
-            if kind == "alarm_returned":
-                del self._open[device, cause]
-        self._counts[alarm] += 1
-        return [("consistency", kind, alarm, alarm_data(alarm, device, cause, self._counts[alarm]))]
+            data = {**known, "state": "returned" if kind == "alarm_returned" else "raised"}
+        if known is not None and kind != "alarm_returned":
+            count = known["count"]
+            assert isinstance(count, int)
+            data["count"] = count + 1
+        self._alarms[device, cause] = data
+        return [("consistency", kind, device, data)]
 
     def _release(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         name = f"release-{len(self._releases)}"
@@ -146,7 +151,24 @@ class Story:
         return told
 
 
-def alarm_data(alarm: str, device: str, cause: str, count: int = 1) -> dict[str, Value]:
+def verdict_data(device: str, verdicts: Mapping[str, str]) -> dict[str, Value]:
+    """Return the data of a changed verdict."""
+    read: dict[str, Value] = {
+        "expected_sha256": None,
+        "read_sha256": sha256(b"read"),
+        "detail": None,
+        "name": "sc.bin",
+        "version": "3",
+        "size": 5,
+        "read_size": 5,
+        "method": "full-file",
+        "errors": [],
+    }
+    artefacts: list[Value] = [{**read, "kind": kind, "verdict": verdict} for kind, verdict in verdicts.items()]
+    return {"device": device, "verdicts": {**verdicts}, "identity": {**IDENTITY}, "artefacts": artefacts}
+
+
+def alarm_data(alarm: str, device: str, cause: str, count: int = 1, state: str = "raised") -> dict[str, Value]:
     """Return the data of an alarm event."""
     finding: dict[str, Value] = {
         "kind": "firmware",
@@ -155,4 +177,14 @@ def alarm_data(alarm: str, device: str, cause: str, count: int = 1) -> dict[str,
         "read_sha256": None,
         "detail": None,
     }
-    return {"alarm_id": alarm, "device": device, "cause": cause, "artefacts": [finding], "count": count}
+    return {
+        "alarm_id": alarm,
+        "device": device,
+        "cause": cause,
+        "state": state,
+        "artefacts": [finding],
+        "count": count,
+        "opening_tx": sha256(b"opening"),
+        "raised_ms": START_MS,
+        "raised_height": 1,
+    }

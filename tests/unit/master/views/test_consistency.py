@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from master.views.consistency import ALARMS, DEVICES, STATES
 from master.views.ports import END, Position
 from master.views.schema import Reading, Row
 from tests.unit.master.views.memory import MemoryTables
-from tests.unit.master.views.story import GENESIS, IDENTITY, Story, alarm_data
+from tests.unit.master.views.story import GENESIS, IDENTITY, Story, alarm_data, verdict_data
 from wire.cbor import Value
 
 STALE_MS = 1_800_000
@@ -28,8 +29,7 @@ def report(story: Story, device: str, status: str = "read", read_to_ms: int | No
 
 
 def verdict(story: Story, device: str, **verdicts: str) -> EventRow:
-    data: dict[str, Value] = {"device": device, "verdicts": {**verdicts}, "identity": {**IDENTITY}}
-    return story.row("consistency", "verdict_changed", device, data)
+    return story.row("consistency", "verdict_changed", device, verdict_data(device, verdicts))
 
 
 def shown(tables: MemoryTables, device: str, head_time_ms: int) -> Row:
@@ -114,35 +114,58 @@ def test_devices_filter_by_state_finds_exactly_those_shown_so(state: str) -> Non
         assert list(found) == want
 
 
+def tell(story: Story, kind: str, alarm: str, cause: str, count: int = 1) -> EventRow:
+    state = "returned" if kind == "alarm_returned" else "raised"
+    data = alarm_data(alarm, "sps-04", cause, count, state)
+    return story.row("consistency", kind, "sps-04", {**data, "raised_height": story.height + 1})
+
+
+def alarm_row(tables: MemoryTables, alarm: str) -> Row:
+    row = tables.row("alarms", alarm)
+    assert row is not None
+    return row
+
+
 def test_alarms_life_is_raised_changed_returned() -> None:
     story, tables = Story(), MemoryTables(GENESIS)
-    raised = story.row("consistency", "alarm_raised", "a1", alarm_data("a1", "sps-04", "mismatch"))
-    changed = story.row("consistency", "alarm_changed", "a1", alarm_data("a1", "sps-04", "mismatch", 2))
-    apply(tables, [raised, changed])
-    row = tables.row("alarms", "a1")
-    assert row is not None
-    assert (row["state"], row["count"], row["station"]) == ("raised", 2, "station-2")
-    assert (row["raised_ms"], row["raised_height"]) == (raised.time_ms, raised.height)
+    apply(tables, [tell(story, "alarm_raised", "a1", "mismatch")])
+    row = alarm_row(tables, "a1")
+    assert (row["state"], row["count"], row["gateway"], row["station"]) == ("raised", 1, "gw-2", "station-2")
+    assert (row["raised_height"], row["changed_height"]) == (1, 1)
+    changed = tell(story, "alarm_changed", "a1", "mismatch", 2)
+    apply(tables, [changed])
+    row = alarm_row(tables, "a1")
+    assert (row["state"], row["count"]) == ("raised", 2)
     assert (row["changed_ms"], row["changed_height"]) == (changed.time_ms, changed.height)
-    assert row["opening_tx"] == raised.tx.hex()
-    apply(tables, [story.row("consistency", "alarm_returned", "a1", alarm_data("a1", "sps-04", "mismatch", 3))])
-    row = tables.row("alarms", "a1")
-    assert row is not None
-    assert row["state"] == "returned"
+    apply(tables, [tell(story, "alarm_returned", "a1", "mismatch", 2)])
+    assert alarm_row(tables, "a1")["state"] == "returned"
     assert shown(tables, "sps-04", story.time_ms)["causes"] == []
+
+
+def test_alarms_raised_again_is_the_same_alarm_in_its_old_place() -> None:
+    story, tables = Story(), MemoryTables(GENESIS)
+    filler = verdict(story, "sps-00", firmware="match")
+    first = replace(tell(story, "alarm_raised", "a1", "mismatch"), height=filler.height, index=1)
+    data = {**first.data, "raised_height": filler.height}
+    apply(tables, [filler, replace(first, data=data)])
+    apply(tables, [story.row("consistency", "alarm_returned", "sps-04", {**data, "state": "returned"})])
+    apply(tables, [story.row("consistency", "alarm_raised", "sps-04", {**data, "count": 2})])
+    row = alarm_row(tables, "a1")
+    assert (row["state"], row["count"], row["raised_height"], row["raised_index"]) == ("raised", 2, 1, 1)
+    assert shown(tables, "sps-04", story.time_ms)["state"] == "alarm"
 
 
 def test_alarms_one_of_two_returned_leaves_the_device_in_alarm() -> None:
     story, tables = Story(), MemoryTables(GENESIS)
     for alarm, cause in (("a1", "mismatch"), ("a2", "misfilled")):
-        apply(tables, [story.row("consistency", "alarm_raised", alarm, alarm_data(alarm, "sps-01", cause))])
-    apply(tables, [story.row("consistency", "alarm_returned", "a1", alarm_data("a1", "sps-01", "mismatch", 2))])
-    row = shown(tables, "sps-01", story.time_ms)
+        apply(tables, [tell(story, "alarm_raised", alarm, cause)])
+    apply(tables, [tell(story, "alarm_returned", "a1", "mismatch", 2)])
+    row = shown(tables, "sps-04", story.time_ms)
     assert (row["state"], row["causes"]) == ("alarm", ["misfilled"])
 
 
 def test_alarms_list_is_newest_first() -> None:
     story, tables = Story(), MemoryTables(GENESIS)
     for alarm in ("a1", "a2", "a3"):
-        apply(tables, [story.row("consistency", "alarm_raised", alarm, alarm_data(alarm, "sps-01", alarm))])
+        apply(tables, [tell(story, "alarm_raised", alarm, alarm)])
     assert [row["alarm_id"] for row in tables.page(ALARMS, (), None, 9).rows] == ["a3", "a2", "a1"]

@@ -103,7 +103,8 @@ def test_fold_unknown_contract_or_type_changes_nothing() -> None:
         ("verdict_changed", {"device": 4, "verdicts": {}, "identity": None}, "field 'device' is a int, not text"),
         ("report_accepted", {"devices": 5}, "field 'devices' is a int, not an array"),
         ("report_accepted", {"devices": [5]}, "field 'devices' is an array with something else than maps"),
-        ("alarm_changed", alarm_data("00", "sps-01", "mismatch"), "no alarm '00'"),
+        ("alarm_changed", alarm_data("00", "sps-99", "mismatch"), "no device 'sps-99'"),
+        ("alarm_raised", {**alarm_data("00", "sps-01", "mismatch"), "opening_tx": "00"}, "not bytes"),
         ("alarm_raised", {**alarm_data("00", "sps-01", "mismatch"), "count": True}, "not an integer"),
     ],
 )
