@@ -1,6 +1,6 @@
 """What replicas say to each other, and its bytes: canonical CBOR maps told apart by their field ``type``.
 
-Source: reference protocol of docs/spec, clauses CM-1 to CM-9; PBFT (Castro, Liskov 1999) with signatures.
+Source: reference protocol of docs/spec, clauses CM-1 to CM-3; PBFT (Castro, Liskov 1999) with signatures.
 """
 
 from __future__ import annotations
