@@ -172,7 +172,7 @@ class World:
         self.application = Application(self.genesis, self.state, self.tree, SignedTx.verify)
         self.seqs: dict[str, int] = {}
 
-    def sign(self, sender: str, contract: str, method: str, args: dict[str, Value], **changes: object) -> SignedTx:
+    def sign(self, sender: str, contract: str, method: str, args: dict[str, Value], /, **changes: object) -> SignedTx:
         """Return a signed call with the sender's next number; ``changes`` replace fields, ``key`` the signer."""
         signer = str(changes.pop("key", sender))
         self.seqs[signer] = self.seqs.get(signer, 0) + 1
