@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from nacl.signing import SigningKey
 
@@ -21,12 +22,15 @@ from wire.release import Reference, Release
 from wire.tx import Transaction
 from wire.types import sha256
 
+Json: TypeAlias = Any
+"""Whatever a vector file or a table of cases holds."""
+
 VECTORS = Path(__file__).parents[2] / "vectors"
 TIME_MS = 1_790_000_000_000
 MEMBERS = ("dispatch", "sub-east", "sub-north", "sub-west")
 
 
-def vectors(name: str) -> Any:
+def vectors(name: str) -> Json:
     return json.loads((VECTORS / name).read_text(encoding="utf-8"))
 
 
@@ -71,7 +75,11 @@ GENESIS = Genesis(
     stations=(Station("station-1", "east", "grid"),),
     gateways=(Gateway("gw-1", "station-1"),),
     devices=(DEVICE,),
-    parameters={"skew_ms": 1000, "clock_policy": "bench", "endorser_roles": ["laboratory", "manufacturer", "regulator"]},
+    parameters={
+        "skew_ms": 1000,
+        "clock_policy": "bench",
+        "endorser_roles": ["laboratory", "manufacturer", "regulator"],
+    },
     code_table=(
         CodeEntry("consistency", 1, sha256(b"code of consistency")),
         CodeEntry("references", 1, sha256(b"code of references")),
@@ -145,7 +153,9 @@ def other_txs(count: int) -> list[bytes]:
     """Signed transactions beside `RAW_TX`, to fill a block with."""
     key = key_of("maker")
     return [
-        Transaction(CHAIN, "maker", "references", 1, "submit", {"release": bytes((seq,))}, seq, TIME_MS + 1000).sign(key)
+        Transaction(CHAIN, "maker", "references", 1, "submit", {"release": bytes((seq,))}, seq, TIME_MS + 1000).sign(
+            key
+        )
         for seq in range(1, count + 1)
     ]
 
@@ -222,3 +232,19 @@ THIRD_VALIDATORS = ValidatorSet(
     (*NEXT_VALIDATORS.validators, Validator("sub-zenith", public_of("sub-zenith votes"), ZERO_DIGEST))
 )
 
+
+def end_of(
+    header: Header,
+    following: ValidatorSet,
+    signers: Sequence[str] = MEMBERS[:3],
+    keys: dict[str, SigningKey] = VOTE_KEYS,
+) -> EpochEnd:
+    """Return ``header`` as the last of its epoch, certified by ``signers``."""
+    last = replace(header, next_validators_hash=following.digest())
+    return EpochEnd(last, certify(last, signers, keys=keys), following)
+
+
+FIRST_END = end_of(HEADER, NEXT_VALIDATORS)
+SECOND_HEADER = replace(HEADER, epoch=1, height=60, validators_hash=NEXT_VALIDATORS.digest())
+SECOND_END = end_of(SECOND_HEADER, THIRD_VALIDATORS, MEMBERS[:2])
+LATER_RECEIPT = receipt_of(SECOND_HEADER, certify(SECOND_HEADER, MEMBERS[:3]), (FIRST_END,))

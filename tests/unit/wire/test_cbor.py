@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.wire.samples import vectors
+from tests.unit.wire.samples import Json, vectors
 from wire import cbor
 from wire.errors import CborError
 
@@ -23,7 +23,7 @@ def head(major: int, argument: int) -> bytes:
     return bytes((major << 5 | 23 + width.bit_length(),)) + argument.to_bytes(width, "big")
 
 
-def plain(value: Any) -> Any:
+def plain(value: Json) -> Json:
     return bytes.fromhex(value["bytes"]) if isinstance(value, dict) and "bytes" in value else value
 
 
@@ -34,7 +34,7 @@ def nested(depth: int) -> cbor.Value:
     return value
 
 
-# spec: CBOR-1 CBOR-13
+# holds CBOR-1 CBOR-13
 @pytest.mark.parametrize("case", RFC["accepted"], ids=lambda case: case["hex"])
 def test_cbor_rfc8949_example_inside_the_profile_round_trips(case: dict[str, Any]) -> None:
     raw, value = bytes.fromhex(case["hex"]), plain(case["value"])
@@ -44,21 +44,21 @@ def test_cbor_rfc8949_example_inside_the_profile_round_trips(case: dict[str, Any
     assert cbor.encode(value) == raw
 
 
-# spec: CBOR-1
+# holds CBOR-1
 @pytest.mark.parametrize(("raw", "reason"), RFC_REFUSED)
 def test_cbor_rfc8949_example_outside_the_profile_is_refused_by_name(raw: str, reason: str) -> None:
     with pytest.raises(CborError, match=re.escape(reason)):
         cbor.decode(bytes.fromhex(raw))
 
 
-# spec: CBOR-2 CBOR-3 CBOR-4 CBOR-5 CBOR-6 CBOR-7 CBOR-8 CBOR-9 CBOR-10 CBOR-11 CBOR-14
+# holds CBOR-2 CBOR-3 CBOR-4 CBOR-5 CBOR-6 CBOR-7 CBOR-8 CBOR-9 CBOR-10 CBOR-11 CBOR-14
 @pytest.mark.parametrize(("raw", "reason"), REFUSED)
 def test_cbor_non_canonical_form_is_refused_by_name(raw: str, reason: str) -> None:
     with pytest.raises(CborError, match=re.escape(reason)):
         cbor.decode(bytes.fromhex(raw))
 
 
-# spec: CBOR-14
+# holds CBOR-14
 @pytest.mark.parametrize(("raw", "reason"), REFUSED)
 def test_cbor_non_canonical_form_inside_others_is_refused_by_name_and_byte(raw: str, reason: str) -> None:
     if "trailing" in reason or "more than" in reason:
@@ -69,7 +69,7 @@ def test_cbor_non_canonical_form_inside_others_is_refused_by_name_and_byte(raw: 
         cbor.decode(wrapped)
 
 
-# spec: CBOR-2
+# holds CBOR-2
 @pytest.mark.parametrize(
     ("value", "raw"),
     [(2**63 - 1, "1b7fffffffffffffff"), (-(2**63), "3b7fffffffffffffff"), (-1, "20"), (23, "17"), (24, "1818")],
@@ -79,14 +79,14 @@ def test_cbor_integer_at_the_end_of_its_range_round_trips(value: int, raw: str) 
     assert cbor.decode(bytes.fromhex(raw)) == value
 
 
-# spec: CBOR-2
+# holds CBOR-2
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 2**64, 10**5000, -(10**5000)], ids=type)
 def test_cbor_integer_past_its_range_is_not_encoded(value: int) -> None:
     with pytest.raises(CborError, match="integer outside"):
         cbor.encode(value)
 
 
-# spec: CBOR-6
+# holds CBOR-6
 def test_cbor_map_keys_are_sorted_by_their_encoded_bytes() -> None:
     keys = ["b", "a", "aa", "B", "", "z" * 24, "\u00e4", "ab"]
     value: cbor.Value = dict.fromkeys(keys, 0)
@@ -95,12 +95,12 @@ def test_cbor_map_keys_are_sorted_by_their_encoded_bytes() -> None:
     assert cbor.decode(cbor.encode(value)) == value
 
 
-# spec: CBOR-9
+# holds CBOR-9
 def test_cbor_depth_of_8_round_trips() -> None:
     assert cbor.decode(cbor.encode(nested(8))) == nested(8)
 
 
-# spec: CBOR-9
+# holds CBOR-9
 def test_cbor_depth_of_9_is_refused_both_ways() -> None:
     with pytest.raises(CborError, match="more than 8"):
         cbor.encode(nested(9))
@@ -108,7 +108,7 @@ def test_cbor_depth_of_9_is_refused_both_ways() -> None:
         cbor.decode(b"\x81" + cbor.encode(nested(8)))
 
 
-# spec: CBOR-12
+# holds CBOR-12
 def test_cbor_length_at_its_bound_is_accepted_and_past_it_refused_unread() -> None:
     assert cbor.decode(b"\x43abc", bytes_max=4) == b"abc"
     with pytest.raises(CborError, match="5 bytes is longer than the 4 allowed"):
@@ -123,7 +123,7 @@ class Text(str):
     __slots__ = ()
 
 
-# spec: CBOR-1 CBOR-5 CBOR-8
+# holds CBOR-1 CBOR-5 CBOR-8
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
@@ -142,17 +142,17 @@ class Text(str):
         ("e\u0301", "not in Unicode normal form NFC"),
     ],
 )
-def test_cbor_value_outside_the_profile_is_not_encoded(value: Any, reason: str) -> None:
+def test_cbor_value_outside_the_profile_is_not_encoded(value: Json, reason: str) -> None:
     with pytest.raises(CborError, match=reason):
         cbor.encode(value)
 
 
-# spec: CBOR-1
+# holds CBOR-1
 def test_cbor_tuple_is_written_as_an_array() -> None:
     assert cbor.encode((1, ("a",), b"")) == cbor.encode([1, ["a"], b""])
 
 
-# spec: CBOR-11
+# holds CBOR-11
 @pytest.mark.timeout(20)
 def test_cbor_tags_that_stand_for_gigantic_values_are_refused_before_they_are_built() -> None:
     shared = head(HEAD_ARRAY, 7) + head(HEAD_TAG, 28) + head(HEAD_ARRAY, 30) + b"\x01" * 30
@@ -165,7 +165,7 @@ def test_cbor_tags_that_stand_for_gigantic_values_are_refused_before_they_are_bu
             cbor.decode(raw)
 
 
-# spec: CBOR-14
+# holds CBOR-14
 def test_cbor_reason_far_behind_is_not_searched_for_ever() -> None:
     values = cbor.EXPLAINED_VALUES_MAX
     near = head(HEAD_ARRAY, values - 1) + b"\x00" * (values - 2) + b"\xf7"
@@ -176,12 +176,12 @@ def test_cbor_reason_far_behind_is_not_searched_for_ever() -> None:
         cbor.decode(far)
 
 
-# spec: CBOR-18
+# holds CBOR-18
 def test_cbor_decode_map_takes_a_map() -> None:
     assert cbor.decode_map(b"\xa1\x61a\x01") == {"a": 1}
 
 
-# spec: CBOR-18
+# holds CBOR-18
 @pytest.mark.parametrize("raw", ["80", "00", "f6", "6161"])
 def test_cbor_decode_map_of_anything_else_is_refused(raw: str) -> None:
     with pytest.raises(CborError, match="where a map is due"):

@@ -29,7 +29,7 @@ def opened(public: bytes, message: bytes, signature: bytes) -> bool:
     return True
 
 
-# spec: COSE-8
+# holds COSE-8
 @pytest.mark.parametrize("case", vectors("ed25519_rfc8032.json")["vectors"], ids=lambda case: case["name"])
 def test_ed25519_rfc8032_vector_signs_and_verifies(case: dict[str, str]) -> None:
     secret, public, message, signature = (
@@ -43,7 +43,7 @@ def test_ed25519_rfc8032_vector_signs_and_verifies(case: dict[str, str]) -> None
         cose.verify_ed25519(public, message + b"\x00", signature)
 
 
-# spec: COSE-8
+# holds COSE-8
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case["name"])
 def test_ed25519_doubtful_key_or_signature_is_refused(case: dict[str, str]) -> None:
     public, message, signature = (bytes.fromhex(case[name]) for name in ("public", "message", "signature"))
@@ -51,7 +51,7 @@ def test_ed25519_doubtful_key_or_signature_is_refused(case: dict[str, str]) -> N
         cose.verify_ed25519(public, message, signature)
 
 
-# spec: COSE-8
+# holds COSE-8
 @pytest.mark.parametrize("case", REFUSED, ids=lambda case: case["name"])
 def test_ed25519_openssl_differs_from_us_where_the_vector_says_so(case: dict[str, Any]) -> None:
     """The reason for the rule: replicas that mix verifiers would fork on the small-order key."""
@@ -65,14 +65,14 @@ def test_ed25519_openssl_differs_from_us_where_the_vector_says_so(case: dict[str
     assert not opened(public, message, signature)
 
 
-# spec: COSE-6 COSE-8
+# holds COSE-6 COSE-8
 @pytest.mark.parametrize(("key_bytes", "signature_bytes"), [(31, 64), (33, 64), (0, 64), (32, 63), (32, 65), (32, 0)])
 def test_ed25519_key_or_signature_of_another_length_is_refused(key_bytes: int, signature_bytes: int) -> None:
     with pytest.raises(SignatureError, match="32 and 64 are due"):
         cose.verify_ed25519(bytes(key_bytes), b"", bytes(signature_bytes))
 
 
-# spec: COSE-7
+# holds COSE-7
 @pytest.mark.parametrize("name", ["eddsa_sig_01", "sign_pass_02"])
 def test_cose_working_group_example_has_the_same_sig_structure(name: str) -> None:
     case = EXAMPLES[name]
@@ -80,7 +80,7 @@ def test_cose_working_group_example_has_the_same_sig_structure(name: str) -> Non
     assert cose._to_be_signed(protected, external, payload).hex() == case["to_be_signed"]
 
 
-# spec: COSE-7 COSE-8
+# holds COSE-7 COSE-8
 def test_cose_working_group_example_signature_verifies() -> None:
     case = EXAMPLES["eddsa_sig_01"]
     signed = bytes.fromhex(case["to_be_signed"])
@@ -90,14 +90,14 @@ def test_cose_working_group_example_signature_verifies() -> None:
         cose.verify_ed25519(bytes.fromhex(case["public"]), signed + b"\x00", bytes.fromhex(case["signature"]))
 
 
-# spec: COSE-2 COSE-4
+# holds COSE-2 COSE-4
 @pytest.mark.parametrize("name", ["eddsa_sig_01", "sign_pass_02"])
 def test_cose_message_of_a_wider_profile_is_refused(name: str) -> None:
     with pytest.raises(SignatureError, match="protected header is not exactly"):
         cose.parse1(bytes.fromhex(EXAMPLES[name]["message"]))
 
 
-# spec: COSE-1 COSE-2 COSE-3 COSE-4 COSE-5 COSE-6
+# holds COSE-1 COSE-2 COSE-3 COSE-4 COSE-5 COSE-6
 def test_cose_sign1_writes_the_one_form() -> None:
     signature = KEY.sign(b"\x84\x6aSignature1\x55\xa2\x01\x27\x04\x50" + KID + b"\x53" + AAD + b"\x47payload").signature
     assert b"".join((b"\xd2\x84\x55\xa2\x01\x27\x04\x50", KID, b"\xa0\x47payload\x58\x40", signature)) == SIGNED
@@ -107,7 +107,7 @@ def test_cose_sign1_writes_the_one_form() -> None:
     cose.verify1(envelope, PUBLIC, AAD)
 
 
-# spec: COSE-5
+# holds COSE-5
 @pytest.mark.parametrize("length", [0, 1, 23, 24, 255, 256, 65_535, 65_536])
 def test_cose_payload_of_any_length_round_trips(length: int) -> None:
     payload = b"x" * length
@@ -116,19 +116,19 @@ def test_cose_payload_of_any_length_round_trips(length: int) -> None:
     cose.verify1(envelope, PUBLIC, AAD)
 
 
-# spec: COSE-7
+# holds COSE-7
 def test_cose_statement_of_another_kind_is_refused() -> None:
     with pytest.raises(SignatureError, match="does not verify"):
         cose.verify1(cose.parse1(SIGNED), PUBLIC, b"another kind")
 
 
-# spec: COSE-9
+# holds COSE-9
 def test_cose_kid_of_another_key_is_refused() -> None:
     with pytest.raises(SignatureError, match="the kid names another key"):
         cose.verify1(cose.parse1(SIGNED), public_of("maker"), AAD)
 
 
-# spec: COSE-1 COSE-2 COSE-4 COSE-5 COSE-6
+# holds COSE-1 COSE-2 COSE-4 COSE-5 COSE-6
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
@@ -143,7 +143,7 @@ def test_cose_kid_of_another_key_is_refused() -> None:
         ("a2012704", "a2013204", "protected header is not exactly"),
         ("a2012704", "a301270300", "protected header is not exactly"),
         ("a20127", "a2013807", "protected header is not exactly"),
-        ("a04770", "a1044161" "4770", "unprotected header is not empty"),
+        ("a04770", "a10441614770", "unprotected header is not empty"),
         ("a04770", "b8004770", "unprotected header is not empty"),
         ("a04770", "bfff4770", "unprotected header is not empty"),
         ("a047", "a05807", "payload's length is not in its shortest form"),
@@ -157,7 +157,7 @@ def test_cose_kid_of_another_key_is_refused() -> None:
         ("a047", "a0580a", "payload's length is not in its shortest form"),
         ("a047", "a0587f", "truncated"),
         ("a047", "a05affffffff", "truncated"),
-        ("5840", "5940" "00", "the signature is no byte string"),
+        ("5840", "594000", "the signature is no byte string"),
         ("5840", "590040", "the signature is no byte string"),
         ("5840", "583f", "the signature is no byte string"),
     ],
@@ -169,21 +169,21 @@ def test_cose_other_form_of_the_envelope_is_refused(old: str, new: str, reason: 
         cose.parse1(bytes.fromhex(changed))
 
 
-# spec: COSE-6
+# holds COSE-6
 @pytest.mark.parametrize("behind", [b"\x00", SIGNED])
 def test_cose_trailing_bytes_are_refused(behind: bytes) -> None:
     with pytest.raises(SignatureError, match=f"{len(behind)} trailing bytes"):
         cose.parse1(SIGNED + behind)
 
 
-# spec: COSE-1
+# holds COSE-1
 def test_cose_message_cut_anywhere_is_refused() -> None:
     for length in range(len(SIGNED)):
         with pytest.raises(SignatureError, match="truncated"):
             cose.parse1(SIGNED[:length])
 
 
-# spec: COSE-7
+# holds COSE-7
 def test_cose_one_flipped_bit_anywhere_is_refused() -> None:
     for place in range(len(SIGNED) * 8):
         changed = bytearray(SIGNED)

@@ -16,7 +16,7 @@ def one(value: object) -> Fields:
     return Fields({"a": value}, ("a",), "thing")
 
 
-# spec: CBOR-18
+# holds CBOR-18
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
@@ -33,7 +33,7 @@ def test_fields_of_another_set_of_names_are_refused(value: object, reason: str) 
         Fields(value, ("a", "b"), "thing")
 
 
-# spec: CBOR-15 CBOR-16 CBOR-17
+# holds CBOR-15 CBOR-16 CBOR-17
 @pytest.mark.parametrize(
     ("read", "value"),
     [
@@ -58,7 +58,7 @@ def test_fields_value_in_range_is_returned(read: Reader, value: object) -> None:
     assert read(one(value)) == value
 
 
-# spec: CBOR-15 CBOR-16 CBOR-17
+# holds CBOR-15 CBOR-16 CBOR-17
 @pytest.mark.parametrize(
     ("read", "value", "reason"),
     [
@@ -104,7 +104,7 @@ def test_fields_null_is_told_from_other_values() -> None:
     assert not one(False).is_null("a")  # noqa: FBT003 - a false value that is not null
 
 
-# spec: CBOR-16
+# holds CBOR-16
 def test_identifier_is_returned_and_a_long_refusal_stays_short() -> None:
     assert check_identifier("gw-1", "x") == "gw-1"
     with pytest.raises(FormatError) as caught:
@@ -112,17 +112,17 @@ def test_identifier_is_returned_and_a_long_refusal_stays_short() -> None:
     assert len(str(caught.value)) < 200
 
 
-# spec: CBOR-19
+# holds CBOR-19
 def test_ascending_keys_are_accepted() -> None:
     check_ascending([], "table")
     check_ascending(["a"], "table")
     check_ascending([("a", 1), ("a", 2), ("b", 1)], "table")
 
 
-# spec: CBOR-19
+# holds CBOR-19
 @pytest.mark.parametrize("keys", [["b", "a"], ["a", "a"], ["a", "c", "b"]])
 def test_keys_out_of_order_or_twice_are_refused(keys: list[str]) -> None:
-    with pytest.raises(FormatError, match="^table: not sorted or not unique$"):
+    with pytest.raises(FormatError, match=r"^table: not sorted or not unique$"):
         check_ascending(keys, "table")
 
 

@@ -29,7 +29,7 @@ def path_of(case: dict[str, Any]) -> list[bytes]:
     return [bytes.fromhex(digest) for digest in case["path"]]
 
 
-# spec: MT-1
+# holds MT-1
 def test_merkle_leaf_and_node_digests_are_kept_apart() -> None:
     assert [digest.hex() for digest in DIGESTS] == RFC["leaf_digests"]
     assert leaf_digest(b"ab") == hashlib.sha256(b"\x00ab").digest()
@@ -37,19 +37,19 @@ def test_merkle_leaf_and_node_digests_are_kept_apart() -> None:
     assert leaf_digest(DIGESTS[0] + DIGESTS[1]) != node_digest(DIGESTS[0], DIGESTS[1])
 
 
-# spec: MT-2
+# holds MT-2
 @pytest.mark.parametrize("size", range(9))
 def test_merkle_rfc6962_head_of_each_size(size: int) -> None:
     assert tree_head(LEAVES[:size]) == HEADS[size]
 
 
-# spec: MT-2
+# holds MT-2
 def test_merkle_head_of_no_leaves_is_the_digest_of_nothing() -> None:
     assert hashlib.sha256().digest() == EMPTY_HEAD
     assert tree_head([b""]) != EMPTY_HEAD
 
 
-# spec: MT-3
+# holds MT-3
 @pytest.mark.parametrize("case", RFC["inclusion"], ids=lambda case: f"{case['index']} of {case['size']}")
 def test_merkle_rfc6962_inclusion_path(case: dict[str, Any]) -> None:
     index, size = case["index"], case["size"]
@@ -57,14 +57,14 @@ def test_merkle_rfc6962_inclusion_path(case: dict[str, Any]) -> None:
     verify_inclusion(LEAVES[index], index, size, path_of(case), HEADS[size])
 
 
-# spec: MT-3
+# holds MT-3
 @pytest.mark.parametrize(("index", "size"), [(0, 0), (3, 3), (-1, 3)])
 def test_merkle_inclusion_path_of_no_leaf_is_an_error(index: int, size: int) -> None:
     with pytest.raises(IndexError, match=f"leaf {index} of {size}"):
         inclusion_path(DIGESTS[:size], index)
 
 
-# spec: MT-4
+# holds MT-4
 @pytest.mark.parametrize("case", RFC["inclusion"], ids=lambda case: f"{case['index']} of {case['size']}")
 def test_merkle_damaged_inclusion_proof_is_refused(case: dict[str, Any]) -> None:
     index, size, path = case["index"], case["size"], path_of(case)
@@ -89,7 +89,7 @@ def test_merkle_damaged_inclusion_proof_is_refused(case: dict[str, Any]) -> None
             verify_inclusion(*arguments)
 
 
-# spec: MT-4
+# holds MT-4
 @pytest.mark.parametrize(
     ("index", "size", "length", "reason"),
     [
@@ -106,7 +106,7 @@ def test_merkle_inclusion_proof_of_another_length_is_refused(index: int, size: i
         verify_inclusion(b"", index, size, [EMPTY_HEAD] * length, DIGESTS[0])
 
 
-# spec: MT-6
+# holds MT-6
 def test_merkle_wrong_size_can_pass_and_so_must_be_known() -> None:
     """Trees of 3 and of 4 leaves give leaf 0 paths of one shape: the size is no part of what is proven."""
     path = inclusion_path(DIGESTS[:3], 0)
@@ -116,7 +116,7 @@ def test_merkle_wrong_size_can_pass_and_so_must_be_known() -> None:
         verify_inclusion(LEAVES[0], 1, 3, path, HEADS[3])
 
 
-# spec: MT-5
+# holds MT-5
 @pytest.mark.parametrize("case", RFC["consistency"], ids=lambda case: f"{case['first']} to {case['second']}")
 def test_merkle_rfc6962_consistency_path(case: dict[str, Any]) -> None:
     first, second = case["first"], case["second"]
@@ -124,9 +124,11 @@ def test_merkle_rfc6962_consistency_path(case: dict[str, Any]) -> None:
     verify_consistency(first, second, path_of(case), HEADS[first], HEADS[second])
 
 
-# spec: MT-5
+# holds MT-5
 @pytest.mark.parametrize(
-    "case", [case for case in RFC["consistency"] if case["path"]], ids=lambda case: f"{case['first']} to {case['second']}"
+    "case",
+    [case for case in RFC["consistency"] if case["path"]],
+    ids=lambda case: f"{case['first']} to {case['second']}",
 )
 def test_merkle_damaged_consistency_proof_is_refused(case: dict[str, Any]) -> None:
     first, second, path = case["first"], case["second"], path_of(case)
@@ -151,7 +153,7 @@ def test_merkle_damaged_consistency_proof_is_refused(case: dict[str, Any]) -> No
             verify_consistency(*arguments)
 
 
-# spec: MT-5
+# holds MT-5
 @pytest.mark.parametrize(
     ("first", "second", "length", "reason"),
     [
@@ -171,21 +173,21 @@ def test_merkle_consistency_proof_of_another_shape_is_refused(
         verify_consistency(first, second, [EMPTY_HEAD] * length, EMPTY_HEAD, EMPTY_HEAD)
 
 
-# spec: MT-5
+# holds MT-5
 def test_merkle_trees_of_one_size_with_different_heads_are_refused() -> None:
     verify_consistency(3, 3, [], HEADS[3], HEADS[3])
     with pytest.raises(ProofError, match="two trees of one size differ"):
         verify_consistency(3, 3, [], HEADS[3], HEADS[4])
 
 
-# spec: MT-5
+# holds MT-5
 @pytest.mark.parametrize(("first", "size"), [(0, 3), (4, 3)])
 def test_merkle_consistency_path_of_no_prefix_is_an_error(first: int, size: int) -> None:
     with pytest.raises(IndexError, match=f"prefix of {first} leaves of {size}"):
         consistency_path(DIGESTS[:size], first)
 
 
-# spec: MT-2
+# holds MT-2
 def test_merkle_frontier_grows_resumes_and_copies() -> None:
     frontier = Frontier()
     for size, digest in enumerate(DIGESTS):
@@ -198,7 +200,7 @@ def test_merkle_frontier_grows_resumes_and_copies() -> None:
     assert len(frontier.edge) == 1
 
 
-# spec: MT-2
+# holds MT-2
 @pytest.mark.parametrize(("size", "heads"), [(-1, 0), (0, 1), (3, 1), (4, 2)])
 def test_merkle_frontier_that_does_not_fit_its_size_is_refused(size: int, heads: int) -> None:
     with pytest.raises(ProofError, match="do not fit"):

@@ -27,7 +27,7 @@ def signed(payload: bytes, aad: bytes = TX_AAD) -> bytes:
     return cose.sign1(payload, key_of("gw-1"), aad)
 
 
-# spec: TX-1 TX-2 TX-4
+# holds TX-1 TX-2 TX-4
 def test_tx_signed_then_opened_is_the_same() -> None:
     opened = open_tx(RAW_TX)
     assert opened.tx == TX
@@ -38,30 +38,30 @@ def test_tx_signed_then_opened_is_the_same() -> None:
     opened.verify(public_of("gw-1"))
 
 
-# spec: TX-1
+# holds TX-1
 def test_tx_signed_as_another_kind_of_statement_is_refused() -> None:
     opened = open_tx(signed(TX.encode(), b"gridwitness/tx/2"))
     with pytest.raises(SignatureError, match="does not verify"):
         opened.verify(public_of("gw-1"))
 
 
-# spec: TX-1
+# holds TX-1
 def test_tx_of_another_key_is_refused() -> None:
     with pytest.raises(SignatureError, match="kid names another key"):
         open_tx(RAW_TX).verify(public_of("maker"))
 
 
-# spec: TX-4
+# holds TX-4
 def test_tx_id_changes_with_every_byte_of_the_signature() -> None:
     assert open_tx(RAW_TX[:-1] + bytes((RAW_TX[-1] ^ 1,))).id != open_tx(RAW_TX).id
 
 
-# spec: TX-2
+# holds TX-2
 def test_tx_of_the_smallest_fields_is_opened() -> None:
     assert open_tx(signed(cbor.encode(FIELDS))).tx.seq == 1
 
 
-# spec: TX-2 TX-5 TX-6 TX-7 TX-8 TX-9
+# holds TX-2 TX-5 TX-6 TX-7 TX-8 TX-9
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -89,7 +89,7 @@ def test_tx_field_out_of_range_is_refused(change: dict[str, Any], reason: str) -
         open_tx(signed(cbor.encode({**FIELDS, **change})))
 
 
-# spec: TX-2
+# holds TX-2
 @pytest.mark.parametrize("name", sorted(FIELDS))
 def test_tx_without_a_field_is_refused(name: str) -> None:
     rest = {key: value for key, value in FIELDS.items() if key != name}
@@ -97,7 +97,7 @@ def test_tx_without_a_field_is_refused(name: str) -> None:
         open_tx(signed(cbor.encode(rest)))
 
 
-# spec: TX-2
+# holds TX-2
 def test_tx_with_a_payload_that_is_not_canonical_is_refused() -> None:
     with pytest.raises(CborError, match="trailing bytes"):
         open_tx(signed(TX.encode() + b"\x00"))
@@ -105,7 +105,7 @@ def test_tx_with_a_payload_that_is_not_canonical_is_refused() -> None:
         open_tx(signed(b"\x80"))
 
 
-# spec: TX-3
+# holds TX-3
 def test_tx_of_exactly_64_kib_is_accepted_and_of_one_byte_more_refused() -> None:
     room = TX_BYTES_MAX - len(signed(cbor.encode({**FIELDS, "args": {"b": bytes(60_000)}}))) + 60_000
     fits = replace(TX, args={"b": bytes(room)}, seq=1, valid_until_ms=1)
@@ -118,7 +118,7 @@ def test_tx_of_exactly_64_kib_is_accepted_and_of_one_byte_more_refused() -> None
         open_tx(raw + b"\x00")
 
 
-# spec: TX-2
+# holds TX-2
 @pytest.mark.parametrize(
     "change", [{"seq": 0}, {"sender": "GW"}, {"version": True}, {"args": None}, {"valid_until_ms": 2**63 - 1 + 0.0}]
 )

@@ -11,13 +11,13 @@ from wire.unicode14 import is_assigned
 ASSIGNED = bytes(map(is_assigned, range(sys.maxunicode + 1)))
 
 
-# spec: CBOR-8
+# holds CBOR-8
 def test_unicode14_table_is_the_frozen_one() -> None:
     assert sum(ASSIGNED) == 282_230
     assert sha256(ASSIGNED).hex() == "e71a708757656759901767c3f92c1e29f51894bb546fea439e4367e32f62615d"
 
 
-# spec: CBOR-8
+# holds CBOR-8
 def test_unicode14_table_agrees_with_the_interpreters_own() -> None:
     """Later versions of Unicode assign more and take nothing back; Python 3.11 knows exactly version 14."""
     here = bytes(unicodedata.category(chr(point)) not in {"Cn", "Cs"} for point in range(sys.maxunicode + 1))
@@ -26,7 +26,7 @@ def test_unicode14_table_agrees_with_the_interpreters_own() -> None:
     assert unicodedata.unidata_version != "14.0.0" or here == ASSIGNED
 
 
-# spec: CBOR-8
+# holds CBOR-8
 @pytest.mark.parametrize(
     ("point", "assigned"),
     [

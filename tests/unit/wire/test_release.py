@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.unit.wire.samples import RELEASE
+from wire import cbor
+from wire.errors import CborError, FormatError
+from wire.release import RELEASE_BYTES_MAX, decode_release
+from wire.types import sha256
+
+FIRMWARE, STRATEGY = RELEASE.artefacts
+
+
+# holds RL-1 RL-2 RL-4
+def test_release_round_trips() -> None:
+    for_device = replace(RELEASE, device="sps-1", model=None)
+    assert decode_release(RELEASE.encode()) == RELEASE
+    assert decode_release(for_device.encode()) == for_device
+    assert RELEASE.digest() == sha256(RELEASE.encode())
+    assert for_device.digest() != RELEASE.digest()
+
+
+# holds RL-1 RL-2 RL-3
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"release": "SC 9000"}, "release.release"),
+        ({"manufacturer": ""}, "release.manufacturer"),
+        ({"device": "sps-1"}, "either a device or a model"),
+        ({"model": None}, "either a device or a model"),
+        ({"model": ""}, "release.target.model: text of 1..256"),
+        ({"model": "a\n"}, "control character"),
+        ({"model": None, "device": "SPS"}, "release.target.device"),
+        ({"artefacts": ()}, "at least one is due"),
+        ({"artefacts": (STRATEGY, FIRMWARE)}, "not sorted or not unique"),
+        ({"artefacts": (FIRMWARE, FIRMWARE)}, "not sorted or not unique"),
+        ({"artefacts": (FIRMWARE,) * 4}, "at most 3 entries"),
+        ({"artefacts": (replace(FIRMWARE, kind="manual"),)}, "release.artefacts.kind"),
+        ({"artefacts": (replace(FIRMWARE, size=-1),)}, "release.artefacts.size"),
+        ({"artefacts": (replace(FIRMWARE, sha256=b""),)}, "release.artefacts.sha256"),
+        ({"artefacts": (replace(FIRMWARE, chunk_root=b""),)}, "release.artefacts.chunk_root"),
+        ({"artefacts": (replace(FIRMWARE, name="\x1b"),)}, "release.artefacts.name"),
+        ({"artefacts": (replace(FIRMWARE, version="1" * 257),)}, "release.artefacts.version"),
+        ({"artefacts": [FIRMWARE]}, "another type"),
+    ],
+)
+def test_release_field_out_of_range_is_refused(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(FormatError, match=reason):
+        replace(RELEASE, **changes).encode()
+
+
+# holds RL-1
+def test_release_past_its_length_is_refused() -> None:
+    with pytest.raises(CborError, match="longer than the 32768 allowed"):
+        decode_release(bytes(RELEASE_BYTES_MAX + 1))
+
+
+# holds RL-1
+def test_release_with_a_field_more_is_refused() -> None:
+    value = cbor.decode_map(RELEASE.encode())
+    with pytest.raises(FormatError, match="field 'approved' is unknown"):
+        decode_release(cbor.encode({**value, "approved": True}))
