@@ -1,0 +1,253 @@
+"""The replica's shell: effects in order, the disk before the wire, failures that stop signing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from nacl.signing import SigningKey
+
+from kit.clock import FakeClock
+from kit.exitcodes import StorageError
+from master.consensus.events import Build, Head, Now
+from master.consensus.messages import (
+    Blocks,
+    GetBlocks,
+    Gossip,
+    Propose,
+    Status,
+    Vote,
+    decode_message,
+    encode_message,
+)
+from master.consensus.replica import Replica
+from master.consensus.state import Settings
+from master.engine import BlockRefusedError, Engine, Hooks
+from wire.block import Block
+from wire.certificate import Certificate, Step, Validator, ValidatorSet, vote_bytes
+from wire.header import ZERO_DIGEST, Header, tx_root
+from wire.tx import SignedTx
+
+NOW_MS = 1_800_000_000_000
+KEYS = {name: SigningKey(name.encode() * 32) for name in "abcd"}
+CHAIN = "demo-00000000"
+GENESIS = Head(0, bytes(32), NOW_MS - 1000, None)
+
+
+def validators(names: str) -> ValidatorSet:
+    return ValidatorSet(tuple(Validator(name, KEYS[name].verify_key.encode(), bytes(32)) for name in names))
+
+
+def block(height: int, parent: bytes, members: str, proposer: str = "a") -> Block:
+    members_hash = validators(members).digest()
+    header = Header(
+        chain=CHAIN,
+        epoch=0,
+        height=height,
+        proposer=proposer,
+        time_ms=NOW_MS + height,
+        tx_count=0,
+        parent=parent,
+        tx_root=tx_root(()),
+        outcome_root=ZERO_DIGEST,
+        state_root=ZERO_DIGEST,
+        history_root=ZERO_DIGEST,
+        validators_hash=members_hash,
+        next_validators_hash=members_hash,
+        code_table_hash=ZERO_DIGEST,
+        fault_proof_root=ZERO_DIGEST,
+    )
+    return Block(header, ())
+
+
+@dataclass
+class World:
+    """Everything around an engine, faked, with one diary of what happened in which order."""
+
+    members: str
+    diary: list[str] = field(default_factory=list)
+    sent: list[tuple[str, bytes]] = field(default_factory=list)
+    stored: list[tuple[Block, Certificate]] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
+    gossiped: list[bytes] = field(default_factory=list)
+    is_disk_full: bool = False
+    diverges: bool = False
+    is_pending: bool = True
+
+    def __post_init__(self) -> None:
+        settings = Settings("a", CHAIN, 0, validators(self.members))
+        self.clock = FakeClock(NOW_MS)
+        replica = Replica(settings, GENESIS, lambda data: KEYS["a"].sign(data).signature, Now(NOW_MS, 0))
+        hooks = Hooks(
+            applied=lambda applied: self.diary.append(f"applied {applied.header.height}"),
+            gossip=self.gossiped.extend,
+            report=lambda code, _: self.reports.append(code),
+            refused_message=lambda member, reason: self.refused.append((member, reason)),
+            is_pending=lambda: self.is_pending,
+        )
+        self.engine = Engine(replica, settings, self, self, self, hooks, self.clock)
+
+    # ---- LedgerSeam
+    def candidates(self) -> Sequence[SignedTx]:
+        return ()
+
+    def build(self, build: Build, candidates: Sequence[SignedTx], wall_ms: int) -> Block | None:
+        assert (tuple(candidates), wall_ms) == ((), self.clock.now_ms())
+        parent = self.stored[-1][0].header.digest() if self.stored else GENESIS.digest
+        return block(build.height, parent, self.members) if self.is_pending else None
+
+    def execute(self, executed: Block) -> None:
+        self.diary.append(f"execute {executed.header.height}")
+        if self.diverges:
+            raise BlockRefusedError("state-root: another state here")
+
+    def apply(self, final: Block, certificate: Certificate) -> Head:
+        if self.diverges:
+            raise BlockRefusedError("state-root: another state here")
+        self.stored.append((final, certificate))
+        self.is_pending = len(self.stored) < 3
+        self.clock.advance(100)
+        header = final.header
+        return Head(header.height, header.digest(), header.time_ms, header.proposer)
+
+    def committed(self, height: int) -> tuple[Block, Certificate] | None:
+        return self.stored[height - 1] if height <= len(self.stored) else None
+
+    # ---- RecordLog
+    def append(self, records: Iterable[bytes]) -> None:
+        if self.is_disk_full:
+            raise StorageError("wal: No space left on device")
+        self.diary.append(f"persist {len(list(records))}")
+
+    def clear(self) -> None:
+        self.diary.append("clear")
+
+    # ---- Network
+    def send(self, member: str, message: bytes) -> None:
+        self.sent.append((member, message))
+
+    def broadcast(self, message: bytes) -> None:
+        self.sent.append(("*", message))
+        self.diary.append(f"send {type(decode_message(message)).__name__}")
+
+    async def run_until(self, condition: Callable[[], bool], act: Callable[[], object] = lambda: None) -> None:
+        task = asyncio.create_task(self.engine.run(()))
+        try:
+            act()
+            async with asyncio.timeout(10):
+                while not condition():  # noqa: ASYNC110 any condition
+                    await asyncio.sleep(0.002)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def test_engine_alone_decides_blocks_and_persists_before_it_sends() -> None:
+    world = World("a")
+    asyncio.run(world.run_until(lambda: "applied 1" in world.diary))
+    steps = [entry for entry in world.diary if entry != "send Status"]
+    assert steps[:7] == [
+        "persist 1",
+        "send Propose",
+        "persist 1",
+        "send Vote",
+        "persist 2",
+        "send Vote",
+        "clear",
+    ]
+    certificate = world.stored[0][1]
+    assert (certificate.step, certificate.signers) == (Step.COMMIT, ("a",))
+
+
+def test_engine_with_full_disk_sends_no_vote_and_says_why() -> None:
+    world = World("a")
+    world.is_disk_full = True
+    asyncio.run(world.run_until(lambda: world.engine.failure is not None))
+    assert "No space left" in (world.engine.failure or "")
+    assert not [entry for entry in world.diary if entry in ("send Propose", "send Vote")]
+    assert "storage" in world.reports
+
+
+def leader_says(world: World, *, key: str = "b") -> None:
+    """Let member b, who leads nothing here, or a forger send a vote."""
+    vote = Vote("b", Step.PREPARE, 0, 1, 0, bytes(32), b"")
+    signature = KEYS[key].sign(vote.signed_bytes(CHAIN)).signature
+    signed = Vote("b", Step.PREPARE, 0, 1, 0, bytes(32), signature)
+    world.engine.on_message("b", encode_message(signed))
+
+
+def test_engine_counts_forged_vote_and_goes_on() -> None:
+    world = World("abcd")
+
+    def say() -> None:
+        leader_says(world, key="c")
+        world.engine.on_message("c", b"\xff")
+
+    asyncio.run(world.run_until(lambda: len(world.refused) == 2, say))
+    assert [member for member, _ in world.refused] == ["b", "c"]
+    assert world.engine.failure is None
+
+
+def test_engine_takes_genuine_vote_without_a_word() -> None:
+    world = World("abcd")
+    asyncio.run(world.run_until(lambda: bool(world.sent), lambda: leader_says(world)))
+    assert world.refused == []
+
+
+def test_engine_certified_block_that_differs_here_stops_signing() -> None:
+    world = World("abcd")
+    world.is_pending = False
+    world.diverges = True
+    final = block(1, GENESIS.digest, "abcd", proposer="a")
+    signed = vote_bytes(CHAIN, 0, Step.COMMIT, 1, 0, final.header.digest())
+    signatures = tuple((name, KEYS[name].sign(signed).signature) for name in "bcd")
+    certificate = Certificate(Step.COMMIT, 0, 1, 0, final.header.digest(), signatures)
+    message = encode_message(Blocks(((final, certificate),)))
+    asyncio.run(
+        world.run_until(lambda: world.engine.failure is not None, lambda: world.engine.on_message("b", message))
+    )
+    assert "came out differently" in (world.engine.failure or "")
+    assert world.stored == []
+
+
+def test_engine_answers_get_blocks_with_what_is_stored() -> None:
+    world = World("a")
+
+    async def run() -> None:
+        await world.run_until(lambda: len(world.stored) == 3)
+        world.engine.on_message("b", encode_message(GetBlocks(2)))
+        world.engine.on_message("b", encode_message(GetBlocks(1)))
+        while not [to for to, _ in world.sent if to == "b"]:  # noqa: ASYNC110 the answer comes from a thread
+            await asyncio.sleep(0.002)
+        await asyncio.sleep(0.05)
+
+    asyncio.run(run())
+    answers = [decode_message(raw) for to, raw in world.sent if to == "b"]
+    assert len(answers) == 1, "one answer to a member at a time"
+    assert isinstance(answers[0], Blocks)
+    assert [entry.header.height for entry, _ in answers[0].blocks] == [2, 3]
+
+
+def test_engine_hears_heights_and_gossip() -> None:
+    world = World("abcd")
+    world.engine.on_message("b", encode_message(Status(8, 0, "new")))
+    world.engine.on_message("b", encode_message(Gossip((b"tx",))))
+    assert world.engine.heights == {"b": 7}
+    assert world.gossiped == [b"tx"]
+
+
+def test_engine_full_event_queue_drops_and_reports() -> None:
+    world = World("abcd")
+    for _ in range(20_001):
+        world.engine.wake()
+    assert world.reports == ["event-dropped"]
+
+
+def test_engine_leader_of_four_proposes_and_waits_for_the_others() -> None:
+    world = World("abcd")
+    asyncio.run(world.run_until(lambda: any(isinstance(decode_message(raw), Vote) for _, raw in world.sent)))
+    kinds = [type(decode_message(raw)) for _, raw in world.sent]
+    assert kinds.index(Propose) < kinds.index(Vote)
+    assert world.stored == []
