@@ -77,7 +77,7 @@ class World:
     is_pending: bool = True
 
     def __post_init__(self) -> None:
-        settings = Settings("a", CHAIN, 0, validators(self.members))
+        settings = Settings("a", CHAIN, 0, validators(self.members), block_interval_ms=0)
         self.clock = FakeClock(NOW_MS)
         replica = Replica(settings, GENESIS, lambda data: KEYS["a"].sign(data).signature, Now(NOW_MS, 0))
         hooks = Hooks(
@@ -108,7 +108,6 @@ class World:
             raise BlockRefusedError("state-root: another state here")
         self.stored.append((final, certificate))
         self.is_pending = len(self.stored) < 3
-        self.clock.advance(100)
         header = final.header
         return Head(header.height, header.digest(), header.time_ms, header.proposer)
 
