@@ -94,12 +94,12 @@ def item(
         if artefacts is not None
         else [artefact(kind, content) for kind, content in {**FILES, **files}.items()]
     )
-    return Item(
-        Identity("maker-a", "SC", "1.0", serial, model), tuple(sorted(made, key=lambda one: one.kind))
-    )
+    return Item(Identity("maker-a", "SC", "1.0", serial, model), tuple(sorted(made, key=lambda one: one.kind)))
 
 
-def entry(device: str, content: Item | None, *, whole: bool = True, status: str = "read", read_to_ms: int = 1500) -> Entry:
+def entry(
+    device: str, content: Item | None, *, whole: bool = True, status: str = "read", read_to_ms: int = 1500
+) -> Entry:
     """Return one device's line in a report; without an item, of a device that was never read."""
     if content is None:
         return Entry(device, status, None, None, None, None)

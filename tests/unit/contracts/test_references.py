@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from master.contracts import references
+from master.ledger.call import StateReads
+from rules.appraisal import Owner, Slot
+from tests.unit.contracts.reports import FIRMWARE, STRATEGY, endorse, make_effective, release, submit
+from tests.unit.ledger.worlds import World, make_genesis
+from wire.cbor import Value
+from wire.genesis import Device
+from wire.release import Release
+from wire.types import sha256
+
+
+def slots(world: World, device: str = "dev-1", model: str = "SC-2") -> dict[str, Slot]:
+    return references.slots(StateReads(world.state), device, model)
+
+
+def owner(world: World, content: bytes, kind: str = "firmware", device: str = "dev-1") -> Owner | None:
+    return references.find_owner(StateReads(world.state), device, "SC-2", kind, sha256(content))
+
+
+# submit
+
+
+def test_submit_release_of_its_manufacturer_is_taken_and_endorsed() -> None:
+    world, made = World(), release()
+    done = submit(world, made)
+    assert (done.code, done.event_types) == ("ok", ["release_submitted", "release_endorsed"])
+    (submitted,) = done.events("release_submitted")
+    assert (submitted["digest"], submitted["release"], submitted["manufacturer"]) == (made.digest(), "r-1", "maker-a")
+    assert submitted["target"] == {"device": None, "model": "SC-2"}
+    assert isinstance(submitted["artefacts"], list)
+    assert [entry["kind"] for entry in submitted["artefacts"] if isinstance(entry, dict)] == [
+        "firmware",
+        "settings",
+        "strategy",
+    ]
+    assert done.events("release_endorsed") == [
+        {"digest": made.digest(), "organisation": "maker-a", "role": "manufacturer", "report": None}
+    ]
+    assert {event.subject for event in done.outcome.events} == {made.digest().hex()}
+    assert not slots(world)
+
+
+@pytest.mark.parametrize("args", [{}, {"release": "text"}, {"release": b"", "more": 1}, {"other": b""}])
+def test_submit_with_wrong_arguments_is_refused(args: dict[str, Value]) -> None:
+    assert World().call("maker-a", "references", "submit", args).code == "bad-args"
+
+
+def test_submit_bytes_that_are_no_release_is_refused() -> None:
+    assert World().call("maker-a", "references", "submit", {"release": b"\xa0"}).code == "bad-release"
+
+
+@pytest.mark.parametrize(
+    ("sender", "made", "code"),
+    [
+        ("maker-b", release(), "wrong-manufacturer"),
+        ("gw-1", release(), "wrong-manufacturer"),
+        ("lab", release(manufacturer="lab"), "wrong-role"),
+        ("gw-1", release(manufacturer="gw-1"), "wrong-role"),
+        ("maker-a", release(device="dev-9"), "unknown-device"),
+        ("maker-a", release(model="SC-3"), "unknown-model"),
+    ],
+)
+def test_submit_release_that_is_not_the_senders_to_make_is_refused(sender: str, made: Release, code: str) -> None:
+    world = World()
+    done = world.call(sender, "references", "submit", {"release": made.encode()})
+    assert (done.code, done.event_types) == (code, [])
+    assert [namespace for namespace, _ in done.written] == ["sequence"]
+
+
+def test_submit_release_again_or_another_under_its_name_is_refused() -> None:
+    world = World()
+    assert submit(world, release()).code == "ok"
+    assert submit(world, release()).code == "already-submitted"
+    assert submit(world, release(firmware=b"other")).code == "name-taken"
+    assert submit(world, release(manufacturer="maker-b", firmware=b"other")).code == "ok"
+
+
+@pytest.mark.parametrize(("limit", "code"), [(3, "ok"), (2, "too-many-devices")])
+def test_submit_release_for_a_model_of_too_many_devices_is_refused(limit: int, code: str) -> None:
+    world = World(make_genesis({"reappraise_devices_max": limit}))
+    assert submit(world, release()).code == code
+    assert submit(world, release("r-2", device="dev-1")).code == "ok"
+
+
+# endorse
+
+
+@pytest.mark.parametrize("order", [("lab", "regulator"), ("regulator", "lab")])
+def test_endorse_by_all_roles_in_any_order_makes_a_release_effective(order: tuple[str, str]) -> None:
+    world, made = World(), release()
+    submit(world, made)
+    first = endorse(world, order[0], made.digest())
+    assert (first.code, first.event_types) == ("ok", ["release_endorsed"])
+    assert not slots(world)
+    second = endorse(world, order[1], made.digest(), sha256(b"report"))
+    assert second.event_types == ["release_endorsed", "release_effective"]
+    assert second.events("release_endorsed")[0]["report"] == sha256(b"report")
+    (effective,) = second.events("release_effective")
+    assert (effective["digest"], effective["replaces"]) == (made.digest(), [])
+    assert slots(world)["firmware"] == Slot(len(FIRMWARE), sha256(FIRMWARE))
+    assert set(slots(world)) == {"firmware", "settings", "strategy"}
+
+
+def test_endorse_by_two_laboratories_is_not_a_regulator() -> None:
+    world, made = World(), release()
+    submit(world, made)
+    assert endorse(world, "lab", made.digest()).code == "ok"
+    assert endorse(world, "lab-b", made.digest()).event_types == ["release_endorsed"]
+    assert not slots(world)
+
+
+def test_endorse_after_a_release_is_effective_is_recorded_and_changes_nothing() -> None:
+    world, made = World(), release()
+    make_effective(world, made)
+    done = endorse(world, "lab-b", made.digest())
+    assert (done.code, done.event_types) == ("ok", ["release_endorsed"])
+
+
+@pytest.mark.parametrize(
+    ("sender", "args", "code"),
+    [
+        ("lab", lambda digest: {"release": digest}, "bad-args"),
+        ("lab", lambda digest: {"release": digest[:31], "report": None}, "bad-args"),
+        ("lab", lambda digest: {"release": digest.hex(), "report": None}, "bad-args"),
+        ("lab", lambda digest: {"release": digest, "report": b"short"}, "bad-args"),
+        ("grid", lambda digest: {"release": digest, "report": None}, "wrong-role"),
+        ("gw-1", lambda digest: {"release": digest, "report": None}, "wrong-role"),
+        ("lab", lambda _: {"release": bytes(32), "report": None}, "unknown-release"),
+        ("maker-a", lambda digest: {"release": digest, "report": None}, "already-endorsed"),
+        ("maker-b", lambda digest: {"release": digest, "report": None}, "wrong-manufacturer"),
+    ],
+)
+def test_endorse_that_cannot_count_is_refused(
+    sender: str, args: Callable[[bytes], dict[str, Value]], code: str
+) -> None:
+    world, made = World(), release()
+    submit(world, made)
+    done = world.call(sender, "references", "endorse", args(made.digest()))
+    assert (done.code, done.event_types) == (code, [])
+
+
+def test_endorse_by_the_same_organisation_again_is_refused() -> None:
+    world, made = World(), release()
+    submit(world, made)
+    assert endorse(world, "lab", made.digest()).code == "ok"
+    assert endorse(world, "lab", made.digest()).code == "already-endorsed"
+
+
+def test_endorse_by_more_organisations_than_a_release_can_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, made = World(), release()
+    submit(world, made)
+    assert endorse(world, "lab", made.digest()).code == "ok"
+    monkeypatch.setattr(references, "ENDORSEMENTS_MAX", 2)
+    assert endorse(world, "lab-b", made.digest()).code == "too-many-endorsements"
+
+
+def test_submit_where_the_manufacturer_alone_decides_is_effective_at_once() -> None:
+    world = World(make_genesis({"endorser_roles": ["manufacturer"]}))
+    done = submit(world, release())
+    assert done.event_types == ["release_submitted", "release_endorsed", "release_effective"]
+    assert slots(world)
+
+
+# supersede
+
+
+def test_newer_release_for_the_same_target_supersedes_the_older() -> None:
+    world, old, new = World(), release(), release("r-2", firmware=b"fw 2", settings=b"se 2", strategy=STRATEGY)
+    make_effective(world, old)
+    done = make_effective(world, new)
+    assert done.event_types == ["release_endorsed", "release_effective", "release_superseded"]
+    assert done.events("release_superseded") == [{"digest": old.digest(), "by": new.digest()}]
+    assert done.events("release_effective")[0]["replaces"] == [
+        {"digest": old.digest(), "kinds": ["firmware", "settings", "strategy"]}
+    ]
+    assert slots(world)["firmware"].sha256 == sha256(b"fw 2")
+
+
+def test_newer_release_of_some_kinds_leaves_the_older_effective_for_the_rest() -> None:
+    world, old = World(), release()
+    make_effective(world, old)
+    done = make_effective(world, release("r-2", firmware=b"fw 2"))
+    assert done.events("release_effective")[0]["replaces"] == [{"digest": old.digest(), "kinds": ["firmware"]}]
+    assert not done.events("release_superseded")
+    assert slots(world)["strategy"].sha256 == sha256(STRATEGY)
+    last = make_effective(world, release("r-3", settings=b"se 3", strategy=b"st 3"))
+    assert [event["digest"] for event in last.events("release_superseded")] == [old.digest()]
+
+
+def test_release_of_one_device_goes_before_that_of_its_model_and_supersedes_nothing() -> None:
+    world = World()
+    make_effective(world, release())
+    done = make_effective(world, release("r-2", device="dev-1", firmware=b"own"))
+    assert done.events("release_effective")[0]["replaces"] == []
+    assert slots(world)["firmware"].sha256 == sha256(b"own")
+    assert slots(world)["settings"] == slots(world, "dev-2")["settings"]
+    assert slots(world, "dev-2")["firmware"].sha256 == sha256(FIRMWARE)
+    assert slots(world, "dev-4", "XR/7") == {}
+
+
+# owners
+
+
+def test_find_owner_of_unknown_content_is_none() -> None:
+    world = World()
+    make_effective(world, release())
+    assert owner(world, b"nobody's") is None
+
+
+def test_find_owner_of_an_old_value_of_the_slot_is_its_own() -> None:
+    world = World()
+    make_effective(world, release())
+    make_effective(world, release("r-2", firmware=b"fw 2"))
+    assert owner(world, FIRMWARE) == Owner(own=True, target="model 'SC-2'", kind="firmware", release="r-1")
+
+
+def test_find_owner_of_pending_content_is_none() -> None:
+    world = World()
+    submit(world, release())
+    assert owner(world, FIRMWARE) is None
+
+
+def test_find_owner_of_another_devices_value_names_the_device() -> None:
+    world = World()
+    make_effective(world, release("r-1", device="dev-2", firmware=b"of 2"))
+    make_effective(world, release("r-2", device="dev-3", firmware=b"of 2"))
+    assert owner(world, b"of 2") == Owner(own=False, target="device dev-2", kind="firmware", release="r-1")
+    found = owner(world, b"of 2", device="dev-3")
+    assert found == Owner(own=True, target="device dev-3", kind="firmware", release="r-2")
+
+
+def test_find_owner_of_the_devices_own_value_of_another_kind_is_not_its_slot() -> None:
+    world = World()
+    make_effective(world, release())
+    found = owner(world, STRATEGY, "firmware")
+    assert found == Owner(own=False, target="model 'SC-2'", kind="strategy", release="r-1")
+
+
+def test_release_for_a_model_with_the_longest_name_fits_everywhere() -> None:
+    model = "\u00e4" * 256
+    world = World(make_genesis(devices=(Device("dev-1", "gw-1", "maker-a", model, "s-1"),)))
+    made = release("r" * 64, model=model, firmware=b"f")
+    make_effective(world, made)
+    found = references.find_owner(StateReads(world.state), "dev-1", "other", "firmware", sha256(b"f"))
+    assert found is not None
+    assert found.target == f"model '{model}'"
