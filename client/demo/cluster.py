@@ -219,21 +219,27 @@ class Cluster:
             UnreachableError: The simulator does not answer.
             DataError: It refused.
         """
-        return self._simulator(f"/devices/{device}/tamper", action)
+        changes: list[Item] = self._simulator(f"/devices/{device}/tamper", action)["changes"]
+        return changes
 
     def restore(self) -> list[Item]:
         """Put the files of all devices back as they were at the start."""
-        return self._simulator("/tamper", {"action": "restore"})
+        changes: list[Item] = self._simulator("/tamper", {"action": "restore"})["changes"]
+        return changes
 
-    def _simulator(self, path: str, body: dict[str, Any]) -> list[Item]:
+    def fault(self, device: str, body: dict[str, Any]) -> None:
+        """Let a device answer wrongly on the line, or rightly again."""
+        self._simulator(f"/devices/{device}/fault", body)
+
+    def _simulator(self, path: str, body: dict[str, Any]) -> Item:
         try:
             answer = requests.post(f"{self.layout.simulator_url}{path}", json=body, timeout=HTTP_TIMEOUT_S)
         except requests.RequestException as error:
             raise UnreachableError(f"the simulator does not answer: {error}") from error
         if answer.status_code != _OK:
             raise DataError(f"the simulator refused {body}: {answer.text}")
-        changes: list[Item] = answer.json()["changes"]
-        return changes
+        found: Item = answer.json()
+        return found
 
 
 @contextlib.contextmanager
