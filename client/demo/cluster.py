@@ -243,7 +243,7 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def open_cluster(folder: Path, topology: Topology, *, poll_ms: int = 1000) -> Iterator[Cluster]:
+def open_cluster(folder: Path, topology: Topology, *, poll_ms: int = 1000, devices: bool = True) -> Iterator[Cluster]:
     """Write the files of a demo and stop all of its programs at the end, whatever happened.
 
     Must be entered in the main thread.
@@ -252,12 +252,13 @@ def open_cluster(folder: Path, topology: Topology, *, poll_ms: int = 1000) -> It
         folder: Replaced when an earlier demo made it.
         topology: Who takes part.
         poll_ms: How often each device is read, milliseconds.
+        devices: Make releases and a scenario for the simulator.
 
     Raises:
         TryAgainError: Another demo runs in the folder.
     """
     with ended_by_signals(), _locked(folder), Processes() as processes:
-        yield Cluster(write_layout(folder, topology, poll_ms=poll_ms), processes)
+        yield Cluster(write_layout(folder, topology, poll_ms=poll_ms, devices=devices), processes)
 
 
 @contextlib.contextmanager

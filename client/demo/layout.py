@@ -139,21 +139,23 @@ def choose_ports(topology: Topology) -> Ports:
     )
 
 
-def write_layout(folder: Path, topology: Topology, *, poll_ms: int = 1000) -> Layout:
+def write_layout(folder: Path, topology: Topology, *, poll_ms: int = 1000, devices: bool = True) -> Layout:
     """Write all files of a demo anew.
 
     Args:
         folder: Made when missing; replaced when an earlier demo made it.
         topology: Who takes part.
         poll_ms: How often each device is read, milliseconds.
+        devices: Make releases and a scenario for the simulator.
 
     Raises:
         StorageError: The folder holds something else.
     """
     _clear(folder)
     layout = Layout(folder.resolve(), topology, choose_ports(topology), poll_ms)
-    _write_releases(layout)
-    _write_scenario(layout)
+    if devices:
+        _write_releases(layout)
+        _write_scenario(layout)
     for name in SIGNERS:
         create_key(layout.keys, name)
     authority = Authority.create("gridwitness demo broker authority")
