@@ -1,6 +1,6 @@
 """Other people's COSE and CBOR, asked over standard input and output; runs in .venv-interop, imports nothing of ours.
 
-Each line of the input is one JSON object, {"peer": "pycose" | "cwt" | "cbor2", "do": ...} and bytes as hexadecimal text.
+Each line of the input is one JSON object, {"peer": "pycose" | "cwt" | "cbor2", "do": ...} bytes as hex.
 Each line of the output is one, too: what was asked for, or {"error": the exception's class}.
 """
 
