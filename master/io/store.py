@@ -58,22 +58,10 @@ class Store:
         self._genesis_digest = genesis.digest()
         self._owner = _own(path)
         try:
-            self._env = lmdb.open(
-                str(path),
-                map_size=map_bytes,
-                max_dbs=len(_TABLES),
-                max_readers=READERS_MAX,
-                metasync=True,
-                sync=True,
-            )
-            try:
-                self._tables = {name: self._env.open_db(name.encode()) for name in _TABLES}
-            except BaseException:
-                self._env.close()
-                raise
-        except lmdb.Error as error:
+            self._env, self._tables = _environment(path, map_bytes)
+        except BaseException:
             os.close(self._owner)
-            raise StoreError(f"store {path}: {error}") from error
+            raise
         self._path = path
         self._head: Head
 
@@ -356,12 +344,12 @@ class _Writing:
         if error is not None:
             self._txn.abort()
             if isinstance(error, _FULL):
-                raise self._full() from error
+                raise _full(self._env) from error
             return
         try:
             self._txn.commit()
         except _FULL as full:
-            raise self._full() from full
+            raise _full(self._env) from full
 
     def put(self, table: str, key: bytes, content: bytes) -> None:
         self._txn.put(key, seal(table, key, content), db=self._tables[table])
@@ -382,12 +370,34 @@ class _Writing:
             else:
                 self.put("leaves", key, value)
 
-    def _full(self) -> StoreFullError:
-        size = self._env.info()["map_size"]
-        return StoreFullError(
-            f"store: no room for the block; the disk is full, or the store has reached its {size} bytes: "
-            "give it more room and start again"
+
+def _environment(path: Path, map_bytes: int) -> tuple[lmdb.Environment, dict[str, lmdb._Database]]:
+    """Open the environment and its tables.
+
+    Raises:
+        StoreFullError: ``map_bytes`` has no room for the tables, or the disk is full.
+        StoreError: The file is no store, or cannot be read.
+    """
+    try:
+        env = lmdb.open(
+            str(path), map_size=map_bytes, max_dbs=len(_TABLES), max_readers=READERS_MAX, metasync=True, sync=True
         )
+    except lmdb.Error as error:
+        raise StoreError(f"store {path}: {error}") from error
+    try:
+        return env, {name: env.open_db(name.encode()) for name in _TABLES}
+    except lmdb.Error as error:
+        refusal = _full(env) if isinstance(error, _FULL) else StoreError(f"store {path}: {error}")
+        env.close()
+        raise refusal from error
+
+
+def _full(env: lmdb.Environment) -> StoreFullError:
+    size = env.info()["map_size"]
+    return StoreFullError(
+        f"store: no room for the block; the disk is full, or the store has reached its {size} bytes: "
+        "give it more room and start again"
+    )
 
 
 def _own(path: Path) -> int:

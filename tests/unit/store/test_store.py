@@ -1,0 +1,386 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import lmdb
+import pytest
+
+from master.io.store import Store, _Writing
+from master.io.store_records import (
+    StoreCorruptError,
+    StoreError,
+    StoreFullError,
+    decode_head,
+    encode_head,
+    seal,
+    unseal,
+)
+from master.ledger.rows import Execution, Head
+from tests.unit.contracts.reports import entry, evidence, item, release
+from tests.unit.ledger.worlds import World, key_of, make_genesis
+from wire.certificate import Certificate, Step, build_certificate
+from wire.receipt import verify_receipt
+from wire.types import sha256
+
+MAP_BYTES = 16 * 1024 * 1024
+
+
+def certify(world: World, execution: Execution) -> Certificate:
+    """Return the commit of the one validator."""
+    header = execution.block.header
+    unsigned = build_certificate(Step.COMMIT, 0, header.height, 0, execution.head.digest, [])
+    signature = key_of("vote").sign(unsigned.vote_bytes(world.genesis.chain())).signature
+    return build_certificate(Step.COMMIT, 0, header.height, 0, execution.head.digest, [("dispatch", signature)])
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def store(tmp_path: Path, world: World) -> Iterator[Store]:
+    with Store.create(tmp_path / "store", world.genesis, map_bytes=MAP_BYTES) as made:
+        yield made
+
+
+def grow(world: World, store: Store, blocks: int = 3) -> list[Execution]:
+    """Commit blocks with two transactions each to the world and to the store."""
+    executions = []
+    for number in range(blocks):
+        seq = world.head.height + 1
+        calls = (
+            world.sign("maker-a", "references", "submit", {"release": release(f"r-{seq}-{number}").encode()}),
+            world.sign(
+                "gw-1",
+                "consistency",
+                "report",
+                {"evidence": evidence(entry("dev-1", item(firmware=bytes((seq,)))), pair=(1, seq)).encode()},
+            ),
+        )
+        execution, refused = world.propose(*calls)
+        assert not refused
+        store.commit(execution, certify(world, execution))
+        world.commit(execution)
+        executions.append(execution)
+    return executions
+
+
+def everything(store: Store) -> dict[tuple[str, bytes], bytes]:
+    names = ("membership", "sequence", "references", "consistency")
+    return {(name, key): value for name in names for key, value in store.scan(name, b"")}
+
+
+# create and open
+
+
+def test_store_made_from_genesis_holds_height_0(store: Store, world: World) -> None:
+    head = store.head()
+    assert (head.height, head.digest, head.time_ms) == (0, world.genesis.digest(), world.genesis.time_ms)
+    assert head.state_root == store.state_tree().root == world.head.state_root
+    assert everything(store) == world.state.entries
+    assert store.block(0) is None
+
+
+def test_store_reopened_has_the_same_head_state_and_blocks(tmp_path: Path, store: Store, world: World) -> None:
+    executions = grow(world, store)
+    store.close()
+    with Store.open(tmp_path / "store", world.genesis, map_bytes=MAP_BYTES) as again:
+        assert encode_head(again.head()) == encode_head(world.head)
+        assert again.head().history.head() == world.head.history.head()
+        assert again.state_tree().root == world.head.state_root
+        assert everything(again) == world.state.entries
+        assert again.block(2) == executions[1].block
+        grow(world, again)
+        assert again.head().height == 6
+
+
+def test_store_serves_as_the_state_of_an_application(store: Store, world: World) -> None:
+    grow(world, store)
+    for index in {0, *(int.from_bytes(key[:3], "big") >> 4 for key in world.state.leaves)}:
+        assert list(store.bucket(index)) == list(world.state.bucket(index))
+    assert list(store.scan("references", b"name/")) == list(world.state.scan("references", b"name/"))
+    assert store.get("membership", b"gateway/gw-1") == world.state.get("membership", b"gateway/gw-1")
+    assert store.get("membership", b"gateway/gw-9") is None
+    assert list(store.scan("nothing", b"")) == []
+
+
+def test_store_that_exists_is_not_made_anew(tmp_path: Path, store: Store, world: World) -> None:
+    store.close()
+    with pytest.raises(StoreError, match="exists already"):
+        Store.create(tmp_path / "store", world.genesis, map_bytes=MAP_BYTES)
+
+
+def test_store_that_does_not_exist_is_not_opened(tmp_path: Path, world: World) -> None:
+    with pytest.raises(StoreError, match="there is none"):
+        Store.open(tmp_path / "store", world.genesis)
+
+
+def test_store_of_another_genesis_is_not_opened(tmp_path: Path, store: Store) -> None:
+    store.close()
+    with pytest.raises(StoreError, match="belongs to the ledger with genesis"):
+        Store.open(tmp_path / "store", make_genesis({"skew_ms": 7}), map_bytes=MAP_BYTES)
+
+
+def test_store_that_another_holds_is_not_opened(tmp_path: Path, store: Store, world: World) -> None:
+    assert store.head().height == 0
+    with pytest.raises(StoreError, match="another process owns it"):
+        Store.open(tmp_path / "store", world.genesis, map_bytes=MAP_BYTES)
+
+
+def test_store_whose_making_was_cut_short_is_not_opened_but_made_again(tmp_path: Path, world: World) -> None:
+    path = tmp_path / "store"
+    lmdb.open(str(path), max_dbs=8, map_size=MAP_BYTES).close()
+    with pytest.raises(StoreError, match="never finished"):
+        Store.open(path, world.genesis, map_bytes=MAP_BYTES)
+    Store.create(path, world.genesis, map_bytes=MAP_BYTES).close()
+    Store.open(path, world.genesis, map_bytes=MAP_BYTES).close()
+
+
+def test_store_in_a_file_that_is_no_store_is_not_opened(tmp_path: Path, world: World) -> None:
+    path = tmp_path / "store"
+    path.mkdir()
+    (path / "data.mdb").write_bytes(b"not a store" * 1000)
+    with pytest.raises(StoreError, match="store"):
+        Store.open(path, world.genesis, map_bytes=MAP_BYTES)
+
+
+def test_store_of_another_format_is_not_opened(tmp_path: Path, store: Store, world: World) -> None:
+    store.close()
+    tamper(tmp_path / "store", "meta", b"format", seal("meta", b"format", b"\x02"))
+    with pytest.raises(StoreError, match="format"):
+        Store.open(tmp_path / "store", world.genesis, map_bytes=MAP_BYTES)
+
+
+def test_store_closed_twice_is_closed(store: Store) -> None:
+    store.close()
+    store.close()
+
+
+# commit
+
+
+def test_commit_of_a_block_that_is_there_already_changes_nothing(store: Store, world: World) -> None:
+    executions = grow(world, store)
+    before = encode_head(store.head())
+    store.commit(executions[0], certify(world, executions[0]))
+    assert encode_head(store.head()) == before
+
+
+def test_commit_of_another_block_at_a_final_height_is_refused(store: Store, world: World) -> None:
+    other, _ = world.propose()
+    grow(world, store, 1)
+    with pytest.raises(StoreError, match="another block is final at height 1"):
+        store.commit(other, certify(world, other))
+
+
+def test_commit_of_a_block_that_does_not_follow_is_refused(store: Store, world: World) -> None:
+    first, _ = world.propose()
+    world.commit(first)
+    second, _ = world.propose()
+    with pytest.raises(StoreError, match="block 2 does not follow the head 0"):
+        store.commit(second, certify(world, second))
+
+
+@pytest.mark.parametrize(
+    ("step", "height", "forged"), [(Step.PREPARE, 1, False), (Step.COMMIT, 2, False), (Step.COMMIT, 1, True)]
+)
+def test_commit_with_a_certificate_of_something_else_is_refused(
+    store: Store,
+    world: World,
+    step: Step,
+    height: int,
+    forged: bool,  # noqa: FBT001 - a table
+) -> None:
+    execution, _ = world.propose()
+    digest = bytes(32) if forged else execution.head.digest
+    with pytest.raises(StoreError, match="not a commit of block 1"):
+        store.commit(execution, build_certificate(step, 0, height, 0, digest, []))
+    assert store.head().height == 0
+
+
+def test_commit_without_room_writes_nothing_and_says_so(tmp_path: Path) -> None:
+    world = World()
+    with Store.create(tmp_path / "small", world.genesis, map_bytes=256 * 1024) as store:
+        with pytest.raises(StoreFullError, match="has reached its 262144 bytes"):
+            grow(world, store, 200)
+        head = store.head()
+        assert 0 < head.height == world.head.height
+        assert store.block(head.height + 1) is None
+        assert store.state_tree().root == head.state_root
+        assert everything(store) == world.state.entries
+    with Store.open(tmp_path / "small", world.genesis, map_bytes=MAP_BYTES) as larger:
+        grow(world, larger, 2)
+        assert larger.head().height == head.height + 2
+
+
+@pytest.mark.parametrize("pages", [6, 11])
+def test_create_without_room_says_so(tmp_path: Path, world: World, pages: int) -> None:
+    with pytest.raises(StoreFullError, match="no room"):
+        Store.create(tmp_path / "tiny", world.genesis, map_bytes=pages * 4096)
+    Store.create(tmp_path / "tiny", world.genesis, map_bytes=MAP_BYTES).close()
+
+
+class FullDisk:
+    """An environment whose commits find the disk full."""
+
+    def begin(self, *, write: bool) -> FullDisk:
+        assert write
+        return self
+
+    def info(self) -> dict[str, int]:
+        return {"map_size": MAP_BYTES}
+
+    def commit(self) -> None:
+        raise lmdb.DiskError("no space left on device")
+
+    def abort(self) -> None:
+        """Nothing was written."""
+
+
+def test_commit_on_a_full_disk_says_so() -> None:
+    with pytest.raises(StoreFullError, match="the disk is full"), _Writing(cast("lmdb.Environment", FullDisk()), {}):
+        pass
+
+
+def test_commit_that_fails_half_way_writes_nothing(store: Store, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    execution, _ = world.propose(world.sign("maker-a", "references", "submit", {"release": release().encode()}))
+
+    def fail(head: Head) -> bytes:
+        raise OSError(f"no head {head.height}")
+
+    monkeypatch.setattr("master.io.store.encode_head", fail)
+    with pytest.raises(OSError, match="no head 1"):
+        store.commit(execution, certify(world, execution))
+    assert store.head().height == 0
+    assert store.block(1) is None
+    assert everything(store) == world.state.entries
+
+
+# blocks, receipts, events
+
+
+def test_find_tx_gives_the_place_and_receipt_proves_it(store: Store, world: World) -> None:
+    for execution in grow(world, store):
+        for index, raw in enumerate(execution.block.transactions):
+            assert store.find_tx(sha256(raw)) == (execution.block.header.height, index)
+            receipt = store.receipt(sha256(raw))
+            assert receipt is not None
+            assert receipt.outcome.code == "ok"
+            verify_receipt(receipt, raw, world.genesis)
+            assert store.receipts(execution.block.header.height)[index] == receipt
+
+
+def test_find_tx_of_a_transaction_in_no_block_is_none(store: Store, world: World) -> None:
+    grow(world, store)
+    assert store.find_tx(bytes(32)) is None
+    assert store.receipt(bytes(32)) is None
+
+
+def test_block_certificate_and_outcomes_of_a_height_are_as_committed(store: Store, world: World) -> None:
+    execution = grow(world, store)[1]
+    assert store.block(2) == execution.block
+    assert store.block_bytes(2) == execution.block.encode()
+    assert store.outcomes(2) == execution.outcomes
+    certificate = store.certificate(2)
+    assert certificate is not None
+    assert certificate.signers == ("dispatch",)
+
+
+def test_block_certificate_and_outcomes_of_no_height_are_none(store: Store, world: World) -> None:
+    grow(world, store)
+    assert store.block(4) is None
+    assert store.block_bytes(4) is None
+    assert store.certificate(4) is None
+    assert store.outcomes(4) == ()
+    assert store.receipts(4) == ()
+
+
+def test_events_come_in_order_and_resume_anywhere(store: Store, world: World) -> None:
+    empty, _ = world.propose()
+    store.commit(empty, certify(world, empty))
+    world.commit(empty)
+    grow(world, store)
+    rows = store.events(0, -1, 1000)
+    places = [(row.height, row.index) for row in rows]
+    assert places == sorted(places)
+    assert {row.height for row in rows} == {2, 3, 4}
+    assert {"release_submitted", "report_accepted", "verdict_changed"} <= {row.type for row in rows}
+    for number in range(len(rows)):
+        assert store.events(*places[number], 1000) == rows[number + 1 :]
+    assert store.events(0, -1, 2) == rows[:2]
+    assert store.events(*places[1], 1) == rows[2:3]
+    assert store.events(4, 1000, 10) == []
+
+
+# damage
+
+
+def tamper(path: Path, table: str, key: bytes, record: bytes) -> None:
+    with (
+        lmdb.open(str(path), max_dbs=8, map_size=MAP_BYTES) as env,
+        env.begin(write=True, db=env.open_db(table.encode())) as txn,
+    ):
+        assert txn.get(key) is not None
+        txn.put(key, record)
+
+
+def test_record_that_was_changed_on_disk_is_found(tmp_path: Path, store: Store, world: World) -> None:
+    grow(world, store)
+    store.close()
+    key = b"\x0amembershipgateway/gw-1"
+    tamper(tmp_path / "store", "state", key, seal("state", b"elsewhere", b"\xa0"))
+    with Store.open(tmp_path / "store", world.genesis, map_bytes=MAP_BYTES) as again:
+        with pytest.raises(StoreCorruptError, match="table state is damaged"):
+            again.get("membership", b"gateway/gw-1")
+        assert again.get("membership", b"gateway/gw-2") is not None
+
+
+def test_leaf_that_was_replaced_with_its_checksum_is_found_by_the_root(
+    tmp_path: Path, store: Store, world: World
+) -> None:
+    key = min(world.state.leaves)
+    store.close()
+    tamper(tmp_path / "store", "leaves", key, seal("leaves", key, bytes(32)))
+    with (
+        Store.open(tmp_path / "store", world.genesis, map_bytes=MAP_BYTES) as again,
+        pytest.raises(StoreCorruptError, match="its state is not that of height 0"),
+    ):
+        again.state_tree()
+
+
+def test_events_of_a_block_that_is_gone_are_found_missing(tmp_path: Path, store: Store, world: World) -> None:
+    grow(world, store)
+    store.close()
+    with (
+        lmdb.open(str(tmp_path / "store"), max_dbs=8, map_size=MAP_BYTES) as env,
+        env.begin(write=True, db=env.open_db(b"blocks")) as txn,
+    ):
+        assert txn.delete((2).to_bytes(8, "big"))
+    with (
+        Store.open(tmp_path / "store", world.genesis, map_bytes=MAP_BYTES) as again,
+        pytest.raises(StoreCorruptError, match="block 2 is missing"),
+    ):
+        again.events(0, -1, 1000)
+
+
+def test_checksum_binds_content_to_its_table_and_key() -> None:
+    record = seal("state", b"key", b"content")
+    assert unseal("state", b"key", record) == b"content"
+    for table, key, changed in (
+        ("leaves", b"key", record),
+        ("state", b"kez", record),
+        ("state", b"key", record + b"!"),
+        ("state", b"key", b""),
+    ):
+        with pytest.raises(StoreCorruptError):
+            unseal(table, key, changed)
+
+
+def test_head_round_trip_keeps_the_frontier(world: World) -> None:
+    world.run()
+    decoded = decode_head(encode_head(world.head))
+    assert encode_head(decoded) == encode_head(world.head)
+    assert decoded.history.size == 2
