@@ -188,7 +188,8 @@ class Tables:
         want = {"chain": self._genesis.chain(), "form": _form(self._metadata)}
         if sa.inspect(self._engine).has_table(self._meta.name):
             with self._engine.connect() as connection:
-                found = dict(connection.execute(sa.select(self._meta.c.name, self._meta.c.content)).tuples())
+                rows = connection.execute(sa.select(self._meta.c.name, self._meta.c.content))
+                found = {name: content for name, content in rows}  # noqa: C416 - dict() takes no Row
             if want.items() <= found.items():
                 return Position(int(found["height"]), int(found["index"]))
         with self._engine.begin() as connection:

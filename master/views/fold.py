@@ -20,13 +20,13 @@ PAGE_EVENTS: Final = 1000
 class _Overlay:
     """Rows as they stand after the changes so far."""
 
-    def __init__(self, below: Rows) -> None:
+    def __init__(self, below: Rows | None) -> None:
         self._below = below
         self.changed: dict[tuple[str, str], Row] = {}
 
     def row(self, table: str, key: str) -> Row | None:
         row = self.changed.get((table, key))
-        return self._below.row(table, key) if row is None else row
+        return row if row is not None or self._below is None else self._below.row(table, key)
 
     def put(self, changes: Iterable[Put]) -> None:
         for change in tuple(changes):
@@ -35,15 +35,9 @@ class _Overlay:
             self.changed[change.table, key] = change.row
 
 
-class _Nothing:
-    def row(self, table: str, key: str) -> Row | None:
-        del table, key
-        return None
-
-
 def start_rows(genesis: Genesis) -> dict[tuple[str, str], Row]:
     """Return the rows by (table, key) before the first block."""
-    overlay = _Overlay(_Nothing())
+    overlay = _Overlay(None)
     for view in VIEWS.values():
         overlay.put(view.start(genesis))
     return overlay.changed
