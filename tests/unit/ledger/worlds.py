@@ -171,6 +171,8 @@ class World:
         self.head: Head = genesis_head(self.genesis, genesis_root(writes))
         self.application = Application(self.genesis, self.state, self.tree, SignedTx.verify)
         self.seqs: dict[str, int] = {}
+        self.seen: set[str] = set()
+        """Types of all events so far."""
 
     def sign(self, sender: str, contract: str, method: str, args: dict[str, Value], /, **changes: object) -> SignedTx:
         """Return a signed call with the sender's next number; ``changes`` replace fields, ``key`` the signer."""
@@ -209,6 +211,7 @@ class World:
         self.state.take(execution.writes, execution.leaves)
         self.application.committed(execution)
         self.head = execution.head
+        self.seen.update(event.type for raw in execution.outcomes for event in decode_outcome(raw).events)
 
     def run(self, *candidates: SignedTx) -> list[Done]:
         """Commit one block with all candidates; none may be refused."""
