@@ -272,6 +272,8 @@ def build_evidence(
     clock: Clock,
     block: SeenBlock,
     states: Iterable[DeviceState],
+    *,
+    devices_max: int = EVIDENCE_DEVICES_MAX,
 ) -> tuple[Evidence, ...]:
     """Return the report about all devices, split where it would be larger than 48 KiB or 64 devices.
 
@@ -281,6 +283,7 @@ def build_evidence(
         clock: The gateway's clock now.
         block: The newest block that the gateway has verified.
         states: At least one; no device twice.
+        devices_max: Devices in one part, 1..64.
     """
     boot, seq = numbers
     entries = sorted((entry_of(state) for state in states), key=lambda entry: entry.device)
@@ -291,7 +294,7 @@ def build_evidence(
     left = room
     for entry in entries:
         size = _entry_bytes(entry)
-        if parts[-1] and (size > left or len(parts[-1]) == EVIDENCE_DEVICES_MAX):
+        if parts[-1] and (size > left or len(parts[-1]) >= devices_max):
             parts.append([])
             left = room
         parts[-1].append(entry)

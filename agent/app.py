@@ -1,0 +1,373 @@
+"""The running gateway: joins pollers, reports, outbox, broker and receipts, and keeps all of them alive."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Final, ParamSpec, TypeVar
+
+from agent import attest
+from agent.attest import DeviceState, Signer
+from agent.config import AgentConfig
+from agent.drivers.table import DRIVERS
+from agent.io.clock import GradedClock
+from agent.io.metrics import AgentCollector
+from agent.io.mqtt import Broker, BrokerLink, Hooks, Topics
+from agent.io.outbox import SEQ_WINDOW, Depth, Outbox, Pending
+from agent.io.statefile import StateFolder
+from agent.io.trust import TAKEN, NotProven, Settled, Trust
+from agent.poller import DevicePoller
+from agent.reports import ReportLoop
+from agent.snapshot import BlockSnapshot, BrokerSnapshot, DeviceSnapshot, OutboxSnapshot, Snapshot
+from kit.clock import SystemClock
+from kit.exitcodes import DataError
+from kit.files import read_bounded
+from kit.keystore import load_signing_key
+from kit.logs import get_logger
+from kit.metrics import new_registry, serve_metrics
+from kit.tls import mqtt_context
+from wire.errors import WireError
+from wire.evidence import Evidence
+from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
+from wire.types import EVIDENCE_DEVICES_MAX
+
+TX_VALID_MS: Final = 10 * 60 * 1000
+"""For how long a transaction may be included; evidence that is older is wrapped anew."""
+EXPIRY_MARGIN_MS: Final = 10_000
+SNAPSHOT_S: Final = 1.0
+STATUS_S: Final = 3.0
+STOP_S: Final = 5.0
+RESTART_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
+CARRY_AGAIN_MS: Final = 10_000
+"""Shortest time between two reports made because the ledger did not know an item."""
+
+_log = get_logger("agent")
+P = ParamSpec("P")
+ResultT = TypeVar("ResultT")
+
+
+class Agent:
+    """Everything of one gateway, from its start to its stop.
+
+    Args:
+        config: Checked configuration.
+
+    Raises:
+        GridwitnessError: Something is missing, damaged or held by another agent.
+    """
+
+    def __init__(self, config: AgentConfig) -> None:
+        self._config = config
+        self._clock = GradedClock(SystemClock())
+        self._genesis = load_genesis(config)
+        key = load_signing_key(config.agent.key)
+        self._signer = Signer(config.agent.gateway, self._genesis.chain(), key.signing_key)
+        self._warnings = list(enrolment_warnings(config, self._genesis, key.public))
+        tls = mqtt_context(config.mqtt.ca, config.mqtt.certificate, config.mqtt.key)
+        self._broker = Broker(config.mqtt.host, config.mqtt.port, tls, config.agent.gateway)
+        self._folder = StateFolder(config.agent.state_dir)
+        try:
+            self._outbox = Outbox(
+                self._folder.outbox_path,
+                self._signer.transaction,
+                bytes_max=config.outbox.bytes_max,
+                valid_ms=TX_VALID_MS,
+            )
+            self._boot = self._outbox.begin_boot(self._clock.now_ms())
+        except BaseException:
+            self._folder.release()
+            raise
+        self._trust = Trust(self._genesis, self._outbox)
+        self._disk_thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+        self._seq_taken = 0
+        self._is_split = False
+        self._carried_again_ms: int | None = None
+        self._superseded = 0
+        self._down: dict[str, int] = {}
+        self._snapshot: Snapshot | None = None
+        known = self._outbox.states()
+        self._pollers = tuple(
+            DevicePoller(
+                device,
+                DRIVERS[device.protocol].open(device, self._clock),
+                known.get(device.id),
+                self._clock,
+                self._note_change,
+            )
+            for device in config.device_configs()
+        )
+        self._reports = ReportLoop(self._pollers, self, self._clock, config.poll.report_interval_s * 1000)
+        topics = Topics(config.agent.area, config.agent.station, config.agent.gateway)
+        hooks = Hooks(self._birth, self._health, self.take)
+        self._link = BrokerLink(self._broker, topics, self._boot, self, hooks, self._clock)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop`` is set, then end cleanly: what is in the outbox stays there."""
+        for warning in self._warnings:
+            _log.warning("enrolment", detail=warning)
+        await self._take_snapshot(is_running=True)
+        registry = new_registry()
+        registry.register(AgentCollector(lambda: self._snapshot))
+        metrics = None if self._config.metrics is None else serve_metrics(registry, self._config.metrics.listen)
+        _log.info("agent_started", gateway=self._config.agent.gateway, boot=self._boot, devices=len(self._pollers))
+        works = [supervised(f"poll {poller.config.id}", poller.run) for poller in self._pollers]
+        works += [supervised("reports", self._reports.run), supervised("status", self._show)]
+        tasks = [asyncio.ensure_future(work) for work in works]
+        link = asyncio.ensure_future(supervised("broker", self._link.run))
+        try:
+            await stop.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._link.stop()
+            await asyncio.wait([link], timeout=STOP_S)
+            link.cancel()
+            await asyncio.gather(link, return_exceptions=True)
+            await self._take_snapshot(is_running=False)
+            if metrics is not None:
+                metrics.close()
+            self._close()
+            _log.info("agent_stopped", gateway=self._config.agent.gateway, boot=self._boot)
+
+    def _close(self) -> None:
+        self._disk_thread.shutdown()
+        self._outbox.close()
+        self._folder.release()
+
+    async def _disk(self, work: Callable[P, ResultT], /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
+        """Run what may wait for the disk in the one thread that does so, in order."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._disk_thread, lambda: work(*args, **kwargs))
+
+    # --- reports --------------------------------------------------------------------------------------------------
+
+    def _note_change(self) -> None:
+        self._reports.note_change()
+
+    async def store(self, states: Sequence[DeviceState], *, droppable: bool) -> None:
+        """Put a report into the outbox and have it sent."""
+        clock = self._clock.graded()
+        block = self._trust.block
+        devices_max = 1 if self._is_split else EVIDENCE_DEVICES_MAX
+
+        def build(boot: int, seq: int) -> Sequence[Evidence]:
+            gateway = self._config.agent.gateway
+            return attest.build_evidence(gateway, (boot, seq), clock, block, states, devices_max=devices_max)
+
+        added = await self._disk(self._outbox.add, build, states, clock.time_ms, droppable=droppable)
+        self._superseded += added.superseded
+        self._link.wake()
+
+    async def pending(self, limit: int) -> list[Pending]:
+        """Return what has no receipt, oldest first."""
+        return await self._disk(self._outbox.pending, limit)
+
+    async def current(self, entry: Pending, *, is_stuck: bool) -> Pending | None:
+        """Return what to send of this evidence, wrapped anew when the ledger would not take its transaction."""
+        ledger_ms = max(self._clock.now_ms(), self._trust.block_time_ms)
+        is_expired = entry.valid_until_ms <= ledger_ms + EXPIRY_MARGIN_MS
+        is_below_window = entry.seq + SEQ_WINDOW <= self._seq_taken
+        if is_expired or is_below_window or is_stuck:
+            return await self._disk(self._outbox.rewrap, entry.evidence, ledger_ms)
+        return entry
+
+    # --- what comes down ------------------------------------------------------------------------------------------
+
+    async def take(self, payload: bytes) -> None:
+        """Judge one item from the full nodes; without proof it is counted and forgotten."""
+        states = {poller.config.id: poller.state for poller in self._pollers if poller.state is not None}
+        verdict = await self._disk(self._trust.take, payload, states)
+        if isinstance(verdict, NotProven):
+            self._count_down(verdict.result)
+            # a receipt that comes a second time is usual, since every node answers a resend
+            log = _log.debug if verdict.result == "unknown-transaction" else _log.warning
+            log("down_not_proven", result=verdict.result, detail=verdict.detail)
+            return
+        self._count_down("settled" if verdict.code in TAKEN else f"refused-{verdict.code}")
+        self._seq_taken = max(self._seq_taken, verdict.seq)
+        self._apply(verdict)
+        self._link.settled(verdict.evidence)
+        if verdict.code not in TAKEN:
+            self._answer_refusal(verdict)
+
+    def _count_down(self, result: str) -> None:
+        self._down[result] = self._down.get(result, 0) + 1
+
+    def _apply(self, verdict: Settled) -> None:
+        changed = {state.device: state for state in verdict.states}
+        for poller in self._pollers:
+            state = changed.get(poller.config.id)
+            now = poller.state
+            if state is not None and now is not None and now.item_digest == state.item_digest:
+                poller.state = replace(now, has_receipt=state.has_receipt)
+
+    def _answer_refusal(self, verdict: Settled) -> None:
+        """Do what may help after a report that the contract refused: it will not take it later either."""
+        devices = [entry.device for entry in verdict.report.devices]
+        _log.error("report_refused", code=verdict.code, devices=devices, boot=verdict.report.boot)
+        if verdict.code in {"unknown-device", "foreign-device"} and not self._is_split:
+            # One device that is not enrolled must not keep the others out of the ledger.
+            self._is_split = True
+            self._warnings.append(
+                f"the ledger refused a report about {', '.join(devices)} with {verdict.code}: one of them is not "
+                "enrolled for this gateway; each device is now reported alone"
+            )
+            self._reports.note_change()
+        now_ms = self._clock.monotonic_ms()
+        rested = self._carried_again_ms is None or now_ms - self._carried_again_ms >= CARRY_AGAIN_MS
+        if verdict.code == "unknown-item" and rested:
+            self._carried_again_ms = now_ms
+            self._reports.note_change()
+
+    # --- what it shows --------------------------------------------------------------------------------------------
+
+    def _birth(self) -> dict[str, object]:
+        devices = [
+            {"device": poller.config.id, "protocol": poller.config.protocol, "profile": poller.config.profile}
+            for poller in self._pollers
+        ]
+        return {"version": version("gridwitness"), "chain": self._signer.chain, "devices": devices}
+
+    def _health(self) -> dict[str, object]:
+        assert self._snapshot is not None, "taken before the first connection"
+        return self._snapshot.health()
+
+    async def _show(self) -> None:
+        written_s = 0.0
+        while True:
+            await self._take_snapshot(is_running=True, write=time.monotonic() - written_s >= STATUS_S)
+            if time.monotonic() - written_s >= STATUS_S:
+                written_s = time.monotonic()
+            await asyncio.sleep(SNAPSHOT_S)
+
+    async def _take_snapshot(self, *, is_running: bool, write: bool = True) -> None:
+        depth = await self._disk(self._outbox.depth)
+        self._snapshot = self._picture(depth, is_running=is_running)
+        if write:
+            with contextlib.suppress(OSError):  # a full disk shows in the outbox; the status is only a copy
+                await self._disk(self._folder.write_status, self._snapshot.to_value())
+
+    def _picture(self, depth: Depth, *, is_running: bool) -> Snapshot:
+        clock = self._clock.graded()
+        link = self._link.figures
+        oldest_age_ms = 0 if depth.oldest_ms is None else max(0, clock.time_ms - depth.oldest_ms)
+        block = self._trust.block
+        return Snapshot(
+            gateway=self._config.agent.gateway,
+            chain=self._signer.chain,
+            version=version("gridwitness"),
+            pid=os.getpid(),
+            boot=self._boot,
+            time_ms=clock.time_ms,
+            clock_grade=clock.grade,
+            is_running=is_running,
+            devices=tuple(_device_snapshot(poller) for poller in self._pollers),
+            outbox=OutboxSnapshot(depth.items, depth.bytes, oldest_age_ms),
+            broker=BrokerSnapshot(
+                f"{self._broker.host}:{self._broker.port}",
+                link.is_connected,
+                link.connects,
+                link.failures,
+                link.sent,
+                link.resent,
+            ),
+            block=BlockSnapshot(block.height, block.digest.hex()),
+            reports=dict(self._reports.figures.by_cause),
+            reports_refused=self._reports.figures.refused,
+            superseded=self._superseded,
+            down=dict(self._down),
+            warnings=tuple(self._warnings),
+        )
+
+
+def _device_snapshot(poller: DevicePoller) -> DeviceSnapshot:
+    state, figures, counters = poller.state, poller.figures, poller.driver.counters
+    digest = None if state is None or state.item_digest is None else state.item_digest.hex()
+    return DeviceSnapshot(
+        device=poller.config.id,
+        status=state.status if state is not None and poller.was_polled else "not-yet-read",
+        last_read_ms=None if state is None else state.read_to_ms,
+        item=digest,
+        has_receipt=state is not None and state.has_receipt,
+        last_error=figures.last_error,
+        last_duration_ms=figures.last_duration_ms,
+        polls=figures.polls,
+        rereads=figures.rereads,
+        changes=figures.changes,
+        failures=dict(figures.failures),
+        requests=counters.requests,
+        bytes_read=counters.bytes_read,
+        busy=counters.busy,
+        connections=counters.connections,
+    )
+
+
+async def supervised(
+    name: str, work: Callable[[], Awaitable[None]], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> None:
+    """Run ``work``; whatever it raises, run it again after a pause, until it returns or is cancelled."""
+    attempt = 0
+    while True:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - one part that fails must not end the others
+            _log.error("part_failed", part=name, exc_info=error)
+        else:
+            return
+        await sleep(RESTART_S[min(attempt, len(RESTART_S) - 1)])
+        attempt += 1
+
+
+def load_genesis(config: AgentConfig) -> Genesis:
+    """Read the genesis file.
+
+    Raises:
+        DataError: It is no genesis file.
+    """
+    path = config.agent.genesis
+    try:
+        return decode_genesis(read_bounded(path, bytes_max=GENESIS_BYTES_MAX))
+    except WireError as error:
+        raise DataError(f"{path} is no genesis file: {error}") from error
+
+
+def enrolment_warnings(config: AgentConfig, genesis: Genesis, public_key: bytes) -> Sequence[str]:
+    """Return what of the configuration the genesis file does not know; it may have been enrolled later."""
+    agent = config.agent
+    warnings = []
+    gateways = {gateway.id: gateway.station for gateway in genesis.gateways}
+    areas = {station.id: station.area for station in genesis.stations}
+    if agent.gateway not in gateways:
+        warnings.append(f"gateway {agent.gateway} is not in the genesis file")
+    elif (gateways[agent.gateway], areas[gateways[agent.gateway]]) != (agent.station, agent.area):
+        station = gateways[agent.gateway]
+        warnings.append(
+            f"the genesis file has gateway {agent.gateway} in station {station}, area {areas[station]}; "
+            f"the configuration says station {agent.station}, area {agent.area}"
+        )
+    if not any(entry.key == public_key and entry.sender == agent.gateway for entry in genesis.keys):
+        warnings.append(f"{agent.key} is not a key of {agent.gateway} in the genesis file")
+    enrolled = {device.id: device.gateway for device in genesis.devices}
+    warnings += [
+        f"device {device.id} is not enrolled for gateway {agent.gateway} in the genesis file"
+        for device in config.device_configs()
+        if enrolled.get(device.id) != agent.gateway
+    ]
+    return warnings
+
+
+async def run_until_signal(config: AgentConfig) -> None:
+    """Run a gateway until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await Agent(config).run(stop)

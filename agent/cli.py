@@ -1,0 +1,168 @@
+"""The program `gridwitness-agent`: the light node on a substation's gateway."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+
+from agent.app import run_until_signal
+from agent.config import AgentConfig, load_agent_config
+from agent.drivers.table import DRIVERS
+from agent.io.statefile import read_status
+from agent.model import DeviceConfig, DeviceFile, Reading
+from kit.clock import SystemClock
+from kit.exitcodes import ExitCode, UsageError, run
+from kit.logs import configure_logs
+from kit.terminal import Terminal
+
+PROGRAM = "gridwitness-agent"
+_DEFAULT_CONFIG = Path("/etc/gridwitness/agent.toml")
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="The light node on a gateway: reads devices, signs what it read, and sends it to the full nodes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[Path, typer.Option("--config", help="The agent's TOML file.", show_default=True)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.command("run", epilog="Example: gridwitness-agent run --config /etc/gridwitness/agent.toml")
+def run_command(config: Config = _DEFAULT_CONFIG) -> None:
+    """Read the devices and report, until SIGTERM."""
+    configure_logs()
+    loaded = load_agent_config(config)
+    uvloop.run(run_until_signal(loaded))
+
+
+@app.command("read", epilog="Example: gridwitness-agent read lakeside-scd-1 --json")
+def read_command(
+    device: Annotated[str, typer.Argument(help="Id of a configured device.")],
+    config: Config = _DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Read one device once and show its identity and fingerprints; nothing is reported."""
+    configure_logs(level="warning")
+    chosen = _device_of(load_agent_config(config), device)
+    terminal = Terminal(as_json=as_json)
+    started_s = time.perf_counter()
+    with terminal.progress(f"reading {device}"):
+        reading, requests = uvloop.run(_read_once(chosen))
+    value = _reading_value(reading, requests, round(1000 * (time.perf_counter() - started_s)))
+    terminal.show(value, lambda: _reading_lines(value))
+
+
+@app.command("status", epilog="Example: gridwitness-agent status --json")
+def status_command(config: Config = _DEFAULT_CONFIG, as_json: AsJson = False) -> int:
+    """Show what the running agent knows: devices, outbox, broker, newest block.
+
+    Exits 0 if all is well, 65 if a device answers wrongly, 69 if a device, the broker or the agent itself does not.
+    """
+    loaded = load_agent_config(config)
+    value = read_status(loaded.agent.state_dir, SystemClock().now_ms())
+    Terminal(as_json=as_json).show(value, lambda: _status_lines(value))
+    return _status_code(value)
+
+
+def main() -> int:
+    """Run the program and return its exit code."""
+    return run(app, program=PROGRAM)
+
+
+def _device_of(config: AgentConfig, name: str) -> DeviceConfig:
+    devices = {device.id: device for device in config.device_configs()}
+    if name not in devices:
+        raise UsageError(f"device {name!r} is not configured; there are: {', '.join(devices)}")
+    return devices[name]
+
+
+async def _read_once(device: DeviceConfig) -> tuple[Reading, int]:
+    driver = DRIVERS[device.protocol].open(device, SystemClock())
+    try:
+        return await driver.read(), driver.counters.requests
+    finally:
+        await driver.close()
+
+
+def _reading_value(reading: Reading, requests: int, duration_ms: int) -> dict[str, Any]:
+    identity = reading.identity
+    return {
+        "device": reading.device,
+        "identity": {
+            "vendor": identity.vendor,
+            "product": identity.product,
+            "revision": identity.revision,
+            "serial": identity.serial,
+            "model": identity.model,
+        },
+        "artefacts": [_file_value(file) for file in reading.files],
+        "read_from_ms": reading.read_from_ms,
+        "read_to_ms": reading.read_to_ms,
+        "duration_ms": duration_ms,
+        "requests": requests,
+    }
+
+
+def _file_value(file: DeviceFile) -> dict[str, Any]:
+    return {
+        "kind": file.kind,
+        "name": file.name,
+        "version": file.version,
+        "size": file.size,
+        "read_size": file.digest.size,
+        "sha256": file.digest.sha256.hex(),
+        "chunk_root": file.digest.chunk_root.hex(),
+        "method": file.method,
+        "duration_ms": file.read_to_ms - file.read_from_ms,
+        "errors": list(file.errors),
+    }
+
+
+def _reading_lines(value: Mapping[str, Any]) -> Sequence[str]:
+    lines = [f"{value['device']}: read in {value['duration_ms']} ms with {value['requests']} requests"]
+    lines += [f"  {name:<9} {text}" for name, text in value["identity"].items()]
+    for part in value["artefacts"]:
+        lines.append(f"  {part['kind']} {part['version']}: {part['read_size']} of {part['size']} bytes")
+        lines.append(f"    sha256     {part['sha256']}")
+        lines.append(f"    chunk root {part['chunk_root']}")
+        errors = f", errors: {', '.join(part['errors'])}" if part["errors"] else ""
+        lines.append(f"    method     {part['method']}, {part['duration_ms']} ms{errors}")
+    return lines
+
+
+def _status_lines(value: Mapping[str, Any]) -> Sequence[str]:
+    outbox, broker, block = value["outbox"], value["broker"], value["block"]
+    connection = "connected" if broker["is_connected"] else "not connected"
+    lines = [
+        f"gateway {value['gateway']} on {value['chain']}, boot {value['boot']}, clock {value['clock_grade']}",
+        f"broker {broker['address']}: {connection}; {broker['sent']} sent, {broker['resent']} sent again",
+        f"outbox: {outbox['items']} without receipt, {outbox['bytes']} bytes, oldest {outbox['oldest_age_ms']} ms",
+        f"newest verified block: {block['height']}",
+    ]
+    for device in value["devices"]:
+        age = "never read"
+        if device["last_read_ms"] is not None:
+            age = f"read {max(0, value['time_ms'] - device['last_read_ms'])} ms ago"
+        receipt = "has a receipt" if device["has_receipt"] else "no receipt yet"
+        error = f"; {device['last_error']}" if device["last_error"] else ""
+        lines.append(f"  {device['device']}: {device['status']}, {age}, {receipt}{error}")
+    lines += [f"warning: {warning}" for warning in value["warnings"]]
+    return lines
+
+
+def _status_code(value: Mapping[str, Any]) -> int:
+    statuses = {device["status"] for device in value["devices"]}
+    if "protocol-error" in statuses:
+        return int(ExitCode.DATA)
+    if "unreachable" in statuses or not value["broker"]["is_connected"]:
+        return int(ExitCode.UNREACHABLE)
+    return int(ExitCode.OK)

@@ -1,0 +1,101 @@
+"""What the gateway shows of itself: one frozen picture for the status file, the health message and the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSnapshot:
+    """One device."""
+
+    device: str
+    status: str
+    """As in evidence, or ``not-yet-read`` before the first poll has ended."""
+    last_read_ms: int | None
+    """End of the last completed read, milliseconds since 1970 UTC."""
+    item: str | None
+    """Digest of the item, hex."""
+    has_receipt: bool
+    last_error: str
+    last_duration_ms: int
+    polls: int
+    rereads: int
+    changes: int
+    failures: Mapping[str, int]
+    """Failed polls by reason."""
+    requests: int
+    bytes_read: int
+    busy: int
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxSnapshot:
+    """What waits for its receipt."""
+
+    items: int
+    bytes: int
+    oldest_age_ms: int
+    """0 when nothing waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSnapshot:
+    """The connection to the broker."""
+
+    address: str
+    is_connected: bool
+    connects: int
+    failures: int
+    sent: int
+    resent: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSnapshot:
+    """The newest verified block."""
+
+    height: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The whole picture."""
+
+    gateway: str
+    chain: str
+    version: str
+    pid: int
+    boot: int
+    time_ms: int
+    clock_grade: str
+    is_running: bool
+    devices: tuple[DeviceSnapshot, ...]
+    outbox: OutboxSnapshot
+    broker: BrokerSnapshot
+    block: BlockSnapshot
+    reports: Mapping[str, int]
+    """Stored reports by cause."""
+    reports_refused: int
+    superseded: int
+    """Unchanged reports that gave way to others."""
+    down: Mapping[str, int]
+    """Items that came down, by what was made of them."""
+    warnings: tuple[str, ...]
+
+    def to_value(self) -> dict[str, object]:
+        """Return the picture as JSON-able values."""
+        return asdict(self)
+
+    def health(self) -> dict[str, object]:
+        """Return what the health message says of it."""
+        return {
+            "version": self.version,
+            "clock_grade": self.clock_grade,
+            "devices": {device.device: device.status for device in self.devices},
+            "outbox": asdict(self.outbox),
+            "block_height": self.block.height,
+        }
