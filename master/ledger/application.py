@@ -162,21 +162,7 @@ class Application:
         block_state = Overlay(self._reader)
         room = min(bytes_max, self._block_bytes_max(block_state))
         place = _Place(head.height + 1, time_ms)
-        taken: list[bytes] = []
-        outcomes: list[bytes] = []
-        refused: list[tuple[Digest, str]] = []
-        for candidate in candidates:
-            if len(candidate.raw) > room:
-                break
-            try:
-                outcomes.append(self._run(block_state, candidate, place))
-            except TxRefused as error:
-                refused.append((candidate.id, error.code))
-            except ContractFaultError:
-                refused.append((candidate.id, "contract-fault"))
-            else:
-                taken.append(candidate.raw)
-                room -= len(candidate.raw)
+        taken, outcomes, refused = self._take(block_state, candidates, place, room)
         writes = block_state.writes()
         leaves, update = self._preview(writes)
         header = Header(
@@ -197,7 +183,7 @@ class Application:
             fault_proof_root=EMPTY_HEAD,
         )
         block = Block(header, tuple(taken))
-        return Execution(block, tuple(outcomes), writes, leaves, update, head_after(head, block)), tuple(refused)
+        return Execution(block, tuple(outcomes), writes, leaves, update, head_after(head, block)), refused
 
     def process(self, head: Head, block: Block) -> Execution:
         """Check and execute a block that somebody else built.
@@ -242,6 +228,31 @@ class Application:
             ValueError: The execution does not follow the state that the tree stands for.
         """
         self._tree.apply(execution.tree_update)
+
+    def _take(
+        self, state: Overlay, candidates: Sequence[SignedTx], place: _Place, room: int
+    ) -> tuple[list[bytes], list[bytes], tuple[tuple[Digest, str], ...]]:
+        """Execute candidates until one does not fit into ``room`` bytes.
+
+        Returns:
+            Transactions, their outcomes, and (id, code) of what was refused.
+        """
+        taken: list[bytes] = []
+        outcomes: list[bytes] = []
+        refused: list[tuple[Digest, str]] = []
+        for candidate in candidates:
+            if len(candidate.raw) > room:
+                break
+            try:
+                outcomes.append(self._run(state, candidate, place))
+            except TxRefused as error:
+                refused.append((candidate.id, error.code))
+            except ContractFaultError:
+                refused.append((candidate.id, "contract-fault"))
+            else:
+                taken.append(candidate.raw)
+                room -= len(candidate.raw)
+        return taken, outcomes, tuple(refused)
 
     def _check_head(self, head: Head) -> None:
         if head.state_root != self._tree.root:
