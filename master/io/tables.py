@@ -34,6 +34,8 @@ WAIT_MS: Final = 10_000
 """Longest wait for a connection or for a lock of the database."""
 
 _PREFIX: Final = "view_"
+_META: Final = "meta"
+_COMPACT: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _TEXT: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 _TYPES: Final[Mapping[Kind, sa.types.TypeEngine[Any]]] = {
     Kind.INTEGER: sa.BigInteger(),
@@ -65,6 +67,9 @@ class Tables:
         self._metadata, self._meta, self._tables = _declare()
         with _typed("open"):
             self._engine = _engine(url)
+            statements = {_META: self._meta, **self._tables}
+            make = self._engine.dialect.name
+            self._upserts = {name: _upsert(table, make) for name, table in statements.items()}
             self._position = self._resume()
 
     def close(self) -> None:
@@ -166,22 +171,12 @@ class Tables:
             values[name].append(_values(TABLES[name], row))
         for name, rows in values.items():
             if rows:
-                connection.execute(self._upsert(self._tables[name]), rows)
+                connection.execute(self._upserts[name], rows)
         place = [
             {"name": "height", "content": str(through.height)},
             {"name": "index", "content": str(through.index)},
         ]
-        connection.execute(self._upsert(self._meta), place)
-
-    def _upsert(self, table: sa.Table) -> sa.Insert:
-        postgres = self._engine.dialect.name == "postgresql"
-        insert = postgresql.insert(table) if postgres else sqlite.insert(table)
-        keys = [column.name for column in table.primary_key]
-        rest = {column.name: insert.excluded[column.name] for column in table.c}
-        return insert.on_conflict_do_update(
-            index_elements=keys,
-            set_={name: value for name, value in rest.items() if name not in keys},
-        )
+        connection.execute(self._upserts[_META], place)
 
     def _resume(self) -> Position:
         """Return the position of tables that are ours and of today's form, else make them so."""
@@ -200,7 +195,7 @@ class Tables:
         with self._engine.begin() as connection:
             self._write(connection, start_rows(self._genesis), START)
             marks = [{"name": name, "content": content} for name, content in want.items()]
-            connection.execute(self._upsert(self._meta), marks)
+            connection.execute(self._upserts[_META], marks)
         return START
 
 
@@ -262,7 +257,7 @@ def _sqlite_settings(connection: Any, record: object) -> None:  # noqa: ANN401 -
 def _declare() -> tuple[sa.MetaData, sa.Table, dict[str, sa.Table]]:
     metadata = sa.MetaData()
     meta = sa.Table(
-        f"{_PREFIX}meta",
+        _PREFIX + _META,
         metadata,
         sa.Column("name", sa.Text(), primary_key=True),
         sa.Column("content", sa.Text(), nullable=False),
@@ -284,6 +279,14 @@ def _column(table: Table, column: Column) -> sa.Column[Any]:
     key = column.name == table.key
     kind = _TYPES[column.kind]
     return sa.Column(column.name, kind, primary_key=key, nullable=column.nullable)
+
+
+def _upsert(table: sa.Table, make: str) -> sa.Insert:
+    """Return the statement that puts a row in the place of the one with its key."""
+    insert = postgresql.insert(table) if make == "postgresql" else sqlite.insert(table)
+    keys = [column.name for column in table.primary_key]
+    others = [column.name for column in table.c if column.name not in keys]
+    return insert.on_conflict_do_update(index_elements=keys, set_={name: insert.excluded[name] for name in others})
 
 
 def _form(metadata: sa.MetaData) -> str:
@@ -314,7 +317,7 @@ def _values(table: Table, row: Row) -> dict[str, int | str | None]:
     for column in table.columns:
         value = row[column.name]
         if column.kind is Kind.JSON:
-            compact = json.dumps(value, sort_keys=True, separators=(",", ":"))
+            compact = _COMPACT.encode(value)
             values[column.name] = None if value is None and column.nullable else compact
         else:
             assert value is None or isinstance(value, int | str)
