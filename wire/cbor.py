@@ -1,4 +1,4 @@
-"""Deterministic CBOR, RFC 8949 section 4.2.1, in the small profile of docs/spec (clauses CBOR-1 to CBOR-16).
+"""Deterministic CBOR, RFC 8949 section 4.2.1, in the small profile of docs/spec (clauses CBOR-1 to CBOR-14).
 
 Integers -2^63..2^63-1, byte strings, text (NFC, Unicode 14), arrays, maps with text keys, true, false and null; at
 most 8 containers deep. Decoding = strict decode, check, re-encode, compare: one value has one form, and every
@@ -67,7 +67,7 @@ def decode(data: bytes, *, bytes_max: int = BYTES_MAX) -> Value:
         CborError: Not canonical, not of the profile, or longer than ``bytes_max``; the message names the form and
             the byte at which it stands.
 
-    Source: RFC 8949, 4.2.1; docs/spec CBOR-10 to CBOR-16.
+    Source: RFC 8949, 4.2.1; docs/spec CBOR-10 to CBOR-14.
     """
     if len(data) > bytes_max:
         raise CborError(f"CBOR of {len(data)} bytes is longer than the {bytes_max} allowed here")

@@ -136,7 +136,7 @@ def vote_bytes(chain: str, epoch: int, step: Step, height: int, view: int, diges
         step: What is voted.
         height: Height of the block, 0..2^63-1.
         view: View at this height, 0..2^63-1.
-        digest: 32 bytes; the block's digest for PREPARE and COMMIT (for the others see docs/spec QC-4).
+        digest: 32 bytes; the block's digest for PREPARE and COMMIT (for the others see docs/spec/consensus.md).
 
     Source: docs/spec QC-3.
     """

@@ -1,4 +1,4 @@
-"""COSE_Sign1 (RFC 9052) with one algorithm, one protected header, nothing unprotected (docs/spec, COSE-1 to COSE-8).
+"""COSE_Sign1 (RFC 9052) with one algorithm, one protected header, nothing unprotected (docs/spec, COSE-1 to COSE-9).
 
 tag 18, [h'{1: -8, 4: kid}', {}, payload, signature]. Ed25519 under libsodium's acceptance rules and no other
 verifier's: other libraries accept small-order keys, and replicas that mix verifiers fork.
@@ -56,7 +56,7 @@ def sign1(payload: bytes, key: SigningKey, aad: bytes) -> bytes:
         key: Ed25519 private key; its kid goes into the protected header.
         aad: external_aad that says what kind of statement this is; it is signed, not sent.
 
-    Source: RFC 9052, 4.2 and 4.4; docs/spec COSE-1 to COSE-5.
+    Source: RFC 9052, 4.2 and 4.4; docs/spec COSE-1 to COSE-7.
     """
     protected = _PROTECTED_START + kid_of(key.verify_key.encode())
     signature = key.sign(_to_be_signed(protected, aad, payload)).signature

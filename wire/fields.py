@@ -1,4 +1,7 @@
-"""Reads the fields of a decoded map and refuses what is missing, unknown or out of range."""
+"""Reads a decoded map field by field, refuses what is missing, unknown or out of range.
+
+docs/spec, clauses CBOR-15 to CBOR-18.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The genesis file: what everybody agreed on before the first block (docs/spec, clauses GE-1 to GE-10)."""
+"""The genesis file: what everybody agreed on before the first block (docs/spec, clauses GE-1 to GE-11)."""
 
 from __future__ import annotations
 

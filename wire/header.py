@@ -1,4 +1,4 @@
-"""Block headers (docs/spec, clauses HD-1 to HD-8)."""
+"""Block headers (docs/spec, clauses HD-1 to HD-10)."""
 
 from __future__ import annotations
 

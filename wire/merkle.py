@@ -1,5 +1,7 @@
 """Merkle trees of RFC 9162 section 2.1: heads, inclusion and consistency proofs, and a frontier that grows.
 
+docs/spec, clauses MT-1 to MT-6.
+
 Leaf digest = SHA-256(0x00 | leaf), node digest = SHA-256(0x01 | left | right).
 """
 

@@ -1,4 +1,4 @@
-"""Receipts: proof that a transaction is in the ledger and what came of it (docs/spec, clauses RC-1 to RC-7).
+"""Receipts: proof that a transaction is in the ledger and what came of it (docs/spec, clauses RC-1 to RC-8).
 
 A receipt verifies with the genesis file alone, whatever validator changes came between.
 """

@@ -1,4 +1,4 @@
-"""Releases: the reference values that a manufacturer submits (docs/spec, clauses RL-1 to RL-5)."""
+"""Releases: the reference values that a manufacturer submits (docs/spec, clauses RL-1 to RL-4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MQTT topics that gateways and full nodes share (docs/spec, clauses MQ-1 to MQ-5)."""
+"""MQTT topics that gateways and full nodes share (docs/spec, clauses MQ-1 to MQ-6)."""
 
 from __future__ import annotations
 

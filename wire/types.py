@@ -45,6 +45,8 @@ def check_ascending(keys: Iterable[Any], what: str) -> None:
 
     Raises:
         FormatError: Two neighbours are equal or the wrong way round; ``what`` names the table.
+
+    Source: docs/spec CBOR-19.
     """
     if not all(first < second for first, second in pairwise(keys)):
         raise FormatError(f"{what}: not sorted or not unique")
