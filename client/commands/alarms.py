@@ -69,7 +69,11 @@ def watch(
     ],
     after: Annotated[
         str,
-        typer.Option("--after", metavar="HEIGHT-INDEX", help="Begin behind this event; 0-0 begins with the ledger."),
+        typer.Option(
+            "--after",
+            metavar="HEIGHT-INDEX",
+            help="Begin behind this event, or behind this block; 0 begins with the ledger.",
+        ),
     ] = "",
     until: Annotated[
         int | None, typer.Option("--until", metavar="N", min=1, help="End after so many events, for scripts.")

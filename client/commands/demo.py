@@ -41,6 +41,7 @@ def demo(
     Example: gridwitness demo --once
     """
     console = Console(quiet=json)
+    console.print("making the manufacturer's releases, keys, certificates and configurations", highlight=False)
     with open_cluster(folder, DEMO) as cluster:
         story = Story(cluster, console)
         story.tell(DEMO_TAMPERING)
@@ -65,7 +66,7 @@ def _stay(cluster: Cluster, console: Console) -> None:
     ):
         console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
     console.print()
-    with AlarmWatch(_urls(cluster), str(cluster.wait_same_height() + 1), _Teller(console).tell):
+    with AlarmWatch(_urls(cluster), str(cluster.wait_same_height()), _Teller(console).tell):
         try:
             while True:
                 cluster.check()

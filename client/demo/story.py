@@ -137,7 +137,7 @@ class Story:
         height = cluster.wait_same_height()
         urls = {member: cluster.layout.api_url(member) for member in MEMBERS}
         # behind every event of the blocks so far
-        with AlarmWatch(urls, str(height + 1)) as watch:
+        with AlarmWatch(urls, str(height)) as watch:
             for step in plan:
                 self._title(f"Tampering: {step.title}")
                 began_s = time.monotonic()
@@ -201,12 +201,16 @@ class Story:
 
     def finish(self) -> None:
         """Show all detections in one table."""
-        table = Table("device", "cause", *MEMBERS, title="Milliseconds from the tampering to each node's alarm")
+        title = "Milliseconds from the tamper call to each node's alarm"
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for heading in ("device", "cause", *MEMBERS):
+            table.add_column(heading, justify="right" if heading in MEMBERS else "left", no_wrap=True)
         for detection in self.result.detections:
             times = (str(detection.by_member_ms[member]) for member in MEMBERS)
             table.add_row(detection.expected.device, detection.expected.cause, *times)
         self._console.print()
         self._console.print(table)
+        self._console.print()
 
     def _check_member(self, member: str, expected: Sequence[Expected], when: str) -> None:
         """Poll one node until it says what is due: an alarm may still be gaining an artefact."""
@@ -244,6 +248,7 @@ class Story:
             f"  [bold red]alarm[/] {expected.device}: [red]{expected.cause}[/] on all {len(found)} nodes after "
             f"[bold]{detection.last_ms} ms[/] [dim]({times})[/]",
             highlight=False,
+            soft_wrap=True,
         )
 
     def _title(self, text: str) -> None:

@@ -37,7 +37,7 @@ class AlarmWatch:
 
     Args:
         urls: Base address by member.
-        after: Id of the last event of no interest, ``height-index``.
+        after: Events up to here are of no interest: ``height-index``, or a height for all of its events.
         on_sighting: Called from the streams' threads.
     """
 
