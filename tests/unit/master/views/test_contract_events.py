@@ -1,0 +1,130 @@
+"""The views over events that the contracts really emit, from signed call to row."""
+
+from __future__ import annotations
+
+from master.ledger.rows import Execution, event_rows
+from master.views.ports import END, Position
+from master.views.schema import Reading, Row
+from master.views.table import TABLES
+from tests.unit.contracts.reports import (
+    endorse,
+    entry,
+    evidence,
+    item,
+    make_effective,
+    release,
+    send,
+    submit,
+    truncated,
+)
+from tests.unit.ledger.worlds import World, make_genesis
+from tests.unit.master.api.schemas import problems
+from tests.unit.master.views.memory import MemoryTables
+from wire.evidence import Item
+from wire.types import sha256
+
+STALE_MS = 1_800_000
+
+
+class Consortium(World):
+    """A ledger whose events go into view tables as soon as they are committed."""
+
+    def __init__(self) -> None:
+        super().__init__(make_genesis())
+        self.tables = MemoryTables(self.genesis)
+        self.boot = 0
+
+    def commit(self, execution: Execution) -> None:
+        super().commit(execution)
+        header = execution.block.header
+        rows = list(event_rows(header.height, header.time_ms, execution.outcomes))
+        self.tables.apply(rows, Position(header.height, END))
+
+    def report(self, device: str, content: Item | None, gateway: str = "gw-1", status: str = "read") -> None:
+        self.boot += 1
+        line = entry(device, content, status=status, read_to_ms=self.head.time_ms)
+        assert send(self, evidence(line, gateway=gateway, pair=(self.boot, 1))).code == "ok"
+
+    def shown(self, table: str, ahead_ms: int = 0) -> list[Row]:
+        """Return what readers see, each row checked against the table's schema."""
+        declared = TABLES[table]
+        reading = Reading(self.head.time_ms + ahead_ms, STALE_MS)
+        rows = [declared.present(row, reading) for row in self.tables.page(declared, (), None, 1000).rows]
+        for row in rows:
+            assert problems(row, declared.item_schema(), {}) == []
+        return rows
+
+    def device(self, name: str, ahead_ms: int = 0) -> Row:
+        return next(row for row in self.shown("devices", ahead_ms) if row["device"] == name)
+
+
+def test_release_life_is_shown_as_the_contract_decides_it() -> None:
+    world, first = Consortium(), release("r-1")
+    submit(world, first)
+    row = world.shown("references")[0]
+    assert (row["status"], row["missing_roles"]) == ("pending", ["laboratory", "regulator"])
+    endorse(world, "lab", first.digest(), sha256(b"report"))
+    assert world.shown("references")[0]["missing_roles"] == ["regulator"]
+    endorse(world, "regulator", first.digest())
+    row = world.shown("references")[0]
+    assert (row["status"], row["missing_roles"], row["effective_height"]) == ("effective", [], 3)
+    assert row["effective_kinds"] == ["firmware", "settings", "strategy"]
+    make_effective(world, release("r-2", settings=b"settings 2"))
+    states = {row["release"]: (row["status"], row["effective_kinds"]) for row in world.shown("references")}
+    assert states == {"r-2": ("effective", ["settings"]), "r-1": ("effective", ["firmware", "strategy"])}
+    make_effective(world, release("r-3", firmware=b"firmware 3", strategy=b"strategy 3"))
+    states = {row["release"]: (row["status"], row["effective_kinds"]) for row in world.shown("references")}
+    assert states["r-1"] == ("superseded", [])
+
+
+def test_device_without_reference_turns_to_match_when_the_release_counts() -> None:
+    world = Consortium()
+    assert world.device("dev-1")["state"] == "never_read"
+    world.report("dev-1", item())
+    assert world.device("dev-1")["state"] == "unknown_reference"
+    make_effective(world, release())
+    row = world.device("dev-1")
+    assert (row["state"], row["verdicts"]) == ("match", dict.fromkeys(("firmware", "settings", "strategy"), "match"))
+    assert world.device("dev-1", STALE_MS + 60_000)["state"] == "stale"
+    assert world.shown("alarms") == []
+
+
+def test_tampered_device_has_one_alarm_through_its_whole_life() -> None:
+    world = Consortium()
+    make_effective(world, release())
+    world.report("dev-1", item())
+    world.report("dev-1", item(firmware=b"firmware X"))
+    opened = world.head
+    (alarm,) = world.shown("alarms")
+    assert (alarm["device"], alarm["cause"], alarm["state"]) == ("dev-1", "mismatch", "raised")
+    assert (alarm["raised_height"], alarm["raised_ms"]) == (opened.height, opened.time_ms)
+    assert alarm["opening_tx"] == world.device("dev-1")["report_tx"]
+    assert world.device("dev-1")["state"] == "alarm"
+    world.report("dev-1", item(firmware=b"firmware X", settings=b"settings X"))
+    (changed,) = world.shown("alarms")
+    assert (changed["alarm_id"], changed["count"]) == (alarm["alarm_id"], 2)
+    world.report("dev-1", item())
+    (returned,) = world.shown("alarms")
+    assert (returned["state"], world.device("dev-1")["state"]) == ("returned", "match")
+    world.report("dev-1", item(firmware=b"firmware Y"))
+    (again,) = world.shown("alarms")
+    assert (again["alarm_id"], again["state"]) == (alarm["alarm_id"], "raised")
+    assert (again["raised_height"], world.device("dev-1")["causes"]) == (opened.height, ["mismatch"])
+
+
+def test_every_other_finding_fits_the_tables_too() -> None:
+    world = Consortium()
+    make_effective(world, release())
+    make_effective(world, release("r-2", manufacturer="maker-b", model="XR/7", firmware=b"of the other"))
+    world.report("dev-1", item(firmware=b"of the other"))
+    world.report("dev-2", item("s-2", artefacts=[truncated("firmware", b"fir", 10)]))
+    world.report("dev-3", item("another serial number"), "gw-2")
+    found = {(row["device"], row["cause"]) for row in world.shown("alarms")}
+    assert found == {
+        ("dev-1", "misfilled"),
+        ("dev-2", "incomplete"),
+        ("dev-2", "missing"),
+        ("dev-3", "identity_changed"),
+    }
+    world.report("dev-4", None, "gw-2", "unreachable")
+    assert world.device("dev-4")["state"] == "unreachable"
