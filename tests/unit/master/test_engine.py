@@ -204,9 +204,13 @@ def test_engine_certified_block_that_differs_here_stops_signing() -> None:
     signatures = tuple((name, KEYS[name].sign(signed).signature) for name in "bcd")
     certificate = Certificate(Step.COMMIT, 0, 1, 0, final.header.digest(), signatures)
     message = encode_message(Blocks(((final, certificate),)))
-    asyncio.run(
-        world.run_until(lambda: world.engine.failure is not None, lambda: world.engine.on_message("b", message))
-    )
+
+    def answer() -> None:
+        # blocks count only as an answer, and a node asks when it hears that another is ahead
+        world.engine.on_message("b", encode_message(Status(2, 0, "new")))
+        world.engine.on_message("b", message)
+
+    asyncio.run(world.run_until(lambda: world.engine.failure is not None, answer))
     assert "came out differently" in (world.engine.failure or "")
     assert world.stored == []
 
