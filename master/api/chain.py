@@ -109,10 +109,14 @@ async def transaction(call: Call) -> Response:
     found = await context.blocking(lambda: _committed(context.ledger, wanted))
     if found is None:
         waiting = context.node.pending(wanted)
-        if waiting is None:
-            raise not_found(f"transaction {wanted.hex()}")
-        place = {"status": "pending", "height": None, "index": None, "code": None}
-        found = {**place, **_called(waiting.raw)}
+        if waiting is not None:
+            place = {"status": "pending", "height": None, "index": None, "code": None}
+            found = {**place, **_called(waiting.raw)}
+        else:
+            # a block may have taken it out of the mempool since the ledger was asked
+            found = await context.blocking(lambda: _committed(context.ledger, wanted))
+    if found is None:
+        raise not_found(f"transaction {wanted.hex()}")
     return answer({"id": wanted.hex(), **found})
 
 

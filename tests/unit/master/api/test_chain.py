@@ -51,6 +51,19 @@ def test_transaction_in_the_mempool_is_pending(world: World) -> None:
     assert reply.json()["detail"].endswith("yet, it is pending")
 
 
+def test_transaction_that_a_block_takes_while_it_is_looked_up_is_found(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = signed(6000)
+
+    def pending(tx_id: bytes) -> None:
+        world.commit([[]])
+
+    monkeypatch.setattr(world.node, "pending", pending)
+    answer = fetch(world.api, f"/v1/tx/{sha256(raw).hex()}").json()
+    assert (answer["status"], answer["height"]) == ("committed", 6)
+
+
 @pytest.mark.parametrize("route", ["tx", "bundles"])
 def test_transaction_unknown_is_not_found(world: World, route: str) -> None:
     assert fetch(world.api, f"/v1/{route}/{'00' * 32}").status == 404
