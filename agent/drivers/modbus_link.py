@@ -312,11 +312,11 @@ class Link(asyncio.Protocol):
 
     def _header_problem(self, buffer: bytes) -> LinkError | None:
         """Say what is wrong with as much of the header as is there."""
-        if len(buffer) >= 2 and int.from_bytes(buffer[:2], "big") != self._transaction:  # noqa: PLR2004 - its width
-            found = int.from_bytes(buffer[:2], "big")
-            return LinkError("wrong-transaction", f"answers transaction {found}, {self._transaction} was asked")
         if any(buffer[2:4]):
             return LinkError("garbage", "sends bytes that are no Modbus TCP (protocol id is not 0)")
+        found = int.from_bytes(buffer[:2], "big")
+        if len(buffer) >= 2 and found != self._transaction:  # noqa: PLR2004 - the width of the field
+            return LinkError("wrong-transaction", f"answers transaction {found}, {self._transaction} was asked")
         if len(buffer) >= _LENGTH_END:
             length = int.from_bytes(buffer[4:6], "big")
             if not _LENGTH_MIN <= length <= PDU_BYTES_MAX + 1:

@@ -99,6 +99,7 @@ class LinkFigures:
     sent: int = 0
     resent: int = 0
     received: int = 0
+    last_error: str = ""
 
 
 class BrokerLink:
@@ -149,8 +150,7 @@ class BrokerLink:
                     attempt = 0
                     await self._serve(client)
             except (aiomqtt.MqttError, OSError) as error:
-                self.figures.failures += 1
-                _log.warning("no_broker", host=self._broker.host, port=self._broker.port, error=str(error))
+                self._note_failure(str(error) or type(error).__name__)
             finally:
                 self.figures.is_connected = False
             pause_s = _BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)]
@@ -158,6 +158,13 @@ class BrokerLink:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._stopping.wait()
+
+    def _note_failure(self, error: str) -> None:
+        """Count a failure; say it once, not at every attempt."""
+        self.figures.failures += 1
+        log = _log.debug if error == self.figures.last_error else _log.warning
+        log("no_broker", host=self._broker.host, port=self._broker.port, error=error)
+        self.figures.last_error = error
 
     def _client(self) -> aiomqtt.Client:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -183,6 +190,7 @@ class BrokerLink:
         self._plan.reset()
         self.figures.is_connected = True
         self.figures.connects += 1
+        self.figures.last_error = ""
         _log.info("broker_connected", host=self._broker.host, port=self._broker.port, session=self._session)
         works = (self._send(client), self._receive(client), self._tell_health(client), self._stopping.wait())
         tasks = [asyncio.ensure_future(work) for work in works]

@@ -71,7 +71,7 @@ def read_status(state_dir: Path, now_ms: int) -> dict[str, Any]:
         raise DataError(f"{path} holds no status of an agent; it is written anew when the agent runs") from error
     age_ms = now_ms - time_ms
     if not is_running or age_ms > STATUS_AGE_MS_MAX:
-        since = f"its last status is {max(0, age_ms) // 1000} s old"
+        since = f"its last status is {max(0, age_ms) // 1000} s old" if is_running else "it was stopped"
         raise UnreachableError(f"the agent of {state_dir} does not run: {since}; start it with: gridwitness-agent run")
     assert isinstance(value, dict)
     return value
