@@ -209,10 +209,12 @@ class NodeClient:
             else:
                 if response.status_code == _NO_CONTENT:
                     return  # the server asks not to come back
-                for event in self._follow(response, last_id):
-                    last_id = event.id
+                parser = SseParser(last_id)
+                for event in self._follow(response, parser):
                     pause_ms = PAUSE_MS_MIN
                     yield event
+                # an id may come without an event: the node tells where the stream starts
+                last_id = parser.last_id
                 answered_ms = self._clock.monotonic_ms()
             self._sleep(pause_ms / 1000)
             pause_ms = min(2 * pause_ms, PAUSE_MS_MAX)
@@ -273,9 +275,8 @@ class NodeClient:
                     raise _SilentError(f"its answer took more than {self._timeout_s:g} s")
         return bytes(data)
 
-    def _follow(self, response: requests.Response, last_id: str) -> Iterator[ServerEvent]:
+    def _follow(self, response: requests.Response, parser: SseParser) -> Iterator[ServerEvent]:
         """Yield the events of one connection until it ends or breaks."""
-        parser = SseParser(last_id)
         with response:
             kind = response.headers.get("Content-Type", "")
             if kind.partition(";")[0].strip() != "text/event-stream":

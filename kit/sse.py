@@ -33,6 +33,8 @@ class SseParser:
 
     def __init__(self, last_id: str = "") -> None:
         self.last_id = last_id
+        """Id of the last block of lines that came whole, with or without an event in it."""
+        self._id = last_id
         self._buffer = b""
         self._type = ""
         self._data: list[str] = []
@@ -72,11 +74,12 @@ class SseParser:
         elif name == "event":
             self._type = value
         elif name == "id" and "\0" not in value:
-            self.last_id = value
+            self._id = value
         return None  # comments, "retry" and unknown fields
 
     def _dispatch(self) -> ServerEvent | None:
         event = None
+        self.last_id = self._id
         if self._data:
             event = ServerEvent(self.last_id, self._type or "message", "\n".join(self._data))
         self._type = ""

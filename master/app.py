@@ -36,7 +36,9 @@ from master.ledger.application import Application
 from master.mempool import Mempool
 from master.metrics import NodeMetrics
 from master.node import Node, genesis_parameter
+from master.views.events import ViewError
 from master.views.fold import catch_up
+from master.views.ports import TablesError
 from wire.block import Block
 from wire.errors import WireError
 from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
@@ -47,6 +49,7 @@ WAL_FILE: Final = "wal"
 TABLES_FILE: Final = "views.sqlite"
 _GAUGES_EVERY_S: Final = 1.0
 _GRACE_S: Final = 5
+_TABLES_RETRY_S: Final = 1.0
 
 _log = get_logger("app")
 
@@ -152,6 +155,8 @@ class NodeProcess:
         self._broker = self._build_broker()
         self._api = build_api(self._node, store, tables, self._registry)
         self._new_block = asyncio.Event()
+        self._new_block.set()
+        self._views_failure: str | None = None
         self._connect_node()
 
     def _build_network(self, genesis: Genesis) -> PeerNetwork:
@@ -184,6 +189,7 @@ class NodeProcess:
         node.is_connected = self._network.is_connected
         node.heard_height = lambda member: self._engine.heights.get(member, 0)
         node.failure = lambda: self._engine.failure
+        node.views_failure = lambda: self._views_failure
         if self._broker is not None:
             node.publish = self._broker.publish
 
@@ -255,12 +261,22 @@ class NodeProcess:
         worker = ThreadPoolExecutor(1, thread_name_prefix="views")
         loop = asyncio.get_running_loop()
         try:
-            while True:
-                self._new_block.clear()
-                height = self._chain.head.height
-                await loop.run_in_executor(worker, catch_up, self._store, self._tables, height)
-                notifier(self._api).notify()
+            while self._views_failure is None:
                 await self._new_block.wait()
+                self._new_block.clear()
+                try:
+                    await loop.run_in_executor(worker, catch_up, self._store, self._tables, self._chain.head.height)
+                except TablesError as error:
+                    _log.error("the query tables could not be written; trying again", reason=str(error))
+                    await asyncio.sleep(_TABLES_RETRY_S)
+                    self._new_block.set()
+                except ViewError as error:
+                    # a mistake of ours in a view: agreement goes on, but the lists here stand still
+                    self._views_failure = str(error)
+                    _log.critical("the query tables stand still", reason=str(error))
+                else:
+                    notifier(self._api).notify()
+            await asyncio.Event().wait()
         finally:
             worker.shutdown(wait=True)
 
@@ -291,7 +307,10 @@ def run_node(config: NodeConfig) -> None:
     data_dir = config.node.data_dir
     with Store.open(data_dir / STORE_FOLDER, genesis, map_bytes=config.node.map_mib << 20) as store:
         url = config.node.database_url or f"sqlite:///{data_dir / TABLES_FILE}"
-        tables = Tables(url, genesis)
+        try:
+            tables = Tables(url, genesis)
+        except TablesError as error:
+            raise StorageError(f"query tables of {config.node.member}: {error}") from error
         wal = WriteAheadLog(data_dir / WAL_FILE)
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -111,6 +111,7 @@ class Node:
         self.is_connected: Callable[[str], bool] = lambda _: False
         self.heard_height: Callable[[str], int] = lambda _: 0
         self.failure: Callable[[], str | None] = lambda: None
+        self.views_failure: Callable[[], str | None] = lambda: None
 
     # ---- what the API asks --------------------------------------------------------------------
 
@@ -160,8 +161,8 @@ class Node:
         return self._stale_ms
 
     def unready(self) -> str | None:
-        """Return why the node does not take part, or None."""
-        return self.failure()
+        """Return why the node does not take part or its lists stand still, or None."""
+        return self.failure() or self.views_failure()
 
     async def submit(self, raw: bytes) -> SubmitResult:
         """Check one signed transaction that came by HTTP."""

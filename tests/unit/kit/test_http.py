@@ -258,6 +258,12 @@ def test_events_are_followed_over_a_break_from_the_last_id_at_the_next_node() ->
     assert bench.pauses == [0.5, 0.5]
 
 
+def test_events_broken_off_before_the_first_one_are_followed_from_where_the_stream_started() -> None:
+    bench = Bench(a=[stream(b"id: 7\n\n", whole=False), stream(event(8)), answer(b"", "204 Enough")])
+    assert [e.id for e in bench.client.events()] == ["8-0"]
+    assert [request.headers.get("Last-Event-ID") for request in bench.script.asked] == [None, "7", "8-0"]
+
+
 def test_events_from_the_start_send_no_last_id() -> None:
     bench = Bench(a=[answer(b"", "204 Enough")])
     assert list(bench.client.events()) == []

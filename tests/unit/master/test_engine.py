@@ -205,12 +205,15 @@ def test_engine_certified_block_that_differs_here_stops_signing() -> None:
     certificate = Certificate(Step.COMMIT, 0, 1, 0, final.header.digest(), signatures)
     message = encode_message(Blocks(((final, certificate),)))
 
-    def answer() -> None:
-        # blocks count only as an answer, and a node asks when it hears that another is ahead
-        world.engine.on_message("b", encode_message(Status(2, 0, "new")))
-        world.engine.on_message("b", message)
+    def answered() -> bool:
+        # blocks count only as an answer, and a node asks once another stays ahead of it
+        world.clock.advance(50)
+        if any(isinstance(decode_message(raw), GetBlocks) for _, raw in world.sent):
+            world.engine.on_message("b", message)
+        return world.engine.failure is not None
 
-    asyncio.run(world.run_until(lambda: world.engine.failure is not None, answer))
+    ahead = encode_message(Status(2, 0, "new"))
+    asyncio.run(world.run_until(answered, lambda: world.engine.on_message("b", ahead)))
     assert "came out differently" in (world.engine.failure or "")
     assert world.stored == []
 
