@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from master.consensus.events import Head
-from master.consensus.messages import Propose, ViewChange
+from master.consensus.messages import Propose
 from master.consensus.votes import highest_prepared
 from wire.certificate import Certificate, ValidatorSet
-from wire.types import Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +127,3 @@ def _check_value(message: Propose, carried: Certificate | None, rules: Rules) ->
     if header.proposer != rules.leader(message.view):
         return "a fresh block names another proposer"
     return None
-
-
-def chosen_digest(view_changes: tuple[ViewChange, ...]) -> Digest | None:
-    """Return the digest that a new leader must propose again, None when it is free."""
-    carried = highest_prepared(view_changes)
-    return None if carried is None else carried.digest

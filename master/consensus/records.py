@@ -14,6 +14,7 @@ from master.consensus.messages import (
     encode_message,
 )
 from wire import cbor
+from wire.block import Block, decode_block
 from wire.certificate import Certificate, decode_certificate
 from wire.errors import FormatError
 from wire.fields import Fields
@@ -26,6 +27,13 @@ class Accepted:
     """A proposal that was prepared: header, bodies and the view changes that allowed it."""
 
     propose: Propose
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A block that was committed to without having been prepared here: others proposed it to others."""
+
+    block: Block
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +50,7 @@ class Prepared:
     certificate: Certificate
 
 
-Record: TypeAlias = "Accepted | Signed | Prepared"
+Record: TypeAlias = "Accepted | Fetched | Signed | Prepared"
 
 
 def encode_record(record: Record) -> bytes:
@@ -50,6 +58,8 @@ def encode_record(record: Record) -> bytes:
     match record:
         case Accepted():
             return cbor.encode({"type": "accepted", "body": encode_message(record.propose)})
+        case Fetched():
+            return cbor.encode({"type": "fetched", "body": record.block.encode()})
         case Signed():
             return cbor.encode({"type": "signed", "body": encode_message(record.message)})
         case Prepared():
@@ -65,7 +75,9 @@ def decode_record(raw: bytes) -> Record:
     """
     fields = Fields(cbor.decode(raw, bytes_max=RECORD_BYTES_MAX), ("type", "body"), "record")
     body = fields.octets("body", 1, RECORD_BYTES_MAX)
-    kind = fields.choice("type", ("accepted", "signed", "prepared"))
+    kind = fields.choice("type", ("accepted", "fetched", "signed", "prepared"))
+    if kind == "fetched":
+        return Fetched(decode_block(body))
     if kind == "prepared":
         return Prepared(decode_certificate(cbor.decode(body)))
     message = decode_message(body)
@@ -81,6 +93,8 @@ def height_of(record: Record) -> int:
     match record:
         case Accepted():
             return record.propose.height
+        case Fetched():
+            return record.block.header.height
         case Signed():
             return record.message.height
         case Prepared():

@@ -5,6 +5,9 @@ Whatever it signs is in a `Persist` that stands before the `Broadcast` of it. On
 flight; messages of the next height wait in one slot per sender and kind, all others are dropped
 or turned into a request for blocks, so that memory is bounded by the number of validators.
 
+An event changes what is known; `_progress` then does whatever has become possible, in one place,
+so that nothing hangs on the order in which messages, bodies and results of execution arrive.
+
 Source: Castro and Liskov 1999 with signatures and a window of one; docs/spec/consensus.md.
 """
 
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from master.consensus.checks import check_proposal, chosen_digest
+from master.consensus.checks import check_proposal
 from master.consensus.events import (
     Applied,
     Apply,
@@ -37,7 +40,9 @@ from master.consensus.events import (
 from master.consensus.messages import (
     Blocks,
     Body,
+    GetBlocks,
     GetBody,
+    Gossip,
     Propose,
     Status,
     ViewChange,
@@ -45,9 +50,10 @@ from master.consensus.messages import (
     prepared_digest,
     proposal_digest,
 )
-from master.consensus.records import Accepted, Prepared, Record, Signed, encode_record
-from master.consensus.state import Settings, open_height
+from master.consensus.records import Accepted, Fetched, Prepared, Record, Signed, encode_record
+from master.consensus.state import HeightState, Settings, open_height
 from master.consensus.sync import Sync
+from master.consensus.votes import highest_prepared
 from wire.block import Block
 from wire.certificate import Step, faults, vote_bytes
 from wire.types import Digest
@@ -101,12 +107,9 @@ class Replica:
             records: Decoded, in the order in which they were written; older heights are ignored.
             now: The clocks.
         """
-        state = self._height
         for record in records:
-            state.restore(record, self._settings.member)
-        if state.proposal is None:
-            return []
-        return [Execute(state.proposal.block), *self._arm(now)]
+            self._height.restore(record, self._settings.member)
+        return self._progress(now)
 
     def step(self, event: Event, now: Now) -> list[Effect]:
         """Take one event and return what to do, in this order.
@@ -119,12 +122,11 @@ class Replica:
             case Received():
                 effects = self._on_message(event, now)
             case Tick():
-                self._is_pending = event.pending
-                effects = self._on_tick(now)
+                effects = self._on_tick(event, now)
             case Built():
-                effects = self._on_built(event, now)
+                effects = self._on_built(event)
             case Executed():
-                effects = self._on_executed(event, now)
+                effects = self._on_executed(event)
             case Applied():
                 effects = self._on_applied(event, now)
             case Connected():
@@ -132,308 +134,312 @@ class Replica:
             case Diverged():
                 self._is_halted = True
                 effects = [Report("divergence", f"height {event.height}: {event.detail}")]
-        return effects
+        return [*effects, *self._progress(now)]
 
-    # ---- messages -----------------------------------------------------------------------------
+    # ---- what arrives -------------------------------------------------------------------------
 
     def _on_message(self, event: Received, now: Now) -> list[Effect]:
         message, state = event.message, self._height
-        if isinstance(message, Vote | ViewChange | Propose):
-            return self._on_signed(event, message, now)
         match message:
+            case Vote() | ViewChange() | Propose():
+                return self._on_signed(event, message, now)
             case Status():
-                return self._on_status(event.sender, message, now)
+                self._sync.claim(event.sender, message.height)
+                if message.height == state.rules.height:
+                    return self._sync.answer(event.sender, message, state, now)
             case Blocks():
-                self._sync.take(message, state)
+                self._sync.take(event.sender, message, state)
                 return self._sync.next(state)
-            case GetBody() if message.digest in state.bodies:
-                return [Send(event.sender, Body(state.bodies[message.digest]))]
-            case Body():
-                return self._on_body(message.block, now)
-            case _:
-                return []
+            case GetBody():
+                return self._sync.serve_body(event.sender, message.digest, state, now)
+            case Body() if message.block.header.digest() in state.wanted:
+                state.keep_body(message.block, self._settings.bodies_max)
+            case Body() | GetBlocks() | Gossip():
+                pass  # not asked for, or the shell's business
+        return []
 
     def _on_signed(self, event: Received, message: Vote | ViewChange | Propose, now: Now) -> list[Effect]:
         state = self._height
-        if message.height == state.rules.height + 1:
-            state.keep_later(event, message, now.monotonic_ms)
+        if message.height > state.rules.height:
+            self._sync.claim(event.sender, message.height)
+            if message.height == state.rules.height + 1:
+                state.keep_later(event, message)
             return []
-        if message.height != state.rules.height or state.is_applying:
+        if message.height < state.rules.height or state.is_applying:
             return []
-        if isinstance(message, Propose):
-            return self._on_propose(message, now)
-        if isinstance(message, ViewChange):
-            state.view_changes.add(message)
-            return self._follow_views(now)
-        state.votes.add(message)
-        return [*self._arm(now), *self._advance(now)]
+        match message:
+            case Propose():
+                return self._on_propose(message, now)
+            case ViewChange():
+                state.view_changes.add(message)
+                return self._follow_views()
+            case Vote():
+                state.votes.add(message)
+                return []
 
     def _on_propose(self, message: Propose, now: Now) -> list[Effect]:
         state = self._height
-        effects: list[Effect] = []
         for entry in message.view_changes:
-            if entry.height == state.rules.height:
-                state.view_changes.add(entry)
-        if message.view > state.view:
-            effects = self._follow_views(now)
-        if message.view != state.view or state.proposal is not None:
+            state.view_changes.add(entry)
+        effects = self._follow_views()
+        is_leader = message.member == state.rules.leader(message.view)
+        if message.view != state.view or state.proposal is not None or not is_leader:
             return effects
         verdict = check_proposal(message, state.rules, now.wall_ms)
-        if verdict is not None:
-            effects += [Report("invalid-proposal", verdict.reason), *self._arm(now)]
-            if verdict.leaders_fault and message.member == state.rules.leader(message.view):
-                effects += self._leave_view(now, f"invalid proposal: {verdict.reason}")
+        if verdict is None:
+            state.proposal = message
+            state.keep_body(message.block, self._settings.bodies_max)
             return effects
-        state.proposal, state.is_changing = message, False
-        state.keep_body(message.block, self._settings.bodies_max)
-        effects += self._arm(now)
-        if message.block.header.digest() in state.executed:
-            return [*effects, *self._prepare(), *self._advance(now)]
-        return [*effects, Execute(message.block)]
+        effects.append(Report("invalid-proposal", verdict.reason))
+        if verdict.leaders_fault:
+            return [*effects, *self._leave_view(f"invalid proposal: {verdict.reason}")]
+        state.is_awaited = True
+        return effects
 
-    def _on_status(self, sender: str, status: Status, now: Now) -> list[Effect]:
+    def _on_tick(self, event: Tick, now: Now) -> list[Effect]:
         state = self._height
-        if status.height > state.rules.height:
-            return self._sync.ask_blocks(sender, state, now)
-        if status.height < state.rules.height:
-            return []
-        return self._sync.answer(sender, status, state, now)
-
-    def _on_body(self, block: Block, now: Now) -> list[Effect]:
-        state = self._height
-        wanted = {chosen_digest(state.view_changes.exactly(state.view))}
-        committed = state.votes.committed(state.rules.validators.quorum)
-        if committed is not None:
-            wanted.add(committed.digest)
-        digest = block.header.digest()
-        if digest not in wanted or digest in state.bodies:
-            return []
-        state.keep_body(block, self._settings.bodies_max)
-        return [*self._advance(now), *self._lead_view(now)]
-
-    # ---- normal case --------------------------------------------------------------------------
-
-    def _on_tick(self, now: Now) -> list[Effect]:
-        state = self._height
+        self._is_pending = event.pending
+        state.is_idle = False
         effects: list[Effect] = []
         if now.monotonic_ms >= self._next_status_ms:
             self._next_status_ms = now.monotonic_ms + self._settings.status_interval_ms
             effects.append(Broadcast(self._status()))
-        ahead = state.ahead_since_ms
-        if ahead is not None and now.monotonic_ms - ahead >= self._settings.pull_after_ms:
-            sender = next(iter(state.later.values())).sender
-            effects += self._sync.ask_blocks(sender, state, now)
-        if self._has_work(now):
-            effects += self._arm(now)
         if state.deadline_ms is not None and now.monotonic_ms >= state.deadline_ms:
-            effects += self._leave_view(now, "no block in time")
-        return [*effects, *self._lead(now)]
+            effects += self._leave_view("no block in time")
+        return effects
+
+    def _on_built(self, event: Built) -> list[Effect]:
+        state = self._height
+        if (event.height, event.view) != (state.rules.height, state.view) or not state.is_building:
+            return []
+        state.is_building = False
+        if event.block is None:
+            state.is_idle = True
+            return []
+        proof = state.view_changes.exactly(state.view)
+        if not self._may_lead() or highest_prepared(proof) is not None:
+            return []  # a view change that came meanwhile binds this view to another block
+        state.executed[event.block.header.digest()] = True
+        return self._propose(event.block, proof)
+
+    def _on_executed(self, event: Executed) -> list[Effect]:
+        state = self._height
+        if event.digest not in state.executed:
+            return []
+        state.executed[event.digest] = event.accepted
+        if event.accepted:
+            return []
+        detail = f"height {state.rules.height}: block {event.digest.hex()[:16]} came out otherwise"
+        return [Report("divergence", detail)]
+
+    def _on_applied(self, event: Applied, now: Now) -> list[Effect]:
+        if event.head.height < self._height.rules.height:
+            return []
+        later = [received for _, received in self._height.later.values()]
+        self._height = open_height(self._settings, event.head)
+        self._last_applied_ms = now.monotonic_ms
+        self._sync.opened()
+        effects = self._sync.next(self._height)
+        for received in later:
+            effects += self._on_message(received, now)
+        return effects
+
+    # ---- what has become possible -------------------------------------------------------------
+
+    def _progress(self, now: Now) -> list[Effect]:
+        """Do all that the present knowledge allows: lead, PREPARE, COMMIT, apply, ask, start the timer."""
+        state = self._height
+        effects: list[Effect] = []
+        if not state.is_applying:
+            effects += [*self._lead(now), *self._prepare(), *self._commit(now), *self._finish(now)]
+        if not state.is_applying:
+            effects += [*self._sync.pull(state, now), *self._arm(now)]
+        return effects
+
+    def _may_vote(self) -> bool:
+        rules = self._height.rules
+        return not self._is_halted and rules.validators.find(self._settings.member) is not None
+
+    def _may_lead(self) -> bool:
+        """Tell whether this node leads the view and has not proposed in it."""
+        state = self._height
+        return (
+            self._may_vote()
+            and self.leader == self._settings.member
+            and not state.is_building
+            and not state.is_applying
+            and (Step.PROPOSE, state.view) not in state.signed
+        )
 
     def _lead(self, now: Now) -> list[Effect]:
-        """Start a block when this node leads view 0 and there is something to put into it."""
+        """Propose: in view 0 when there is something to decide, above it once a quorum allows it."""
         state = self._height
-        if state.view > 0 or not self._may_build() or not self._has_work(now):
+        if not self._may_lead() or state.is_idle:
+            return []
+        if state.view == 0:
+            return self._lead_first_view(now)
+        proof = state.view_changes.exactly(state.view)
+        if len(proof) < state.rules.validators.quorum:
+            return []
+        carried = highest_prepared(proof)
+        if carried is None:
+            return self._build(is_empty_allowed=True)
+        body = state.bodies.get(carried.digest)
+        if body is None:
+            return self._sync.ask_body(carried.digest, carried.signers, state, now)
+        return self._propose(body, proof)
+
+    def _lead_first_view(self, now: Now) -> list[Effect]:
+        if not self._has_work(now):
             return []
         due_ms = self._last_applied_ms + self._settings.block_interval_ms
         if now.monotonic_ms < due_ms:
             return [Wake(due_ms)]
+        return self._build(is_empty_allowed=self._is_heartbeat_due(now))
+
+    def _build(self, *, is_empty_allowed: bool) -> list[Effect]:
+        state = self._height
         state.is_building = True
-        return [self._build(empty_allowed=self._is_heartbeat_due(now))]
+        return [Build(state.rules.height, state.view, state.rules.head.time_ms + 1, is_empty_allowed)]
 
-    def _may_build(self) -> bool:
+    def _propose(self, block: Block, proof: tuple[ViewChange, ...]) -> list[Effect]:
         state = self._height
-        busy = state.is_building or state.is_applying or self._is_halted
-        return (
-            not busy
-            and state.proposal is None
-            and self.leader == self._settings.member
-            and (Step.PROPOSE, state.view) not in state.signed
+        digest = proposal_digest(block.header.digest(), proof)
+        message = Propose(
+            self._settings.member,
+            state.rules.height,
+            state.view,
+            block,
+            proof,
+            self._signature(Step.PROPOSE, digest),
         )
-
-    def _build(self, *, empty_allowed: bool) -> Build:
-        rules = self._height.rules
-        return Build(rules.height, self._height.view, rules.head.time_ms + 1, empty_allowed)
-
-    def _on_built(self, event: Built, now: Now) -> list[Effect]:
-        state = self._height
-        if event.height != state.rules.height or event.view != state.view:
-            return []
-        state.is_building = False
-        if event.block is None or state.proposal is not None or state.is_applying:
-            return []
-        state.executed[event.block.header.digest()] = True
-        return self._propose(event.block, now)
-
-    def _propose(self, block: Block, now: Now) -> list[Effect]:
-        state = self._height
-        view_changes = state.view_changes.exactly(state.view) if state.view else ()
-        digest = proposal_digest(block.header.digest(), view_changes)
-        signature = self._signature(Step.PROPOSE, digest)
-        if signature is None:
-            return [Report("vote-refused", f"propose at {state.rules.height} in {state.view}")]
-        message = Propose(self._settings.member, state.rules.height, state.view, block, view_changes, signature)
-        state.proposal, state.is_changing = message, False
+        state.claim(Step.PROPOSE, digest)
+        state.proposal = message
         state.keep_body(block, self._settings.bodies_max)
-        effects: list[Effect] = [
-            Persist((encode_record(Accepted(message)),)),
-            Broadcast(message),
-            *self._arm(now),
-        ]
-        if block.header.digest() not in state.executed:
-            return [*effects, Execute(block)]
-        return [*effects, *self._prepare(), *self._advance(now)]
-
-    def _on_executed(self, event: Executed, now: Now) -> list[Effect]:
-        state = self._height
-        if event.digest not in state.bodies or state.is_applying:
-            return []
-        state.executed[event.digest] = event.accepted
-        if not event.accepted:
-            detail = f"height {state.rules.height}: block {event.digest.hex()[:16]} came out otherwise"
-            return [Report("divergence", detail)]
-        return [*self._prepare(), *self._advance(now)]
+        state.logged.add(block.header.digest())
+        return [Persist((encode_record(Accepted(message)),)), Broadcast(message)]
 
     def _prepare(self) -> list[Effect]:
         state = self._height
         proposal = state.proposal
-        if proposal is None or state.is_changing or state.own_step(Step.PREPARE):
+        if proposal is None or not self._may_vote() or not state.own.keys().isdisjoint((Step.PREPARE, Step.COMMIT)):
             return []
         digest = proposal.block.header.digest()
-        if not state.executed.get(digest, False):
-            return []
+        if not state.executed.get(digest):
+            return self._execute(proposal.block)
+        state.logged.add(digest)
         # the leader's own proposal is in the log since before it was sent
         basis = () if proposal.member == self._settings.member else (Accepted(proposal),)
         return self._vote(Step.PREPARE, digest, *basis)
 
-    def _vote(self, step: Step, digest: Digest, *basis: Record) -> list[Effect]:
+    def _commit(self, now: Now) -> list[Effect]:
+        """COMMIT what a quorum prepared in this view, if it executes here, whatever one prepared oneself."""
         state = self._height
-        signature = self._signature(step, digest)
-        if signature is None:
-            return [Report("vote-refused", f"{step.name.lower()} at {state.rules.height}")]
-        vote = Vote(
-            self._settings.member,
-            step,
-            state.rules.epoch,
-            state.rules.height,
-            state.view,
-            digest,
-            signature,
-        )
-        state.own[step] = vote
-        state.votes.add(vote)
-        records = (*basis, Signed(vote))
-        return [Persist(tuple(map(encode_record, records))), Broadcast(vote)]
-
-    def _advance(self, now: Now) -> list[Effect]:
-        """Commit on a quorum of PREPAREs, apply on a quorum of COMMITs."""
-        state = self._height
-        if state.is_applying:
+        if Step.COMMIT in state.own or not self._may_vote():
             return []
-        effects: list[Effect] = []
-        quorum = state.rules.validators.quorum
-        if state.own_step(Step.PREPARE) and not state.own_step(Step.COMMIT):
-            digest = state.own[Step.PREPARE].digest
-            assert isinstance(digest, bytes)
-            prepared = state.votes.certificate(Step.PREPARE, state.view, digest, quorum)
-            if prepared is not None and not state.is_changing:
-                state.prepared = prepared
-                effects += self._vote(Step.COMMIT, digest, Prepared(prepared))
-        committed = state.votes.committed(quorum)
+        prepared = state.votes.prepared(state.view, state.rules.validators.quorum)
+        if prepared is None:
+            return []
+        body = state.bodies.get(prepared.digest)
+        if body is None:
+            return self._sync.ask_body(prepared.digest, prepared.signers, state, now)
+        if not state.executed.get(prepared.digest):
+            return self._execute(body)
+        state.prepared = prepared
+        basis = () if prepared.digest in state.logged else (Fetched(body),)
+        state.logged.add(prepared.digest)
+        return self._vote(Step.COMMIT, prepared.digest, *basis, Prepared(prepared))
+
+    def _finish(self, now: Now) -> list[Effect]:
+        """Apply what a quorum committed, in whichever view."""
+        state = self._height
+        committed = state.votes.committed(state.rules.validators.quorum)
         if committed is None:
-            return effects
+            return []
         body = state.bodies.get(committed.digest)
         if body is None:
-            return [*effects, *self._sync.ask_body(committed.digest, committed.signers, now)]
+            return self._sync.ask_body(committed.digest, committed.signers, state, now)
         state.is_applying = True
-        return [*effects, Apply(body, committed)]
+        return [Apply(body, committed)]
 
-    def _on_applied(self, event: Applied, now: Now) -> list[Effect]:
-        later = list(self._height.later.values())
-        self._height = open_height(self._settings, event.head)
-        self._last_applied_ms = now.monotonic_ms
-        self._sync.opened()
-        effects: list[Effect] = []
-        for received in later:
-            effects += self._on_message(received, now)
-        effects += self._sync.next(self._height)
-        return [*effects, *self._lead(now)]
+    def _execute(self, block: Block) -> list[Effect]:
+        state = self._height
+        digest = block.header.digest()
+        if digest in state.executed:
+            return []  # under way, or it came out otherwise
+        state.executed[digest] = None
+        return [Execute(block)]
+
+    def _vote(self, step: Step, digest: Digest, *basis: Record) -> list[Effect]:
+        state = self._height
+        rules = state.rules
+        if not state.claim(step, digest):
+            # cannot be; should it be, this node is not fit to sign anything
+            self._is_halted = True
+            return [Report("vote-refused", f"{step.name.lower()} at {rules.height} in view {state.view}")]
+        signature = self._signature(step, digest)
+        vote = Vote(self._settings.member, step, rules.epoch, rules.height, state.view, digest, signature)
+        state.own[step] = vote
+        state.votes.add(vote)
+        return [Persist(tuple(map(encode_record, (*basis, Signed(vote))))), Broadcast(vote)]
 
     # ---- views --------------------------------------------------------------------------------
 
-    def _leave_view(self, now: Now, reason: str) -> list[Effect]:
-        """Go one view on; beyond view 1 only while a quorum is known to be in this view too."""
+    def _leave_view(self, reason: str) -> list[Effect]:
+        """Go one view on; beyond view 1 only while a quorum is known to be in this view or above."""
         state = self._height
-        state.deadline_ms = None
-        if state.is_applying or self._is_halted:
+        if state.is_applying or not self._may_vote():
             return []
-        quorum = state.rules.validators.quorum
-        if state.view > 0 and state.view_changes.count_from(state.view) < quorum:
+        if state.view > 0 and not self._is_view_shared():
             return []
-        return self._enter_view(state.view + 1, now, reason)
+        return self._enter_view(state.view + 1, reason)
 
-    def _enter_view(self, view: int, now: Now, reason: str) -> list[Effect]:
-        state = self._height
-        prepared = state.prepared
-        state.view, state.is_changing, state.proposal = view, True, None
-        state.is_building, state.deadline_ms = False, None
-        signature = self._signature(Step.VIEW_CHANGE, prepared_digest(prepared))
-        report = Report("view-change", f"height {state.rules.height} to view {view}: {reason}")
-        if signature is None:
-            return [report]
-        message = ViewChange(
-            self._settings.member,
-            state.rules.epoch,
-            state.rules.height,
-            view,
-            prepared,
-            signature,
-        )
-        state.own = {Step.VIEW_CHANGE: message}
-        state.view_changes.add(message)
-        effects: list[Effect] = [
-            report,
-            Persist((encode_record(Signed(message)),)),
-            Broadcast(message),
-        ]
-        return [*effects, *self._follow_views(now)]
-
-    def _follow_views(self, now: Now) -> list[Effect]:
-        """Adopt the (f+1)-th highest view; start its timer or lead it once a quorum is there."""
+    def _follow_views(self) -> list[Effect]:
+        """Adopt the (f+1)-th highest view: at least one honest validator is there."""
         state = self._height
         enough = faults(len(state.rules.validators)) + 1
         target = state.view_changes.nth_highest_view(enough)
-        if target > state.view:
-            return self._enter_view(target, now, f"{enough} validators are there")
-        return [*self._arm(now), *self._lead_view(now)]
-
-    def _lead_view(self, now: Now) -> list[Effect]:
-        state = self._height
-        proof = state.view_changes.exactly(state.view)
-        ready = state.view > 0 and len(proof) >= state.rules.validators.quorum
-        if not ready or not self._may_build():
+        if target <= state.view:
             return []
-        digest = chosen_digest(proof)
-        if digest is None:
-            state.is_building = True
-            return [self._build(empty_allowed=True)]
-        body = state.bodies.get(digest)
-        if body is None:
-            return [Broadcast(GetBody(digest))]
-        return self._propose(body, now)
+        return self._enter_view(target, f"{enough} validators are there")
+
+    def _enter_view(self, view: int, reason: str) -> list[Effect]:
+        state = self._height
+        rules = state.rules
+        state.enter(view)
+        report = Report("view-change", f"height {rules.height} to view {view}: {reason}")
+        if not self._may_vote():
+            return [report]
+        digest = prepared_digest(state.prepared)
+        state.claim(Step.VIEW_CHANGE, digest)
+        signature = self._signature(Step.VIEW_CHANGE, digest)
+        message = ViewChange(self._settings.member, rules.epoch, rules.height, view, state.prepared, signature)
+        state.own[Step.VIEW_CHANGE] = message
+        state.view_changes.add(message)
+        return [report, Persist((encode_record(Signed(message)),)), Broadcast(message)]
+
+    def _is_view_shared(self) -> bool:
+        """Tell whether a quorum announced this view or a later one; counting only this one would deadlock."""
+        state = self._height
+        return state.view_changes.count_from(state.view) >= state.rules.validators.quorum
+
+    def _arm(self, now: Now) -> list[Effect]:
+        """Start the timer of the view, once, if there is something to wait for."""
+        state = self._height
+        if state.deadline_ms is not None:
+            return []
+        if not (self._is_view_shared() if state.view else self._is_block_due(state, now)):
+            return []
+        doubled_ms = self._settings.timeout_ms << min(state.view, 16)
+        state.deadline_ms = now.monotonic_ms + min(doubled_ms, self._settings.timeout_max_ms)
+        return [Wake(state.deadline_ms)]
 
     # ---- helpers ------------------------------------------------------------------------------
 
-    def _arm(self, now: Now) -> list[Effect]:
-        """Start the timer of the present view if it does not run and may run."""
-        state = self._height
-        if state.deadline_ms is not None or state.is_applying:
-            return []
-        quorum = state.rules.validators.quorum
-        if state.view > 0 and state.view_changes.count_from(state.view) < quorum:
-            return []
-        doubled = self._settings.timeout_ms << min(state.view, 16)
-        state.deadline_ms = now.monotonic_ms + min(doubled, self._settings.timeout_max_ms)
-        return [Wake(state.deadline_ms)]
+    def _is_block_due(self, state: HeightState, now: Now) -> bool:
+        """Tell whether view 0 ought to bring a block; the votes of f liars alone do not say so."""
+        is_voted = state.votes.voters > faults(len(state.rules.validators))
+        return self._has_work(now) or state.is_awaited or state.proposal is not None or is_voted
 
     def _has_work(self, now: Now) -> bool:
         return self._is_pending or self._is_heartbeat_due(now)
@@ -446,11 +452,6 @@ class Replica:
         state = self._height
         return Status(state.rules.height, state.view, state.phase)
 
-    def _signature(self, step: Step, digest: Digest) -> bytes | None:
-        """Sign once per step and view; None when that would contradict an earlier signature."""
-        state = self._height
-        is_member = state.rules.validators.find(self._settings.member) is not None
-        if self._is_halted or not is_member or not state.claim(step, digest):
-            return None
-        rules = state.rules
-        return self._sign(vote_bytes(rules.chain, rules.epoch, step, rules.height, state.view, digest))
+    def _signature(self, step: Step, digest: Digest) -> bytes:
+        rules = self._height.rules
+        return self._sign(vote_bytes(rules.chain, rules.epoch, step, rules.height, self._height.view, digest))

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from master.consensus.checks import Rules, next_base
 from master.consensus.events import Head, Received
-from master.consensus.messages import Message, Propose, ViewChange, Vote, proposal_digest
-from master.consensus.records import Accepted, Record, Signed, height_of
+from master.consensus.messages import Propose, ViewChange, Vote, proposal_digest
+from master.consensus.records import Accepted, Fetched, Record, Signed, height_of
 from master.consensus.votes import ViewChangeBook, VoteBook
 from wire.block import Block
 from wire.certificate import Certificate, Step, ValidatorSet
@@ -41,50 +41,67 @@ class HeightState:
 
     rules: Rules
     votes: VoteBook
+    view_changes: ViewChangeBook
     view: int = 0
-    is_changing: bool = False
-    """The view was announced by VIEW-CHANGE and has no accepted proposal yet."""
     proposal: Propose | None = None
+    """The proposal of the present view that passed the checks."""
     prepared: Certificate | None = None
-    view_changes: ViewChangeBook = field(default_factory=ViewChangeBook)
+    """The prepared certificate of the highest view that is on disk."""
     bodies: dict[Digest, Block] = field(default_factory=dict)
-    executed: dict[Digest, bool] = field(default_factory=dict)
+    wanted: set[Digest] = field(default_factory=set)
+    """Blocks that certificates speak of and this node has asked for."""
+    logged: set[Digest] = field(default_factory=set)
+    """Blocks whose bodies are in the write-ahead log."""
+    executed: dict[Digest, bool | None] = field(default_factory=dict)
+    """Whether the roots came out; None while it is being executed."""
     signed: dict[tuple[Step, int], Digest] = field(default_factory=dict)
     own: dict[Step, Vote | ViewChange] = field(default_factory=dict)
-    later: dict[tuple[str, str], Received] = field(default_factory=dict)
+    """Own messages of the present view, for sending them again."""
+    later: dict[tuple[str, str], tuple[int, Received]] = field(default_factory=dict)
+    is_awaited: bool = False
+    """The leader of view 0 proposed something that this node must not vote for but others may."""
     is_building: bool = False
+    is_idle: bool = False
+    """The application had nothing for a block; it is asked again after the next tick."""
     is_applying: bool = False
     deadline_ms: int | None = None
-    ahead_since_ms: int | None = None
 
     @property
     def phase(self) -> str:
         """How far this node is in the present view: a word of messages.PHASES."""
-        if self.own_step(Step.COMMIT):
+        if Step.COMMIT in self.own:
             return "prepared"
         return "new" if self.proposal is None else "proposed"
-
-    def own_step(self, step: Step) -> bool:
-        """Tell whether this node signed ``step`` in the present view."""
-        held = self.own.get(step)
-        return held is not None and held.view == self.view
 
     def claim(self, step: Step, digest: Digest) -> bool:
         """Reserve one digest per step and view; False when another one was signed before."""
         return self.signed.setdefault((step, self.view), digest) == digest
 
+    def enter(self, view: int) -> None:
+        """Go to a higher view; what was signed in lower ones will never be signed again."""
+        self.view, self.proposal, self.deadline_ms = view, None, None
+        self.is_building = self.is_idle = False
+        self.own = {}
+        self.wanted.clear()
+        self.signed = {key: digest for key, digest in self.signed.items() if key[1] >= view}
+
     def keep_body(self, block: Block, bodies_max: int) -> None:
-        """Remember a block of this height; the prepared one is never dropped."""
+        """Remember a block of this height, drop the oldest one if need be, but never the prepared one."""
+        digest = block.header.digest()
+        self.bodies.pop(digest, None)
         if len(self.bodies) >= bodies_max:
             kept = None if self.prepared is None else self.prepared.digest
-            del self.bodies[next(digest for digest in self.bodies if digest != kept)]
-        self.bodies[block.header.digest()] = block
+            oldest = next(entry for entry in self.bodies if entry != kept)
+            del self.bodies[oldest]
+            self.executed.pop(oldest, None)
+        self.bodies[digest] = block
 
-    def keep_later(self, received: Received, message: Vote | ViewChange | Propose, now_ms: int) -> None:
-        """Let a message of the next height wait, one per sender and kind."""
-        self.later[message.member, _slot(message)] = received
-        if self.ahead_since_ms is None:
-            self.ahead_since_ms = now_ms
+    def keep_later(self, received: Received, message: Vote | ViewChange | Propose) -> None:
+        """Let a message of the next height wait: one per signer and kind, the newest view."""
+        kind = message.step.name if isinstance(message, Vote) else type(message).__name__
+        held = self.later.get((message.member, kind))
+        if held is None or held[0] < message.view:
+            self.later[message.member, kind] = message.view, received
 
     def restore(self, record: Record, member: str) -> None:
         """Take up one record of the write-ahead log; ``member`` is this node."""
@@ -92,37 +109,48 @@ class HeightState:
             return
         if isinstance(record, Accepted):
             self._restore_accepted(record.propose, member)
+        elif isinstance(record, Fetched):
+            self._restore_body(record.block)
         elif isinstance(record, Signed):
             self._restore_signed(record.message)
-        else:
+        elif self.prepared is None or record.certificate.view > self.prepared.view:
             self.prepared = record.certificate
 
+    def _restore_body(self, block: Block) -> None:
+        self.bodies[block.header.digest()] = block
+        self.logged.add(block.header.digest())
+
     def _restore_accepted(self, propose: Propose, member: str) -> None:
-        digest = propose.block.header.digest()
-        self.bodies[digest] = propose.block
-        if propose.view >= self.view:
-            self.view, self.proposal, self.is_changing = propose.view, propose, False
+        self._restore_body(propose.block)
+        for entry in propose.view_changes:
+            self.view_changes.add(entry)
+        if propose.view > self.view:
+            self.enter(propose.view)
+        if propose.view == self.view:
+            self.proposal = propose
         if propose.member == member:
-            self.signed[Step.PROPOSE, propose.view] = proposal_digest(digest, propose.view_changes)
+            digest = proposal_digest(propose.block.header.digest(), propose.view_changes)
+            self.signed[Step.PROPOSE, propose.view] = digest
 
     def _restore_signed(self, message: Vote | ViewChange) -> None:
         if isinstance(message, ViewChange):
-            self.signed[Step.VIEW_CHANGE, message.view] = message.digest()
-            self.own = {Step.VIEW_CHANGE: message}
+            if message.view > self.view:
+                self.enter(message.view)
             self.view_changes.add(message)
-            self.view, self.is_changing, self.proposal = message.view, True, None
+            self._restore_own(Step.VIEW_CHANGE, message, message.digest())
             return
-        self.signed[message.step, message.view] = message.digest
-        self.own[message.step] = message
         self.votes.add(message)
+        self._restore_own(message.step, message, message.digest)
+
+    def _restore_own(self, step: Step, message: Vote | ViewChange, digest: Digest) -> None:
+        self.signed[step, message.view] = digest
+        if message.view == self.view:
+            self.own[step] = message
 
 
 def open_height(settings: Settings, head: Head) -> HeightState:
     """Return the empty state of the height above ``head``."""
     base = next_base(head, settings.validators, settings.rotation_blocks)
     rules = Rules(settings.chain, settings.epoch, settings.validators, head, base, settings.skew_ms)
-    return HeightState(rules, VoteBook(settings.epoch, rules.height))
-
-
-def _slot(message: Message) -> str:
-    return message.step.name if isinstance(message, Vote) else type(message).__name__
+    frame = (settings.epoch, rules.height)
+    return HeightState(rules, VoteBook(*frame), ViewChangeBook(*frame))

@@ -20,7 +20,8 @@ class VoteBook:
     def add(self, vote: Vote) -> bool:
         """Keep ``vote`` unless its sender already voted in this or a later view."""
         held = self._slots.get((vote.step, vote.member))
-        if vote.epoch != self.epoch or (held is not None and held.view >= vote.view):
+        is_older = held is not None and held.view >= vote.view
+        if is_older or (vote.epoch, vote.height) != (self.epoch, self.height):
             return False
         self._slots[vote.step, vote.member] = vote
         return True
@@ -36,33 +37,39 @@ class VoteBook:
             return None
         return build_certificate(step, self.epoch, self.height, view, digest, votes)
 
+    def prepared(self, view: int, quorum: int) -> Certificate | None:
+        """Return the prepared certificate of ``view``, for whichever block it is, if there is one."""
+        digests = sorted({vote.digest for (step, _), vote in self._slots.items() if step is Step.PREPARE})
+        return self._first([(view, digest) for digest in digests], Step.PREPARE, quorum)
+
     def committed(self, quorum: int) -> Certificate | None:
         """Return a commit certificate of any one view and digest, if there is one."""
-        candidates = sorted(
-            {(vote.view, vote.digest) for (step, _), vote in self._slots.items() if step is Step.COMMIT}
-        )
-        for view, digest in candidates:
-            certificate = self.certificate(Step.COMMIT, view, digest, quorum)
-            if certificate is not None:
-                return certificate
-        return None
+        candidates = {(vote.view, vote.digest) for (step, _), vote in self._slots.items() if step is Step.COMMIT}
+        return self._first(sorted(candidates), Step.COMMIT, quorum)
+
+    def _first(self, candidates: list[tuple[int, Digest]], step: Step, quorum: int) -> Certificate | None:
+        found = (self.certificate(step, view, digest, quorum) for view, digest in candidates)
+        return next((certificate for certificate in found if certificate is not None), None)
 
     @property
-    def is_empty(self) -> bool:
-        """Tell whether nobody has voted at this height."""
-        return not self._slots
+    def voters(self) -> int:
+        """How many validators have voted at this height."""
+        return len({member for _, member in self._slots})
 
 
 @dataclass(slots=True)
 class ViewChangeBook:
     """The newest VIEW-CHANGE of every validator at one height."""
 
+    epoch: int
+    height: int
     _slots: dict[str, ViewChange] = field(default_factory=dict)
 
     def add(self, message: ViewChange) -> bool:
         """Keep the message unless its sender already announced this or a later view."""
         held = self._slots.get(message.member)
-        if held is not None and held.view >= message.view:
+        is_older = held is not None and held.view >= message.view
+        if is_older or (message.epoch, message.height) != (self.epoch, self.height):
             return False
         self._slots[message.member] = message
         return True
@@ -89,3 +96,19 @@ def highest_prepared(view_changes: tuple[ViewChange, ...]) -> Certificate | None
     """Return the prepared certificate of the highest view; its block must be proposed again."""
     prepared = [entry.prepared for entry in view_changes if entry.prepared is not None]
     return max(prepared, key=lambda certificate: certificate.view, default=None)
+
+
+def votes_of(certificate: Certificate) -> tuple[Vote, ...]:
+    """Return the votes that a certificate is made of."""
+    return tuple(
+        Vote(
+            member,
+            certificate.step,
+            certificate.epoch,
+            certificate.height,
+            certificate.view,
+            certificate.digest,
+            signature,
+        )
+        for member, signature in certificate.signatures
+    )
