@@ -1,0 +1,51 @@
+"""Campaigns: ``python -m tests.simulation --first 0 --seeds 100 [--profile NAME]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+
+from tests.simulation.cluster import run_plan
+from tests.simulation.plan import PROFILES, draw_plan
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Run seeds one after the other; print one line for each that fails."""
+    parser = argparse.ArgumentParser(prog="simulate")
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--seeds", type=int, default=100, help="how many")
+    parser.add_argument("--profile", choices=PROFILES, default=None, help="one mix of faults for all seeds")
+    parser.add_argument("--stop", action="store_true", help="stop at the first failure")
+    arguments = parser.parse_args()
+    counts: Counter[str] = Counter()
+    failed = slowest_ms = heights = 0
+    start_s = time.monotonic()
+    for seed in range(arguments.first, arguments.first + arguments.seeds):
+        outcome = run_plan(draw_plan(seed, arguments.profile))
+        counts.update(outcome.counts)
+        slowest_ms = max(slowest_ms, outcome.healed_ms)
+        heights += outcome.height
+        if outcome.failure is not None:
+            failed += 1
+            again = f"python -m tests.simulation --seeds 1 --first {seed}"
+            again += f" --profile {arguments.profile}" if arguments.profile else ""
+            say(f"FAILED {outcome.failure} | again: {again}")
+            if arguments.stop:
+                break
+    took_s = time.monotonic() - start_s
+    say(f"{arguments.seeds} seeds, {failed} failed, {heights} blocks, {took_s:.0f} s")
+    say(f"slowest healing: {slowest_ms} ms of virtual time")
+    say(", ".join(f"{what}: {count}" for what, count in sorted(counts.items())))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""What must hold after every step of every honest node (reference: invariants I1 to I8, I14, I16)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from master.consensus.messages import Message, Propose, ViewChange, Vote, proposal_digest
+from master.consensus.records import Accepted, Prepared, Record, Signed
+from master.consensus.replica import Replica
+from master.consensus.state import Settings
+from tests.simulation.keys import KeyRing
+from tests.simulation.toy import CHAIN, EPOCH, Ledger
+from wire.block import Block
+from wire.certificate import Certificate, Step, faults, verify_certificate
+from wire.types import Digest
+
+
+class BrokenError(Exception):
+    """An invariant does not hold; the message names it."""
+
+
+def demand(holds: object, what: str) -> None:
+    """Raise unless ``holds``.
+
+    Raises:
+        BrokenError: With ``what``.
+    """
+    if not holds:
+        raise BrokenError(what)
+
+
+@dataclass
+class Memory:
+    """What one honest member has on disk or has said, over all its lives."""
+
+    statements: dict[tuple[int, int, Step], Digest] = field(default_factory=dict)
+    certified: set[tuple[int, int, Digest]] = field(default_factory=set)
+    """(height, view, digest) of prepared certificates on disk."""
+    announced: dict[int, int] = field(default_factory=dict)
+    """Highest view announced at a height."""
+
+
+class Judge:
+    """Watches disks, what is sent and what is applied."""
+
+    def __init__(self, keys: KeyRing, honest: frozenset[str]) -> None:
+        self._keys = keys
+        self._honest = honest
+        self._enough = faults(len(keys.validators)) + 1
+        self._memories = {member: Memory() for member in honest}
+        self.chain: dict[int, Digest] = {}
+        self._prepared: dict[tuple[int, int], Digest] = {}
+        self._finals: dict[int, list[Certificate]] = {}
+        self.certificates: list[Certificate] = []
+        """Prepared certificates seen so far; a liar may draw from them."""
+        self.counts: dict[str, int] = {}
+        """How often something worth reaching was reached."""
+
+    def count(self, what: str) -> None:
+        """Note that the run reached a situation."""
+        self.counts[what] = self.counts.get(what, 0) + 1
+
+    def persisted(self, member: str, record: Record) -> None:
+        """Look at a record that has just reached a disk."""
+        if member not in self._honest:
+            return
+        memory = self._memories[member]
+        if isinstance(record, Prepared):
+            self._on_certificate(memory, record.certificate)
+        elif isinstance(record, Signed):
+            self._on_statement(member, memory, record.message)
+        elif isinstance(record, Accepted) and record.propose.member == member:
+            self._state(member, memory, *_statement(record.propose))
+
+    def sent(self, member: str, message: Message) -> None:
+        """Look at a message that leaves a node: what it signed must be on its disk."""
+        if not isinstance(message, Vote | ViewChange | Propose) or message.member not in self._honest:
+            return
+        height, view, step, digest = _statement(message)
+        known = self._memories[message.member].statements.get((height, view, step))
+        demand(known is not None, f"{message.member} sent {step.name} of view {view} before it was on disk")
+        demand(known == digest, f"{message.member} signed two digests: {step.name} at {height} in {view}")
+        if isinstance(message, Propose) and message.view_changes:
+            carried = any(entry.prepared is not None for entry in message.view_changes)
+            self.count("value carried over" if carried else "view led freely")
+
+    def applied(self, ledger: Ledger, block: Block, certificate: Certificate) -> None:
+        """Look at a block that is about to be stored."""
+        header = block.header
+        height, digest = header.height, header.digest()
+        demand(height == ledger.head.height + 1, f"block {height} applied on head {ledger.head.height}")
+        demand(header.parent == ledger.head.digest, f"block {height} does not follow the head")
+        demand(header.time_ms > ledger.head.time_ms, f"time runs backwards at {height}")
+        demand(self.chain.setdefault(height, digest) == digest, f"fork at height {height}")
+        facts = (certificate.step, certificate.epoch, certificate.height, certificate.digest)
+        demand(facts == (Step.COMMIT, EPOCH, height, digest), f"the certificate of {height} is of something else")
+        verify_certificate(certificate, CHAIN, self._keys.validators, self._keys.verify)
+        self._finals.setdefault(height, []).append(certificate)
+        if certificate.view:
+            self.count("committed above view 0")
+        for (at, view), prepared in self._prepared.items():
+            if at == height and view > certificate.view:
+                demand(prepared == digest, f"height {height}: another block prepared after the commit")
+
+    def stepped(self, replica: Replica, settings: Settings) -> None:
+        """Look at a replica's memory after a step."""
+        size = len(settings.validators)
+        state = replica._height
+        demand(len(state.bodies) <= settings.bodies_max, "too many bodies")
+        demand(len(state.later) <= 4 * size, "too many messages of the next height")
+        demand(len(state.votes._slots) <= 2 * size, "too many votes")
+        demand(len(state.view_changes.all()) <= size, "too many view changes")
+        demand(len(replica._sync._waiting) <= 64, "too many blocks wait")
+        demand(len(state.signed) <= 4 * (state.view + 1), "too many statements")
+
+    def _on_certificate(self, memory: Memory, certificate: Certificate) -> None:
+        verify_certificate(certificate, CHAIN, self._keys.validators, self._keys.verify)
+        height, view, digest = certificate.height, certificate.view, certificate.digest
+        demand(self._prepared.setdefault((height, view), digest) == digest, f"two prepared at {height} in {view}")
+        memory.certified.add((height, view, digest))
+        self.certificates = [*self.certificates[-20:], certificate]
+        for final in self._finals.get(height, ()):
+            demand(
+                view <= final.view or digest == final.digest,
+                f"height {height}: another block prepared after the commit",
+            )
+
+    def _on_statement(self, member: str, memory: Memory, message: Vote | ViewChange) -> None:
+        height, view, step, digest = _statement(message)
+        is_new = (height, view, step) not in memory.statements
+        self._state(member, memory, height, view, step, digest)
+        if isinstance(message, ViewChange):
+            self._check_pace(member, height, view)
+            memory.announced[height] = max(view, memory.announced.get(height, 0))
+            self.count("view change")
+            return
+        demand(not is_new or view >= memory.announced.get(height, 0), f"{member} votes below its announced view")
+        if step is Step.COMMIT:
+            demand((height, view, digest) in memory.certified, f"{member} commits without its certificate on disk")
+
+    def _state(self, member: str, memory: Memory, height: int, view: int, step: Step, digest: Digest) -> None:
+        known = memory.statements.setdefault((height, view, step), digest)
+        demand(known == digest, f"{member} signed two digests: {step.name} at {height} in {view}")
+
+    def _check_pace(self, member: str, height: int, view: int) -> None:
+        views = sorted((memory.announced.get(height, 0) for memory in self._memories.values()), reverse=True)
+        highest = views[self._enough - 1] if len(views) >= self._enough else 0
+        demand(view <= highest + 1, f"{member} goes to view {view} of {height}, honest nodes are at {views}")
+
+
+def _statement(message: Vote | ViewChange | Propose) -> tuple[int, int, Step, Digest]:
+    if isinstance(message, Vote):
+        return message.height, message.view, message.step, message.digest
+    if isinstance(message, ViewChange):
+        return message.height, message.view, Step.VIEW_CHANGE, message.digest()
+    digest = proposal_digest(message.block.header.digest(), message.view_changes)
+    return message.height, message.view, Step.PROPOSE, digest

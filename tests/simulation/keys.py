@@ -1,0 +1,50 @@
+"""Vote keys of the simulated validators: Ed25519, or a keyed hash that is as deterministic and much faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+
+from nacl.signing import SigningKey
+
+from wire import cose
+from wire.certificate import Validator, ValidatorSet
+from wire.errors import SignatureError
+from wire.types import sha256
+
+
+class KeyRing:
+    """The keys of one cluster."""
+
+    def __init__(self, size: int, *, is_keyed: bool) -> None:
+        self._is_keyed = is_keyed
+        self._signing: dict[str, SigningKey] = {}
+        self._secrets: dict[bytes, bytes] = {}
+        validators = []
+        for index in range(size):
+            member = f"node-{index}"
+            seed = sha256(f"vote key of {member}".encode())
+            self._signing[member] = SigningKey(seed)
+            public = bytes(self._signing[member].verify_key)
+            self._secrets[public] = seed
+            validators.append(Validator(member, public, sha256(public)))
+        self.validators = ValidatorSet(tuple(validators))
+
+    def signer(self, member: str) -> Callable[[bytes], bytes]:
+        """Return the function with which ``member`` signs."""
+        key = self._signing[member]
+        if self._is_keyed:
+            secret = self._secrets[bytes(key.verify_key)]
+            return lambda message: blake2b(message, key=secret).digest()
+        return lambda message: key.sign(message).signature
+
+    def verify(self, public: bytes, message: bytes, signature: bytes) -> None:
+        """Check one signature.
+
+        Raises:
+            SignatureError: It does not verify.
+        """
+        if not self._is_keyed:
+            cose.verify_ed25519(public, message, signature)
+        elif blake2b(message, key=self._secrets[public]).digest() != signature:
+            raise SignatureError("the keyed hash differs")

@@ -1,0 +1,141 @@
+"""A validator that lies: it knows everything, holds one key and says whatever its dice tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from master.consensus.messages import (
+    Blocks,
+    Body,
+    GetBlocks,
+    GetBody,
+    Message,
+    Propose,
+    Status,
+    ViewChange,
+    Vote,
+    prepared_digest,
+    proposal_digest,
+)
+from tests.simulation.judge import Judge
+from tests.simulation.node import Node
+from tests.simulation.toy import CHAIN, EPOCH
+from wire.block import Block
+from wire.certificate import Step, vote_bytes
+from wire.types import sha256
+
+HUGE: Final = 2**62
+
+
+class Liar:
+    """Sends lies to honest nodes whenever it is asked to."""
+
+    def __init__(
+        self, member: str, sign: Callable[[bytes], bytes], nodes: list[Node], judge: Judge, rng: Random
+    ) -> None:
+        self._member = member
+        self._sign = sign
+        self._nodes = nodes
+        self._judge = judge
+        self._rng = rng
+        self._blocks: list[Block] = []
+        self._heard: dict[str, ViewChange] = {}
+
+    def hear(self, message: Message) -> None:
+        """Remember the view changes of others, to build new views from them."""
+        if isinstance(message, ViewChange):
+            self._heard[message.member] = message
+
+    def lie(self) -> list[tuple[str, Message]]:
+        """Return messages, each with the endpoint it is for."""
+        up = [node for node in self._nodes if node.is_up]
+        if not up:
+            return []
+        rng, target = self._rng, self._rng.choice(up)
+        kinds = (self._status, self._vote, self._vote, self._view_change, self._stored, self._ask)
+        choice = rng.randrange(len(kinds) + 2)
+        if choice >= len(kinds):
+            return self._propose(target, up)
+        message = kinds[choice](target)
+        chosen = up if rng.random() < 0.5 else [target]
+        return [(node.endpoint, message) for node in chosen]
+
+    def _status(self, node: Node) -> Message:
+        height = self._height(node)
+        chosen = self._rng.choice((height, height + 1, height + 1, height + 9, HUGE))
+        return Status(chosen, self._view(node), self._rng.choice(("new", "proposed", "prepared")))
+
+    def _vote(self, node: Node) -> Message:
+        digests = [block.header.digest() for block in self._blocks]
+        digests += [certificate.digest for certificate in self._judge.certificates]
+        digest = self._rng.choice([*digests, sha256(b"nothing")])
+        step = self._rng.choice((Step.PREPARE, Step.COMMIT))
+        return self._sign_vote(step, self._height(node) + self._rng.choice((0, 0, 0, 1)), self._view(node), digest)
+
+    def _view(self, node: Node) -> int:
+        view = 0 if node.replica is None else node.replica.view
+        return self._rng.choice((view, view, view, view + 1, view + 2, HUGE))
+
+    def _sign_vote(self, step: Step, height: int, view: int, digest: bytes) -> Vote:
+        signature = self._sign(vote_bytes(CHAIN, EPOCH, step, height, view, digest))
+        return Vote(self._member, step, EPOCH, height, view, digest, signature)
+
+    def _height(self, node: Node) -> int:
+        return node.disk.ledger.head.height + 1
+
+    def _change(self, height: int, view: int, epoch: int) -> ViewChange:
+        fitting = [entry for entry in self._judge.certificates if entry.height == height and entry.view < view]
+        prepared = self._rng.choice([None, *fitting]) if epoch == EPOCH else None
+        signed = vote_bytes(CHAIN, epoch, Step.VIEW_CHANGE, height, view, prepared_digest(prepared))
+        return ViewChange(self._member, epoch, height, view, prepared, self._sign(signed))
+
+    def _view_change(self, node: Node) -> Message:
+        view = max(1, self._view(node))
+        return self._change(self._height(node), view, self._rng.choice((EPOCH, EPOCH, EPOCH + 1)))
+
+    def _stored(self, node: Node) -> Message:
+        rng = self._rng
+        stored = node.disk.ledger.blocks
+        if rng.random() < 0.5 and self._blocks:
+            return Body(rng.choice(self._blocks))
+        first = rng.randint(0, len(stored))
+        return Blocks(tuple(stored[first : first + 3]))
+
+    def _ask(self, node: Node) -> Message:
+        digests = [block.header.digest() for block in self._blocks] or [sha256(b"nothing")]
+        if self._rng.random() < 0.5:
+            return GetBody(self._rng.choice(digests))
+        return GetBlocks(self._rng.choice((1, self._height(node), HUGE)))
+
+    def _propose(self, node: Node, up: list[Node]) -> list[tuple[str, Message]]:
+        """Propose two blocks for one view, to some the one, to some the other, and vote for both."""
+        rng, height = self._rng, self._height(node)
+        view = 0 if node.replica is None else node.replica.view
+        proof = [entry for entry in self._heard.values() if (entry.height, entry.view) == (height, view)]
+        if view:
+            proof.append(self._change(height, view, EPOCH))
+        proof.sort(key=lambda entry: entry.member)
+        said: list[tuple[str, Message]] = []
+        for _ in range(2):
+            block = self._block(node)
+            digest = block.header.digest()
+            signed = vote_bytes(CHAIN, EPOCH, Step.PROPOSE, height, view, proposal_digest(digest, tuple(proof)))
+            message = Propose(self._member, height, view, block, tuple(proof), self._sign(signed))
+            votes = [self._sign_vote(step, height, view, digest) for step in (Step.PREPARE, Step.COMMIT)]
+            for other in up:
+                if rng.random() < 0.6:
+                    said.append((other.endpoint, message))
+                said += [(other.endpoint, vote) for vote in votes if rng.random() < 0.6]
+        return said
+
+    def _block(self, node: Node) -> Block:
+        rng, ledger = self._rng, node.disk.ledger
+        fitting = [entry for entry in self._blocks if entry.header.parent == ledger.head.digest]
+        if fitting and rng.random() < 0.4:
+            return rng.choice(fitting)
+        chosen = tuple(raw for raw in node.pending if raw not in ledger.done and rng.random() < 0.5)[:8]
+        block = ledger.block_of(chosen, self._member, node._now().wall_ms + rng.choice((0, 1, 2, 5_000)))
+        self._blocks = [*self._blocks[-8:], block]
+        return block

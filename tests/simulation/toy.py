@@ -1,0 +1,78 @@
+"""A toy application: the state is a hash chain of transactions, a transaction executes once."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from master.consensus.events import Build, Head
+from wire.block import Block
+from wire.certificate import Certificate, ValidatorSet
+from wire.header import ZERO_DIGEST, Header, tx_root
+from wire.types import Digest, sha256
+
+CHAIN: Final = "simulated"
+EPOCH: Final = 3
+BLOCK_TRANSACTIONS: Final = 8
+GENESIS: Final = Head(0, sha256(b"genesis of the simulated chain"), 1_700_000_000_000, None)
+
+
+class Ledger:
+    """What one node has stored; survives crashes."""
+
+    def __init__(self, validators: ValidatorSet) -> None:
+        self._validators_hash = validators.digest()
+        self.blocks: list[tuple[Block, Certificate]] = []
+        self.head = GENESIS
+        self.state = ZERO_DIGEST
+        self.done: set[bytes] = set()
+
+    def build(self, build: Build, proposer: str, wall_ms: int, pending: list[bytes]) -> Block | None:
+        """Return a block of pending transactions."""
+        chosen = tuple(entry for entry in pending if entry not in self.done)[:BLOCK_TRANSACTIONS]
+        if not chosen and not build.empty_allowed:
+            return None
+        return self.block_of(chosen, proposer, max(build.time_ms_min, wall_ms))
+
+    def block_of(self, transactions: tuple[bytes, ...], proposer: str, time_ms: int) -> Block:
+        """Return the block above the head that executes ``transactions``."""
+        state = self._state_after(transactions)
+        header = Header(
+            chain=CHAIN,
+            epoch=EPOCH,
+            height=self.head.height + 1,
+            proposer=proposer,
+            time_ms=time_ms,
+            parent=self.head.digest,
+            tx_count=len(transactions),
+            tx_root=tx_root(transactions),
+            outcome_root=ZERO_DIGEST,
+            state_root=state,
+            history_root=sha256(self.head.digest),
+            validators_hash=self._validators_hash,
+            next_validators_hash=self._validators_hash,
+            code_table_hash=ZERO_DIGEST,
+            fault_proof_root=ZERO_DIGEST,
+        )
+        return Block(header, transactions)
+
+    def accepts(self, block: Block) -> bool:
+        """Execute a block above the head and tell whether its roots come out."""
+        fresh = len(set(block.transactions)) == len(block.transactions) and self.done.isdisjoint(block.transactions)
+        header = block.header
+        follows = (header.height, header.parent) == (self.head.height + 1, self.head.digest)
+        return fresh and follows and header.state_root == self._state_after(block.transactions)
+
+    def apply(self, block: Block, certificate: Certificate) -> Head:
+        """Store a block; the caller has checked it."""
+        header = block.header
+        self.state = header.state_root
+        self.done.update(block.transactions)
+        self.blocks.append((block, certificate))
+        self.head = Head(header.height, header.digest(), header.time_ms, header.proposer)
+        return self.head
+
+    def _state_after(self, transactions: tuple[bytes, ...]) -> Digest:
+        state = self.state
+        for entry in transactions:
+            state = sha256(state + entry)
+        return state
