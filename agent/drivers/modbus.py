@@ -47,7 +47,7 @@ _VENDOR, _PRODUCT, _REVISION, _PRODUCT_NAME, _MODEL, _SERIAL = 0, 1, 2, 4, 5, 0x
 _IDENTITY_PAGES_MAX: Final = 32
 _MORE_FOLLOWS: Final = 0xFF
 _MEI_TYPE: Final = 14
-_IDENTITY_HEADING_BYTES: Final = 7
+_IDENTITY_HEADING_BYTES: Final = 6
 _ILLEGAL_DATA_ADDRESS: Final = 2
 _TARGET_FAILED: Final = (10, 11)
 _PIECE_BYTES: Final = 16 * 1024
@@ -255,11 +255,12 @@ class ModbusDriver:
             page.decode(raw)
         except (ModbusException, struct.error, IndexError, ValueError):
             raise self._protocol_error("identity", "sends an identification that ends too early") from None
-        values = list(page.information.values())
-        if any(not isinstance(value, bytes) for value in values):
+        if any(not isinstance(value, bytes) for value in page.information.values()):
             raise self._protocol_error("identity", "sends an identification object twice in one page")
-        size = _IDENTITY_HEADING_BYTES - 1 + sum(2 + len(value) for value in values)
-        if page.sub_function_code != _MEI_TYPE or size != len(raw) or page.number_of_objects != len(values):
+        # The decoder takes an object that is cut off for a shorter one: what it found must give the same bytes again.
+        again = b"".join(bytes((key, len(value))) + value for key, value in page.information.items())
+        counts = page.number_of_objects == len(page.information)
+        if page.sub_function_code != _MEI_TYPE or again != raw[_IDENTITY_HEADING_BYTES:] or not counts:
             raise self._protocol_error("identity", "sends an identification whose lengths do not add up")
         return page
 

@@ -121,9 +121,13 @@ Answer = Callable[[bytes], Sequence[bytes] | None]
 async def lying(answer: Answer) -> AsyncIterator[int]:
     """Serve whatever ``answer`` says, also what no device may say, and give the port."""
     writers: list[asyncio.StreamWriter] = []
+    talks: list[asyncio.Task[None]] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        talks.append(task)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readexactly(6)
@@ -144,7 +148,7 @@ async def lying(answer: Answer) -> AsyncIterator[int]:
         for writer in writers:
             writer.close()
         await server.wait_closed()
-        await asyncio.sleep(0)
+        await asyncio.gather(*talks)
 
 
 def device_config(port: int, **changes: object) -> DeviceConfig:
