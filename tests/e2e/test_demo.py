@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -53,21 +55,35 @@ def _check_proof(folder: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_demo_stopped_while_starting_leaves_no_process_behind(tmp_path: Path, number: signal.Signals) -> None:
+def test_demo_stays_up_shows_what_one_tries_and_ends_with_ctrl_c(tmp_path: Path) -> None:
+    folder, log = tmp_path / "demo", tmp_path / "said.txt"
+    with log.open("w", encoding="utf-8") as said, _demo(folder, said) as demo:
+        wait_until(lambda: "curl" in log.read_text(), within_s=DEMO_WITHIN_S, what="the story to end")
+        tamper = next(line.split() for line in log.read_text().splitlines() if "flip-byte" in line)
+        assert subprocess.run(tamper, check=False, timeout=30, stdout=subprocess.DEVNULL).returncode == 0
+        wait_until(lambda: "alarm raised linden-sc-2: mismatch" in log.read_text(), within_s=30, what="the alarm")
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(30) == 0
+    assert processes_of(folder) == []
+
+
+@pytest.mark.timeout(180)
+def test_demo_killed_while_starting_leaves_no_process_behind(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    demo = subprocess.Popen(
-        [find_program("gridwitness"), "demo", "--dir", str(folder)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
+    with (tmp_path / "said.txt").open("w", encoding="utf-8") as said, _demo(folder, said) as demo:
         log = folder / "logs" / "broker.log"
         wait_until(lambda: log.exists() and log.stat().st_size > 0, within_s=60, what="the broker to start")
         assert len(processes_of(folder)) > 1
-        os.kill(demo.pid, number)
+        demo.kill()
         demo.wait(30)
         wait_until(lambda: processes_of(folder) == [], within_s=30, what="all processes to end")
-    finally:
-        demo.kill()
-        demo.wait()
+
+
+@contextlib.contextmanager
+def _demo(folder: Path, said: TextIO) -> Iterator[subprocess.Popen[bytes]]:
+    command = [find_program("gridwitness"), "demo", "--dir", str(folder)]
+    with subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT) as demo:
+        try:
+            yield demo
+        finally:
+            demo.kill()
