@@ -140,19 +140,18 @@ class Outbox:
 
     # --- counters and what is known -------------------------------------------------------------------------------
 
-    def begin_boot(self, now_ms: int, seq_min: int = 0) -> int:
+    def begin_boot(self, now_ms: int) -> int:
         """Count a start of the gateway and return its number.
 
         A new database begins at the present time, so that a gateway whose disk was replaced does not repeat the
-        numbers of its former life.
+        numbers of its former life, nor those that its key has used elsewhere.
 
         Args:
             now_ms: Milliseconds since 1970 UTC.
-            seq_min: A number that the key has used elsewhere; its next one is above it.
         """
         with self._transaction():
             boot = self._counter("boot", now_ms // 1000) + 1
-            seq = max(self._counter("tx_seq", now_ms), seq_min)
+            seq = self._counter("tx_seq", now_ms)
             self._set_meta("boot", boot)
             self._set_meta("tx_seq", seq)
             self._set_meta("seq", 0)
