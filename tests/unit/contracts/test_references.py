@@ -91,6 +91,7 @@ def test_submit_release_for_a_model_of_too_many_devices_is_refused(limit: int, c
 # endorse
 
 
+# holds RF-1
 @pytest.mark.parametrize("order", [("lab", "regulator"), ("regulator", "lab")])
 def test_endorse_by_all_roles_in_any_order_makes_a_release_effective(order: tuple[str, str]) -> None:
     world, made = World(), release()
@@ -107,6 +108,7 @@ def test_endorse_by_all_roles_in_any_order_makes_a_release_effective(order: tupl
     assert set(slots(world)) == {"firmware", "settings", "strategy"}
 
 
+# holds RF-1
 def test_endorse_by_two_laboratories_is_not_a_regulator() -> None:
     world, made = World(), release()
     submit(world, made)
@@ -170,6 +172,7 @@ def test_submit_where_the_manufacturer_alone_decides_is_effective_at_once() -> N
 # supersede
 
 
+# holds RF-2
 def test_newer_release_for_the_same_target_supersedes_the_older() -> None:
     world, old, new = World(), release(), release("r-2", firmware=b"fw 2", settings=b"se 2", strategy=STRATEGY)
     make_effective(world, old)
@@ -193,6 +196,7 @@ def test_newer_release_of_some_kinds_leaves_the_older_effective_for_the_rest() -
     assert [event["digest"] for event in last.events("release_superseded")] == [old.digest()]
 
 
+# holds RF-2
 def test_release_of_one_device_goes_before_that_of_its_model_and_supersedes_nothing() -> None:
     world = World()
     make_effective(world, release())

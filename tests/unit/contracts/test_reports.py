@@ -74,6 +74,7 @@ def test_report_that_saw_the_block_before_is_accepted() -> None:
 # pairs
 
 
+# holds AP-3
 def test_report_with_the_same_evidence_again_is_a_duplicate_and_says_nothing_else() -> None:
     world = World()
     assert send(world, report_of("dev-1")).code == "ok"
@@ -82,6 +83,7 @@ def test_report_with_the_same_evidence_again_is_a_duplicate_and_says_nothing_els
     assert [namespace for namespace, _ in again.written] == ["sequence"]
 
 
+# holds AP-3
 def test_report_with_other_evidence_under_a_pair_is_a_conflict_and_is_told() -> None:
     world, first, second = World(), report_of("dev-1"), report_of("dev-2")
     send(world, first)
@@ -174,6 +176,7 @@ def test_report_of_a_device_state_is_told_when_it_changes() -> None:
     assert told == [["read"], [], ["unreachable"], [], ["protocol-error"], ["read"]]
 
 
+# holds AP-2
 def test_report_of_an_unreachable_device_changes_no_verdict() -> None:
     world = World()
     make_effective(world, release())

@@ -89,6 +89,7 @@ def test_device_that_matches_has_its_verdicts_told_and_no_alarm() -> None:
     assert not alarm_events(done)
 
 
+# holds AP-1
 @pytest.mark.parametrize(
     ("made", "kind", "verdict"),
     [
@@ -162,6 +163,7 @@ def test_device_with_long_texts_has_them_cut_in_events() -> None:
     assert artefacts_of(told)[0]["version"] == "v" * 64
 
 
+# holds AP-1
 def test_two_devices_filled_with_each_others_files_are_both_misfilled() -> None:
     world = World()
     make_effective(world, release("r-1", device="dev-1", firmware=b"of 1"))
@@ -179,6 +181,7 @@ def test_two_devices_filled_with_each_others_files_are_both_misfilled() -> None:
     ]
 
 
+# holds AP-2
 @pytest.mark.parametrize(("serial", "model"), [("s-9", "SC-2"), ("s-1", "SC-3"), ("", "SC-2")])
 def test_device_with_another_nameplate_has_its_identity_changed(serial: str, model: str) -> None:
     done = Bench().read(item(serial, model=model))
@@ -216,6 +219,7 @@ def test_device_with_an_artefact_beyond_its_references_is_alarmed() -> None:
 # the life of an alarm
 
 
+# holds AL-2
 def test_alarm_goes_from_raised_to_changed_to_returned_to_raised_and_stays_one() -> None:
     bench = Bench()
     steps = [
@@ -285,6 +289,7 @@ def test_alarms_of_devices_whose_names_begin_alike_are_kept_apart() -> None:
 # releases
 
 
+# holds EX-4
 def test_release_that_becomes_effective_has_its_devices_appraised_anew() -> None:
     world = World()
     send(world, evidence(entry("dev-1", item()), entry("dev-2", item("s-2", firmware=b"evil"))))
@@ -335,6 +340,7 @@ def test_release_on_devices_that_were_never_read_appraises_nothing() -> None:
     assert make_effective(world, release()).event_types == ["release_endorsed", "release_effective"]
 
 
+# holds AL-1
 def test_alarm_id_depends_on_device_cause_and_transaction() -> None:
     ids = {
         alarm_id("dev-1", "mismatch", bytes(32)),

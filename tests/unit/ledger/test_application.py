@@ -36,6 +36,7 @@ def test_check_transaction_as_it_should_be_passes() -> None:
     world.application.check(submission(world), world.head.time_ms)
 
 
+# holds EX-1
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -55,6 +56,7 @@ def test_check_transaction_of_wrong_origin_is_refused(changes: dict[str, object]
     assert caught.value.code == code
 
 
+# holds EX-1
 def test_check_transaction_at_its_last_moment_passes_and_later_is_expired() -> None:
     world = World()
     signed = submission(world)
@@ -236,6 +238,7 @@ def test_process_block_at_which_a_contract_fails_is_a_divergence(quarrel: World)
     assert caught.value.diverged
 
 
+# holds EX-3
 @pytest.mark.parametrize(
     ("what", "code"), [("refuse", "not-now"), ("long", "outcome-too-large"), ("large", "outcome-too-large")]
 )

@@ -27,6 +27,7 @@ def test_window_after_a_number_refuses_it() -> None:
         window.use(7)
 
 
+# holds EX-2
 def test_window_after_a_gap_accepts_each_number_below_once() -> None:
     window = used(1, 5)
     assert not window.is_used(3)
@@ -35,6 +36,7 @@ def test_window_after_a_gap_accepts_each_number_below_once() -> None:
     assert window.highest == 5
 
 
+# holds EX-2
 def test_window_refuses_what_lies_below_it_and_accepts_its_last_number() -> None:
     window = used(WINDOW + 10)
     assert not window.is_used(10)
