@@ -1,0 +1,86 @@
+"""The way of a release through the command line, as its manufacturer and endorsers walk it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.demo.cluster import Cluster
+from client.demo.layout import VERSION_NEW
+from client.demo.topology import LABORATORY, MANUFACTURER, MEMBERS, REGULATOR
+from tests.e2e.harness import run_program
+
+
+def client(cluster: Cluster, *arguments: str, code: int = 0, member: str = MEMBERS[0]) -> Any:  # noqa: ANN401 JSON
+    done = run_program("gridwitness", *arguments, "--node", cluster.layout.api_url(member), "--json")
+    assert done.returncode == code, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.timeout(120)
+def test_release_counts_once_three_organisations_stand_behind_it(cluster: Cluster, tmp_path: Path) -> None:
+    # the files that the device holds anyway, under a new name: it goes on to match
+    folder = tmp_path / "linden-sc-2-again"
+    options = ("--device", "linden-sc-2", "--version", VERSION_NEW, "--kind", "strategy", "--kind", "settings")
+    assert run_program("gridwitness-sim", "release", "make", str(folder), *options).returncode == 0
+    keys = {name: str(cluster.layout.keys / f"{name}.key") for name in (MANUFACTURER, LABORATORY, REGULATOR)}
+
+    submitted = client(cluster, "refs", "submit", str(folder), "--key", keys[MANUFACTURER])
+    assert submitted["code"] == "ok"
+    again = client(cluster, "refs", "submit", str(folder), "--key", keys[MANUFACTURER], code=65)
+    assert "refused" in again["error"]
+
+    endorse = ("refs", "endorse", submitted["digest"], "--files", str(folder))
+    client(cluster, *endorse, "--key", keys[LABORATORY], member=MEMBERS[1])
+    assert _release(cluster, submitted["digest"])["missing_roles"] == ["regulator"]
+    client(cluster, *endorse, "--key", keys[REGULATOR], member=MEMBERS[2])
+    found = _release(cluster, submitted["digest"])
+    assert (found["status"], found["missing_roles"]) == ("effective", [])
+
+    (folder / "settings.csv").write_bytes(b"changed\n")
+    refused = client(cluster, *endorse, "--key", keys[LABORATORY], code=65)
+    assert "has the digest" in refused["error"]
+
+    bundle = tmp_path / "submit.bundle"
+    client(cluster, "tx", "get", submitted["tx"], "--out", str(bundle))
+    done = run_program("gridwitness", "verify", str(bundle), "--genesis", str(cluster.layout.genesis), "--json")
+    assert done.returncode == 0
+    proven = json.loads(done.stdout)
+    assert (proven["sender"], proven["method"], proven["outcome"]) == (MANUFACTURER, "submit", "ok")
+    assert len(proven["block"]["signers"]) >= 3
+
+
+def test_endorsement_that_does_not_count_is_refused_with_its_reason(cluster: Cluster) -> None:
+    digest = next(iter(client(cluster, "refs", "list")["items"]))["digest"]
+    for name, reason in ((MANUFACTURER, "already-endorsed"), (LABORATORY, "already-endorsed")):
+        key = str(cluster.layout.keys / f"{name}.key")
+        refused = client(cluster, "refs", "endorse", digest, "--key", key, code=65)
+        assert reason in refused["error"]
+
+
+def test_lists_of_a_fleet_that_matches_exit_0(cluster: Cluster) -> None:
+    devices = client(cluster, "devices", "list")["items"]
+    assert {item["state"] for item in devices} == {"match"}
+    client(cluster, "alarms", "list", "--state", "raised")
+    (status,) = client(cluster, "status")["items"]
+    assert len(status["peers"]) == 3
+
+
+def test_watch_shows_an_alarm_and_ends_after_it(cluster: Cluster) -> None:
+    device = cluster.layout.topology.devices[0].id
+    height = cluster.wait_same_height()
+    cluster.tamper(device, {"action": "flip-byte", "artefact": "strategy", "offset": 10})
+    try:
+        shown = client(cluster, "alarms", "watch", "--after", str(height), "--until", "1")
+        listed = client(cluster, "alarms", "list", "--state", "raised", code=4)["items"]
+    finally:
+        cluster.restore()
+    assert (shown["type"], shown["data"]["device"], shown["data"]["cause"]) == ("alarm_raised", device, "mismatch")
+    assert [alarm["alarm_id"] for alarm in listed] == [shown["data"]["alarm_id"]]
+
+
+def _release(cluster: Cluster, digest: str) -> Any:  # noqa: ANN401 JSON
+    return next(item for item in client(cluster, "refs", "list")["items"] if item["digest"] == digest)
