@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -150,10 +151,10 @@ async def _read_length(reader: asyncio.StreamReader) -> int:
 
 
 @contextlib.asynccontextmanager
-async def broker(*, port: int = 0) -> AsyncIterator[FakeBroker]:
+async def broker(*, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[FakeBroker]:
     """Run a broker."""
     fake = FakeBroker()
-    server = await asyncio.start_server(fake.talk, "127.0.0.1", port)
+    server = await asyncio.start_server(fake.talk, "127.0.0.1", port, ssl=tls)
     fake.port = server.sockets[0].getsockname()[1]
     try:
         yield fake

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvloop
+
+import agent.cli
+from agent.io.statefile import StateFolder, read_status
+from firmware_sim.contents import artefact
+from firmware_sim.device import Device
+from firmware_sim.modbus.faults import Fault
+from firmware_sim.modbus.server import ModbusServer
+from kit.exitcodes import DataError, UnreachableError
+from rules.fingerprint import fingerprint
+from tests.unit.agent.site import write_site
+from tests.unit.firmware_sim.bench import device
+
+ROOT = Path(__file__).parents[3]
+FIRMWARE = bytes(range(256)) * 10
+
+
+class Served:
+    """A simulated device in a thread of its own, since the command has its own event loop."""
+
+    def __init__(self, simulated: Device) -> None:
+        self.port = 0
+        self._device = simulated
+        self._started, self._loop = threading.Event(), uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        self._started.wait()
+
+    def _run(self) -> None:
+        server = ModbusServer(self._device)
+        _, self.port = self._loop.run_until_complete(server.start("127.0.0.1", 0))
+        self._loop.call_soon(self._started.set)
+        self._loop.run_forever()
+        self._loop.run_until_complete(server.stop())
+        self._loop.close()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+
+@pytest.fixture
+def simulated() -> Device:
+    return device(artefact("firmware", "1.0.0", FIRMWARE))
+
+
+@pytest.fixture
+def config(tmp_path: Path, simulated: Device) -> Iterator[Path]:
+    served = Served(simulated)
+    yield write_site(tmp_path, broker_port=1, devices=[("sps-1", served.port)])
+    served.close()
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["gridwitness-agent", *arguments])
+    return agent.cli.main()
+
+
+def test_read_shows_identity_artefacts_methods_and_timings(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "read", "sps-1", "--config", str(config), "--json") == 0
+    value = json.loads(capsys.readouterr().out)
+    (part,) = value["artefacts"]
+    assert value["identity"]["vendor"] == "Northgrid Controls"
+    assert (part["kind"], part["method"], part["errors"]) == ("firmware", "full-file", [])
+    assert part["sha256"] == fingerprint(FIRMWARE).sha256.hex()
+    assert part["chunk_root"] == fingerprint(FIRMWARE).chunk_root.hex()
+    assert value["requests"] > 10
+    assert value["duration_ms"] >= part["duration_ms"] >= 0
+
+
+def test_read_for_people_shows_the_same(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "read", "sps-1", "--config", str(config)) == 0
+    shown = capsys.readouterr().out
+    assert fingerprint(FIRMWARE).sha256.hex() in shown
+    assert "2560 of 2560 bytes" in shown
+
+
+@pytest.mark.parametrize(("fault", "code"), [("offline", 69), ("never", 69), ("garbage", 65), ("too-short", 65)])
+def test_read_of_a_sick_device_says_why_and_exits_with_its_code(
+    fault: str,
+    code: int,
+    config: Path,
+    simulated: Device,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    simulated.set_fault(Fault(fault))
+    assert call(monkeypatch, "read", "sps-1", "--config", str(config)) == code
+    assert "gridwitness-agent: device sps-1: " in capsys.readouterr().err
+
+
+def test_read_of_an_unknown_device_is_a_usage_error_that_lists_the_known(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "read", "sps-7", "--config", str(config)) == 64
+    assert "there are: sps-1" in capsys.readouterr().err
+
+
+def test_wrong_configuration_exits_with_78_and_names_the_line(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text(config.read_text().replace("[poll]", "[pol]") + '\n[pol]\nx = "y"\n')
+    assert call(monkeypatch, "run", "--config", str(config)) == 78
+    assert "agent.toml:" in capsys.readouterr().err
+
+
+def test_unknown_command_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call(monkeypatch, "reed") == 64
+
+
+STATUS = {
+    "gateway": "gw-1",
+    "chain": "sample-00000000",
+    "boot": 3,
+    "clock_grade": "synchronised",
+    "is_running": True,
+    "broker": {"address": "b:1", "is_connected": True, "sent": 1, "resent": 0},
+    "outbox": {"items": 0, "bytes": 0, "oldest_age_ms": 0},
+    "block": {"height": 5},
+    "warnings": ["look here"],
+}
+
+
+def write_status(config: Path, *devices: str, is_connected: bool = True, age_ms: int = 0) -> None:
+    now_ms = agent.cli.SystemClock().now_ms() - age_ms
+    folder = StateFolder(config.parent / "state")
+    rows = [
+        {
+            "device": f"sps-{i}",
+            "status": name,
+            "last_read_ms": now_ms if i else None,
+            "has_receipt": True,
+            "last_error": "",
+        }
+        for i, name in enumerate(devices)
+    ]
+    broker = {"address": "b:1", "is_connected": is_connected, "sent": 1, "resent": 0}
+    folder.write_status({**STATUS, "time_ms": now_ms, "devices": rows, "broker": broker})
+    folder.release()
+
+
+@pytest.mark.parametrize(
+    ("devices", "is_connected", "code"),
+    [
+        (["read", "read"], True, 0),
+        (["not-yet-read"], True, 0),
+        (["read", "unreachable"], True, 69),
+        (["read"], False, 69),
+        (["unreachable", "protocol-error"], True, 65),
+    ],
+)
+def test_status_exits_by_what_it_shows(
+    devices: list[str],
+    is_connected: bool,  # noqa: FBT001
+    code: int,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_status(config, *devices, is_connected=is_connected)
+    assert call(monkeypatch, "status", "--config", str(config)) == code
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in devices)
+    assert "warning: look here" in shown
+    assert call(monkeypatch, "status", "--config", str(config), "--json") == code
+    assert json.loads(capsys.readouterr().out)["block"] == {"height": 5}
+
+
+def test_status_without_a_running_agent_is_unreachable(config: Path) -> None:
+    state = config.parent / "state"
+    with pytest.raises(UnreachableError, match="gridwitness-agent run"):
+        read_status(state, 0)
+    write_status(config, "read", age_ms=60_000)
+    with pytest.raises(UnreachableError, match="60 s old"):
+        read_status(state, agent.cli.SystemClock().now_ms())
+
+
+def test_status_file_that_holds_something_else_is_a_data_error(config: Path) -> None:
+    state = config.parent / "state"
+    state.mkdir()
+    (state / "status.json").write_text("[]")
+    with pytest.raises(DataError, match="holds no status"):
+        read_status(state, 0)
+
+
+def test_run_ends_cleanly_on_sigterm_and_serves_metrics_meanwhile(config: Path) -> None:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    config.write_text(config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+    command = [
+        sys.executable,
+        "-c",
+        "import agent.cli, sys; sys.exit(agent.cli.main())",
+        "run",
+        "--config",
+        str(config),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        log = process.stderr.readline()
+        while log and "device_changed" not in log:
+            log = process.stderr.readline()
+        text = _metrics(port)
+        assert 'gridwitness_agent_device_polls_total{device="sps-1"}' in text
+        assert "process_resident_memory_bytes" in text
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(10) == 0
+        assert "agent_stopped" in rest
+        assert "Traceback" not in rest
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _metrics(port: int) -> str:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        with connection.makefile("rb") as stream:
+            return stream.read().decode()

@@ -1,0 +1,58 @@
+"""What every driver of the table must do, whatever its protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from agent.drivers.errors import DeviceUnreachableError
+from agent.drivers.table import DRIVERS, Driver
+from kit.clock import FakeClock
+from tests.unit.agent.bench import NOW_MS, device_config
+
+ENTRIES = [(protocol, profile) for protocol, entry in sorted(DRIVERS.items()) for profile in sorted(entry.profiles)]
+
+
+def opened(protocol: str, profile: str) -> Driver:
+    config = device_config(1, protocol=protocol, profile=profile)
+    return DRIVERS[protocol].open(config, FakeClock(NOW_MS))
+
+
+@pytest.mark.parametrize(("protocol", "profile"), ENTRIES)
+def test_driver_of_a_device_that_is_away_says_so_and_names_it(protocol: str, profile: str) -> None:
+    with pytest.raises(DeviceUnreachableError, match="device dev-a: ") as caught:
+        asyncio.run(_read(opened(protocol, profile)))
+    assert caught.value.status == "unreachable"
+    assert caught.value.exit_code == 69
+
+
+async def _read(driver: Driver) -> None:
+    try:
+        await driver.read()
+    finally:
+        await driver.close()
+
+
+@pytest.mark.parametrize(("protocol", "profile"), ENTRIES)
+def test_driver_opens_nothing_before_the_first_read_and_closes_twice(protocol: str, profile: str) -> None:
+    driver = opened(protocol, profile)
+
+    async def close_twice() -> None:
+        await driver.close()
+        await driver.close()
+
+    asyncio.run(close_twice())
+    assert (driver.counters.requests, driver.counters.connections) == (0, 0)
+
+
+def test_drivers_bring_in_no_keys_and_no_broker() -> None:
+    """Importing the table must not load what signs or publishes, whatever imports what on the way."""
+    program = (
+        "import sys, agent.drivers.table; "
+        "print(sorted(sys.modules.keys() & {'aiomqtt', 'paho', 'kit.keystore', 'agent.attest', 'agent.io.outbox'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
