@@ -3,7 +3,7 @@
 Every answer must come whole, in time, once, under the transaction id, the unit and the function that were asked for,
 with the length that follows from the request. Anything else ends the connection, so that a late or mixed answer cannot
 be taken for the answer to a later request. A whole file is read from the callback that receives its answers: no task
-is switched and no timer is set per request (docs/adr/0007).
+is switched and no timer is set per request (docs/adr/0008).
 
 Source: MODBUS Messaging on TCP/IP Implementation Guide V1.0b, 3.1; Application Protocol Specification V1.1b3, 6.14.
 """

@@ -1,4 +1,4 @@
-"""The whole gateway in one process, with simulated devices, a small broker with TLS, and receipts as nodes make them."""
+"""The whole gateway in one process, with simulated devices, a small broker with TLS, and true receipts."""
 
 from __future__ import annotations
 

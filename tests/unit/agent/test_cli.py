@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from firmware_sim.contents import artefact
 from firmware_sim.device import Device
 from firmware_sim.modbus.faults import Fault
 from firmware_sim.modbus.server import ModbusServer
+from kit.clock import SystemClock
 from kit.exitcodes import DataError, UnreachableError
 from rules.fingerprint import fingerprint
 from tests.unit.agent.site import write_site
@@ -139,17 +141,12 @@ STATUS = {
 
 
 def write_status(config: Path, *devices: str, is_connected: bool = True, age_ms: int = 0) -> None:
-    now_ms = agent.cli.SystemClock().now_ms() - age_ms
+    now_ms = SystemClock().now_ms() - age_ms
     folder = StateFolder(config.parent / "state")
+    more = {"has_receipt": True, "last_error": ""}
     rows = [
-        {
-            "device": f"sps-{i}",
-            "status": name,
-            "last_read_ms": now_ms if i else None,
-            "has_receipt": True,
-            "last_error": "",
-        }
-        for i, name in enumerate(devices)
+        {"device": f"sps-{number}", "status": name, "last_read_ms": now_ms if number else None, **more}
+        for number, name in enumerate(devices)
     ]
     broker = {"address": "b:1", "is_connected": is_connected, "sent": 1, "resent": 0}
     folder.write_status({**STATUS, "time_ms": now_ms, "devices": rows, "broker": broker})
@@ -189,7 +186,7 @@ def test_status_without_a_running_agent_is_unreachable(config: Path) -> None:
         read_status(state, 0)
     write_status(config, "read", age_ms=60_000)
     with pytest.raises(UnreachableError, match="60 s old"):
-        read_status(state, agent.cli.SystemClock().now_ms())
+        read_status(state, SystemClock().now_ms())
 
 
 def test_status_file_that_holds_something_else_is_a_data_error(config: Path) -> None:
@@ -205,32 +202,34 @@ def test_run_ends_cleanly_on_sigterm_and_serves_metrics_meanwhile(config: Path) 
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     config.write_text(config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}"))
-    command = [
-        sys.executable,
-        "-c",
-        "import agent.cli, sys; sys.exit(agent.cli.main())",
-        "run",
-        "--config",
-        str(config),
-    ]
+    program = "import agent.cli, sys; sys.exit(agent.cli.main())"
+    command = [sys.executable, "-c", program, "run", "--config", str(config)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        log = process.stderr.readline()
-        while log and "device_changed" not in log:
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
             log = process.stderr.readline()
+            while log and "device_changed" not in log:
+                log = process.stderr.readline()
+            wait_for_metrics(port)
+            process.send_signal(signal.SIGTERM)
+            rest = process.stderr.read()
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+    assert "agent_stopped" in rest
+    assert "Traceback" not in rest
+
+
+def wait_for_metrics(port: int) -> None:
+    """Return once the endpoint shows the device; the picture is taken once a second."""
+    for _ in range(100):
         text = _metrics(port)
-        assert 'gridwitness_agent_device_polls_total{device="sps-1"}' in text
-        assert "process_resident_memory_bytes" in text
-        process.send_signal(signal.SIGTERM)
-        rest = process.stderr.read()
-        assert process.wait(10) == 0
-        assert "agent_stopped" in rest
-        assert "Traceback" not in rest
-    finally:
-        process.kill()
-        process.wait()
+        if 'gridwitness_agent_device_polls_total{device="sps-1"} ' in text:
+            assert "process_resident_memory_bytes" in text
+            return
+        time.sleep(0.05)
+    raise AssertionError(text)
 
 
 def _metrics(port: int) -> str:
