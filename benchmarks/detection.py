@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +24,12 @@ def measure() -> Sequence[Result]:
     with tempfile.TemporaryDirectory(prefix="gridwitness-bench-") as name, open_cluster(Path(name) / "d", DEMO) as made:
         story = Story(made, Console(quiet=True))
         story.prepare()
+        phase = random.Random(1)
         for _ in range(ROUNDS):
-            story.tamper(DEMO_TAMPERING)
+            for step in DEMO_TAMPERING:
+                # else each step would begin at the same point of the polls, just after the alarm before it
+                time.sleep(phase.random())
+                story.tamper([step])
             made.restore()
             made.wait_matched()
     last_ms = [float(detection.last_ms) for detection in story.result.detections]

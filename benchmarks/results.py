@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 FOLDER = Path("build/bench")
+FEW_DIGITS = 100
+"""From here on a table shows no decimals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,16 @@ def write(group: str, results: Sequence[Result]) -> Path:
 
 
 def show(group: str, results: Sequence[Result]) -> None:
-    """Print the group's table."""
-    table = Table(title=group, title_justify="left")
+    """Print the group's table, and below it each note once."""
+    table = Table(title=group, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for heading in ("what", "value", "unit", "note"):
-        table.add_column(heading, justify="right" if heading == "value" else "left")
+        table.add_column(heading, justify="right" if heading == "value" else "left", no_wrap=True)
+    notes = list(dict.fromkeys(result.note for result in results if result.note))
     for result in results:
-        digits = 0 if abs(result.value) >= 100 else 2
-        table.add_row(result.name, f"{result.value:,.{digits}f}", result.unit, result.note)
-    Console().print(table)
+        digits = 0 if abs(result.value) >= FEW_DIGITS else 2
+        mark = f"({notes.index(result.note) + 1})" if result.note else ""
+        table.add_row(result.name, f"{result.value:,.{digits}f}", result.unit, mark)
+    console = Console(highlight=False)
+    console.print(table)
+    for number, note in enumerate(notes, start=1):
+        console.print(f"  ({number}) {note}", style="dim", soft_wrap=True)
