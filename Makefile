@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup demo test lint bench lock clean distclean
+.PHONY: help setup demo test simulate lint bench lock clean distclean
 
 export PYTHON
 # Debian keeps the broker where only root's PATH looks.
@@ -11,6 +11,9 @@ export PATH := $(PATH):/usr/sbin
 
 ARGS ?=
 ONLY ?=
+SEEDS ?= 100
+FIRST ?= 0
+PROFILE ?=
 CODE := $(wildcard wire rules kit agent master client firmware_sim tests benchmarks)
 # Test folders in the order of their cost.
 TESTS := $(wildcard tests/unit tests/property tests/simulation tests/interop tests/e2e)
@@ -37,6 +40,10 @@ test: ## lint and all tests; nothing is skipped because something is not install
 	.venv/bin/coverage report --include='$(CORE)' --fail-under=100 > build/coverage/core.txt || \
 	    { cat build/coverage/core.txt; status=1; }; \
 	exit $$status
+
+simulate: ## whole clusters under faults, one run per seed; SEEDS=n FIRST=s PROFILE=word
+	@scripts/setup.sh
+	@.venv/bin/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) $(if $(PROFILE),--profile $(PROFILE))
 
 lint: ## style, format, types, import arrows
 	@scripts/setup.sh

@@ -76,6 +76,7 @@ class Replica:
         self._height = open_height(settings, head)
         self._last_applied_ms = now.monotonic_ms - settings.block_interval_ms
         self._next_status_ms = now.monotonic_ms
+        # what the last tick said; out of date after a block, but worth a try: an empty pool answers with no block
         self._is_pending = False
         self._sync = Sync(settings)
         self._is_halted = False
@@ -198,7 +199,7 @@ class Replica:
 
     def _on_tick(self, event: Tick, now: Now) -> list[Effect]:
         state = self._height
-        self._is_pending = event.pending
+        self._is_pending = state.is_pending = event.pending
         state.is_idle = False
         effects: list[Effect] = []
         if now.monotonic_ms >= self._next_status_ms:
@@ -290,7 +291,7 @@ class Replica:
         return self._propose(body, proof)
 
     def _lead_first_view(self, now: Now) -> list[Effect]:
-        if not self._has_work(now):
+        if not self._is_pending and not self._is_heartbeat_due(now):
             return []
         due_ms = self._last_applied_ms + self._settings.block_interval_ms
         if now.monotonic_ms < due_ms:
@@ -424,11 +425,12 @@ class Replica:
         return state.view_changes.count_from(state.view) >= state.rules.validators.quorum
 
     def _arm(self, now: Now) -> list[Effect]:
-        """Start the timer of the view, once, if there is something to wait for."""
+        """Start the timer of the view, once, if there is something to wait for; else stop it."""
         state = self._height
-        if state.deadline_ms is not None:
-            return []
         if not (self._is_view_shared() if state.view else self._is_block_due(state, now)):
+            state.deadline_ms = None
+            return []
+        if state.deadline_ms is not None:
             return []
         doubled_ms = self._settings.timeout_ms << min(state.view, 16)
         state.deadline_ms = now.monotonic_ms + min(doubled_ms, self._settings.timeout_max_ms)
@@ -439,10 +441,8 @@ class Replica:
     def _is_block_due(self, state: HeightState, now: Now) -> bool:
         """Tell whether view 0 ought to bring a block; the votes of f liars alone do not say so."""
         is_voted = state.votes.voters > faults(len(state.rules.validators))
-        return self._has_work(now) or state.is_awaited or state.proposal is not None or is_voted
-
-    def _has_work(self, now: Now) -> bool:
-        return self._is_pending or self._is_heartbeat_due(now)
+        has_work = state.is_pending or self._is_heartbeat_due(now)
+        return has_work or state.is_awaited or state.proposal is not None or is_voted
 
     def _is_heartbeat_due(self, now: Now) -> bool:
         idle_ms = now.monotonic_ms - self._last_applied_ms

@@ -58,6 +58,8 @@ class HeightState:
     own: dict[Step, Vote | ViewChange] = field(default_factory=dict)
     """Own messages of the present view, for sending them again."""
     later: dict[tuple[str, str], tuple[int, Received]] = field(default_factory=dict)
+    is_pending: bool = False
+    """Transactions were seen to wait since the height began."""
     is_awaited: bool = False
     """The leader of view 0 proposed something that this node must not vote for but others may."""
     is_building: bool = False

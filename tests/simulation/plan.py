@@ -48,6 +48,8 @@ class Plan:
     """Wall clocks jump in mid-run."""
     outage_ms: int = 0
     """Power fails everywhere at once in mid-run, for so long; 0 for never."""
+    lost: int = 0
+    """Validators that never come back from the outage."""
     silent: int = 0
     """Validators that are dead all along."""
     liar: bool = False
@@ -101,7 +103,11 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
         },
         "liar": {"liar": has_budget, "loss": rng.choice((0.0, 0.05)), "fuse_effects": rng.choice((0, 200))},
         "twins": {"twins": has_budget, "partition_every_ms": 1_500, "loss": 0.05},
-        "outage": {"outage_ms": rng.choice((5_000, 3_600_000)), "fuse_effects": rng.choice((0, 40, 200))},
+        "outage": {
+            "outage_ms": rng.choice((5_000, 3_600_000)),
+            "fuse_effects": rng.choice((0, 0, 200)),
+            "lost": plan.faults_max,
+        },
     }
     return replace(plan, **mixes[name])
 
@@ -109,6 +115,7 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
 def _swarm(plan: Plan, rng: Random) -> Plan:
     budget = plan.faults_max
     evil = rng.choice(("", "", "liar", "twins")) if budget else ""
+    silent = rng.randint(0, budget - bool(evil))
     return replace(
         plan,
         loss=rng.choice((0.0, 0.02, 0.1, 0.3)),
@@ -124,5 +131,6 @@ def _swarm(plan: Plan, rng: Random) -> Plan:
         outage_ms=rng.choice((0, 0, 0, 4_000, 3_600_000)),
         liar=evil == "liar",
         twins=evil == "twins",
-        silent=rng.randint(0, budget - bool(evil)),
+        silent=silent,
+        lost=budget - bool(evil) - silent,
     )
