@@ -243,9 +243,10 @@ class Agent:
     async def _show(self) -> None:
         written_s = 0.0
         while True:
-            await self._take_snapshot(is_running=True, write=time.monotonic() - written_s >= STATUS_S)
-            if time.monotonic() - written_s >= STATUS_S:
-                written_s = time.monotonic()
+            now_s = time.monotonic()
+            is_due = now_s - written_s >= STATUS_S
+            await self._take_snapshot(is_running=True, write=is_due)
+            written_s = now_s if is_due else written_s
             await asyncio.sleep(SNAPSHOT_S)
 
     async def _take_snapshot(self, *, is_running: bool, write: bool = True) -> None:

@@ -204,11 +204,9 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take an answer; the usual one, a whole answer to FC20, takes the shortest way."""
         transfer = self._transfer
-        if transfer is not None and len(data) == self._frame_bytes and data.startswith(self._head):
-            # The buffer is empty here: a part that came before would have left less than a whole frame to come.
-            if self._buffer:
-                self._collect(data)
-                return
+        is_whole = transfer is not None and len(data) == self._frame_bytes and not self._buffer
+        if is_whole and data.startswith(self._head):
+            assert transfer is not None, "a frame length is only known while a file is read"
             content = data[_FILE_ANSWER_BYTES:]
             self._counters.bytes_read += len(content)
             self._busy_repeats = 0

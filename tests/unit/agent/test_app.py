@@ -17,7 +17,7 @@ from agent.config import load_agent_config
 from firmware_sim.contents import Artefact, artefact
 from firmware_sim.device import Device
 from firmware_sim.modbus.faults import Fault
-from kit.exitcodes import DataError, TryAgainError
+from kit.exitcodes import DataError, StorageError, TryAgainError
 from tests.unit.agent.bench import served
 from tests.unit.agent.broker import FakeBroker, Published, broker
 from tests.unit.agent.site import broker_context, write_site
@@ -255,6 +255,17 @@ def test_second_agent_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TryAgainError, match="another agent uses"):
         Agent(config)
     first._close()
+    Agent(config)._close()
+
+
+def test_damaged_outbox_is_refused_and_the_folder_let_go(tmp_path: Path) -> None:
+    config = load_agent_config(write_site(tmp_path, broker_port=1, devices=[("sps-1", 1)]))
+    outbox = tmp_path / "state" / "outbox.sqlite"
+    outbox.parent.mkdir()
+    outbox.write_bytes(b"no database" * 1000)
+    with pytest.raises(StorageError, match="is damaged"):
+        Agent(config)
+    outbox.unlink()
     Agent(config)._close()
 
 

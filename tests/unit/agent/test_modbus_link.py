@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from agent.drivers.errors import DeviceProtocolError
+from agent.drivers.errors import DeviceProtocolError, DeviceUnreachableError
 from agent.drivers.modbus import FileRecords, ModbusDriver
 from agent.drivers.modbus_link import Link, LinkCounters, LinkError, LinkLimits, open_link
 from rules.fingerprint import Fingerprint, fingerprint
@@ -135,6 +135,14 @@ def test_second_answer_to_one_request_is_refused(work: Callable[[Answer], object
         return [whole + whole]
 
     assert failure(answer, work).reason == "unasked"
+
+
+def test_whole_answer_behind_a_part_of_one_is_refused() -> None:
+    def answer(request: bytes) -> Sequence[bytes]:
+        whole = frame(request, records_of(request))
+        return [whole[:3], whole]
+
+    assert failure(answer, transfer).reason in {"garbage", "wrong-length", "unasked"}
 
 
 def test_answer_that_comes_late_ends_the_connection_and_is_never_taken_for_the_next() -> None:
@@ -297,6 +305,29 @@ def test_registers_that_do_not_fit_the_request_are_a_protocol_error(pdu: bytes, 
 def assert_matches(error: Exception, message: str) -> None:
     with pytest.raises(type(error), match=message):
         raise error
+
+
+def test_gateway_that_loses_its_device_in_the_middle_of_a_file_is_unreachable() -> None:
+    directory = b"\x04\x02\x00\x01", b"\x04\x20" + struct.pack(">HHI24s", 1, 1, 1000, b"1")
+
+    def answer(request: bytes) -> Sequence[bytes]:
+        function, place = request[7], int.from_bytes(request[8:10], "big")
+        if function == 4:
+            return [frame(request, directory[place - 100])]
+        if function == 43:
+            return [frame(request, IDENTITY)]
+        first = int.from_bytes(request[12:14], "big") == 0
+        return [frame(request, records_of(request) if first else b"\x94\x0b")]
+
+    async def work() -> None:
+        async def read(driver: ModbusDriver) -> None:
+            await driver.read()
+
+        async with lying(answer) as port:
+            await with_driver(port, read)
+
+    with pytest.raises(DeviceUnreachableError, match="FC20 with exception 11"):
+        asyncio.run(work())
 
 
 def test_identification_over_several_pages_is_joined() -> None:
