@@ -21,7 +21,7 @@ from typing import Final, Self
 
 from kit.exitcodes import GridwitnessError, StorageError, TryAgainError
 
-HEALTHY_WITHIN_S: Final = 30.0
+HEALTHY_WITHIN_S: Final = 60.0
 STOPPED_WITHIN_S: Final = 10.0
 POLL_S: Final = 0.05
 LOG_LINES_SHOWN: Final = 15
