@@ -62,7 +62,7 @@ def encode_record(record: Record) -> bytes:
             return cbor.encode({"type": "fetched", "body": record.block.encode()})
         case Signed():
             return cbor.encode({"type": "signed", "body": encode_message(record.message)})
-        case Prepared():
+        case _:
             return cbor.encode({"type": "prepared", "body": record.certificate.encode()})
 
 
@@ -97,5 +97,5 @@ def height_of(record: Record) -> int:
             return record.block.header.height
         case Signed():
             return record.message.height
-        case Prepared():
+        case _:
             return record.certificate.height

@@ -23,7 +23,6 @@ from master.consensus.events import (
     Build,
     Built,
     Connected,
-    Diverged,
     Effect,
     Event,
     Execute,
@@ -40,9 +39,7 @@ from master.consensus.events import (
 from master.consensus.messages import (
     Blocks,
     Body,
-    GetBlocks,
     GetBody,
-    Gossip,
     Propose,
     Status,
     ViewChange,
@@ -132,7 +129,7 @@ class Replica:
                 effects = self._on_applied(event, now)
             case Connected():
                 effects = [Send(event.member, self._status())]
-            case Diverged():
+            case _:
                 self._is_halted = True
                 effects = [Report("divergence", f"height {event.height}: {event.detail}")]
         return [*effects, *self._progress(now)]
@@ -155,7 +152,7 @@ class Replica:
                 return self._sync.serve_body(event.sender, message.digest, state, now)
             case Body() if message.block.header.digest() in state.wanted:
                 state.keep_body(message.block, self._settings.bodies_max)
-            case Body() | GetBlocks() | Gossip():
+            case _:
                 pass  # not asked for, or the shell's business
         return []
 
@@ -174,7 +171,7 @@ class Replica:
             case ViewChange():
                 state.view_changes.add(message)
                 return self._follow_views()
-            case Vote():
+            case _:
                 state.votes.add(message)
                 return []
 

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from master.consensus.messages import (
+    Blocks,
+    Body,
+    GetBlocks,
+    GetBody,
+    Gossip,
+    Message,
+    Status,
+    ViewChange,
+    decode_message,
+    encode_message,
+    prepared_digest,
+    proposal_digest,
+    verify_message,
+)
+from tests.simulation.toy import CHAIN
+from tests.unit.consensus.bench import Peers
+from wire import cbor
+from wire.certificate import Certificate, Step
+from wire.errors import CborError, CertificateError, FormatError, SignatureError
+from wire.header import ZERO_DIGEST
+from wire.types import sha256
+
+PEERS = Peers()
+BLOCK = PEERS.block(b"one")
+PREPARED = PEERS.certificate(Step.PREPARE, BLOCK)
+COMMITTED = PEERS.certificate(Step.COMMIT, BLOCK)
+CHANGES = tuple(PEERS.change(index, 1, PREPARED if index == 2 else None) for index in (0, 2, 3))
+
+MESSAGES: dict[str, Message] = {
+    "prepare": PEERS.vote(0, Step.PREPARE, BLOCK),
+    "commit": PEERS.vote(3, Step.COMMIT, BLOCK, view=7),
+    "view change": PEERS.change(2, 1),
+    "view change with certificate": PEERS.change(2, 1, PREPARED),
+    "propose": PEERS.propose(0, BLOCK),
+    "new view": PEERS.propose(1, BLOCK, 1, CHANGES),
+    "status": Status(9, 2, "prepared"),
+    "get blocks": GetBlocks(4),
+    "blocks": Blocks(((BLOCK, COMMITTED),)),
+    "no blocks": Blocks(()),
+    "get body": GetBody(sha256(b"x")),
+    "body": Body(BLOCK),
+    "gossip": Gossip((b"a", b"b")),
+}
+
+
+def verify(message: Message) -> None:
+    verify_message(message, CHAIN, PEERS.keys.validators, PEERS.keys.verify)
+
+
+@pytest.mark.parametrize("word", MESSAGES)
+def test_message_of_every_kind_survives_the_round_trip_and_verifies(word: str) -> None:
+    message = MESSAGES[word]
+    assert decode_message(encode_message(message)) == message
+    verify(message)
+
+
+def changed(word: str, **fields: Any) -> bytes:  # noqa: ANN401
+    value = cbor.decode_map(encode_message(MESSAGES[word]), bytes_max=1 << 20)
+    value.update(fields)
+    return cbor.encode(value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (cbor.encode({"type": "hello"}), "type 'hello' is unknown"),
+        (cbor.encode({"type": 5}), "type 5 is unknown"),
+        (cbor.encode({}), "type None is unknown"),
+        (changed("prepare", step="propose"), "vote.step"),
+        (changed("prepare", height=0), "vote.height"),
+        (changed("prepare", view=-1), "vote.view"),
+        (changed("prepare", digest=b"short"), "vote.digest"),
+        (changed("prepare", signature=bytes(63)), "vote.signature"),
+        (changed("prepare", member="Node 1"), "vote.member"),
+        (changed("prepare", more=1), "'more' is unknown"),
+        (changed("view change", view=0), "view change.view"),
+        (changed("view change", prepared=5), "certificate"),
+        (changed("propose", block={}), "'header' is missing"),
+        (changed("propose", view_changes=[5]), "view change: a int"),
+        (changed("propose", view_changes=[None] * 17), "at most 16 entries"),
+        (changed("status", phase="asleep"), "status.phase"),
+        (changed("status", height=0), "status.height"),
+        (changed("get blocks", first_height=0), "get-blocks.first_height"),
+        (changed("blocks", blocks=[5]), "blocks: a int"),
+        (changed("blocks", blocks=[{}] * 65), "at most 64 entries"),
+        (changed("get body", digest=None), "get-body.digest"),
+        (changed("body", block=None), "block: a NoneType"),
+        (changed("gossip", transactions=["text"]), "gossip.transactions"),
+        (changed("gossip", transactions=[bytes(65_537)]), "at most 64 KiB"),
+        (changed("gossip", transactions=[b""] * 1_025), "at most 1024 entries"),
+    ],
+)
+def test_message_malformed_is_refused_and_the_field_is_named(raw: bytes, reason: str) -> None:
+    with pytest.raises(FormatError, match=reason):
+        decode_message(raw)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff", encode_message(Status(1, 0, "new")) + b"\x00", cbor.encode([1])])
+def test_message_not_canonical_is_refused(raw: bytes) -> None:
+    with pytest.raises((CborError, FormatError)):
+        decode_message(raw)
+
+
+@pytest.mark.parametrize("word", ["prepare", "view change", "propose"])
+def test_message_of_a_stranger_or_with_a_wrong_signature_is_refused(word: str) -> None:
+    message: Any = MESSAGES[word]
+    with pytest.raises(CertificateError, match="no validator"):
+        verify(replace(message, member="node-9"))
+    with pytest.raises(SignatureError):
+        verify(replace(message, member="node-1"))
+    with pytest.raises(SignatureError):
+        verify(replace(message, view=message.view + 1))
+
+
+def test_message_new_view_with_a_wrong_signature_inside_is_refused() -> None:
+    message: Any = MESSAGES["new view"]
+    spoilt = replace(CHANGES[0], signature=bytes(64))
+    with pytest.raises(SignatureError):
+        verify(PEERS.propose(1, BLOCK, 1, (spoilt, *CHANGES[1:])))
+    with pytest.raises(SignatureError):
+        verify(replace(message, view_changes=CHANGES[:2]))
+
+
+@pytest.mark.parametrize(
+    ("prepared", "view", "reason"),
+    [
+        (COMMITTED, 1, "no PREPARE of this height"),
+        (replace(PREPARED, height=2), 1, "no PREPARE of this height"),
+        (PEERS.certificate(Step.PREPARE, BLOCK, view=1), 1, "not of an earlier view"),
+        (replace(PREPARED, epoch=9), 1, "not of an earlier view"),
+        (PEERS.certificate(Step.PREPARE, BLOCK, signers=(0, 1)), 1, "2 signatures"),
+        (replace(PREPARED, digest=sha256(b"else")), 1, "does not verify"),
+    ],
+)
+def test_view_change_with_an_unfit_certificate_is_refused(prepared: Certificate, view: int, reason: str) -> None:
+    with pytest.raises(CertificateError, match=reason):
+        verify(PEERS.change(2, view, prepared))
+
+
+def test_view_change_signature_binds_its_certificate() -> None:
+    older = PEERS.change(2, 5, PREPARED)
+    newer = PEERS.certificate(Step.PREPARE, BLOCK, view=3)
+    for other in (None, newer):
+        with pytest.raises(SignatureError):
+            verify(replace(older, prepared=other))
+
+
+@pytest.mark.parametrize(
+    "certificate",
+    [
+        PREPARED,
+        replace(COMMITTED, digest=sha256(b"else")),
+        PEERS.certificate(Step.COMMIT, BLOCK, signers=(0, 1)),
+    ],
+)
+def test_blocks_without_their_own_commit_certificate_are_refused(certificate: Certificate) -> None:
+    with pytest.raises(CertificateError):
+        verify(Blocks(((BLOCK, certificate),)))
+
+
+def test_prepared_digest_without_a_certificate_is_zero() -> None:
+    assert prepared_digest(None) == ZERO_DIGEST
+    assert prepared_digest(PREPARED) == sha256(bytes(8) + BLOCK.header.digest())
+
+
+def test_proposal_digest_binds_block_and_view_changes() -> None:
+    digest = BLOCK.header.digest()
+    assert proposal_digest(digest, ()) == sha256(digest + ZERO_DIGEST)
+    assert len({proposal_digest(digest, CHANGES[:count]) for count in range(4)}) == 4
+
+
+def test_view_change_signed_bytes_name_chain_height_and_view() -> None:
+    message = MESSAGES["view change"]
+    assert isinstance(message, ViewChange)
+    variants = (replace(message, height=2), replace(message, view=2), replace(message, epoch=4))
+    assert len({entry.signed_bytes(CHAIN) for entry in (message, *variants)} | {message.signed_bytes("other")}) == 5
