@@ -26,6 +26,7 @@ _DEFAULT_CONFIG = Path("/etc/gridwitness/agent.toml")
 app = typer.Typer(
     name=PROGRAM,
     help="The light node on a gateway: reads devices, signs what it read, and sends it to the full nodes.",
+    epilog="Example: gridwitness-agent run --config /etc/gridwitness/agent.toml",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -27,7 +27,7 @@ from master.consensus.events import Head, Now
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from master.engine import Engine, Hooks
-from master.io.ingest import ROOT, Broker, BrokerLink
+from master.io.ingest import Broker, BrokerLink
 from master.io.peers import PeerNetwork
 from master.io.store import Store
 from master.io.tables import Tables
@@ -42,6 +42,7 @@ from master.views.ports import TablesError
 from wire.block import Block
 from wire.errors import WireError
 from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
+from wire.topics import host_topic
 from wire.types import sha256
 
 STORE_FOLDER: Final = "ledger"
@@ -179,7 +180,7 @@ class NodeProcess:
         if mqtt is None:
             return None
         context = mqtt_context(mqtt.ca, mqtt.certificate, mqtt.key)
-        broker = Broker(mqtt.host, mqtt.port, context, f"node-{member}", f"{ROOT}/host/{member}")
+        broker = Broker(mqtt.host, mqtt.port, context, f"node-{member}", host_topic(member))
         return BrokerLink(broker, self._node.take_from_broker)
 
     def _connect_node(self) -> None:

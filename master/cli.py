@@ -23,6 +23,7 @@ PROGRAM = "gridwitness-node"
 app = typer.Typer(
     name=PROGRAM,
     help="A full node: agrees on what gateways report, judges it and serves it.",
+    epilog="Example: gridwitness-node run --config /etc/gridwitness/node.toml",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -20,10 +20,10 @@ from wire.block import Block
 from wire.errors import WireError
 from wire.genesis import Genesis
 from wire.receipt import Receipt
+from wire.topics import DOWN, GatewayTopic
 from wire.tx import SignedTx, open_tx
 from wire.types import TX_BYTES_MAX, Digest, sha256
 
-TOPIC_ROOT: Final = "gridwitness/v1"
 _ARRIVALS_MAX: Final = 100_000
 _GOSSIP_BATCH_S: Final = 0.002
 _GOSSIP_TRANSACTIONS_MAX: Final = 512
@@ -225,11 +225,14 @@ class Node:
         for raw in transactions:
             self.take(raw, "gossip")
 
-    async def take_from_broker(self, topic: str, payload: bytes) -> None:
+    async def take_from_broker(self, payload: bytes) -> None:
         """Take a gateway's transaction; a committed one is answered with its receipt."""
         result = self.take(payload, "mqtt")
         if result.status == "duplicate":
-            await self._publish_receipt(result.id, topic.rsplit("/", 1)[0] + "/down")
+            # to the sender's own topic, whatever topic the resend came on
+            own_topic = self._topics.get(open_tx(payload).tx.sender)
+            if own_topic is not None:
+                await self._publish_receipt(result.id, own_topic)
 
     def _arrived(self, signed: SignedTx) -> None:
         self._arrivals[signed.id] = self._clock.monotonic_ms()
@@ -305,7 +308,7 @@ def down_topics(genesis: Genesis) -> dict[str, str]:
     """Return the topic on which each gateway hears its receipts."""
     areas = {station.id: station.area for station in genesis.stations}
     return {
-        gateway.id: f"{TOPIC_ROOT}/{areas[gateway.station]}/{gateway.station}/{gateway.id}/down"
+        gateway.id: str(GatewayTopic(areas[gateway.station], gateway.station, gateway.id, DOWN))
         for gateway in genesis.gateways
     }
 

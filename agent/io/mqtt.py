@@ -24,8 +24,8 @@ from agent.io.trust import ITEM_BYTES_MAX
 from agent.resend import ResendPlan
 from kit.clock import Clock
 from kit.logs import get_logger
+from wire.topics import GatewayTopic
 
-ROOT: Final = "gridwitness/v1"
 VERBS: Final = ("birth", "death", "tx", "health", "down")
 HEALTH_INTERVAL_S: Final = 30
 HEALTH_EXPIRY_S: Final = 300
@@ -64,7 +64,7 @@ class Topics:
 
     def of(self, verb: str) -> str:
         """Return the topic of one of `VERBS`."""
-        return f"{ROOT}/{self.area}/{self.station}/{self.gateway}/{verb}"
+        return str(GatewayTopic(self.area, self.station, self.gateway, verb))
 
 
 class Spool(Protocol):

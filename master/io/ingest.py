@@ -19,10 +19,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from kit.logs import get_logger
+from wire.topics import filter_of
 from wire.types import TX_BYTES_MAX
 
-ROOT: Final = "gridwitness/v1"
-TX_FILTER: Final = f"{ROOT}/+/+/+/tx"
 _BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _OUTGOING_MAX: Final = 20_000
 _SESSION_EXPIRY_S: Final = 3600
@@ -44,12 +43,12 @@ class Broker:
 class BrokerLink:
     """A connection that is made again for ever; one of a node."""
 
-    def __init__(self, broker: Broker, on_transaction: Callable[[str, bytes], Awaitable[None]]) -> None:
+    def __init__(self, broker: Broker, on_transaction: Callable[[bytes], Awaitable[None]]) -> None:
         """Prepare the link.
 
         Args:
             broker: Where to connect.
-            on_transaction: Called with (topic, payload) for everything on a tx topic, in order.
+            on_transaction: Called with everything that arrives on a tx topic, in order.
         """
         self._broker = broker
         self._on_transaction = on_transaction
@@ -113,7 +112,7 @@ class BrokerLink:
 
     async def _serve(self, client: aiomqtt.Client) -> None:
         client.pending_calls_threshold = _OUTGOING_MAX
-        await client.subscribe(TX_FILTER, qos=1)
+        await client.subscribe(filter_of("tx"), qos=1)
         await client.publish(self._broker.state_topic, _state(online=True), qos=1, retain=True)
         self._is_connected = True
         _log.info("connected to the broker", port=self._broker.port)
@@ -121,7 +120,7 @@ class BrokerLink:
         try:
             async for message in client.messages:
                 if isinstance(message.payload, bytes):
-                    await self._on_transaction(str(message.topic), message.payload[: TX_BYTES_MAX + 1])
+                    await self._on_transaction(message.payload[: TX_BYTES_MAX + 1])
                 if sender.done():
                     sender.result()
         finally:

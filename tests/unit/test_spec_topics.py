@@ -5,26 +5,25 @@ from __future__ import annotations
 import pytest
 
 from agent.io import mqtt as gateway
-from master.io import ingest as node
 from tests.unit.wire.samples import RAW_TX, RECEIPT
 from wire import cbor
 from wire.receipt import decode_receipt
-from wire.topics import DOWN, ROOT, UP, GatewayTopic, filter_of
+from wire.topics import DOWN, UP, GatewayTopic, filter_of, host_topic, parse_topic
 from wire.tx import open_tx
 
 
 # holds MQ-1 MQ-3
-@pytest.mark.parametrize("kind", gateway.VERBS)
+@pytest.mark.parametrize("kind", [*UP, DOWN])
 def test_topic_of_the_gateway_is_that_of_the_clause(kind: str) -> None:
-    assert gateway.ROOT == ROOT
-    assert kind in {*UP, DOWN}
-    assert gateway.Topics("east", "station-1", "gw-1").of(kind) == str(GatewayTopic("east", "station-1", "gw-1", kind))
+    topic = gateway.Topics("east", "station-1", "gw-1").of(kind)
+    assert topic == f"gridwitness/v1/east/station-1/gw-1/{kind}"
+    assert parse_topic(topic) == GatewayTopic("east", "station-1", "gw-1", kind)
 
 
 # holds MQ-4
 def test_topic_filter_of_the_full_node_is_that_of_the_clause() -> None:
-    assert node.ROOT == ROOT
-    assert filter_of("tx") == node.TX_FILTER
+    assert filter_of("tx") == "gridwitness/v1/+/+/+/tx"
+    assert host_topic("dispatch") == "gridwitness/v1/host/dispatch"
 
 
 # holds MQ-6

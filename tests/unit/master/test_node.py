@@ -248,14 +248,14 @@ def test_node_that_stopped_refuses_with_the_reason() -> None:
 def test_node_answers_committed_transaction_from_broker_with_its_receipt() -> None:
     world, raw = World(), transaction()
     world.receipts.by_id[sha256(raw)] = receipt(raw)
-    asyncio.run(world.node.take_from_broker("gridwitness/v1/east/st-1/gw-1/tx", raw))
+    asyncio.run(world.node.take_from_broker(raw))
     assert world.published == [(TOPIC, receipt(raw).encode())]
     assert world.metric("transactions_received_total", way="mqtt", result="duplicate") == 1
 
 
 def test_node_answers_new_transaction_from_broker_with_nothing_yet() -> None:
     world = World()
-    asyncio.run(world.node.take_from_broker("gridwitness/v1/east/st-1/gw-1/tx", transaction()))
+    asyncio.run(world.node.take_from_broker(transaction()))
     assert world.published == []
 
 
