@@ -9,6 +9,7 @@ from typing import Final
 
 from master.contracts.consistency import CONSISTENCY
 from master.contracts.context import Contract
+from master.contracts.notary import NOTARY
 from master.contracts.references import REFERENCES
 from wire import cbor
 from wire.errors import FormatError
@@ -18,7 +19,7 @@ from wire.types import Digest, sha256
 _SHARED: Final = ("master.contracts.context", "master.contracts.membership", "master.contracts.parameters")
 """Modules that every contract stands on."""
 
-_ALL: Final = (CONSISTENCY, REFERENCES)
+_ALL: Final = (CONSISTENCY, NOTARY, REFERENCES)
 
 CONTRACTS: Final[Mapping[tuple[str, int], Contract]] = {(entry.name, entry.version): entry for entry in _ALL}
 

@@ -1,0 +1,49 @@
+"""Keeps digests of what a member wants to prove later: that it had certain bytes by a certain time.
+
+State, values in CBOR: (sender | "/" | key) -> {digest: SHA-256 of the data, height, time_ms}. What is there is never
+changed. The data itself stands in the transaction.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from master.contracts.context import OK, Context, Contract, Refused, bytes_argument, check_arguments
+from wire.cbor import Value
+from wire.types import IDENTIFIER_PATTERN, sha256
+
+NAME: Final = "notary"
+DATA_BYTES_MAX: Final = 1024
+
+
+def put(ctx: Context, args: dict[str, Value]) -> str:
+    """Note ``data``, 1..1,024 bytes or the digest of more, under the sender's ``key``, an identifier.
+
+    The same again changes nothing and is answered with ``duplicate``.
+
+    Raises:
+        Refused: bad-args; bad-key: no identifier; bad-data: empty or too long; taken: other data stands there.
+    """
+    check_arguments(args, ("data", "key"))
+    data, name = bytes_argument(args, "data"), args["key"]
+    if not isinstance(name, str) or IDENTIFIER_PATTERN.fullmatch(name) is None:
+        raise Refused("bad-key")
+    if not 1 <= len(data) <= DATA_BYTES_MAX:
+        raise Refused("bad-data")
+    key, digest = f"{ctx.sender}/{name}".encode("ascii"), sha256(data)
+    known = ctx.get(key)
+    if known is None:
+        ctx.put(key, {"digest": digest, "height": ctx.height, "time_ms": ctx.time_ms})
+        return OK
+    if not isinstance(known, dict) or known["digest"] != digest:
+        raise Refused("taken")
+    return "duplicate"
+
+
+NOTARY: Final = Contract(
+    name=NAME,
+    version=1,
+    methods={"put": put},
+    reactions={},
+    modules=("master.contracts.notary",),
+)
