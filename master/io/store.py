@@ -6,35 +6,33 @@ head are on disk together or not at all. Every record carries a checksum over it
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import lmdb
-
 from kit.files import sync_folder
+from master.io.store_env import Writing, environment, height_key, node_key, own, state_key
 from master.io.store_records import (
     StoreCorruptError,
     StoreError,
-    StoreFullError,
     decode_head,
     encode_head,
-    seal,
     unseal,
 )
 from master.ledger.genesis import genesis_root, genesis_writes, leaves_of
 from master.ledger.proofs import inclusion_paths
-from master.ledger.rows import EventRow, Execution, Head, Leaf, event_rows, genesis_head
-from master.ledger.state import Write
+from master.ledger.rows import EventRow, Execution, Head, event_rows, genesis_head
 from master.ledger.tree import StateTree, bucket_of
 from wire import cbor
 from wire.block import Block, decode_block
-from wire.certificate import Certificate, Step, decode_certificate
+from wire.certificate import Certificate, Step, ValidatorSet, decode_certificate
+from wire.epochs import EpochEnd, decode_epoch_ends
+from wire.finality import FinalHeader
 from wire.genesis import Genesis
-from wire.merkle import leaf_digest
+from wire.header import Header, decode_header
+from wire.merkle import Frontier, leaf_digest
 from wire.receipt import Receipt, decode_outcome
 from wire.types import Digest
 
@@ -42,10 +40,7 @@ FORMAT: Final = 1
 MAP_BYTES_DEFAULT: Final = 64 * 1024**3
 """Address space, not disk: the file grows with what is in it."""
 EVENTS_LIMIT_MAX: Final = 1000
-READERS_MAX: Final = 256
-_TABLES: Final = ("meta", "blocks", "certificates", "outcomes", "transactions", "events", "state", "leaves")
 _OUTCOMES_BYTES_MAX: Final = 1 << 30
-_FULL: Final = (lmdb.MapFullError, lmdb.DiskError)
 
 
 class Store:
@@ -56,9 +51,9 @@ class Store:
 
     def __init__(self, path: Path, genesis: Genesis, map_bytes: int) -> None:
         self._genesis_digest = genesis.digest()
-        self._owner = _own(path)
+        self._owner = own(path)
         try:
-            self._env, self._tables = _environment(path, map_bytes)
+            self._env, self._tables = environment(path, map_bytes)
         except BaseException:
             os.close(self._owner)
             raise
@@ -91,6 +86,7 @@ class Store:
                 put.put("meta", b"genesis", genesis.digest())
                 put.state(writes, leaves_of(writes))
                 put.put("meta", b"head", encode_head(head))
+                put.history(Frontier(), head.digest)
             sync_folder(path)
             store._head = head
         except BaseException:
@@ -116,6 +112,7 @@ class Store:
         store = cls(path, genesis, map_bytes)
         try:
             store._head = store._check_meta()
+            store._complete_history()
         except BaseException:
             store.close()
             raise
@@ -142,11 +139,11 @@ class Store:
 
     def get(self, namespace: str, key: bytes) -> bytes | None:
         """Return the canonical CBOR under ``key``, or None."""
-        return self._read("state", _state_key(namespace, key))
+        return self._read("state", state_key(namespace, key))
 
     def scan(self, namespace: str, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield keys that start with ``prefix`` and their values in ascending order of key."""
-        start = _state_key(namespace, prefix)
+        start = state_key(namespace, prefix)
         skip = len(start) - len(prefix)
         for key, content in self._walk("state", start):
             if not key.startswith(start):
@@ -179,13 +176,21 @@ class Store:
         """Return the newest block's head."""
         return self._head
 
-    def commit(self, execution: Execution, certificate: Certificate) -> None:
+    def commit(
+        self, execution: Execution, certificate: Certificate, next_validators: ValidatorSet | None = None
+    ) -> None:
         """Bring a block and all that follows from it to disk; return once it is there.
 
         A block that is there already is left as it is.
 
+        Args:
+            execution: Of the block.
+            certificate: That made it final.
+            next_validators: The next epoch's set, when the block ends an epoch: later proofs carry it.
+
         Raises:
-            StoreError: The block does not follow the head, or the certificate is not a commit of it.
+            StoreError: The block does not follow the head, the certificate is not a commit of it, or it ends an epoch
+                and the next set is not the one that its header names.
             StoreFullError: No room; nothing was written.
         """
         header, digest = execution.block.header, execution.head.digest
@@ -198,8 +203,9 @@ class Store:
             return
         if header.height != self._head.height + 1 or header.parent != self._head.digest:
             raise StoreError(f"store: block {header.height} does not follow the head {self._head.height}")
+        end = _epoch_end(header, certificate, next_validators)
         with self._writing() as put:
-            key = _height_key(header.height)
+            key = height_key(header.height)
             put.append("blocks", key, execution.block.encode())
             put.append("certificates", key, certificate.encode())
             put.append("outcomes", key, cbor.encode(list(execution.outcomes)))
@@ -211,6 +217,9 @@ class Store:
             if events:
                 put.append("events", key, events.to_bytes(4, "big"))
             put.state(execution.writes, execution.leaves)
+            if end is not None:
+                put.append("epochs", height_key(header.epoch), cbor.encode(end.to_value()))
+            put.history(self._head.history, digest)
             put.put("meta", b"head", encode_head(execution.head))
         self._head = execution.head
 
@@ -221,16 +230,51 @@ class Store:
 
     def block_bytes(self, height: int) -> bytes | None:
         """Return a block's canonical bytes, at most 8 MiB, or None when there is none at that height."""
-        return self._read("blocks", _height_key(height))
+        return self._read("blocks", height_key(height))
+
+    def header(self, height: int) -> Header | None:
+        """Return a block's header, also when its block is pruned, or None when there is none at that height."""
+        raw = self._read("headers", height_key(height))
+        if raw is not None:
+            return decode_header(raw)
+        block = self.block(height)
+        return None if block is None else block.header
+
+    def final_header(self, height: int) -> FinalHeader | None:
+        """Return a header with all that proves it final, or None when there is none at that height."""
+        header, certificate = self.header(height), self.certificate(height)
+        if header is None or certificate is None:
+            return None
+        return FinalHeader(header, certificate, self.epoch_ends(header.epoch))
+
+    def epoch_ends(self, epoch: int) -> tuple[EpochEnd, ...]:
+        """Return the ends of all epochs before ``epoch``, in order."""
+        found = []
+        for key, raw in self._walk("epochs", b""):
+            if int.from_bytes(key, "big") >= epoch:
+                break
+            found.append(cbor.decode(raw))
+        return decode_epoch_ends(found)
+
+    def history_node(self, level: int, index: int) -> Digest:
+        """Return the digest of a complete subtree of the history.
+
+        Raises:
+            StoreCorruptError: It is missing.
+        """
+        raw = self._read("history", node_key(level, index))
+        if raw is None:
+            raise StoreCorruptError(f"store {self._path}: node {index} of level {level} of its history is missing")
+        return raw
 
     def certificate(self, height: int) -> Certificate | None:
         """Return the certificate that made a block final."""
-        raw = self._read("certificates", _height_key(height))
+        raw = self._read("certificates", height_key(height))
         return None if raw is None else decode_certificate(cbor.decode(raw))
 
     def outcomes(self, height: int) -> tuple[bytes, ...]:
         """Return the canonical outcomes of a block's transactions; none when there is no such block."""
-        raw = self._read("outcomes", _height_key(height))
+        raw = self._read("outcomes", height_key(height))
         if raw is None:
             return ()
         value = cbor.decode(raw, bytes_max=_OUTCOMES_BYTES_MAX)
@@ -258,6 +302,7 @@ class Store:
         _, tx_paths = inclusion_paths([leaf_digest(raw) for raw in block.transactions])
         _, outcome_paths = inclusion_paths([leaf_digest(raw) for raw in outcomes])
         decoded = [decode_outcome(raw) for raw in outcomes]
+        epochs = self.epoch_ends(block.header.epoch)
         return tuple(
             Receipt(
                 tx=outcome.tx,
@@ -268,7 +313,7 @@ class Store:
                 tx_path=tx_paths[index],
                 outcome=outcome,
                 outcome_path=outcome_paths[index],
-                epochs=(),
+                epochs=epochs,
             )
             for index, outcome in enumerate(decoded)
         )
@@ -283,7 +328,7 @@ class Store:
         """
         found: list[EventRow] = []
         limit = min(limit, EVENTS_LIMIT_MAX)
-        for key, _ in self._walk("events", _height_key(after_height)):
+        for key, _ in self._walk("events", height_key(after_height)):
             height = int.from_bytes(key, "big")
             block = self.block(height)
             if block is None:
@@ -294,6 +339,17 @@ class Store:
                 if len(found) >= limit:
                     return found
         return found
+
+    def _complete_history(self) -> None:
+        """Write the history of a store that was made before there was one."""
+        if self._read("history", node_key(0, self._head.height)) is not None:
+            return
+        frontier = Frontier()
+        with self._writing() as put:
+            for height in range(self._head.height + 1):
+                header = self.header(height) if height else None
+                put.history(frontier, self._genesis_digest if header is None else header.digest())
+                frontier.append(leaf_digest(self._genesis_digest if header is None else header.digest()))
 
     def _check_new(self) -> None:
         if self._read("meta", b"format") is not None:
@@ -322,103 +378,18 @@ class Store:
                 yield key, unseal(table, key, cursor.value())
                 found = cursor.next()
 
-    def _writing(self) -> _Writing:
-        return _Writing(self._env, self._tables)
+    def _writing(self) -> Writing:
+        return Writing(self._env, self._tables)
 
 
-class _Writing:
-    """One write transaction, committed and synced when the block of code ends, dropped when it raises."""
-
-    def __init__(self, env: lmdb.Environment, tables: dict[str, lmdb._Database]) -> None:
-        self._env = env
-        self._tables = tables
-        self._txn: lmdb.Transaction
-
-    def __enter__(self) -> Self:
-        self._txn = self._env.begin(write=True)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            self._txn.abort()
-            if isinstance(error, _FULL):
-                raise _full(self._env) from error
-            return
-        try:
-            self._txn.commit()
-        except _FULL as full:
-            raise _full(self._env) from full
-
-    def put(self, table: str, key: bytes, content: bytes) -> None:
-        self._txn.put(key, seal(table, key, content), db=self._tables[table])
-
-    def append(self, table: str, key: bytes, content: bytes) -> None:
-        self._txn.put(key, seal(table, key, content), db=self._tables[table], append=True)
-
-    def state(self, writes: Sequence[Write], leaves: Sequence[Leaf]) -> None:
-        for write in writes:
-            key = _state_key(write.namespace, write.key)
-            if write.value is None:
-                self._txn.delete(key, db=self._tables["state"])
-            else:
-                self.put("state", key, write.value)
-        for key, value in leaves:
-            if value is None:
-                self._txn.delete(key, db=self._tables["leaves"])
-            else:
-                self.put("leaves", key, value)
-
-
-def _environment(path: Path, map_bytes: int) -> tuple[lmdb.Environment, dict[str, lmdb._Database]]:
-    """Open the environment and its tables.
+def _epoch_end(header: Header, certificate: Certificate, following: ValidatorSet | None) -> EpochEnd | None:
+    """Return the epoch end that a block is, or None.
 
     Raises:
-        StoreFullError: ``map_bytes`` has no room for the tables, or the disk is full.
-        StoreError: The file is no store, or cannot be read.
+        StoreError: It is one, and ``following`` is not the set that its header names.
     """
-    try:
-        env = lmdb.open(
-            str(path), map_size=map_bytes, max_dbs=len(_TABLES), max_readers=READERS_MAX, metasync=True, sync=True
-        )
-    except lmdb.Error as error:
-        raise StoreError(f"store {path}: {error}") from error
-    try:
-        return env, {name: env.open_db(name.encode()) for name in _TABLES}
-    except lmdb.Error as error:
-        refusal = _full(env) if isinstance(error, _FULL) else StoreError(f"store {path}: {error}")
-        env.close()
-        raise refusal from error
-
-
-def _full(env: lmdb.Environment) -> StoreFullError:
-    size = env.info()["map_size"]
-    return StoreFullError(
-        f"store: no room for the block; the disk is full, or the store has reached its {size} bytes: "
-        "give it more room and start again"
-    )
-
-
-def _own(path: Path) -> int:
-    """Return a descriptor whose lock says that this process owns the store.
-
-    Raises:
-        StoreError: Another process owns it.
-    """
-    descriptor = os.open(path / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise StoreError(f"store {path}: another process owns it") from error
-    return descriptor
-
-
-def _height_key(height: int) -> bytes:
-    return height.to_bytes(8, "big")
-
-
-def _state_key(namespace: str, key: bytes) -> bytes:
-    name = namespace.encode("ascii")
-    return bytes((len(name),)) + name + key
+    if header.next_validators_hash == header.validators_hash:
+        return None
+    if following is None or following.digest() != header.next_validators_hash:
+        raise StoreError(f"store: block {header.height} ends an epoch, and the set that its header names is not given")
+    return EpochEnd(header, certificate, following)

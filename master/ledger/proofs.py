@@ -1,10 +1,19 @@
-"""Inclusion paths of all leaves of one tree at once."""
+"""Proofs: inclusion paths of all leaves of one tree at once, state entries, blocks long past."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
+from master.ledger.history import consistency_path, inclusion_path
+from master.ledger.rows import Head
+from master.ledger.tree import StateTree, bucket_of, leaf_key
+from wire.errors import ProofError
+from wire.finality import FinalHeader
+from wire.header import Header
+from wire.historyproof import ConsistencyProof, HistoryProof
 from wire.merkle import EMPTY_HEAD, node_digest
+from wire.stateproof import StateProof, check_state
 from wire.types import Digest
 
 
@@ -33,3 +42,87 @@ def inclusion_paths(leaf_digests: Sequence[Digest]) -> tuple[Digest, tuple[tuple
             above.append(level[-1])
         level = above
     return level[0][0], tuple(tuple(path) for path in paths)
+
+
+class ProofSource(Protocol):
+    """What proofs are made of: committed blocks and the state after the newest."""
+
+    def head(self) -> Head:
+        """Return the newest block."""
+
+    def get(self, namespace: str, key: bytes) -> bytes | None:
+        """Return the canonical CBOR under ``key``, or None."""
+
+    def bucket(self, index: int) -> Sequence[tuple[Digest, Digest]]:
+        """Return leaf key and value digest of every leaf of a bucket, sorted by leaf key."""
+
+    def header(self, height: int) -> Header | None:
+        """Return a header, also one whose block is pruned."""
+
+    def final_header(self, height: int) -> FinalHeader | None:
+        """Return a header with all that proves it final."""
+
+    def history_node(self, level: int, index: int) -> Digest:
+        """Return the digest of a complete subtree of the history."""
+
+
+class Prover:
+    """Makes proofs of the newest state and of the history, in any thread, while blocks are being committed.
+
+    Args:
+        source: The node's store.
+        tree: Over the leaves of the newest state; somebody else brings it up to date.
+    """
+
+    def __init__(self, source: ProofSource, tree: StateTree) -> None:
+        self._source = source
+        self._tree = tree
+
+    def state_proof(self, namespace: str, key: bytes) -> StateProof | None:
+        """Return the proof of what the newest state holds under ``key``.
+
+        Store and tree are read one after the other, so a block may have landed in between. The proof is checked
+        against the header before it leaves: None means that it did not fit; try again.
+        """
+        height = self._source.head().height
+        final = self._source.final_header(height)
+        if final is None:
+            return None
+        number = bucket_of(leaf_key(namespace, key))
+        proof = StateProof(
+            namespace,
+            key,
+            self._source.get(namespace, key),
+            tuple(self._source.bucket(number)),
+            self._tree.path(number),
+            final,
+        )
+        try:
+            check_state(proof, final.header.state_root)
+        except ProofError:
+            return None
+        return proof
+
+    def history_proof(self, height: int, newer: int) -> HistoryProof | None:
+        """Return the proof that block ``height`` is below block ``newer``; None when there is no such pair.
+
+        Args:
+            height: 1 and up.
+            newer: Above ``height``.
+        """
+        header, final = self._source.header(height), self._source.final_header(newer)
+        if header is None or final is None or height >= newer:
+            return None
+        return HistoryProof(header, inclusion_path(height, newer, self._source.history_node), final)
+
+    def consistency_proof(self, height: int, newer: int) -> ConsistencyProof | None:
+        """Return the proof that block ``newer`` continues the history of ``height``; None when there is no such pair.
+
+        Args:
+            height: 1 and up.
+            newer: ``height`` and up.
+        """
+        header, final = self._source.header(height), self._source.final_header(newer)
+        if header is None or final is None or height > newer:
+            return None
+        return ConsistencyProof(header, consistency_path(height, newer, self._source.history_node), final)

@@ -10,60 +10,45 @@ Nodes stand in pages of 16 that exist only where there is data: an untouched pag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from wire.types import DIGEST_BYTES, Digest, sha256
+from wire.statetree import (
+    BUCKETS,
+    DEPTH,
+    EMPTY_BUCKET,
+    bucket_digest,
+    bucket_of,
+    leaf_key,
+    node_digest,
+    path_root,
+)
+from wire.types import DIGEST_BYTES, Digest
 
-DEPTH: Final = 20
-BUCKETS: Final = 1 << DEPTH
-EMPTY_BUCKET: Final = bytes(DIGEST_BYTES)
+__all__ = [
+    "BUCKETS",
+    "DEPTH",
+    "EMPTY_BUCKET",
+    "EMPTY_ROOT",
+    "StateTree",
+    "TreeUpdate",
+    "bucket_digest",
+    "bucket_of",
+    "leaf_key",
+    "path_root",
+]
+
 _PAGE_BITS: Final = 4
 _PAGE_MASK: Final = (1 << _PAGE_BITS) - 1
-_LEAF: Final = b"\x00"
-_NODE: Final = b"\x01"
-
-
-def leaf_key(namespace: str, key: bytes) -> Digest:
-    """Return the place of a state entry in the tree: 32 bytes.
-
-    Args:
-        namespace: ASCII, at most 255 characters.
-        key: Key within the namespace.
-
-    Source: DESIGN section 5.
-    """
-    name = namespace.encode("ascii")
-    return sha256(bytes((len(name),)) + name + key)
-
-
-def bucket_of(key: Digest) -> int:
-    """Return the bucket of a leaf key: its first 20 bits, 0..2^20-1."""
-    return int.from_bytes(key[:3], "big") >> 4
-
-
-def bucket_digest(pairs: Sequence[tuple[Digest, Digest]]) -> Digest:
-    """Return the digest of one bucket.
-
-    Args:
-        pairs: Leaf key and value digest, sorted by leaf key.
-    """
-    if not pairs:
-        return EMPTY_BUCKET
-    return sha256(_LEAF + b"".join(key + value for key, value in pairs))
-
-
-def _node(left: Digest, right: Digest) -> Digest:
-    return sha256(_NODE + left + right)
 
 
 def _defaults() -> tuple[Digest, ...]:
     """Return the digest of an untouched node per level, root (level 0) first, buckets (level 20) last."""
     levels = [EMPTY_BUCKET]
     for _ in range(DEPTH):
-        levels.append(_node(levels[-1], levels[-1]))
+        levels.append(node_digest(levels[-1], levels[-1]))
     return tuple(reversed(levels))
 
 
@@ -110,7 +95,7 @@ class StateTree:
             indices = sorted({index >> 1 for index in indices})
             for index in indices:
                 left, right = tree._get(level + 1, 2 * index), tree._get(level + 1, 2 * index + 1)
-                tree._put(level, index, _node(left, right))
+                tree._put(level, index, node_digest(left, right))
         return tree
 
     @property
@@ -130,7 +115,7 @@ class StateTree:
             parents: dict[int, Digest] = {}
             for index in sorted({index >> 1 for index in changed}):
                 left, right = 2 * index, 2 * index + 1
-                parents[index] = _node(
+                parents[index] = node_digest(
                     changed[left] if left in changed else self._get(level + 1, left),
                     changed[right] if right in changed else self._get(level + 1, right),
                 )
@@ -166,22 +151,3 @@ class StateTree:
             pages[number] = bytearray(_DEFAULTS[level] * (1 << min(level, _PAGE_BITS)))
         at = (index & _PAGE_MASK) * DIGEST_BYTES
         pages[number][at : at + DIGEST_BYTES] = digest
-
-
-def path_root(bucket: int, digest: Digest, path: Sequence[Digest]) -> Digest:
-    """Return the root to which a bucket digest and its path lead.
-
-    Args:
-        bucket: Number of the bucket.
-        digest: See `bucket_digest`.
-        path: 20 sibling digests, bucket level first.
-
-    Raises:
-        ValueError: The path has another length, or there is no such bucket.
-    """
-    if len(path) != DEPTH or not 0 <= bucket < BUCKETS:
-        raise ValueError(f"state tree: bucket {bucket} with a path of {len(path)}")
-    for sibling in path:
-        digest = _node(sibling, digest) if bucket & 1 else _node(digest, sibling)
-        bucket >>= 1
-    return digest

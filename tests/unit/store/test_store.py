@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import lmdb
 import pytest
 
-from master.io.store import Store, _Writing
+from master.io.store import Store
+from master.io.store_env import Writing
 from master.io.store_records import (
     StoreCorruptError,
     StoreError,
@@ -17,11 +19,20 @@ from master.io.store_records import (
     seal,
     unseal,
 )
-from master.ledger.rows import Execution, Head
+from master.ledger.proofs import Prover
+from master.ledger.rows import Execution, Head, head_after
 from tests.unit.contracts.reports import entry, evidence, item, release
 from tests.unit.ledger.worlds import World, key_of, make_genesis
-from wire.certificate import Certificate, Step, build_certificate
+from wire.certificate import Certificate, Step, Validator, ValidatorSet, build_certificate
+from wire.epochs import verify_epochs
+from wire.historyproof import (
+    decode_consistency_proof,
+    decode_history_proof,
+    verify_consistency_proof,
+    verify_history_proof,
+)
 from wire.receipt import verify_receipt
+from wire.stateproof import decode_state_proof, verify_state_proof
 from wire.types import sha256
 
 MAP_BYTES = 16 * 1024 * 1024
@@ -241,7 +252,7 @@ class FullDisk:
 
 
 def test_commit_on_a_full_disk_says_so() -> None:
-    with pytest.raises(StoreFullError, match="the disk is full"), _Writing(cast("lmdb.Environment", FullDisk()), {}):
+    with pytest.raises(StoreFullError, match="the disk is full"), Writing(cast("lmdb.Environment", FullDisk()), {}):
         pass
 
 
@@ -384,3 +395,105 @@ def test_head_round_trip_keeps_the_frontier(world: World) -> None:
     decoded = decode_head(encode_head(world.head))
     assert encode_head(decoded) == encode_head(world.head)
     assert decoded.history.size == 2
+
+
+# proofs
+
+
+def prover(store: Store, world: World) -> Prover:
+    return Prover(store, world.tree)
+
+
+def test_state_proof_of_every_entry_and_of_none_verifies_with_genesis(store: Store, world: World) -> None:
+    grow(world, store)
+    for namespace, key in list(world.state.entries)[::5]:
+        proof = prover(store, world).state_proof(namespace, key)
+        assert proof is not None
+        assert proof.value == world.state.entries[namespace, key]
+        verify_state_proof(decode_state_proof(proof.encode()), world.genesis)
+    absent = prover(store, world).state_proof("membership", b"gateway/nobody")
+    assert absent is not None
+    assert absent.value is None
+    verify_state_proof(decode_state_proof(absent.encode()), world.genesis)
+
+
+def test_state_proof_before_the_first_block_or_between_store_and_tree_is_none(store: Store, world: World) -> None:
+    assert prover(store, world).state_proof("membership", b"gateway/gw-1") is None
+    execution, _ = world.propose(world.sign("maker-a", "references", "submit", {"release": release().encode()}))
+    store.commit(execution, certify(world, execution))
+    assert prover(store, world).state_proof("membership", b"gateway/gw-1") is None
+    world.commit(execution)
+    assert prover(store, world).state_proof("membership", b"gateway/gw-1") is not None
+
+
+def test_history_and_consistency_proofs_of_every_pair_verify(store: Store, world: World) -> None:
+    executions = grow(world, store, 9)
+    for first in executions:
+        known = first.block.header
+        for second in executions:
+            newer = second.block.header.height
+            history = prover(store, world).history_proof(known.height, newer)
+            consistency = prover(store, world).consistency_proof(known.height, newer)
+            assert (history is None) == (known.height >= newer)
+            assert (consistency is None) == (known.height > newer)
+            if history is not None:
+                verify_history_proof(decode_history_proof(history.encode()), world.genesis)
+            if consistency is not None:
+                verify_consistency_proof(decode_consistency_proof(consistency.encode()), known, world.genesis)
+
+
+def test_history_proof_of_no_block_is_none(store: Store, world: World) -> None:
+    grow(world, store)
+    for height, newer in ((0, 2), (1, 4), (4, 5)):
+        assert prover(store, world).history_proof(height, newer) is None
+        assert prover(store, world).consistency_proof(height, newer) is None
+
+
+def test_history_that_an_older_store_lacks_is_completed_when_it_is_opened(
+    tmp_path: Path, store: Store, world: World
+) -> None:
+    grow(world, store)
+    store.close()
+    with (
+        lmdb.open(str(tmp_path / "store"), max_dbs=16, map_size=MAP_BYTES) as env,
+        env.begin(write=True) as txn,
+    ):
+        txn.drop(env.open_db(b"history", txn=txn), delete=False)
+    with Store.open(tmp_path / "store", world.genesis, map_bytes=MAP_BYTES) as again:
+        proof = Prover(again, world.tree).history_proof(1, 3)
+        assert proof is not None
+        verify_history_proof(proof, world.genesis)
+        with pytest.raises(StoreCorruptError, match="node 3 of level 2 of its history is missing"):
+            again.history_node(2, 3)
+
+
+# epochs
+
+
+def ends_epoch(world: World, following: ValidatorSet) -> tuple[Execution, Certificate]:
+    execution, _ = world.propose()
+    header = replace(execution.block.header, next_validators_hash=following.digest())
+    block = replace(execution.block, header=header)
+    execution = replace(execution, block=block, head=head_after(world.head, block))
+    return execution, certify(world, execution)
+
+
+def test_block_that_ends_an_epoch_is_kept_with_the_next_set(store: Store, world: World) -> None:
+    grow(world, store, 1)
+    following = ValidatorSet((Validator("newcomer", key_of("newcomer").verify_key.encode(), bytes(32)),))
+    execution, certificate = ends_epoch(world, following)
+    store.commit(execution, certificate, following)
+    assert store.epoch_ends(0) == ()
+    (end,) = store.epoch_ends(1)
+    assert (end.header, end.certificate, end.validators) == (execution.block.header, certificate, following)
+    assert verify_epochs(world.genesis, store.epoch_ends(5)).validators == following
+
+
+def test_block_that_ends_an_epoch_without_the_set_that_it_names_is_refused(store: Store, world: World) -> None:
+    grow(world, store, 1)
+    following = ValidatorSet((Validator("newcomer", key_of("newcomer").verify_key.encode(), bytes(32)),))
+    execution, certificate = ends_epoch(world, following)
+    for given in (None, world.genesis.validator_set()):
+        with pytest.raises(StoreError, match="ends an epoch"):
+            store.commit(execution, certificate, given)
+    assert store.head().height == 1

@@ -1,0 +1,139 @@
+"""Under the store: its LMDB environment, one write transaction, keys, and who owns the folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import lmdb
+
+from master.io.store_records import StoreError, StoreFullError, seal
+from master.ledger.history import completed_nodes
+from master.ledger.rows import Leaf
+from master.ledger.state import Write
+from wire.merkle import Frontier, leaf_digest
+from wire.types import Digest
+
+READERS_MAX: Final = 256
+_TABLES: Final = ("meta", "blocks", "certificates", "outcomes", "transactions", "events", "state", "leaves")
+_LATER_TABLES: Final = ("history", "epochs", "headers")
+"""Added since; what an older store lacks of them follows from its blocks."""
+TABLES: Final = (*_TABLES, *_LATER_TABLES)
+_FULL: Final = (lmdb.MapFullError, lmdb.DiskError)
+
+
+class Writing:
+    """One write transaction, committed and synced when the block of code ends, dropped when it raises."""
+
+    def __init__(self, env: lmdb.Environment, tables: dict[str, lmdb._Database]) -> None:
+        self._env = env
+        self._tables = tables
+        self._txn: lmdb.Transaction
+
+    def __enter__(self) -> Self:
+        self._txn = self._env.begin(write=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._txn.abort()
+            if isinstance(error, _FULL):
+                raise _full(self._env) from error
+            return
+        try:
+            self._txn.commit()
+        except _FULL as full:
+            raise _full(self._env) from full
+
+    def put(self, table: str, key: bytes, content: bytes) -> None:
+        """Write a record."""
+        self._txn.put(key, seal(table, key, content), db=self._tables[table])
+
+    def append(self, table: str, key: bytes, content: bytes) -> None:
+        """Write a record behind all others of its table."""
+        self._txn.put(key, seal(table, key, content), db=self._tables[table], append=True)
+
+    def history(self, before: Frontier, digest: Digest) -> None:
+        """Add a block's digest to the history that has grown to ``before``."""
+        for level, index, node in completed_nodes(before, leaf_digest(digest)):
+            self.put("history", node_key(level, index), node)
+
+    def state(self, writes: Sequence[Write], leaves: Sequence[Leaf]) -> None:
+        """Write and remove state entries and leaves."""
+        for write in writes:
+            key = state_key(write.namespace, write.key)
+            if write.value is None:
+                self._txn.delete(key, db=self._tables["state"])
+            else:
+                self.put("state", key, write.value)
+        for key, value in leaves:
+            if value is None:
+                self._txn.delete(key, db=self._tables["leaves"])
+            else:
+                self.put("leaves", key, value)
+
+
+def environment(path: Path, map_bytes: int) -> tuple[lmdb.Environment, dict[str, lmdb._Database]]:
+    """Open the environment and its tables.
+
+    Raises:
+        StoreFullError: ``map_bytes`` has no room for the tables, or the disk is full.
+        StoreError: The file is no store, or cannot be read.
+    """
+    try:
+        env = lmdb.open(
+            str(path), map_size=map_bytes, max_dbs=len(TABLES), max_readers=READERS_MAX, metasync=True, sync=True
+        )
+    except lmdb.Error as error:
+        raise StoreError(f"store {path}: {error}") from error
+    try:
+        return env, {name: env.open_db(name.encode()) for name in TABLES}
+    except lmdb.Error as error:
+        refusal = _full(env) if isinstance(error, _FULL) else StoreError(f"store {path}: {error}")
+        env.close()
+        raise refusal from error
+
+
+def _full(env: lmdb.Environment) -> StoreFullError:
+    size = env.info()["map_size"]
+    return StoreFullError(
+        f"store: no room for the block; the disk is full, or the store has reached its {size} bytes: "
+        "give it more room and start again"
+    )
+
+
+def own(path: Path) -> int:
+    """Return a descriptor whose lock says that this process owns the store.
+
+    Raises:
+        StoreError: Another process owns it.
+    """
+    descriptor = os.open(path / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(f"store {path}: another process owns it") from error
+    return descriptor
+
+
+def height_key(height: int) -> bytes:
+    """Return the key of a height in the tables that have one."""
+    return height.to_bytes(8, "big")
+
+
+def node_key(level: int, index: int) -> bytes:
+    """Return the key of a complete subtree of the history."""
+    return bytes((level,)) + index.to_bytes(8, "big")
+
+
+def state_key(namespace: str, key: bytes) -> bytes:
+    """Return the key of a state entry."""
+    name = namespace.encode("ascii")
+    return bytes((len(name),)) + name + key
