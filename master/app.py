@@ -33,6 +33,7 @@ from master.io.store import Store
 from master.io.tables import Tables
 from master.io.wal import WriteAheadLog
 from master.ledger.application import Application
+from master.ledger.proofs import Prover
 from master.mempool import Mempool
 from master.metrics import NodeMetrics
 from master.node import Node, genesis_parameter
@@ -115,7 +116,8 @@ class NodeProcess:
         self._registry = new_registry()
         self._metrics = NodeMetrics(self._registry)
         self._mempool = Mempool()
-        application = Application(genesis, store, store.state_tree(), VerifiedSignatures())
+        tree = store.state_tree()
+        application = Application(genesis, store, tree, VerifiedSignatures())
         validators = genesis.validator_set()
         self._settings = Settings(
             config.node.member,
@@ -154,7 +156,7 @@ class NodeProcess:
         )
         self._engine = Engine(replica, self._settings, self._chain, wal, self._network, hooks, self._clock)
         self._broker = self._build_broker()
-        self._api = build_api(self._node, store, tables, self._registry)
+        self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
         self._new_block = asyncio.Event()
         self._new_block.set()
         self._views_failure: str | None = None

@@ -21,7 +21,7 @@ from master.api.guard import ROUTE, STREAM, Guard
 from master.api.metrics import Metrics
 from master.api.openapi import describe
 from master.api.parameters import Arguments
-from master.api.ports import LedgerPort, NodePort, TablesPort
+from master.api.ports import LedgerPort, NodePort, ProofPort, TablesPort
 from master.api.problems import Problem, on_http_exception, on_problem
 from master.api.routes import ROUTES, Route
 from master.api.stream import EventStream
@@ -34,6 +34,7 @@ LIMITS: Final = Limits()
 def build_api(
     node: NodePort,
     ledger: LedgerPort,
+    proofs: ProofPort,
     tables: TablesPort,
     registry: CollectorRegistry,
     limits: Limits = LIMITS,
@@ -46,6 +47,7 @@ def build_api(
     Args:
         node: The running node.
         ledger: Committed blocks, read in threads.
+        proofs: Proofs of state and history, made in threads.
         tables: Rows of the views, read in threads.
         registry: Registry that /metrics shows; one API per registry.
         limits: Bounds.
@@ -59,6 +61,7 @@ def build_api(
     context = Context(
         node=node,
         ledger=ledger,
+        proofs=proofs,
         tables=tables,
         registry=registry,
         limits=limits,
@@ -69,7 +72,8 @@ def build_api(
     )
     api = Starlette(
         routes=[
-            Path(route.path, _endpoint(context, route), methods=[route.method], name=route.name) for route in ROUTES
+            Path(route.pattern or route.path, _endpoint(context, route), methods=[route.method], name=route.name)
+            for route in ROUTES
         ],
         exception_handlers={Problem: on_problem, HTTPException: on_http_exception},
         middleware=[Middleware(Guard, context)],

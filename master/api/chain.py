@@ -213,10 +213,10 @@ async def headers(call: Call) -> Response:
 
 
 def _entry(ledger: LedgerPort, height: int) -> dict[str, object]:
-    found, certificate = ledger.block(height), ledger.certificate(height)
+    found, certificate = ledger.header(height), ledger.certificate(height)
     assert found is not None  # every height up to the head has both
     assert certificate is not None
-    raw = found.header.encode()
+    raw = found.encode()
     return {
         "height": height,
         "digest": sha256(raw).hex(),

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from master.api.feed import Feed
 from master.api.metrics import Metrics
-from master.api.ports import LedgerPort, NodePort, TablesPort
+from master.api.ports import LedgerPort, NodePort, ProofPort, TablesPort
 from master.views.schema import Reading
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Context:
 
     node: NodePort
     ledger: LedgerPort
+    proofs: ProofPort
     tables: TablesPort
     registry: CollectorRegistry
     limits: Limits

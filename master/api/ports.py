@@ -12,7 +12,11 @@ from master.views.schema import Condition, Json, Row, Table
 if TYPE_CHECKING:
     from wire.block import Block
     from wire.certificate import Certificate
+    from wire.epochs import EpochEnd
+    from wire.header import Header
+    from wire.historyproof import ConsistencyProof, HistoryProof
     from wire.receipt import Receipt
+    from wire.stateproof import StateProof
     from wire.tx import SignedTx
 
 
@@ -112,6 +116,10 @@ class LedgerPort(EventSource, Protocol):
         """Return the block of ``height``, 1 and up."""
         ...
 
+    def header(self, height: int) -> Header | None:
+        """Return the header of ``height``, 1 and up, also where the block itself is pruned."""
+        ...
+
     def certificate(self, height: int) -> Certificate | None:
         """Return the quorum certificate of ``height``, 1 and up."""
         ...
@@ -126,6 +134,26 @@ class LedgerPort(EventSource, Protocol):
 
     def receipt(self, tx_id: bytes) -> Receipt | None:
         """Return the receipt of a committed transaction."""
+        ...
+
+
+class ProofPort(Protocol):
+    """Proofs. Called from worker threads; may block on the disk."""
+
+    def state_proof(self, namespace: str, key: bytes) -> StateProof | None:
+        """Return the proof of what the newest state holds, None when a block landed meanwhile: ask again."""
+        ...
+
+    def history_proof(self, height: int, newer: int) -> HistoryProof | None:
+        """Return the proof that block ``height`` is below block ``newer``, None when there is no such pair."""
+        ...
+
+    def consistency_proof(self, height: int, newer: int) -> ConsistencyProof | None:
+        """Return the proof that ``newer`` continues the history of ``height``, None when there is no such pair."""
+        ...
+
+    def all_epoch_ends(self) -> Sequence[EpochEnd]:
+        """Return the ends of all epochs that ended, in order."""
         ...
 
 

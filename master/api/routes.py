@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from master.api import chain, lists, service, stream, submit
+from master.api import chain, lists, proofs, service, stream, submit
 from master.api.call import Handler
 from master.api.parameters import Parameter
 from master.views.schema import Schema, Table, hexadecimal, record, sequence, text
@@ -58,6 +58,8 @@ class Route:
     method: Literal["GET", "POST"] = "GET"
     body: Mapping[str, Schema] = field(default_factory=dict)
     """Schema of the request's body by media type."""
+    pattern: str = ""
+    """``path`` as the router reads it, where the two differ."""
     problems: tuple[int, ...] = (400,)
     """Statuses of problems beside 404, 405, 414, 500 and 503, which any request may get."""
 
@@ -147,6 +149,39 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=chain.headers,
         parameters=(chain.FROM, chain.HEADERS_LIMIT),
         answers=_json("A page of them.", chain.HEADERS_SCHEMA),
+    ),
+    Route(
+        path="/v1/headers/{height}/proof",
+        name="prove_history",
+        about="Proof that a block is in the chain of a newer one; as CBOR: a history proof (docs/spec HP-1).",
+        handler=proofs.history,
+        parameters=(chain.HEIGHT, proofs.NEWER, chain.FORMAT),
+        answers={200: Answer("The proof.", {JSON: proofs.HISTORY_SCHEMA, chain.CBOR_TYPE: _OCTETS})},
+    ),
+    Route(
+        path="/v1/headers/{height}/consistency",
+        name="prove_consistency",
+        about="Proof that a newer block continues the history of this one; as CBOR: a consistency proof.",
+        handler=proofs.consistency,
+        parameters=(chain.HEIGHT, proofs.NEWER, chain.FORMAT),
+        answers={200: Answer("The proof.", {JSON: proofs.HISTORY_SCHEMA, chain.CBOR_TYPE: _OCTETS})},
+    ),
+    Route(
+        path="/v1/epochs",
+        name="list_epochs",
+        about="Ends of epochs, ascending: how a light node gets from the genesis validators to those of now.",
+        handler=proofs.epochs,
+        parameters=(proofs.FROM_EPOCH, proofs.LIMIT),
+        answers=_json("A page of them.", proofs.EPOCHS_SCHEMA),
+    ),
+    Route(
+        path="/v1/state/{namespace}/{key}",
+        pattern="/v1/state/{namespace}/{key:path}",
+        name="get_state",
+        about="What stands under a key of the newest state, on demand with its proof (docs/spec SP-1).",
+        handler=proofs.state,
+        parameters=(proofs.NAMESPACE, proofs.KEY, proofs.PROOF, chain.FORMAT),
+        answers={200: Answer("The entry, or its absence.", {JSON: proofs.STATE_SCHEMA, chain.CBOR_TYPE: _OCTETS})},
     ),
     *(route for table in TABLES.values() for route in _view_routes(table)),
     Route(

@@ -8,6 +8,7 @@ from typing import Protocol
 from master.ledger.history import consistency_path, inclusion_path
 from master.ledger.rows import Head
 from master.ledger.tree import StateTree, bucket_of, leaf_key
+from wire.epochs import EPOCHS_MAX, EpochEnd
 from wire.errors import ProofError
 from wire.finality import FinalHeader
 from wire.header import Header
@@ -61,6 +62,9 @@ class ProofSource(Protocol):
 
     def final_header(self, height: int) -> FinalHeader | None:
         """Return a header with all that proves it final."""
+
+    def epoch_ends(self, epoch: int) -> Sequence[EpochEnd]:
+        """Return the ends of all epochs before ``epoch``, in order."""
 
     def history_node(self, level: int, index: int) -> Digest:
         """Return the digest of a complete subtree of the history."""
@@ -126,3 +130,7 @@ class Prover:
         if header is None or final is None or height > newer:
             return None
         return ConsistencyProof(header, consistency_path(height, newer, self._source.history_node), final)
+
+    def all_epoch_ends(self) -> Sequence[EpochEnd]:
+        """Return the ends of all epochs that ended, in order."""
+        return self._source.epoch_ends(EPOCHS_MAX)

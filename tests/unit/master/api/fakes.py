@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from nacl.signing import SigningKey
@@ -11,16 +12,21 @@ from starlette.applications import Starlette
 from master.api.app import build_api, notifier
 from master.api.context import Limits
 from master.api.ports import NodeStatus, SubmitResult
-from master.ledger.rows import EventRow, event_rows
+from master.ledger.genesis import genesis_writes, leaves_of
+from master.ledger.proofs import Prover
+from master.ledger.rows import EventRow, Head, event_rows
 from master.views.fold import catch_up
+from tests.unit.ledger.worlds import MemoryState
 from tests.unit.master.views.memory import MemoryTables
 from tests.unit.master.views.story import GENESIS, Story
 from tests.unit.wire import samples
 from wire.block import Block
 from wire.certificate import Certificate
+from wire.epochs import EpochEnd
 from wire.errors import WireError
-from wire.header import tx_root
-from wire.merkle import tree_head
+from wire.finality import FinalHeader
+from wire.header import Header, tx_root
+from wire.merkle import Frontier, leaf_digest, tree_head
 from wire.receipt import Event, Outcome, Receipt, decode_outcome
 from wire.tx import SignedTx, Transaction, open_tx
 from wire.types import sha256
@@ -40,6 +46,11 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._heights: list[tuple[Block, Certificate, tuple[bytes, ...]]] = []  # one append: readers are in threads
+        writes = genesis_writes(GENESIS)
+        self.state = MemoryState(writes, leaves_of(writes))
+        """As after every block: nothing here changes it."""
+        self.tree = self.state.tree()
+        self.ends: tuple[EpochEnd, ...] = ()
         self.reads = 0
 
     @property
@@ -57,6 +68,8 @@ class MemoryLedger:
             time_ms=time_ms,
             parent=self.blocks[-1].header.digest() if self.blocks else GENESIS.digest(),
             tx_count=len(transactions),
+            state_root=self.tree.root,
+            history_root=tree_head(self._digests()),
             tx_root=tx_root(transactions),
             outcome_root=tree_head(outcomes),
             validators_hash=GENESIS.validator_set().digest(),
@@ -64,6 +77,36 @@ class MemoryLedger:
             code_table_hash=GENESIS.code_table_hash(),
         )
         self._heights.append((Block(header, tuple(transactions)), samples.certify(header), outcomes))
+
+    def _digests(self) -> list[bytes]:
+        return [GENESIS.digest(), *(block.header.digest() for block in self.blocks)]
+
+    def head(self) -> Head:
+        height = len(self.blocks)
+        history = Frontier()
+        for digest in self._digests():
+            history.append(leaf_digest(digest))
+        return Head(height, self._digests()[-1], GENESIS.time_ms, self.tree.root, history)
+
+    def get(self, namespace: str, key: bytes) -> bytes | None:
+        return self.state.get(namespace, key)
+
+    def bucket(self, index: int) -> Sequence[tuple[bytes, bytes]]:
+        return self.state.bucket(index)
+
+    def header(self, height: int) -> Header | None:
+        found = self.block(height)
+        return None if found is None else found.header
+
+    def final_header(self, height: int) -> FinalHeader | None:
+        header, certificate = self.header(height), self.certificate(height)
+        return None if header is None or certificate is None else FinalHeader(header, certificate, ())
+
+    def epoch_ends(self, epoch: int) -> tuple[EpochEnd, ...]:
+        return self.ends[:epoch]
+
+    def history_node(self, level: int, index: int) -> bytes:
+        return tree_head(self._digests()[index << level : (index + 1) << level])
 
     def block(self, height: int) -> Block | None:
         return self._heights[height - 1][0] if 1 <= height <= len(self._heights) else None
@@ -185,9 +228,10 @@ class World:
         self.node = FakeNode(self.ledger)
         self.tables = MemoryTables(GENESIS)
         self.story = Story(seed)
+        self.proofs = Prover(self.ledger, self.ledger.tree)
         self.registry = CollectorRegistry()
         self.api: Starlette = build_api(
-            self.node, self.ledger, self.tables, self.registry, Limits() if limits is None else limits
+            self.node, self.ledger, self.proofs, self.tables, self.registry, Limits() if limits is None else limits
         )
 
     def block(self, events: int = 3) -> list[EventRow]:

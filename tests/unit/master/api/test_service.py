@@ -124,7 +124,7 @@ def test_every_answer_forbids_sniffing_and_storing() -> None:
 def test_two_apis_on_one_registry_are_refused() -> None:
     world = World()
     with pytest.raises(ValueError, match="Duplicated timeseries"):
-        build_api(world.node, world.ledger, world.tables, world.registry)
+        build_api(world.node, world.ledger, world.proofs, world.tables, world.registry)
 
 
 def test_other_protocols_than_http_are_passed_on() -> None:
