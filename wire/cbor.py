@@ -8,7 +8,7 @@ other form is refused with an error that names it.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NoReturn, TypeAlias
 
 import cbor2
@@ -135,24 +135,31 @@ _NO_TAGS: Final = _NoTags()
 def _check(value: object, depth: int) -> None:
     # exact types: a bool is no int here, and a subclass could encode as something else
     kind = type(value)
-    if isinstance(value, int):
-        if kind is not bool and not (kind is int and INT_MIN <= value <= INT_MAX):
-            raise CborError("an integer outside -2^63..2^63-1, or of a class of its own")
-    elif isinstance(value, str) and kind is str:
-        check_text(value)
-    elif isinstance(value, dict) and kind is dict:
+    if isinstance(value, dict) and kind is dict:
         _check_depth(depth)
-        for key, entry in value.items():
+        for key in value:
             if type(key) is not str:
                 raise CborError(f"a map key of type {type(key).__name__}, which is no text")
-            check_text(key)
-            _check(entry, depth + 1)
+            if not key.isascii():
+                check_text(key)
+        _check_entries(value.values(), depth + 1)
     elif isinstance(value, list | tuple) and kind in (list, tuple):
         _check_depth(depth)
-        for entry in value:
-            _check(entry, depth + 1)
+        _check_entries(value, depth + 1)
+    elif isinstance(value, str) and kind is str:
+        check_text(value)
+    elif isinstance(value, int):
+        if kind is not bool and not (kind is int and INT_MIN <= value <= INT_MAX):
+            raise CborError("an integer outside -2^63..2^63-1, or of a class of its own")
     elif kind is not bytes and value is not None:
         raise CborError(f"a {kind.__name__} has no place in the CBOR profile")
+
+
+def _check_entries(entries: Iterable[object], depth: int) -> None:
+    for entry in entries:
+        # most of what there is, without a call: a block is a few thousand byte strings
+        if type(entry) is not bytes:
+            _check(entry, depth)
 
 
 def _check_depth(depth: int) -> None:

@@ -31,11 +31,8 @@ class Fields:
     def __init__(self, value: object, names: Collection[str], what: str) -> None:
         if not isinstance(value, dict):
             raise FormatError(f"{what}: a {type(value).__name__} stands where a map is due")
-        missing, unknown = sorted(set(names) - value.keys()), sorted(value.keys() - set(names))
-        if missing:
-            raise FormatError(f"{what}: field {missing[0]!r} is missing")
-        if unknown:
-            raise FormatError(f"{what}: field {shown(unknown[0])} is unknown")
+        if len(value) != len(names) or not all(map(value.__contains__, names)):
+            raise FormatError(f"{what}: {_difference(value, names)}")
         self._value: dict[str, Value] = value
         self._what = what
 
@@ -105,3 +102,8 @@ class Fields:
     def is_null(self, name: str) -> bool:
         """Tell whether the field is null."""
         return self._value[name] is None
+
+
+def _difference(value: dict[str, Value], names: Collection[str]) -> str:
+    missing, unknown = sorted(set(names) - value.keys()), sorted(value.keys() - set(names))
+    return f"field {missing[0]!r} is missing" if missing else f"field {shown(unknown[0])} is unknown"

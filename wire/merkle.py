@@ -31,10 +31,7 @@ def node_digest(left: Digest, right: Digest) -> Digest:
 
 def tree_head(leaves: Iterable[bytes]) -> Digest:
     """Return the tree head over ``leaves``; of no leaves, SHA-256 of nothing. Source: RFC 9162, 2.1.1."""
-    frontier = Frontier()
-    for leaf in leaves:
-        frontier.append(leaf_digest(leaf))
-    return frontier.head()
+    return _head([sha256(b"\x00" + leaf) for leaf in leaves])
 
 
 def inclusion_path(leaf_digests: Sequence[Digest], index: int) -> tuple[Digest, ...]:
@@ -232,7 +229,14 @@ def _split(size: int) -> int:
 
 
 def _range_head(leaf_digests: Sequence[Digest], low: int, high: int) -> Digest:
-    frontier = Frontier()
-    for index in range(low, high):
-        frontier.append(leaf_digests[index])
-    return frontier.head()
+    return _head(leaf_digests[low:high])
+
+
+def _head(level: Sequence[Digest]) -> Digest:
+    """Return the head over leaf digests: each level is the pairs of the one below, an odd last node rises as it is."""
+    if not level:
+        return EMPTY_HEAD
+    while len(level) > 1:
+        pairs = [sha256(b"\x01" + left + right) for left, right in zip(level[::2], level[1::2], strict=False)]
+        level = [*pairs, level[-1]] if len(level) % 2 else pairs
+    return level[0]

@@ -37,7 +37,7 @@ def genesis_entries(genesis: Genesis) -> Iterator[tuple[bytes, bytes]]:
         yield _key("organisation", organisation.id), cbor.encode({"role": organisation.role})
     for key in genesis.keys:
         record: dict[str, cbor.Value] = {"key": key.key, "sender": key.sender, "organisation": key.organisation}
-        yield b"key/" + kid_of(key.key), cbor.encode(record)
+        yield account_key_entry(kid_of(key.key)), cbor.encode(record)
     for station in genesis.stations:
         record = {"area": station.area, "organisation": station.organisation}
         yield _key("station", station.id), cbor.encode(record)
@@ -53,9 +53,21 @@ def genesis_entries(genesis: Genesis) -> Iterator[tuple[bytes, bytes]]:
 
 def account_key(state: Reads, kid: bytes) -> AccountKey | None:
     """Return the key that a kid names, if it may sign for an account."""
-    value = _entries(state).get(b"key/" + kid)
-    if value is None:
-        return None
+    value = _entries(state).get(account_key_entry(kid))
+    return None if value is None else decode_account_key(value)
+
+
+def account_key_entry(kid: bytes) -> bytes:
+    """Return the key of the state entry that holds the key of a kid."""
+    return b"key/" + kid
+
+
+def decode_account_key(value: cbor.Value) -> AccountKey:
+    """Return the key that a state entry holds.
+
+    Raises:
+        FormatError: It holds something else.
+    """
     fields = Fields(value, ("key", "sender", "organisation"), "membership.key")
     return AccountKey(fields.digest("key"), fields.identifier("sender"), fields.identifier("organisation"))
 

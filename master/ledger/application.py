@@ -14,15 +14,15 @@ from master.contracts import membership
 from master.contracts.context import OK, Contract, Refused
 from master.contracts.table import CONTRACTS, check_code_table
 from master.ledger import genesis as height_0
-from master.ledger.call import CallContext, StateReads, Surroundings
+from master.ledger.call import CallContext, StateReads, Surroundings, decode_entry
 from master.ledger.rows import Execution, Head, Leaf, head_after
 from master.ledger.sequence import NAMESPACE as SEQUENCE
-from master.ledger.sequence import decode_window
+from master.ledger.sequence import SequenceWindow, decode_window
 from master.ledger.state import Overlay, StateReader, Write
 from master.ledger.tree import StateTree, TreeUpdate, bucket_digest, bucket_of
 from wire.block import Block
 from wire.errors import SignatureError, WireError
-from wire.genesis import Genesis
+from wire.genesis import AccountKey, Genesis
 from wire.header import Header, tx_root
 from wire.merkle import EMPTY_HEAD, tree_head
 from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event, Outcome
@@ -31,6 +31,11 @@ from wire.types import Digest
 
 Verify = Callable[[SignedTx, bytes], None]
 """(transaction, public key of 32 bytes); raises SignatureError when the key did not sign it."""
+
+Open = Callable[[bytes], SignedTx]
+"""Parses a signed transaction as `wire.tx.open_tx` does; may answer from memory for bytes that it has seen."""
+
+_ACCOUNT_KEYS_MAX: Final = 16_384
 
 DIVERGENCES: Final = frozenset({"outcome-root", "state-root", "contract-fault"})
 """Codes of `BlockRefused` that may be this node's own fault: do not vote, raise the alarm."""
@@ -82,6 +87,14 @@ class _Place:
     time_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """What the state knows of a transaction that may stand in a block."""
+
+    key: AccountKey
+    window: SequenceWindow
+
+
 class Application:
     """Applies the rules to a state that somebody else keeps.
 
@@ -90,13 +103,16 @@ class Application:
         reader: State after the newest committed block.
         tree: Over the leaves of that state.
         verify: Checks a signature; the shell injects one that remembers.
+        open_tx: Opens a block's transactions; the shell injects one that remembers.
 
     Raises:
         FormatError: The genesis file asks for contracts that this software does not have, or for parameters that it
             does not know.
     """
 
-    def __init__(self, genesis: Genesis, reader: StateReader, tree: StateTree, verify: Verify) -> None:
+    def __init__(
+        self, genesis: Genesis, reader: StateReader, tree: StateTree, verify: Verify, open_tx: Open = open_tx
+    ) -> None:
         check_code_table(genesis.code_table)
         self._genesis_writes = height_0.genesis_writes(genesis)
         self._chain = genesis.chain()
@@ -107,6 +123,8 @@ class Application:
         self._reader = reader
         self._tree = tree
         self._verify = verify
+        self._open_tx = open_tx
+        self._account_keys: dict[bytes, tuple[bytes, AccountKey]] = {}
 
     def genesis_writes(self) -> tuple[Write, ...]:
         """Return the writes of height 0, sorted by namespace and key."""
@@ -122,7 +140,18 @@ class Application:
         Raises:
             TxRefused: Not now, or never; its code says why.
         """
-        self._admit(Overlay(self._reader), tx, time_ms)
+        self._admit(Overlay(self._reader), tx, time_ms, self._verify)
+
+    def screen(self, tx: SignedTx, time_ms: int) -> bytes:
+        """Do what `check` does, but leave the signature to the caller, who may verify many at once elsewhere.
+
+        Returns:
+            The public key, 32 bytes, that must have signed it.
+
+        Raises:
+            TxRefused: Not now, or never; its code says why.
+        """
+        return self._admit(Overlay(self._reader), tx, time_ms, _unverified).key.key
 
     def propose(
         self,
@@ -206,7 +235,7 @@ class Application:
         outcomes: list[bytes] = []
         for number, raw in enumerate(block.transactions):
             try:
-                outcomes.append(self._run(block_state, open_tx(raw), place))
+                outcomes.append(self._run(block_state, self._open_tx(raw), place))
             except WireError as error:
                 raise BlockRefused("bad-transaction", f"transaction {number}: {error}") from error
             except TxRefused as error:
@@ -276,8 +305,8 @@ class Application:
     def _block_bytes_max(self, state: Overlay) -> int:
         return membership.integer_parameter(StateReads(state), "block_bytes_max")
 
-    def _admit(self, state: Overlay, tx: SignedTx, time_ms: int) -> str:
-        """Return the organisation that owns the signing key, or refuse."""
+    def _admit(self, state: Overlay, tx: SignedTx, time_ms: int, verify: Verify) -> _Admitted:
+        """Return what the state knows of the signing key, or refuse."""
         call = tx.tx
         if call.chain != self._chain:
             raise TxRefused("wrong-chain")
@@ -287,7 +316,7 @@ class Application:
         if call.method not in contract.methods:
             raise TxRefused("unknown-method")
         reads = StateReads(state)
-        key = membership.account_key(reads, tx.envelope.kid)
+        key = self._account_key(state, tx.envelope.kid)
         if key is None:
             raise TxRefused("unknown-key")
         if key.sender != call.sender:
@@ -297,12 +326,27 @@ class Application:
         if call.valid_until_ms - time_ms > membership.integer_parameter(reads, "tx_valid_ms_max"):
             raise TxRefused("valid-too-long")
         try:
-            self._verify(tx, key.key)
+            verify(tx, key.key)
         except SignatureError as error:
             raise TxRefused("bad-signature") from error
-        if decode_window(state.get(SEQUENCE, tx.envelope.kid)).is_used(call.seq):
+        window = decode_window(state.get(SEQUENCE, tx.envelope.kid))
+        if window.is_used(call.seq):
             raise TxRefused("replayed")
-        return key.organisation
+        return _Admitted(key, window)
+
+    def _account_key(self, state: Overlay, kid: bytes) -> AccountKey | None:
+        """Return the key that a kid names; an entry that says what it said last is not decoded again."""
+        raw = state.get(membership.NAMESPACE, membership.account_key_entry(kid))
+        if raw is None:
+            return None
+        known = self._account_keys.get(kid)
+        if known is not None and known[0] == raw:
+            return known[1]
+        key = membership.decode_account_key(decode_entry(raw))
+        while len(self._account_keys) >= _ACCOUNT_KEYS_MAX:
+            self._account_keys.pop(next(iter(self._account_keys)), None)
+        self._account_keys[kid] = (raw, key)
+        return key
 
     def _run(self, state: Overlay, signed: SignedTx, place: _Place) -> bytes:
         """Execute one transaction on ``state`` and return its canonical outcome.
@@ -311,8 +355,8 @@ class Application:
             TxRefused: It may not stand here; nothing was changed.
             ContractFaultError: A contract failed; nothing was changed.
         """
-        organisation = self._admit(state, signed, place.time_ms)
-        around = Surroundings(signed, organisation, place.height, place.time_ms)
+        admitted = self._admit(state, signed, place.time_ms, self._verify)
+        around = Surroundings(signed, admitted.key.organisation, place.height, place.time_ms)
         call_state = Overlay(state)
         events: list[Event] = []
         try:
@@ -326,8 +370,7 @@ class Application:
             raise ContractFaultError(f"{signed.tx.contract} {signed.tx.method}: {type(error).__name__}") from error
         if len(events) > EVENTS_MAX or len(raw) > OUTCOME_BYTES_MAX:
             raw, call_state = Outcome(signed.id, "outcome-too-large", ()).encode(), Overlay(state)
-        window = decode_window(state.get(SEQUENCE, signed.envelope.kid)).use(signed.tx.seq)
-        call_state.put(SEQUENCE, signed.envelope.kid, window.encode())
+        call_state.put(SEQUENCE, signed.envelope.kid, admitted.window.use(signed.tx.seq).encode())
         state.absorb(call_state)
         return raw
 
@@ -349,8 +392,13 @@ class Application:
         leaves = height_0.leaves_of(writes)
         buckets: dict[int, Digest] = {}
         for index, changed in groupby(leaves, key=lambda leaf: bucket_of(leaf[0])):
-            pairs: dict[Digest, Digest | None] = dict(self._reader.bucket(index))
+            # most buckets are empty until there are a million leaves: the tree knows, without the disk
+            pairs: dict[Digest, Digest | None] = {} if self._tree.is_empty(index) else dict(self._reader.bucket(index))
             pairs.update(changed)
             kept = [(key, value) for key, value in sorted(pairs.items()) if value is not None]
             buckets[index] = bucket_digest(kept)
         return leaves, self._tree.preview(buckets)
+
+
+def _unverified(_tx: SignedTx, _public_key: bytes) -> None:
+    """Stand in for a check of the signature that is done elsewhere."""

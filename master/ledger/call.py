@@ -33,12 +33,12 @@ class StateEntries:
     def get(self, key: bytes) -> cbor.Value | None:
         """Return the value under ``key``, a fresh copy, or None."""
         raw = self._layer.get(self._namespace, key)
-        return None if raw is None else _decode(raw)
+        return None if raw is None else decode_entry(raw)
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, cbor.Value]]:
         """Yield keys that start with ``prefix`` and their values in ascending order of key."""
         for key, raw in self._layer.scan(self._namespace, prefix):
-            yield key, _decode(raw)
+            yield key, decode_entry(raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class CallContext:
         self._events.append(Event(self._contract, event_type, check_event_subject(subject), data))
 
 
-def _decode(raw: bytes) -> cbor.Value:
+def decode_entry(raw: bytes) -> cbor.Value:
     """Return the value of a state entry.
 
     What is in the state was written by `cbor.encode` and is bound by the state root, so that the check for the one

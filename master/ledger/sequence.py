@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from master.ledger.call import decode_entry
 from wire import cbor
 from wire.fields import Fields
 
@@ -55,11 +56,10 @@ def decode_window(raw: bytes | None) -> SequenceWindow:
     """Return the window of a state value; without one, that of an unused key.
 
     Raises:
-        CborError: Not canonical.
         FormatError: A field is missing, unknown or out of range.
     """
     if raw is None:
         return SequenceWindow()
-    fields = Fields(cbor.decode(raw), ("highest", "window"), "sequence")
+    fields = Fields(decode_entry(raw), ("highest", "window"), "sequence")
     window = fields.octets("window", _WINDOW_BYTES, _WINDOW_BYTES)
     return SequenceWindow(fields.integer("highest", 1), int.from_bytes(window, "big"))

@@ -10,7 +10,7 @@ Nodes stand in pages of 16 that exist only where there is data: an untouched pag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -109,19 +109,33 @@ class StateTree:
         Args:
             buckets: New digest per bucket number.
         """
-        changed = dict(buckets)
-        nodes = [(DEPTH, index, changed[index]) for index in sorted(changed)]
+        changed = sorted(buckets.items())
+        nodes = [(DEPTH, index, digest) for index, digest in changed]
         for level in range(DEPTH - 1, -1, -1):
-            parents: dict[int, Digest] = {}
-            for index in sorted({index >> 1 for index in changed}):
-                left, right = 2 * index, 2 * index + 1
-                parents[index] = node_digest(
-                    changed[left] if left in changed else self._get(level + 1, left),
-                    changed[right] if right in changed else self._get(level + 1, right),
-                )
-            nodes.extend((level, index, digest) for index, digest in parents.items())
-            changed = parents
-        return TreeUpdate(self.root, changed.get(0, self.root), tuple(nodes))
+            changed = self._parents(level, changed)
+            nodes.extend((level, index, digest) for index, digest in changed)
+        return TreeUpdate(self.root, changed[0][1] if changed else self.root, tuple(nodes))
+
+    def is_empty(self, bucket: int) -> bool:
+        """Tell whether a bucket holds no leaf."""
+        return self._get(DEPTH, bucket) == EMPTY_BUCKET
+
+    def _parents(self, level: int, changed: Sequence[tuple[int, Digest]]) -> list[tuple[int, Digest]]:
+        """Return the nodes of ``level`` above changed nodes of the level below, both in ascending order of index."""
+        pages, default = self._pages[level + 1], _DEFAULTS[level + 1]
+        parents: list[tuple[int, Digest]] = []
+        place, count = 0, len(changed)
+        while place < count:
+            index, digest = changed[place]
+            place += 1
+            if not index & 1 and place < count and changed[place][0] == index + 1:
+                parents.append((index >> 1, node_digest(digest, changed[place][1])))
+                place += 1
+                continue
+            page, at = pages.get(index >> _PAGE_BITS), ((index ^ 1) & _PAGE_MASK) * DIGEST_BYTES
+            sibling = default if page is None else bytes(page[at : at + DIGEST_BYTES])
+            parents.append((index >> 1, node_digest(sibling, digest) if index & 1 else node_digest(digest, sibling)))
+        return parents
 
     def apply(self, update: TreeUpdate) -> None:
         """Take over a preview.

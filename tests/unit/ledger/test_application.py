@@ -4,15 +4,19 @@ from dataclasses import replace
 
 import pytest
 
+from master.contracts import membership
 from master.contracts.context import Context, Contract, Refused
+from master.ledger import application
 from master.ledger.application import Application, BlockRefused, TxRefused
 from master.ledger.rows import Execution, event_rows
 from master.ledger.sequence import decode_window
 from tests.unit.contracts.reports import entry, evidence, item, release
 from tests.unit.ledger.naive import naive_root
 from tests.unit.ledger.worlds import World, key_of, make_genesis
+from wire import cbor
 from wire.block import Block
 from wire.cbor import Value
+from wire.cose import kid_of
 from wire.errors import FormatError
 from wire.genesis import CodeEntry
 from wire.merkle import EMPTY_HEAD, leaf_digest, tree_head
@@ -79,6 +83,33 @@ def test_check_transaction_with_a_broken_signature_is_refused() -> None:
     envelope = replace(signed.envelope, signature=bytes(64))
     with pytest.raises(TxRefused, match="bad-signature"):
         world.application.check(replace(signed, envelope=envelope), world.head.time_ms)
+
+
+def test_screen_transaction_names_the_key_and_leaves_the_signature_to_the_caller() -> None:
+    world = World()
+    signed = submission(world)
+    forged = replace(signed, envelope=replace(signed.envelope, signature=bytes(64)))
+    for tx in (signed, forged):
+        assert world.application.screen(tx, world.head.time_ms) == key_of("maker-a").verify_key.encode()
+
+
+def test_screen_transaction_that_is_expired_is_refused() -> None:
+    world = World()
+    signed = submission(world)
+    with pytest.raises(TxRefused, match="expired"):
+        world.application.screen(signed, signed.tx.valid_until_ms + 1)
+
+
+def test_check_remembers_few_account_keys_and_notices_a_changed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application, "_ACCOUNT_KEYS_MAX", 1)
+    world = World()
+    for sender in ("maker-a", "maker-b", "maker-a"):
+        world.application.check(submission(world, sender=sender, key=sender), world.head.time_ms)
+    name = ("membership", membership.account_key_entry(kid_of(key_of("maker-a").verify_key.encode())))
+    record: dict[str, Value] = {"key": bytes(32), "sender": "lab", "organisation": "lab"}
+    world.state.entries[name] = cbor.encode(record)
+    with pytest.raises(TxRefused, match="wrong-sender"):
+        world.application.check(submission(world), world.head.time_ms)
 
 
 def test_check_transaction_that_was_committed_is_replayed() -> None:

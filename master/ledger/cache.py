@@ -1,0 +1,100 @@
+"""The state entries and buckets that were read last, in memory: most transactions look at the same few."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from master.ledger.rows import Execution
+from master.ledger.state import StateReader
+from master.ledger.tree import bucket_of
+from wire.types import Digest
+
+ENTRIES_MAX: Final = 65_536
+ENTRIES_BYTES_MAX: Final = 48 * 1024 * 1024
+"""Of the values that are kept; keys have at most 400 bytes each."""
+BUCKETS_MAX: Final = 65_536
+
+_Entry = tuple[str, bytes]
+_ABSENT: Final = (None,)
+"""Tells "not looked up yet" from "looked up, and there is nothing"."""
+
+
+class CachedState:
+    """Implements `StateReader` on another one; may be asked in any thread.
+
+    Args:
+        below: The store.
+        entries_max: Most entries that are kept, those known to be missing too.
+        bytes_max: Most bytes of their values.
+        buckets_max: Most buckets that are kept; a bucket has rarely more than ten leaves.
+    """
+
+    def __init__(
+        self,
+        below: StateReader,
+        *,
+        entries_max: int = ENTRIES_MAX,
+        bytes_max: int = ENTRIES_BYTES_MAX,
+        buckets_max: int = BUCKETS_MAX,
+    ) -> None:
+        self._below = below
+        self._entries_max, self._bytes_max, self._buckets_max = entries_max, bytes_max, buckets_max
+        self._entries: dict[_Entry, bytes | None] = {}
+        self._buckets: dict[int, tuple[tuple[Digest, Digest], ...]] = {}
+        self._bytes = 0
+        self._blocks = 0
+        self._changing = threading.Lock()
+
+    def get(self, namespace: str, key: bytes) -> bytes | None:
+        """Return the canonical CBOR under ``key``, or None."""
+        entry = (namespace, key)
+        known: bytes | tuple[None] | None = self._entries.get(entry, _ABSENT)
+        if not isinstance(known, tuple):
+            return known
+        blocks = self._blocks
+        value = self._below.get(namespace, key)
+        with self._changing:
+            # what was read before a block landed may be out of date by now
+            if blocks == self._blocks:
+                self._keep(entry, value)
+        return value
+
+    def scan(self, namespace: str, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield keys that start with ``prefix`` and their values in ascending order of key."""
+        return self._below.scan(namespace, prefix)
+
+    def bucket(self, index: int) -> Sequence[tuple[Digest, Digest]]:
+        """Return leaf key and value digest of every leaf of a bucket, sorted by leaf key."""
+        known = self._buckets.get(index)
+        if known is not None:
+            return known
+        blocks = self._blocks
+        pairs = tuple(self._below.bucket(index))
+        with self._changing:
+            if blocks == self._blocks:
+                self._keep_bucket(index, pairs)
+        return pairs
+
+    def committed(self, execution: Execution) -> None:
+        """Take over what a block changed; call it once the store below has it."""
+        with self._changing:
+            self._blocks += 1
+            for write in execution.writes:
+                self._keep((write.namespace, write.key), write.value)
+            # a bucket is read again when the next block changes it
+            for key, _ in execution.leaves:
+                self._buckets.pop(bucket_of(key), None)
+
+    def _keep(self, entry: _Entry, value: bytes | None) -> None:
+        self._bytes += len(value or b"") - len(self._entries.pop(entry, None) or b"")
+        self._entries[entry] = value
+        while len(self._entries) > self._entries_max or self._bytes > self._bytes_max:
+            oldest = next(iter(self._entries))
+            self._bytes -= len(self._entries.pop(oldest) or b"")
+
+    def _keep_bucket(self, index: int, pairs: tuple[tuple[Digest, Digest], ...]) -> None:
+        self._buckets[index] = pairs
+        while len(self._buckets) > self._buckets_max:
+            del self._buckets[next(iter(self._buckets))]
