@@ -1,0 +1,209 @@
+"""Four full nodes under open load of notary transactions: rates, latencies, CPU, memory, and where the time goes.
+
+python -m benchmarks.throughput [--rates N ...] [--seconds N] [--dead N] [--profile FOLDER] is for a quick look.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from benchmarks.load import Load, Offer, offer
+from benchmarks.notary import SENDERS, Notes, with_senders
+from benchmarks.results import Result
+from client.demo.cluster import Cluster, open_cluster
+from client.demo.processes import wait_until
+from client.demo.topology import MEMBERS, build_topology
+from kit.files import read_bounded
+from wire.genesis import GENESIS_BYTES_MAX, decode_genesis
+
+SECONDS: Final = {200: 20, 1_000: 20, 1_500: 60, 2_000: 20, 3_000: 20}
+"""How long each rate is offered."""
+WARM_UP: Final = (300, 3)
+"""Rate and seconds of what is sent before anything is measured."""
+
+# part of the work -> functions whose whole time below them it is; the innermost match of a stack counts
+STEPS: Final[Mapping[str, tuple[str, ...]]] = {
+    "receive": ("PeerNetwork.", "frames.py:", "httptools_impl.py:", "submit.py:", "guard.py:", "streams.py:"),
+    "decode": ("tx.py:open_tx", "messages.py:decode_message", "cbor.py:decode"),
+    "verify": (
+        "SignedTx.verify",
+        "cose.py:verify",
+        "messages.py:verify_message",
+        "VerifiedSignatures",
+        "signatures.py:",
+    ),
+    "mempool": ("mempool.py:", "Application.check", "Node._admit", "Node.take"),
+    "propose": ("Application.propose", "Chain.build"),
+    "vote": ("replica.py:", "wal.py:", "messages.py:encode_message", "Engine."),
+    "execute": ("Application.process", "Chain.execute"),
+    "store": ("store.py:", "Chain.apply"),
+    "answer": ("submit.py:_shown", "responses.py:", "call.py:answer", "Node.applied", "chain.py:_block", "service.py:"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One rate on one cluster."""
+
+    rate: int
+    load: Load
+    cpu_us: float
+    """CPU of all nodes together per committed transaction and node."""
+    resident_mib: float
+    """Of the largest node afterwards."""
+
+
+@contextlib.contextmanager
+def bench_cluster(folder: Path, profile: Path | None = None) -> Iterator[tuple[Cluster, Notes]]:
+    """Start four nodes whose genesis file has the senders' keys; with ``profile`` they write samples there."""
+    topology = build_topology((("place", "north"),), 1, "bench")
+    with open_cluster(folder / "d", topology, devices=False) as cluster:
+        path = cluster.layout.genesis
+        genesis = with_senders(decode_genesis(read_bounded(path, bytes_max=GENESIS_BYTES_MAX)))
+        path.write_bytes(genesis.encode())
+        if profile is not None:
+            profile.mkdir(parents=True, exist_ok=True)
+            for member, program in cluster.nodes.items():
+                module = (sys.executable, "-m", "benchmarks.profiled", str(profile / f"{member}.json"))
+                program.command = (*module, *program.command[1:])
+        cluster.start_broker()
+        cluster.start_nodes()
+        yield cluster, Notes(genesis.chain())
+
+
+def run(cluster: Cluster, notes: Notes, rate: int, seconds: int) -> Run:
+    """Offer one rate for so many seconds to all nodes that run."""
+    transactions = notes.sign(rate * seconds)
+    running = [member for member, program in cluster.nodes.items() if program.is_running()]
+    urls = [cluster.layout.api_url(member) for member in running]
+    before = _cpu_s(cluster, running)
+    load = offer(Offer(transactions, rate, urls, urls[-1]))
+    used_s = _cpu_s(cluster, running) - before
+    resident = max(psutil.Process(cluster.nodes[member].pid).memory_info().rss for member in running)
+    return Run(rate, load, used_s / max(1, load.committed) / len(running) * 1e6, resident / 2**20)
+
+
+def _cpu_s(cluster: Cluster, members: Sequence[str]) -> float:
+    times = [psutil.Process(cluster.nodes[member].pid).cpu_times() for member in members]
+    return sum(time.user + time.system for time in times)
+
+
+def warm_up(cluster: Cluster, notes: Notes) -> None:
+    """Let every code path run once and every sender have its entry."""
+    rate, seconds = WARM_UP
+    run(cluster, notes, rate, seconds)
+    wait_until(lambda: cluster.wait_same_height() > 0, within_s=60, what="the warm-up")
+
+
+def start_profile(folder: Path) -> None:
+    """Let the nodes of a cluster that was started for it sample from now on."""
+    for member in MEMBERS:
+        (folder / f"{member}.json.start").touch()
+    time.sleep(0.5)
+
+
+def rows(done: Run, seconds: int) -> Sequence[Result]:
+    """Return the rows of one run."""
+    load = done.load
+    problems = f"; {dict(load.problems)}" if load.problems else ""
+    note = (
+        f"open load for {seconds} s, 500-byte transactions of {SENDERS} keys over HTTP to all nodes in turn, "
+        f"from due time to stored at one node, fsync on{problems}"
+    )
+    name = f"{done.rate}/s offered"
+    return (
+        Result(f"{name}: committed", load.rate, "tx/s", note),
+        Result(f"{name}: latency p50", load.percentile_ms(0.5), "ms", note),
+        Result(f"{name}: latency p95", load.percentile_ms(0.95), "ms", note),
+        Result(f"{name}: CPU per transaction and node", done.cpu_us, "us", note),
+        Result(f"{name}: largest node", done.resident_mib, "MiB", note),
+    )
+
+
+def measure(seconds: Mapping[int, int] = SECONDS) -> Sequence[Result]:
+    """Offer one rate after the other to one cluster, then profile another.
+
+    Args:
+        seconds: How long, by rate; a test passes one short rate.
+    """
+    found: list[Result] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="gridwitness-bench-") as name,
+        bench_cluster(Path(name)) as (cluster, notes),
+    ):
+        warm_up(cluster, notes)
+        for rate, duration in seconds.items():
+            found += rows(run(cluster, notes, rate, duration), duration)
+    return found
+
+
+def profile_rows(folder: Path, committed: int) -> Sequence[Result]:
+    """Return microseconds per transaction and node by step, from the samples in ``folder``."""
+    spent: Counter[str] = Counter()
+    files = sorted(folder.glob("*.json"))
+    for path in files:
+        for used_ns, stack in json.loads(path.read_text(encoding="utf-8"))["stacks"]:
+            spent[_step(stack)] += used_ns
+    note = f"CPU by sampling, {committed} transactions"
+    return [
+        Result(f"profile: {step}", spent[step] / committed / len(files) / 1e3, "us/tx", note)
+        for step in (*STEPS, "other")
+    ]
+
+
+def _step(stack: Sequence[str]) -> str:
+    for frame in reversed(stack):
+        for step, marks in STEPS.items():
+            if any(mark in frame for mark in marks):
+                return step
+    return "other"
+
+
+def main() -> None:
+    """Measure once and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rates", type=int, nargs="+", default=[1_500])
+    parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--dead", type=int, default=0)
+    parser.add_argument("--profile", type=Path)
+    chosen = parser.parse_args()
+    committed = 0
+    with (
+        tempfile.TemporaryDirectory(prefix="gridwitness-bench-") as name,
+        bench_cluster(Path(name), chosen.profile) as (cluster, notes),
+    ):
+        for member in MEMBERS[: chosen.dead]:
+            cluster.nodes[member].kill()
+        warm_up(cluster, notes)
+        if chosen.profile is not None:
+            start_profile(chosen.profile)
+        for rate in chosen.rates:
+            done = run(cluster, notes, rate, chosen.seconds)
+            committed += done.load.committed
+            load = done.load
+            print(
+                f"{rate}/s: {load.rate:.0f} tx/s, "
+                f"p50 {load.percentile_ms(0.5):.0f}, p95 {load.percentile_ms(0.95):.0f} ms, "
+                f"{done.cpu_us:.0f} us/tx/node, {done.resident_mib:.0f} MiB, lost {load.offered - load.committed} "
+                f"{dict(load.problems)}",
+                flush=True,
+            )
+    if chosen.profile is not None:
+        for row in profile_rows(chosen.profile, committed):
+            print(f"{row.name:20} {row.value:8.1f} {row.unit}")
+
+
+if __name__ == "__main__":
+    main()
