@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 from kit.clock import Clock
@@ -34,10 +34,12 @@ from master.consensus.events import (
     Persist,
     Received,
     Report,
+    Seal,
     Send,
     Tick,
     Wake,
 )
+from master.consensus.guard import SignerGuard
 from master.consensus.messages import (
     BLOCKS_PER_ANSWER_MAX,
     Blocks,
@@ -115,6 +117,14 @@ class RecordLog(Protocol):
         ...
 
 
+class Guard(Protocol):
+    """The signer guard's own file."""
+
+    def save(self, guard: SignerGuard) -> None:
+        """Return when it is on disk."""
+        ...
+
+
 class Network(Protocol):
     """Sends to other validators; nothing is guaranteed."""
 
@@ -148,6 +158,7 @@ class Engine:
         settings: Settings,
         ledger: LedgerSeam,
         log: RecordLog,
+        guard: Guard,
         network: Network,
         hooks: Hooks,
         clock: Clock,
@@ -156,6 +167,7 @@ class Engine:
         self._settings = settings
         self._ledger = ledger
         self._log = log
+        self._guard = guard
         self._network = network
         self._hooks = hooks
         self._clock = clock
@@ -247,6 +259,9 @@ class Engine:
             case Persist():
                 records = effect.records
                 await self._on_worker(lambda: self._log.append(records))
+            case Seal():
+                guard = effect.guard
+                await self._on_worker(lambda: self._guard.save(guard))
             case Send():
                 self._network.send(effect.member, encode_message(effect.message))
             case Broadcast():
@@ -288,7 +303,7 @@ class Engine:
             handle.cancel()
         self._wakes.clear()
         self._hooks.applied(effect.block)
-        return Applied(head)
+        return Applied(replace(head, certificate=effect.certificate))
 
     def _wake(self, at_ms: int) -> None:
         if at_ms in self._wakes:

@@ -1,7 +1,7 @@
 """What goes into a replica (events) and what comes out of it (effects); plain frozen values.
 
 The order of effects is a contract with the shell: it performs them one after the other, and a
-`Persist` is on disk before anything behind it is sent.
+`Persist` or `Seal` is on disk before anything behind it is done.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from master.consensus.guard import SignerGuard
 from master.consensus.messages import Message
 from wire.block import Block
 from wire.certificate import Certificate
@@ -24,6 +25,8 @@ class Head:
     time_ms: int
     proposer: str | None
     """Member that built it; None for the genesis block."""
+    certificate: Certificate | None = None
+    """Its COMMIT certificate where it is at hand; None for the genesis block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Tick:
 
     pending: bool
     """Whether the mempool holds a transaction that could go into a block."""
+    waiting_ms: int = 0
+    """For how long one and the same acceptable transaction has been the oldest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,8 @@ class Applied:
     """Answer to `Apply`: the block is stored for good."""
 
     head: Head
+    waiting_ms: int = 0
+    """As in `Tick`, after what the block holds has left the mempool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,13 @@ class Persist:
     """Write records to the write-ahead log, all or none, and wait until they are on disk."""
 
     records: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Write the signer guard to its own file and wait until it is on disk."""
+
+    guard: SignerGuard
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +159,11 @@ class Report:
     """Something that operators and metrics must see."""
 
     code: str
-    """view-change, divergence, invalid-proposal, vote-refused."""
+    """view-change, divergence, invalid-proposal, vote-refused, quarantine, quarantine-over."""
     detail: str
 
 
-Effect: TypeAlias = "Persist | Send | Broadcast | Build | Execute | Apply | Wake | Report"
+Effect: TypeAlias = "Persist | Seal | Send | Broadcast | Build | Execute | Apply | Wake | Report"
 
 
 @dataclass(frozen=True, slots=True)

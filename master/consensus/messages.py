@@ -29,6 +29,7 @@ MESSAGE_BYTES_MAX: Final = BLOCK_BYTES_MAX + 256 * 1024
 BLOCKS_PER_ANSWER_MAX: Final = 64
 GOSSIP_TRANSACTIONS_MAX: Final = 1024
 PHASES: Final = ("new", "proposed", "prepared")
+_STANDING_DOMAIN: Final = b"gridwitness/standing/1"
 
 Verify: TypeAlias = Callable[[bytes, bytes, bytes], None]
 
@@ -100,6 +101,54 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
+class GetStanding:
+    """Asks what others know of this node's key, and how far they are; sent after every start."""
+
+    nonce: Digest
+    """32 bytes that no earlier start used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """One statement of a validator with its signature: proof that its key was used."""
+
+    member: str
+    step: Step
+    epoch: int
+    height: int
+    view: int
+    digest: Digest
+    signature: bytes
+
+    def signed_bytes(self, chain: str) -> bytes:
+        """Return the bytes under the signature."""
+        return vote_bytes(chain, self.epoch, self.step, self.height, self.view, self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Answer to `GetStanding`, signed over its nonce."""
+
+    member: str
+    nonce: Digest
+    certificate: Certificate | None
+    """COMMIT certificate of the answerer's head; None at the genesis block."""
+    is_quarantined: bool
+    spoken: Spoken | None
+    """The newest statement that the answerer holds of the asker's key."""
+    signature: bytes
+
+    @property
+    def height(self) -> int:
+        """Proven height of the answerer's head."""
+        return 0 if self.certificate is None else self.certificate.height
+
+    def signed_bytes(self, chain: str) -> bytes:
+        """Return the bytes under the signature; ``spoken`` carries its own."""
+        return standing_bytes(chain, self.member, self.nonce, self.certificate, is_quarantined=self.is_quarantined)
+
+
+@dataclass(frozen=True, slots=True)
 class GetBlocks:
     """Asks for committed blocks from a height on."""
 
@@ -134,7 +183,23 @@ class Gossip:
     transactions: tuple[bytes, ...]
 
 
-Message: TypeAlias = "Vote | ViewChange | Propose | Status | GetBlocks | Blocks | GetBody | Body | Gossip"
+Message: TypeAlias = (
+    "Vote | ViewChange | Propose | Status | GetStanding | Standing | GetBlocks | Blocks | GetBody | Body | Gossip"
+)
+
+
+def standing_bytes(
+    chain: str, member: str, nonce: Digest, certificate: Certificate | None, *, is_quarantined: bool
+) -> bytes:
+    """Return what a `Standing` signs; no vote shares its first bytes."""
+    value: dict[str, cbor.Value] = {
+        "chain": chain,
+        "member": member,
+        "nonce": nonce,
+        "certificate": None if certificate is None else certificate.to_value(),
+        "quarantined": is_quarantined,
+    }
+    return _STANDING_DOMAIN + sha256(cbor.encode(value))
 
 
 def prepared_digest(prepared: Certificate | None) -> Digest:
@@ -186,9 +251,11 @@ def verify_message(message: Message, chain: str, validators: ValidatorSet, verif
         CertificateError: The signer is no validator, or a certificate lacks signatures.
         SignatureError: A signature does not verify.
     """
-    if isinstance(message, Vote | ViewChange | Propose):
+    if isinstance(message, Vote | ViewChange | Propose | Standing):
         _verify_signature(message, chain, validators, verify)
-    if isinstance(message, Propose):
+    if isinstance(message, Standing):
+        _verify_standing(message, chain, validators, verify)
+    elif isinstance(message, Propose):
         for entry in message.view_changes:
             verify_message(entry, chain, validators, verify)
     elif isinstance(message, ViewChange) and message.prepared is not None:
@@ -214,8 +281,17 @@ def _verify_prepared(
     verify_certificate(prepared, chain, validators, verify)
 
 
+def _verify_standing(message: Standing, chain: str, validators: ValidatorSet, verify: Verify) -> None:
+    if message.certificate is not None:
+        if message.certificate.step != Step.COMMIT:
+            raise CertificateError("standing: its certificate is no COMMIT")
+        verify_certificate(message.certificate, chain, validators, verify)
+    if message.spoken is not None:
+        _verify_signature(message.spoken, chain, validators, verify)
+
+
 def _verify_signature(
-    message: Vote | ViewChange | Propose, chain: str, validators: ValidatorSet, verify: Verify
+    message: Vote | ViewChange | Propose | Standing | Spoken, chain: str, validators: ValidatorSet, verify: Verify
 ) -> None:
     validator = validators.find(message.member)
     if validator is None:
@@ -223,7 +299,7 @@ def _verify_signature(
     verify(validator.vote_key, message.signed_bytes(chain), message.signature)
 
 
-def _vote_value(vote: Vote) -> dict[str, cbor.Value]:
+def _statement_value(vote: Vote | Spoken) -> dict[str, cbor.Value]:
     return {
         "member": vote.member,
         "step": vote.step.name.lower(),
@@ -246,6 +322,18 @@ def _view_change_value(entry: ViewChange) -> dict[str, cbor.Value]:
     }
 
 
+def _standing_value(message: Standing) -> dict[str, cbor.Value]:
+    spoken = message.spoken
+    return {
+        "member": message.member,
+        "nonce": message.nonce,
+        "certificate": None if message.certificate is None else message.certificate.to_value(),
+        "quarantined": message.is_quarantined,
+        "spoken": None if spoken is None else _statement_value(spoken),
+        "signature": message.signature,
+    }
+
+
 def _propose_value(message: Propose) -> dict[str, cbor.Value]:
     return {
         "member": message.member,
@@ -265,9 +353,12 @@ def _blocks_value(message: Blocks) -> dict[str, cbor.Value]:
     }
 
 
+_STATEMENT: Final = ("member", "step", "epoch", "height", "view", "digest", "signature")
+_STEP_WORDS: Final = tuple(step.name.lower() for step in Step)
+
+
 def _decode_vote(value: object) -> Vote:
-    names = ("member", "step", "epoch", "height", "view", "digest", "signature")
-    fields = Fields(value, names, "vote")
+    fields = Fields(value, _STATEMENT, "vote")
     step = Step.PREPARE if fields.choice("step", ("prepare", "commit")) == "prepare" else Step.COMMIT
     return Vote(
         fields.identifier("member"),
@@ -311,6 +402,39 @@ def _decode_status(value: object) -> Status:
     return Status(fields.integer("height", 1), fields.integer("view"), fields.choice("phase", PHASES))
 
 
+def _decode_get_standing(value: object) -> GetStanding:
+    return GetStanding(Fields(value, ("nonce",), "get-standing").digest("nonce"))
+
+
+def _decode_spoken(value: object) -> Spoken:
+    fields = Fields(value, _STATEMENT, "spoken")
+    return Spoken(
+        fields.identifier("member"),
+        Step[fields.choice("step", _STEP_WORDS).upper()],
+        fields.integer("epoch"),
+        fields.integer("height", 1),
+        fields.integer("view"),
+        fields.digest("digest"),
+        fields.octets("signature", 64, 64),
+    )
+
+
+def _decode_standing(value: object) -> Standing:
+    names = ("member", "nonce", "certificate", "quarantined", "spoken", "signature")
+    fields = Fields(value, names, "standing")
+    is_quarantined = fields.raw("quarantined")
+    if not isinstance(is_quarantined, bool):
+        raise FormatError("standing.quarantined: true or false is due")
+    return Standing(
+        fields.identifier("member"),
+        fields.digest("nonce"),
+        None if fields.is_null("certificate") else decode_certificate(fields.raw("certificate")),
+        is_quarantined,
+        None if fields.is_null("spoken") else _decode_spoken(fields.raw("spoken")),
+        fields.octets("signature", 64, 64),
+    )
+
+
 def _decode_get_blocks(value: object) -> GetBlocks:
     return GetBlocks(Fields(value, ("first_height",), "get-blocks").integer("first_height", 1))
 
@@ -345,6 +469,8 @@ _DECODERS: Final[dict[str, Callable[[object], Message]]] = {
     "view-change": _decode_view_change,
     "propose": _decode_propose,
     "status": _decode_status,
+    "get-standing": _decode_get_standing,
+    "standing": _decode_standing,
     "get-blocks": _decode_get_blocks,
     "blocks": _decode_blocks,
     "get-body": _decode_get_body,
@@ -353,13 +479,15 @@ _DECODERS: Final[dict[str, Callable[[object], Message]]] = {
 }
 
 _ENCODERS: Final[dict[type, tuple[str, Callable[[Any], dict[str, cbor.Value]]]]] = {
-    Vote: ("vote", _vote_value),
+    Vote: ("vote", _statement_value),
     ViewChange: ("view-change", _view_change_value),
     Propose: ("propose", _propose_value),
     Status: (
         "status",
         lambda status: {"height": status.height, "view": status.view, "phase": status.phase},
     ),
+    GetStanding: ("get-standing", lambda request: {"nonce": request.nonce}),
+    Standing: ("standing", _standing_value),
     GetBlocks: ("get-blocks", lambda request: {"first_height": request.first_height}),
     Blocks: ("blocks", _blocks_value),
     GetBody: ("get-body", lambda request: {"digest": request.digest}),

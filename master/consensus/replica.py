@@ -1,9 +1,9 @@
 """One PBFT replica: ``step(event, now) -> effects``, pure (docs/spec, clauses CM-3 to CM-16).
 
 Per height a replica goes NEW -> PROPOSED -> PREPARED -> applied, or leaves a view by VIEW-CHANGE.
-Whatever it signs is in a `Persist` that stands before the `Broadcast` of it. One height is in
-flight; messages of the next height wait in one slot per sender and kind, all others are dropped
-or turned into a request for blocks, so that memory is bounded by the number of validators.
+Whatever it signs is in a `Persist`, then in a `Seal` of the signer guard, and both stand before the `Broadcast` of it.
+One height is in flight; messages of the next height wait in one slot per sender and kind, all others are dropped or
+turned into a request for blocks, so that memory is bounded by the number of validators.
 
 An event changes what is known; `_progress` then does whatever has become possible, in one place,
 so that nothing hangs on the order in which messages, bodies and results of execution arrive.
@@ -36,11 +36,14 @@ from master.consensus.events import (
     Tick,
     Wake,
 )
+from master.consensus.guard import SignerGuard
 from master.consensus.messages import (
     Blocks,
     Body,
     GetBody,
+    GetStanding,
     Propose,
+    Standing,
     Status,
     ViewChange,
     Vote,
@@ -48,35 +51,50 @@ from master.consensus.messages import (
     proposal_digest,
 )
 from master.consensus.records import Accepted, Fetched, Prepared, Record, Signed, encode_record
+from master.consensus.recovery import Recovery
 from master.consensus.state import HeightState, Settings, open_height
 from master.consensus.sync import Sync
+from master.consensus.voice import Voice
 from master.consensus.votes import highest_prepared
 from wire.block import Block
-from wire.certificate import Step, faults, vote_bytes
+from wire.certificate import Step, faults
 from wire.types import Digest
 
 
 class Replica:
     """The state machine of one validator (or of a full node that only follows, if not in the set)."""
 
-    def __init__(self, settings: Settings, head: Head, sign: Callable[[bytes], bytes], now: Now) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        head: Head,
+        sign: Callable[[bytes], bytes],
+        now: Now,
+        *,
+        guard: SignerGuard | None,
+        nonce: Digest,
+    ) -> None:
         """Start above ``head``.
 
         Args:
             settings: Identity, validators and times.
-            head: The newest block in the store.
+            head: The newest block in the store, with its certificate.
             sign: Signs vote bytes with this node's vote key.
             now: The clocks.
+            guard: What the key signed last; None when that is not known.
+            nonce: 32 bytes that no earlier start of this node used.
         """
         self._settings = settings
-        self._sign = sign
+        self._now = now
         self._height = open_height(settings, head)
+        self._voice = Voice(settings, head.height, sign, guard, Recovery(settings, nonce, now))
+        self._waiting_ms = 0
+        self._led_since_ms = now.monotonic_ms
         self._last_applied_ms = now.monotonic_ms - settings.block_interval_ms
         self._next_status_ms = now.monotonic_ms
         # what the last tick said; out of date after a block, but worth a try: an empty pool answers with no block
         self._is_pending = False
         self._sync = Sync(settings)
-        self._is_halted = False
 
     @property
     def head(self) -> Head:
@@ -96,7 +114,12 @@ class Replica:
     @property
     def is_halted(self) -> bool:
         """Tell whether this node found that it diverges and signs nothing more."""
-        return self._is_halted
+        return self._voice.is_halted
+
+    @property
+    def quarantine(self) -> str | None:
+        """Why this node must not vote before the ledger has left its past behind, or None."""
+        return self._voice.quarantine
 
     def restore(self, records: Iterable[Record], now: Now) -> list[Effect]:
         """Take up what the write-ahead log holds about the height that is being decided.
@@ -105,9 +128,8 @@ class Replica:
             records: Decoded, in the order in which they were written; older heights are ignored.
             now: The clocks.
         """
-        for record in records:
-            self._height.restore(record, self._settings.member)
-        return self._progress(now)
+        self._now = now
+        return [*self._voice.restore(records, self._height), *self._progress(now)]
 
     def step(self, event: Event, now: Now) -> list[Effect]:
         """Take one event and return what to do, in this order.
@@ -116,6 +138,7 @@ class Replica:
             event: Its messages are verified for this epoch.
             now: The clocks.
         """
+        self._now = now
         match event:
             case Received():
                 effects = self._on_message(event, now)
@@ -130,7 +153,7 @@ class Replica:
             case Connected():
                 effects = [Send(event.member, self._status())]
             case _:
-                self._is_halted = True
+                self._voice.halt()
                 effects = [Report("divergence", f"height {event.height}: {event.detail}")]
         return [*effects, *self._progress(now)]
 
@@ -143,9 +166,11 @@ class Replica:
                 return self._on_signed(event, message, now)
             case Status():
                 return self._on_status(event.sender, message, now)
+            case GetStanding() | Standing():
+                return self._voice.converse(event.sender, message, state, now)
             case Blocks():
                 self._sync.take(event.sender, message, state)
-                return self._sync.next(state)
+                return self._apply_next()
             case GetBody():
                 return self._sync.serve_body(event.sender, message.digest, state, now)
             case Body() if message.block.header.digest() in state.wanted:
@@ -156,6 +181,7 @@ class Replica:
 
     def _on_status(self, sender: str, status: Status, now: Now) -> list[Effect]:
         self._sync.claim(sender, status.height)
+        self._sync.heard_head(sender, status.height - 1, now)
         if status.height != self._height.rules.height:
             return []
         return self._sync.answer(sender, status, self._height, now)
@@ -201,8 +227,9 @@ class Replica:
     def _on_tick(self, event: Tick, now: Now) -> list[Effect]:
         state = self._height
         self._is_pending = state.is_pending = event.pending
+        self._waiting_ms = event.waiting_ms
         state.is_idle = False
-        effects: list[Effect] = []
+        effects: list[Effect] = self._complain()
         if now.monotonic_ms >= self._next_status_ms:
             self._next_status_ms = now.monotonic_ms + self._settings.status_interval_ms
             effects.append(Broadcast(self._status()))
@@ -238,35 +265,44 @@ class Replica:
         if event.head.height < self._height.rules.height:
             return []
         later = [received for _, received in self._height.later.values()]
+        if event.head.proposer != self.head.proposer:
+            self._led_since_ms = now.monotonic_ms
+        self._waiting_ms = event.waiting_ms
         self._height = open_height(self._settings, event.head)
         self._last_applied_ms = now.monotonic_ms
         self._sync.opened()
-        effects = self._sync.next(self._height)
+        effects = [*self._apply_next(), *self._complain()]
         for received in later:
             effects += self._on_message(received, now)
         return effects
+
+    def _apply_next(self) -> list[Effect]:
+        apply = self._sync.next(self._height)
+        return [] if apply is None else self._voice.floored(apply)
 
     # ---- what has become possible -------------------------------------------------------------
 
     def _progress(self, now: Now) -> list[Effect]:
         """Do all that the present knowledge allows: lead, PREPARE, COMMIT, apply, ask, start the timer."""
         state = self._height
-        effects: list[Effect] = []
+        effects: list[Effect] = [*self._voice.ask(now), *self._voice.leave_quarantine(self.head.height)]
         if not state.is_applying:
-            effects += [*self._lead(now), *self._prepare(), *self._commit(now), *self._finish(now)]
+            effects += [*self._announce(), *self._lead(now), *self._prepare(), *self._commit(now), *self._finish(now)]
         if not state.is_applying:
             effects += [*self._sync.pull(state, now), *self._arm(now)]
         return effects
 
     def _may_vote(self) -> bool:
-        rules = self._height.rules
-        return not self._is_halted and rules.validators.find(self._settings.member) is not None
+        return self._voice.may_speak(self._height, self._now) and not self._sync.is_behind(self._height, self._now)
+
+    def _may_say(self, step: Step) -> bool:
+        return (step, self.view) not in self._height.refused and self._may_vote()
 
     def _may_lead(self) -> bool:
         """Tell whether this node leads the view and has not proposed in it."""
         state = self._height
         return (
-            self._may_vote()
+            self._may_say(Step.PROPOSE)
             and self.leader == self._settings.member
             and not state.is_building
             and not state.is_applying
@@ -307,24 +343,23 @@ class Replica:
     def _propose(self, block: Block, proof: tuple[ViewChange, ...]) -> list[Effect]:
         state = self._height
         digest = proposal_digest(block.header.digest(), proof)
-        message = Propose(
-            self._settings.member,
-            state.rules.height,
-            state.view,
-            block,
-            proof,
-            self._signature(Step.PROPOSE, digest),
-        )
-        state.claim(Step.PROPOSE, digest)
+        signature = self._voice.sign(state, Step.PROPOSE, digest)
+        if signature is None:
+            return self._voice.refused(state, Step.PROPOSE)
+        message = Propose(self._settings.member, state.rules.height, state.view, block, proof, signature)
         state.proposal = message
         state.keep_body(block, self._settings.bodies_max)
         state.logged.add(block.header.digest())
-        return [Persist((encode_record(Accepted(message)),)), Broadcast(message)]
+        return [Persist((encode_record(Accepted(message)),)), self._voice.seal(), Broadcast(message)]
 
     def _prepare(self) -> list[Effect]:
         state = self._height
         proposal = state.proposal
-        if proposal is None or not self._may_vote() or not state.own.keys().isdisjoint((Step.PREPARE, Step.COMMIT)):
+        if (
+            proposal is None
+            or not self._may_say(Step.PREPARE)
+            or not state.own.keys().isdisjoint((Step.PREPARE, Step.COMMIT))
+        ):
             return []
         digest = proposal.block.header.digest()
         if not state.executed.get(digest):
@@ -337,7 +372,7 @@ class Replica:
     def _commit(self, now: Now) -> list[Effect]:
         """COMMIT what a quorum prepared in this view, if it executes here, whatever one prepared oneself."""
         state = self._height
-        if Step.COMMIT in state.own or not self._may_vote():
+        if Step.COMMIT in state.own or not self._may_say(Step.COMMIT):
             return []
         prepared = state.votes.prepared(state.view, state.rules.validators.quorum)
         if prepared is None:
@@ -362,7 +397,7 @@ class Replica:
         if body is None:
             return self._sync.ask_body(committed.digest, committed.signers, state, now)
         state.is_applying = True
-        return [Apply(body, committed)]
+        return self._voice.floored(Apply(body, committed))
 
     def _execute(self, block: Block) -> list[Effect]:
         state = self._height
@@ -375,15 +410,14 @@ class Replica:
     def _vote(self, step: Step, digest: Digest, *basis: Record) -> list[Effect]:
         state = self._height
         rules = state.rules
-        if not state.claim(step, digest):
-            # cannot be; should it be, this node is not fit to sign anything
-            self._is_halted = True
-            return [Report("vote-refused", f"{step.name.lower()} at {rules.height} in view {state.view}")]
-        signature = self._signature(step, digest)
+        signature = self._voice.sign(state, step, digest)
+        if signature is None:
+            return self._voice.refused(state, step)
         vote = Vote(self._settings.member, step, rules.epoch, rules.height, state.view, digest, signature)
         state.own[step] = vote
         state.votes.add(vote)
-        return [Persist(tuple(map(encode_record, (*basis, Signed(vote))))), Broadcast(vote)]
+        persist = Persist(tuple(map(encode_record, (*basis, Signed(vote)))))
+        return [persist, self._voice.seal(), Broadcast(vote)]
 
     # ---- views --------------------------------------------------------------------------------
 
@@ -406,19 +440,34 @@ class Replica:
         return self._enter_view(target, f"{enough} validators are there")
 
     def _enter_view(self, view: int, reason: str) -> list[Effect]:
-        state = self._height
-        rules = state.rules
-        state.enter(view)
+        rules = self._height.rules
+        self._height.enter(view)
         report = Report("view-change", f"height {rules.height} to view {view}: {reason}")
-        if not self._may_vote():
-            return [report]
+        return [report, *self._announce()]
+
+    def _announce(self) -> list[Effect]:
+        """Say VIEW-CHANGE for the present view, once; a node that could not vote when it came there says it later."""
+        state = self._height
+        rules, step = state.rules, Step.VIEW_CHANGE
+        if state.view == 0 or not self._may_vote() or any(view == state.view for _, view in state.signed):
+            return []
         digest = prepared_digest(state.prepared)
-        state.claim(Step.VIEW_CHANGE, digest)
-        signature = self._signature(Step.VIEW_CHANGE, digest)
-        message = ViewChange(self._settings.member, rules.epoch, rules.height, view, state.prepared, signature)
-        state.own[Step.VIEW_CHANGE] = message
+        signature = self._voice.sign(state, step, digest, None if state.prepared is None else state.prepared.view)
+        if signature is None:
+            return self._voice.refused(state, step)
+        message = ViewChange(self._settings.member, rules.epoch, rules.height, state.view, state.prepared, signature)
+        state.own[step] = message
         state.view_changes.add(message)
-        return [report, Persist((encode_record(Signed(message)),)), Broadcast(message)]
+        return [Persist((encode_record(Signed(message)),)), self._voice.seal(), Broadcast(message)]
+
+    def _complain(self) -> list[Effect]:
+        """Leave view 0 of a leader that has led for long while one transaction waited for long (request timer)."""
+        rules = self._height.rules
+        led_ms = self._now.monotonic_ms - self._led_since_ms
+        is_late = min(self._waiting_ms, led_ms) >= self._settings.complain_ms
+        if self.view or not is_late or rules.head.proposer not in (None, rules.leader(0)):
+            return []
+        return self._leave_view(f"{rules.leader(0)} leaves a transaction waiting")
 
     def _is_view_shared(self) -> bool:
         """Tell whether a quorum announced this view or a later one; counting only this one would deadlock."""
@@ -428,7 +477,7 @@ class Replica:
     def _arm(self, now: Now) -> list[Effect]:
         """Start the timer of the view, once, if there is something to wait for; else stop it."""
         state = self._height
-        if not (self._is_view_shared() if state.view else self._is_block_due(state, now)):
+        if not self._may_vote() or not (self._is_view_shared() if state.view else self._is_block_due(state, now)):
             state.deadline_ms = None
             return []
         if state.deadline_ms is not None:
@@ -452,7 +501,3 @@ class Replica:
     def _status(self) -> Status:
         state = self._height
         return Status(state.rules.height, state.view, state.phase)
-
-    def _signature(self, step: Step, digest: Digest) -> bytes:
-        rules = self._height.rules
-        return self._sign(vote_bytes(rules.chain, rules.epoch, step, rules.height, self._height.view, digest))

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from master.consensus.checks import Rules, next_base
 from master.consensus.events import Head, Received
+from master.consensus.guard import statement_of
 from master.consensus.messages import Propose, ViewChange, Vote, proposal_digest
-from master.consensus.records import Accepted, Fetched, Record, Signed, height_of
+from master.consensus.records import Accepted, Fetched, Record, Signed
 from master.consensus.votes import ViewChangeBook, VoteBook
 from wire.block import Block
 from wire.certificate import Certificate, Step, ValidatorSet
@@ -33,6 +34,13 @@ class Settings:
     pull_after_ms: int = 200
     """How long others may be one height ahead before their blocks are asked for."""
     bodies_max: int = 32
+    complain_ms: int = 10_000
+    """How long a transaction may be the oldest, under one leader, before that leader is left."""
+
+    @property
+    def is_validator(self) -> bool:
+        """Tell whether this node votes at all."""
+        return self.validators.find(self.member) is not None
 
 
 @dataclass(slots=True)
@@ -55,6 +63,10 @@ class HeightState:
     executed: dict[Digest, bool | None] = field(default_factory=dict)
     """Whether the roots came out; None while it is being executed."""
     signed: dict[tuple[Step, int], Digest] = field(default_factory=dict)
+    refused: set[tuple[Step, int]] = field(default_factory=set)
+    """What the signer guard did not allow."""
+    is_silent: bool = False
+    """The guard refused a VIEW-CHANGE: this node must not speak before the height is final."""
     own: dict[Step, Vote | ViewChange] = field(default_factory=dict)
     """Own messages of the present view, for sending them again."""
     later: dict[tuple[str, str], tuple[int, Received]] = field(default_factory=dict)
@@ -74,10 +86,6 @@ class HeightState:
         if Step.COMMIT in self.own:
             return "prepared"
         return "new" if self.proposal is None else "proposed"
-
-    def claim(self, step: Step, digest: Digest) -> bool:
-        """Reserve one digest per step and view; False when another one was signed before."""
-        return self.signed.setdefault((step, self.view), digest) == digest
 
     def enter(self, view: int) -> None:
         """Go to a higher view; what was signed in lower ones will never be signed again."""
@@ -105,10 +113,19 @@ class HeightState:
         if held is None or held[0] < message.view:
             self.later[message.member, kind] = message.view, received
 
+    def newest_of(self, member: str) -> Vote | ViewChange | Propose | None:
+        """Return the newest statement of a validator that is held here."""
+        waiting = [received.message for _, received in self.later.values()]
+        proposal = () if self.proposal is None else (self.proposal,)
+        held = [
+            message
+            for message in (*self.votes.all(), *self.view_changes.all(), *proposal, *waiting)
+            if isinstance(message, Vote | ViewChange | Propose) and message.member == member
+        ]
+        return max(held, key=lambda message: statement_of(message).place, default=None)
+
     def restore(self, record: Record, member: str) -> None:
-        """Take up one record of the write-ahead log; ``member`` is this node."""
-        if height_of(record) != self.rules.height:
-            return
+        """Take up one record of this height from the write-ahead log; ``member`` is this node."""
         if isinstance(record, Accepted):
             self._restore_accepted(record.propose, member)
         elif isinstance(record, Fetched):

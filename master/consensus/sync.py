@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from master.consensus.events import Apply, Effect, Now, Send, Wake
 from master.consensus.messages import Blocks, Body, GetBlocks, GetBody, Message, Status
 from master.consensus.state import HeightState, Settings
 from master.consensus.votes import votes_of
 from wire.block import Block
-from wire.certificate import Certificate, Step
+from wire.certificate import Certificate, Step, faults
 from wire.types import Digest
+
+_FRESH_INTERVALS: Final = 3
 
 
 class Sync:
@@ -36,6 +39,8 @@ class Sync:
         """Who sent the newest useful answer."""
         self._body_asked_ms: int | None = None
         self._body_turn = 0
+        self._heads: dict[str, tuple[int, int]] = {}
+        """Head that a member's newest STATUS shows, and when it came."""
         self._answered_ms: dict[str, int] = {}
         self._served_ms: dict[str, int] = {}
 
@@ -48,6 +53,23 @@ class Sync:
     def claim(self, member: str, height: int) -> None:
         """Note which height a member seems to be deciding."""
         self._claims[member] = height
+
+    def heard_head(self, member: str, height: int, now: Now) -> None:
+        """Note the head in a member's STATUS."""
+        self._heads[member] = height, now.monotonic_ms
+
+    def is_behind(self, state: HeightState, now: Now) -> bool:
+        """Tell whether this height is final elsewhere: a certificate waits here, or f+1 fresh STATUS say so.
+
+        What f liars and the dead say silences nobody: a STATUS counts for three intervals.
+        """
+        since_ms = now.monotonic_ms - _FRESH_INTERVALS * self._settings.status_interval_ms
+        fresh = [
+            member
+            for member, (height, at_ms) in self._heads.items()
+            if height >= state.rules.height and at_ms >= since_ms and state.rules.validators.find(member) is not None
+        ]
+        return bool(self._waiting) or len(fresh) > faults(len(self._settings.validators))
 
     # ---- telling others -----------------------------------------------------------------------
 
@@ -134,8 +156,8 @@ class Sync:
         useful = [pair for pair in message.blocks if pair[0].header.height >= state.rules.height]
         self._waiting = useful or self._waiting
 
-    def next(self, state: HeightState) -> list[Effect]:
-        """Apply the next waiting block that follows the head."""
+    def next(self, state: HeightState) -> Apply | None:
+        """Return the next waiting block that follows the head, to be applied."""
         rules = state.rules
         while self._waiting and not state.is_applying:
             block, certificate = self._waiting.pop(0)
@@ -144,8 +166,8 @@ class Sync:
             certified = (certificate.height, certificate.epoch, certificate.digest)
             if (header.height, header.epoch, header.parent) == due and certified == (*due[:2], header.digest()):
                 state.is_applying = True
-                return [Apply(block, certificate)]
-        return []
+                return Apply(block, certificate)
+        return None
 
     def _turn(self, member: str) -> tuple[int, str]:
         return self._retry_ms.get(member, 0), member

@@ -26,6 +26,10 @@ class VoteBook:
         self._slots[vote.step, vote.member] = vote
         return True
 
+    def all(self) -> tuple[Vote, ...]:
+        """Return what is held."""
+        return tuple(self._slots.values())
+
     def certificate(self, step: Step, view: int, digest: Digest, quorum: int) -> Certificate | None:
         """Return the certificate for exactly this view and digest once ``quorum`` votes agree."""
         votes = [

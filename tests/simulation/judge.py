@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from master.consensus.guard import SignerGuard, statement_of
 from master.consensus.messages import Message, Propose, ViewChange, Vote, proposal_digest
 from master.consensus.records import Accepted, Prepared, Record, Signed
 from master.consensus.replica import Replica
@@ -38,6 +39,8 @@ class Memory:
     """(height, view, digest) of prepared certificates on disk."""
     announced: dict[int, int] = field(default_factory=dict)
     """Highest view announced at a height."""
+    guard: SignerGuard = field(default_factory=SignerGuard)
+    """As it is on disk."""
 
 
 class Judge:
@@ -72,6 +75,11 @@ class Judge:
         elif isinstance(record, Accepted) and record.propose.member == member:
             self._state(member, memory, *_statement(record.propose))
 
+    def sealed(self, member: str, guard: SignerGuard) -> None:
+        """Look at a guard that has just reached a disk."""
+        if member in self._honest:
+            self._memories[member].guard = guard
+
     def sent(self, member: str, message: Message) -> None:
         """Look at a message that leaves a node: what it signed must be on its disk."""
         if not isinstance(message, Vote | ViewChange | Propose) or message.member not in self._honest:
@@ -80,14 +88,17 @@ class Judge:
         known = self._memories[message.member].statements.get((height, view, step))
         demand(known is not None, f"{message.member} sent {step.name} of view {view} before it was on disk")
         demand(known == digest, f"{message.member} signed two digests: {step.name} at {height} in {view}")
+        guard = self._memories[message.member].guard
+        demand(statement_of(message).place <= guard.place, f"{message.member} sent {step.name} before its guard knew")
         if isinstance(message, Propose) and message.view_changes:
             carried = any(entry.prepared is not None for entry in message.view_changes)
             self.count("value carried over" if carried else "view led freely")
 
-    def applied(self, ledger: Ledger, block: Block, certificate: Certificate) -> None:
+    def applied(self, ledger: Ledger, guard: SignerGuard, block: Block, certificate: Certificate) -> None:
         """Look at a block that is about to be stored."""
         header = block.header
         height, digest = header.height, header.digest()
+        demand(guard.floor >= height, f"block {height} is stored above the floor {guard.floor}")
         demand(height == ledger.head.height + 1, f"block {height} applied on head {ledger.head.height}")
         demand(header.parent == ledger.head.digest, f"block {height} does not follow the head")
         demand(header.time_ms > ledger.head.time_ms, f"time runs backwards at {height}")

@@ -24,10 +24,12 @@ from master.consensus.events import (
     Persist,
     Received,
     Report,
+    Seal,
     Send,
     Tick,
     Wake,
 )
+from master.consensus.guard import SignerGuard
 from master.consensus.messages import Blocks, GetBlocks, Gossip, Message
 from master.consensus.records import decode_record
 from master.consensus.replica import Replica
@@ -58,6 +60,7 @@ class Disk:
     """What is left after a crash."""
 
     ledger: Ledger
+    guard: SignerGuard | None = field(default_factory=SignerGuard)
     records: list[bytes] = field(default_factory=list)
 
 
@@ -83,6 +86,7 @@ class Node:
         self._is_busy = False
         self._is_stepping = False
         self._written: tuple[bytes, ...] = ()
+        self._sealed: SignerGuard | None = None
         self._wakes: set[int] = set()
         self._fuse = 0
         self._boot_ms = 0
@@ -103,7 +107,8 @@ class Node:
         self._life += 1
         self._boot_ms = self._rng.randint(0, 10_000)
         self._draw_fuse()
-        self.replica = Replica(self.settings, self.disk.ledger.head, self._sign, self._now())
+        head, guard, nonce = self.disk.ledger.head, self.disk.guard, self._rng.randbytes(32)
+        self.replica = Replica(self.settings, head, self._sign, self._now(), guard=guard, nonce=nonce)
         records = [decode_record(raw) for raw in self.disk.records]
         self._effects.extend(self.replica.restore(records, self._now()))
         life = self._life
@@ -112,10 +117,10 @@ class Node:
 
     def crash(self) -> None:
         """Lose everything but the disk; what was being written is there or is not."""
-        if self._written and self._rng.random() < 0.5:
-            self._keep(self._written)
+        if self._is_busy and self._rng.random() < 0.5:
+            self._keep()
         self._life += 1
-        self.replica, self._is_busy, self._written = None, False, ()
+        self.replica, self._is_busy, self._written, self._sealed = None, False, (), None
         self._events.clear()
         self._effects.clear()
         self._wakes.clear()
@@ -219,6 +224,9 @@ class Node:
             case Persist():
                 self._written, self._is_busy = effect.records, True
                 self._later(self._rng.randint(0, self._plan.disk_ms), self._on_disk)
+            case Seal():
+                self._sealed, self._is_busy = effect.guard, True
+                self._later(self._rng.randint(0, self._plan.disk_ms), self._on_disk)
             case Send():
                 self._send(effect.member, effect.message)
             case Broadcast():
@@ -238,14 +246,18 @@ class Node:
         self._post.send(self.endpoint, member, message)
 
     def _on_disk(self) -> None:
-        self._keep(self._written)
-        self._written = ()
+        self._keep()
         self._resume()
 
-    def _keep(self, records: tuple[bytes, ...]) -> None:
-        for raw in records:
+    def _keep(self) -> None:
+        """Let what is being written reach the disk."""
+        for raw in self._written:
             self._judge.persisted(self.settings.member, decode_record(raw))
-        self.disk.records.extend(records)
+        self.disk.records.extend(self._written)
+        self._written = ()
+        if self._sealed is not None:
+            self._judge.sealed(self.settings.member, self._sealed)
+            self.disk.guard, self._sealed = self._sealed, None
 
     def _wake(self, at_ms: int) -> None:
         if at_ms not in self._wakes:
@@ -277,7 +289,8 @@ class Node:
                 if not ledger.accepts(effect.block):
                     answer = Diverged(effect.block.header.height, "the roots differ")
                 else:
-                    self._judge.applied(ledger, effect.block, effect.certificate)
+                    assert self.disk.guard is not None
+                    self._judge.applied(ledger, self.disk.guard, effect.block, effect.certificate)
                     answer = Applied(ledger.apply(effect.block, effect.certificate))
                     for raw in effect.block.transactions:
                         self.pending.pop(raw, None)

@@ -68,7 +68,7 @@ class Ledger:
         self.state = header.state_root
         self.done.update(block.transactions)
         self.blocks.append((block, certificate))
-        self.head = Head(header.height, header.digest(), header.time_ms, header.proposer)
+        self.head = Head(header.height, header.digest(), header.time_ms, header.proposer, certificate)
         return self.head
 
     def _state_after(self, transactions: tuple[bytes, ...]) -> Digest:

@@ -16,9 +16,11 @@ from master.consensus.events import (
     Persist,
     Received,
     Report,
+    Seal,
     Send,
     Tick,
 )
+from master.consensus.guard import SignerGuard
 from master.consensus.messages import Message, Propose, ViewChange, Vote, prepared_digest, proposal_digest
 from master.consensus.records import Record, decode_record
 from master.consensus.replica import Replica
@@ -27,10 +29,12 @@ from tests.simulation.keys import KeyRing
 from tests.simulation.toy import CHAIN, EPOCH, GENESIS, Ledger
 from wire.block import Block
 from wire.certificate import Certificate, Step, build_certificate, vote_bytes
-from wire.types import Digest
+from wire.types import Digest, sha256
 
 T = TypeVar("T")
 START_MS = 50_000
+NONCE = sha256(b"this start")
+FRESH = SignerGuard()
 
 
 def name(index: int) -> str:
@@ -76,21 +80,39 @@ class Peers:
 class Bench(Peers):
     """A replica that the test drives by hand."""
 
-    def __init__(self, me: int = 1, size: int = 4, head: Head = GENESIS, **settings: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        me: int = 1,
+        size: int = 4,
+        head: Head = GENESIS,
+        *,
+        guard: SignerGuard | None = FRESH,
+        is_settled: bool = True,
+        **settings: Any,  # noqa: ANN401
+    ) -> None:
         super().__init__(size)
         validators = settings.pop("validators", self.keys.validators)
         chosen: dict[str, Any] = {"heartbeat_ms": 1_000_000, "timeout_ms": 1_000, "timeout_max_ms": 3_000, **settings}
         self.settings = Settings(name(me), CHAIN, EPOCH, validators, **chosen)
         self.now_ms = START_MS
         self.head = head
+        self.guard = guard
+        """What is on disk; None when there is none."""
+        self.is_settled = is_settled
+        self.waiting_ms = 0
         self.replica = self.boot()
         self.log: list[Record] = []
         self.first: list[Effect] = []
         """What it did when it was born again."""
 
     def boot(self) -> Replica:
-        """Return a new life of the replica."""
-        return Replica(self.settings, self.head, self.keys.signer(self.settings.member), self.now)
+        """Return a new life of the replica; unless the test is about that, its start is settled."""
+        sign = self.keys.signer(self.settings.member)
+        replica = Replica(self.settings, self.head, sign, self.now, guard=self.guard, nonce=NONCE)
+        if self.is_settled:
+            replica._voice._recovery._settled_ms = replica._voice._recovery._ask_ms = 0
+            replica._voice._recovery._others = []
+        return replica
 
     @property
     def now(self) -> Now:
@@ -114,6 +136,8 @@ class Bench(Peers):
         for effect in effects:
             if isinstance(effect, Persist):
                 self.log += [decode_record(raw) for raw in effect.records]
+            elif isinstance(effect, Seal):
+                self.guard = effect.guard
         return effects
 
     def hear(self, message: Message, sender: int | None = None) -> list[Effect]:
@@ -126,7 +150,7 @@ class Bench(Peers):
 
     def tick(self, after_ms: int = 0, *, pending: bool = False) -> list[Effect]:
         self.now_ms += after_ms
-        return self.feed(Tick(pending))
+        return self.feed(Tick(pending, self.waiting_ms))
 
     def executed(self, block: Block, *, accepted: bool = True) -> list[Effect]:
         return self.feed(Executed(block.header.digest(), accepted))
@@ -134,7 +158,7 @@ class Bench(Peers):
     def applied(self, block: Block) -> list[Effect]:
         header = block.header
         self.head = Head(header.height, header.digest(), header.time_ms, header.proposer)
-        return self.feed(Applied(self.head))
+        return self.feed(Applied(self.head, self.waiting_ms))
 
     def prepare(self, block: Block, view: int = 0) -> list[Effect]:
         """Bring the replica to its COMMIT for a block that node-0 proposed in view 0."""

@@ -10,14 +10,18 @@ from master.consensus.messages import (
     Body,
     GetBlocks,
     GetBody,
+    GetStanding,
     Gossip,
     Message,
+    Spoken,
+    Standing,
     Status,
     ViewChange,
     decode_message,
     encode_message,
     prepared_digest,
     proposal_digest,
+    standing_bytes,
     verify_message,
 )
 from tests.simulation.toy import CHAIN
@@ -32,6 +36,25 @@ PEERS = Peers()
 BLOCK = PEERS.block(b"one")
 PREPARED = PEERS.certificate(Step.PREPARE, BLOCK)
 COMMITTED = PEERS.certificate(Step.COMMIT, BLOCK)
+VOTE = PEERS.vote(1, Step.PREPARE, BLOCK)
+SPOKEN = Spoken("node-1", VOTE.step, VOTE.epoch, VOTE.height, VOTE.view, VOTE.digest, VOTE.signature)
+
+
+def standing(
+    peers: Peers,
+    index: int,
+    certificate: Certificate | None = None,
+    spoken: Spoken | None = None,
+    *,
+    is_quarantined: bool = False,
+) -> Standing:
+    """Return the answer of a validator to the start of another."""
+    frame = (f"node-{index}", sha256(b"start"), certificate)
+    signed = standing_bytes(CHAIN, *frame, is_quarantined=is_quarantined)
+    signature = peers.keys.signer(frame[0])(signed)
+    return Standing(*frame, is_quarantined, spoken, signature)
+
+
 CHANGES = tuple(PEERS.change(index, 1, PREPARED if index == 2 else None) for index in (0, 2, 3))
 
 MESSAGES: dict[str, Message] = {
@@ -42,6 +65,9 @@ MESSAGES: dict[str, Message] = {
     "propose": PEERS.propose(0, BLOCK),
     "new view": PEERS.propose(1, BLOCK, 1, CHANGES),
     "status": Status(9, 2, "prepared"),
+    "get standing": GetStanding(sha256(b"start")),
+    "standing": standing(PEERS, 2, COMMITTED, SPOKEN),
+    "standing at genesis": standing(PEERS, 2, is_quarantined=True),
     "get blocks": GetBlocks(4),
     "blocks": Blocks(((BLOCK, COMMITTED),)),
     "no blocks": Blocks(()),
@@ -182,3 +208,32 @@ def test_view_change_signed_bytes_name_chain_height_and_view() -> None:
     assert isinstance(message, ViewChange)
     variants = (replace(message, height=2), replace(message, view=2), replace(message, epoch=4))
     assert len({entry.signed_bytes(CHAIN) for entry in (message, *variants)} | {message.signed_bytes("other")}) == 5
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"member": "node-3"},
+        {"nonce": sha256(b"another start")},
+        {"certificate": None},
+        {"is_quarantined": True},
+    ],
+)
+def test_standing_changed_on_its_way_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(SignatureError):
+        verify(replace(standing(PEERS, 2, COMMITTED, SPOKEN), **fields))
+
+
+def test_standing_with_an_unproven_head_or_statement_is_refused() -> None:
+    with pytest.raises(CertificateError, match="no COMMIT"):
+        verify(standing(PEERS, 2, PREPARED))
+    with pytest.raises(CertificateError):
+        verify(standing(PEERS, 2, replace(COMMITTED, signatures=COMMITTED.signatures[:2])))
+    for wrong in (replace(SPOKEN, view=1), replace(SPOKEN, member="node-0"), replace(SPOKEN, step=Step.COMMIT)):
+        with pytest.raises(SignatureError):
+            verify(standing(PEERS, 2, COMMITTED, wrong))
+
+
+def test_standing_with_a_flag_that_is_no_flag_is_refused() -> None:
+    with pytest.raises(FormatError, match="true or false"):
+        decode_message(changed("standing", quarantined=0))

@@ -32,8 +32,8 @@ def test_leader_with_pending_transactions_builds_once_and_proposes_from_disk() -
     assert of(bench.tick(pending=True), Build) == []
     block = bench.block(b"one")
     effects = bench.feed(Built(1, 0, block))
-    assert kinds(effects)[:4] == ["Persist", "Broadcast", "Persist", "Broadcast"]
-    assert kinds(effects)[4:] == ["Wake"] * kinds(effects)[4:].count("Wake")
+    assert kinds(effects)[:6] == ["Persist", "Seal", "Broadcast", "Persist", "Seal", "Broadcast"]
+    assert kinds(effects)[6:] == ["Wake"] * kinds(effects)[6:].count("Wake")
     assert bench.log == [Accepted(said(effects, Propose)[0]), Signed(said(effects, Vote)[0])]
     assert votes(effects) == [("PREPARE", 0)]
     assert of(bench.tick(pending=True), Build) == []
@@ -98,11 +98,11 @@ def test_replica_executes_then_prepares_then_commits_then_applies() -> None:
     proposal = bench.propose(0, block)
     assert of(bench.hear(proposal), Execute) == [Execute(block)]
     effects = bench.executed(block)
-    assert kinds(effects) == ["Persist", "Broadcast"]
+    assert kinds(effects) == ["Persist", "Seal", "Broadcast"]
     assert bench.log == [Accepted(proposal), Signed(bench.vote(1, Step.PREPARE, block))]
     assert bench.hear(bench.vote(0, Step.PREPARE, block)) == []
     effects = bench.hear(bench.vote(2, Step.PREPARE, block))
-    assert kinds(effects) == ["Persist", "Broadcast"]
+    assert kinds(effects) == ["Persist", "Seal", "Broadcast"]
     assert bench.log[2:] == [
         Prepared(bench.certificate(Step.PREPARE, block)),
         Signed(bench.vote(1, Step.COMMIT, block)),
@@ -303,16 +303,6 @@ def test_replica_that_diverges_signs_nothing_more() -> None:
     bench.hear(bench.propose(0, block))
     effects = [*bench.executed(block), *bench.tick(10**6, pending=True), *bench.tick(10**6, pending=True)]
     assert of(effects, Persist) == []
-
-
-def test_replica_whose_records_contradict_stops_signing() -> None:
-    bench = Bench(1)
-    block = bench.block(b"one")
-    bench.state.signed[Step.PREPARE, 0] = sha256(b"another block")
-    bench.hear(bench.propose(0, block))
-    effects = bench.executed(block)
-    assert (reports(effects), of(effects, Persist)) == (["vote-refused"], [])
-    assert bench.replica.is_halted
 
 
 def test_follower_applies_what_is_certified_and_signs_nothing() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from master.consensus.events import Build, Built, Execute, Persist, Send
 from master.consensus.messages import Body, Propose, Status, ViewChange, Vote
 from master.consensus.records import Accepted, Prepared, Signed
-from tests.unit.consensus.bench import Bench, applies, of, said, votes
+from tests.unit.consensus.bench import FRESH, Bench, applies, of, said, votes
 from wire.certificate import Step
 from wire.types import sha256
 
@@ -117,6 +117,7 @@ def test_restart_takes_the_highest_certificate_and_view_whatever_their_order() -
     assert bench.state.prepared == high
     assert bench.replica.view == 3
     assert bench.state.own == {Step.VIEW_CHANGE: bench.change(1, 3, high)}
+    bench.guard = FRESH
     bench.reboot(Signed(bench.change(1, 3)), Accepted(bench.propose(0, block)))
     assert (bench.replica.view, bench.state.proposal) == (3, None)
     proposal = bench.propose(0, bench.block(b"new"), 4, changes)

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from master.consensus.events import Apply, Effect, Send
+from master.consensus.events import Apply, Effect, Seal, Send
+from master.consensus.guard import SignerGuard
 from master.consensus.messages import Blocks, GetBlocks, GetBody, Propose, Status, ViewChange
 from tests.simulation.toy import EPOCH
 from tests.unit.consensus.bench import Bench, Peers, applies, name, of, said, votes
@@ -36,7 +37,7 @@ def behind(member: int = 2, height: int = 7) -> Bench:
 def test_replica_behind_asks_one_member_and_applies_in_order() -> None:
     bench = behind()
     effects = bench.hear(Blocks(tuple(CHAIN[:3])), sender=2)
-    assert effects == [Apply(*CHAIN[0])]
+    assert effects == [Seal(SignerGuard(floor=1)), Apply(*CHAIN[0])], "the floor of the guard comes first"
     assert bench.hear(Blocks(tuple(CHAIN[:3])), sender=2) == []
     assert applies(bench.applied(CHAIN[0][0])) == [CHAIN[1][0].header.digest()]
     assert applies(bench.applied(CHAIN[1][0])) == [CHAIN[2][0].header.digest()]

@@ -18,9 +18,10 @@ def test_timer_starts_when_something_is_pending_and_leaves_the_view_when_it_ends
     assert Wake(bench.now_ms + 1_000) in bench.tick(pending=True)
     assert said(bench.tick(999, pending=True), ViewChange) == []
     effects = bench.tick(1, pending=True)
-    assert kinds([effect for effect in effects if not isinstance(effect, Wake)])[-3:] == [
+    assert kinds([effect for effect in effects if not isinstance(effect, Wake)])[-4:] == [
         "Report",
         "Persist",
+        "Seal",
         "Broadcast",
     ]
     assert bench.log == [Signed(bench.change(1, 1))]
@@ -135,7 +136,7 @@ def test_new_leader_proposes_the_prepared_block_again_without_looking_at_its_tim
     effects = bench.hear_all(bench.change(0, 1), bench.change(2, 1, prepared))
     assert len(said(effects, GetBody)) == 1
     effects = bench.hear(Body(block), sender=3)
-    assert kinds(effects)[:3] == ["Persist", "Broadcast", "Execute"]
+    assert kinds(effects)[:4] == ["Persist", "Seal", "Broadcast", "Execute"]
     assert said(effects, Propose)[0].block == block
     assert votes(bench.executed(block)) == [("PREPARE", 1)]
 

@@ -1,0 +1,118 @@
+"""The signer guard on disk: two slots in one file, written in turn, each whole before a signature leaves the node.
+
+A slot is (SHA-256 of the rest, number, length, owner, guard). A torn slot is the trace of a crash before the
+signature was released; the other slot then holds, and the write-ahead log, which is written first, raises it again.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import Final, Self
+
+from kit.exitcodes import StorageError
+from kit.files import write_new
+from master.consensus.guard import GUARD_BYTES_MAX, SignerGuard, decode_guard
+from wire.errors import WireError
+from wire.types import DIGEST_BYTES, Digest, sha256
+
+SLOT_BYTES: Final = 4096
+_HEAD: Final = struct.Struct(">QI")
+
+
+def owner_of(chain: str, member: str, vote_key: bytes) -> Digest:
+    """Return what ties a guard to one key on one ledger."""
+    return sha256(b"\0".join((b"gridwitness/guard/1", chain.encode(), member.encode(), vote_key)))
+
+
+def create_guard(path: Path, owner: Digest, guard: SignerGuard) -> None:
+    """Write a first guard; one that exists is left as it is, for it knows what the key has signed.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    if path.exists():
+        return
+    try:
+        write_new(path, _slot(1, owner, guard) + bytes(SLOT_BYTES), mode=0o600)
+    except OSError as error:
+        raise StorageError(f"{path}: {error.strerror}") from error
+
+
+class GuardFile:
+    """One file, one writer."""
+
+    def __init__(self, path: Path, owner: Digest) -> None:
+        """Open the file, or make an unreadable one.
+
+        Args:
+            path: The guard's own file; never part of a backup.
+            owner: As of `owner_of`.
+
+        Raises:
+            StorageError: The file cannot be opened or made.
+        """
+        self._path, self._owner = path, owner
+        self.guard: SignerGuard | None = None
+        """What was found; None when there is no readable guard of this owner."""
+        try:
+            if not path.exists():
+                write_new(path, bytes(2 * SLOT_BYTES), mode=0o600)
+            self._descriptor = os.open(path, os.O_RDWR)
+            slots = [os.pread(self._descriptor, SLOT_BYTES, place * SLOT_BYTES) for place in (0, 1)]
+        except OSError as error:
+            raise StorageError(f"{path}: {error.strerror}") from error
+        self._number = 0
+        for number, guard in filter(None, (_read(slot, owner) for slot in slots)):
+            if number > self._number:
+                self._number, self.guard = number, guard
+
+    def __enter__(self) -> Self:
+        """Use it in a with statement."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.close()
+
+    def save(self, guard: SignerGuard) -> None:
+        """Return when ``guard`` is on disk.
+
+        Raises:
+            StorageError: The disk did not take it; nothing may be signed.
+        """
+        self._number += 1
+        slot = _slot(self._number, self._owner, guard)
+        try:
+            written = os.pwrite(self._descriptor, slot, self._number % 2 * SLOT_BYTES)
+            if written != len(slot):
+                raise StorageError(f"{self._path}: only {written} of {len(slot)} bytes were written")
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise StorageError(f"{self._path}: {error.strerror}") from error
+        self.guard = guard
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+def _slot(number: int, owner: Digest, guard: SignerGuard) -> bytes:
+    body = guard.encode()
+    rest = (_HEAD.pack(number, len(body)) + owner + body).ljust(SLOT_BYTES - DIGEST_BYTES, b"\0")
+    return sha256(rest) + rest
+
+
+def _read(slot: bytes, owner: Digest) -> tuple[int, SignerGuard] | None:
+    rest = slot[DIGEST_BYTES:]
+    if len(slot) != SLOT_BYTES or sha256(rest) != slot[:DIGEST_BYTES]:
+        return None
+    number, length = _HEAD.unpack_from(rest)
+    start = _HEAD.size + DIGEST_BYTES
+    if rest[_HEAD.size : start] != owner or length > GUARD_BYTES_MAX:
+        return None
+    try:
+        return number, decode_guard(rest[start : start + length])
+    except WireError:
+        return None

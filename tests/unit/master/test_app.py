@@ -1,0 +1,51 @@
+"""What a node does with its signer guard before it runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from master import app
+from master.consensus.guard import SignerGuard
+from master.io.guard import create_guard, owner_of
+
+OWNER = owner_of("demo-00000000", "a", b"k" * 32)
+GENESIS: Any = None
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 only data_dir is looked at
+    monkeypatch.setattr(app, "_guard_owner", lambda *_: OWNER)
+    return SimpleNamespace(node=SimpleNamespace(data_dir=tmp_path))
+
+
+def opened(config: Any) -> SignerGuard | None:  # noqa: ANN401
+    with app.open_guard(config, GENESIS) as guard_file:
+        return guard_file.guard
+
+
+def test_open_guard_without_a_marker_takes_the_guard_as_it_is(config: Any) -> None:  # noqa: ANN401
+    assert opened(config) is None
+    guard = SignerGuard(floor=7)
+    (config.node.data_dir / app.GUARD_FILE).unlink()
+    create_guard(config.node.data_dir / app.GUARD_FILE, OWNER, guard)
+    assert opened(config) == guard
+
+
+@pytest.mark.parametrize("guard", [None, SignerGuard(floor=7)])
+def test_open_guard_with_the_marker_of_a_restore_marks_the_guard_for_good(
+    config: Any,  # noqa: ANN401
+    guard: SignerGuard | None,
+) -> None:
+    if guard is not None:
+        create_guard(config.node.data_dir / app.GUARD_FILE, OWNER, guard)
+    marker = config.node.data_dir / app.RESTORED_FILE
+    marker.touch()
+    expected = replace(guard or SignerGuard(), is_restored=True)
+    assert opened(config) == expected
+    assert not marker.exists()
+    assert opened(config) == expected
