@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from master.consensus.events import Build, Head
 from master.engine import BlockRefusedError
 from master.ledger.application import Application, BlockRefused
+from master.ledger.cache import CachedState
 from master.ledger.rows import Execution
 from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
@@ -57,11 +58,13 @@ class VerifiedSignatures:
         Raises:
             SignatureError: It did not.
         """
-        key = (signed.id, public_key)
-        if key in self._seen:
-            return
-        signed.verify(public_key)
-        self._seen[key] = None
+        if (signed.id, public_key) not in self._seen:
+            signed.verify(public_key)
+            self.add(signed, public_key)
+
+    def add(self, signed: SignedTx, public_key: bytes) -> None:
+        """Remember that ``public_key`` signed the transaction."""
+        self._seen[signed.id, public_key] = None
         while len(self._seen) > _VERIFIED_MAX:
             self._seen.popitem(last=False)
 
@@ -77,9 +80,11 @@ class Chain:
         validators: ValidatorSet,
         member: str,
         block_bytes_max: int,
+        state: CachedState,
     ) -> None:
         self._application = application
         self._store = store
+        self._state = state
         self._mempool = mempool
         self._validators_hash = validators.digest()
         self._member = member
@@ -141,6 +146,7 @@ class Chain:
         self.execute(block)
         execution = self._executions[block.header.digest()]
         self._store.commit(execution, certificate)
+        self._state.committed(execution)
         self._application.committed(execution)
         self._executions.clear()
         self._head = execution.head

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from kit.clock import Clock
@@ -34,12 +34,10 @@ from master.consensus.events import (
     Persist,
     Received,
     Report,
-    Seal,
     Send,
     Tick,
     Wake,
 )
-from master.consensus.guard import SignerGuard
 from master.consensus.messages import (
     BLOCKS_PER_ANSWER_MAX,
     Blocks,
@@ -117,14 +115,6 @@ class RecordLog(Protocol):
         ...
 
 
-class Guard(Protocol):
-    """The signer guard's own file."""
-
-    def save(self, guard: SignerGuard) -> None:
-        """Return when it is on disk."""
-        ...
-
-
 class Network(Protocol):
     """Sends to other validators; nothing is guaranteed."""
 
@@ -158,7 +148,6 @@ class Engine:
         settings: Settings,
         ledger: LedgerSeam,
         log: RecordLog,
-        guard: Guard,
         network: Network,
         hooks: Hooks,
         clock: Clock,
@@ -167,12 +156,13 @@ class Engine:
         self._settings = settings
         self._ledger = ledger
         self._log = log
-        self._guard = guard
         self._network = network
         self._hooks = hooks
         self._clock = clock
         self._events: asyncio.Queue[Event] = asyncio.Queue(EVENTS_MAX)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._wake_tick = Tick(pending=True)
+        self._is_wake_queued = False
         self._wakes: dict[int, asyncio.TimerHandle] = {}
         self._answering: set[str] = set()
         self._background: set[asyncio.Task[None]] = set()
@@ -193,6 +183,8 @@ class Engine:
             await self._perform_all(effects)
             while True:
                 event = await self._events.get()
+                if event is self._wake_tick:
+                    self._is_wake_queued = False
                 await self._perform_all(self._replica.step(event, self.now()))
         except StorageError as error:
             # without its disk this node must not sign; it goes on serving reads
@@ -207,12 +199,15 @@ class Engine:
         """Hand an event to the replica; when the queue is full it is dropped, peers repeat."""
         if self._events.full():
             self._hooks.report("event-dropped", type(event).__name__)
+            self._is_wake_queued = self._is_wake_queued and event is not self._wake_tick
             return
         self._events.put_nowait(event)
 
     def wake(self) -> None:
-        """Tell the replica that transactions wait."""
-        self.post(Tick(pending=True))
+        """Tell the replica that transactions wait; once, however many have come since it heard so last."""
+        if not self._is_wake_queued:
+            self._is_wake_queued = True
+            self.post(self._wake_tick)
 
     def on_connected(self, member: str) -> None:
         """A connection to ``member`` is up."""
@@ -259,9 +254,6 @@ class Engine:
             case Persist():
                 records = effect.records
                 await self._on_worker(lambda: self._log.append(records))
-            case Seal():
-                guard = effect.guard
-                await self._on_worker(lambda: self._guard.save(guard))
             case Send():
                 self._network.send(effect.member, encode_message(effect.message))
             case Broadcast():
@@ -303,7 +295,7 @@ class Engine:
             handle.cancel()
         self._wakes.clear()
         self._hooks.applied(effect.block)
-        return Applied(replace(head, certificate=effect.certificate))
+        return Applied(head)
 
     def _wake(self, at_ms: int) -> None:
         if at_ms in self._wakes:

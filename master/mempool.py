@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from wire.tx import SignedTx
-from wire.types import Digest
+from wire.tx import SignedTx, open_tx
+from wire.types import Digest, sha256
 
 PER_SENDER_MAX: Final = 256
 BYTES_MAX: Final = 64 * 1024 * 1024
@@ -26,6 +27,12 @@ class MempoolError(Exception):
 class _Sender:
     transactions: dict[tuple[int, bytes], SignedTx] = field(default_factory=dict)
     """Keyed by (seq, kid)."""
+    slots: list[tuple[int, bytes]] = field(default_factory=list)
+    """The keys, ascending."""
+
+    def in_order(self) -> Iterator[SignedTx]:
+        """Yield the transactions by (seq, kid)."""
+        return map(self.transactions.__getitem__, self.slots)
 
 
 class Mempool:
@@ -52,6 +59,14 @@ class Mempool:
         """Return the transaction of that id, if it waits here."""
         return self._by_id.get(tx_id)
 
+    def open(self, raw: bytes) -> SignedTx:
+        """Return the transaction of these bytes, parsed anew only if it does not wait here; in any thread.
+
+        Raises:
+            WireError: As for `wire.tx.open_tx`.
+        """
+        return self._by_id.get(sha256(raw)) or open_tx(raw)
+
     def add(self, signed: SignedTx) -> bool:
         """Take a checked transaction; False when it is here already.
 
@@ -69,6 +84,7 @@ class Mempool:
         if len(sender.transactions) >= self._per_sender_max:
             raise MempoolError("sender-full", f"{self._per_sender_max} transactions of this sender are pending")
         sender.transactions[slot] = signed
+        insort(sender.slots, slot)
         self._by_id[signed.id] = signed
         self._bytes += len(signed.raw)
         return True
@@ -78,10 +94,7 @@ class Mempool:
 
         The sender that was served first goes to the end of the line, so that nobody starves.
         """
-        queues: list[Iterator[SignedTx]] = [
-            iter([entry for _, entry in sorted(sender.transactions.items(), key=lambda item: item[0])])
-            for sender in self._senders.values()
-        ]
+        queues = [sender.in_order() for sender in self._senders.values()]
         if self._senders:
             self._senders.move_to_end(next(iter(self._senders)))
         taken: list[SignedTx] = []
@@ -101,7 +114,8 @@ class Mempool:
                 continue
             self._bytes -= len(signed.raw)
             sender = self._senders[signed.tx.sender]
-            del sender.transactions[signed.tx.seq, signed.envelope.kid]
+            slot = (signed.tx.seq, signed.envelope.kid)
+            del sender.transactions[slot], sender.slots[bisect_left(sender.slots, slot)]
             if not sender.transactions:
                 del self._senders[signed.tx.sender]
 

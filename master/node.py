@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+import itertools
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from kit.clock import Clock
@@ -17,7 +20,7 @@ from master.ledger.application import Application, TxRefused
 from master.mempool import Mempool, MempoolError
 from master.metrics import NodeMetrics
 from wire.block import Block
-from wire.errors import WireError
+from wire.errors import SignatureError, WireError
 from wire.genesis import Genesis
 from wire.receipt import Receipt
 from wire.topics import DOWN, GatewayTopic
@@ -27,6 +30,13 @@ from wire.types import TX_BYTES_MAX, Digest, sha256
 _ARRIVALS_MAX: Final = 100_000
 _GOSSIP_BATCH_S: Final = 0.002
 _GOSSIP_TRANSACTIONS_MAX: Final = 512
+_GOSSIP_BYTES_MAX: Final = 1024 * 1024
+"""Of one message; the replicas allow eight times as much."""
+_GOSSIP_WAITING_MAX: Final = 20_000
+"""Transactions of others that wait for their signatures to be verified."""
+_VERIFY_THREADS: Final = 2
+_VERIFY_ELSEWHERE_MIN: Final = 8
+"""Fewer signatures are verified at once on the event loop: another thread would cost more than it gains."""
 _BAD_REQUEST, _FORBIDDEN, _CONFLICT, _TOO_LARGE, _TOO_MANY, _UNAVAILABLE = 400, 403, 409, 413, 429, 503
 _HTTP_STATUS: Final = {
     "unknown-key": _FORBIDDEN,
@@ -52,6 +62,14 @@ _DETAILS: Final = {
 
 Way = Literal["mqtt", "http", "gossip"]
 _log = get_logger("node")
+
+
+@dataclass(frozen=True, slots=True)
+class _Screened:
+    """A transaction whose signature alone has not been looked at."""
+
+    signed: SignedTx
+    public_key: bytes
 
 
 class Receipts(Protocol):
@@ -86,7 +104,9 @@ class Node:
         replica: Replica,
         metrics: NodeMetrics,
         clock: Clock,
+        verified: Callable[[SignedTx, bytes], None] = SignedTx.verify,
     ) -> None:
+        """Join the parts; ``verified`` checks a signature in any thread and remembers what verified."""
         self._member = member
         self._version = version
         self._chain_name = genesis.chain()
@@ -103,6 +123,10 @@ class Node:
         self._validators = [validator.member for validator in genesis.validators if validator.member != member]
         self._arrivals: OrderedDict[Digest, int] = OrderedDict()
         self._gossip: list[bytes] = []
+        self._gossip_bytes = 0
+        self._gossip_waiting = 0
+        self._verified = verified
+        self._verifiers = ThreadPoolExecutor(_VERIFY_THREADS, thread_name_prefix="verify")
         self._background: set[asyncio.Task[None]] = set()
         self.wake: Callable[[], None] = lambda: None
         """Tells the replica that transactions wait."""
@@ -164,9 +188,9 @@ class Node:
         """Return why the node does not take part or its lists stand still, or None."""
         return self.failure() or self.views_failure()
 
-    async def submit(self, raw: bytes) -> SubmitResult:
-        """Check one signed transaction that came by HTTP."""
-        return self.take(raw, "http")
+    async def submit_all(self, transactions: Sequence[bytes]) -> Sequence[SubmitResult]:
+        """Check signed transactions that came by HTTP together."""
+        return await self._take_all(transactions, "http")
 
     # ---- admission ----------------------------------------------------------------------------
 
@@ -177,14 +201,44 @@ class Node:
             raw: Bytes of any origin.
             way: How it came; what came by gossip is not passed on.
         """
-        result = self._admit(raw, way)
-        self._metrics.received.labels(way, result.status).inc()
-        if result.status == "refused":
-            self._metrics.refused.labels(way, result.code).inc()
-            _log.info("refused a transaction", way=way, code=result.code, detail=result.detail)
-        return result
+        return self._take_here([raw], way)[0]
 
-    def _admit(self, raw: bytes, way: Way) -> SubmitResult:
+    def take_gossip(self, transactions: Sequence[bytes]) -> None:
+        """Take transactions that arrived at another node."""
+        if len(transactions) < _VERIFY_ELSEWHERE_MIN:
+            self._take_here(transactions, "gossip")
+        elif self._gossip_waiting + len(transactions) > _GOSSIP_WAITING_MAX:
+            self._metrics.received.labels("gossip", "refused").inc(len(transactions))
+            self._metrics.refused.labels("gossip", "busy").inc(len(transactions))
+        else:
+            self._gossip_waiting += len(transactions)
+            self._start(self._take_later(transactions))
+
+    async def _take_later(self, transactions: Sequence[bytes]) -> None:
+        try:
+            await self._take_all(transactions, "gossip")
+        finally:
+            self._gossip_waiting -= len(transactions)
+
+    def _take_here(self, transactions: Sequence[bytes], way: Way) -> list[SubmitResult]:
+        """Check transactions, signatures too, on this thread."""
+        screened = [self._screen(raw) for raw in transactions]
+        return self._settle(screened, self._verify(_to_verify(screened)), way)
+
+    async def _take_all(self, transactions: Sequence[bytes], way: Way) -> list[SubmitResult]:
+        """Check transactions, many signatures at once on other threads: verifying does not hold the interpreter."""
+        screened = [self._screen(raw) for raw in transactions]
+        waiting = _to_verify(screened)
+        if len(waiting) < _VERIFY_ELSEWHERE_MIN:
+            return self._settle(screened, self._verify(waiting), way)
+        loop = asyncio.get_running_loop()
+        step = max(_VERIFY_ELSEWHERE_MIN, -(-len(waiting) // _VERIFY_THREADS))
+        parts = [waiting[at : at + step] for at in range(0, len(waiting), step)]
+        verdicts = await asyncio.gather(*(loop.run_in_executor(self._verifiers, self._verify, part) for part in parts))
+        return self._settle(screened, list(itertools.chain.from_iterable(verdicts)), way)
+
+    def _screen(self, raw: bytes) -> SubmitResult | _Screened:
+        """Check all of a transaction but its signature."""
         tx_id = sha256(raw)
         if self._mempool.find(tx_id) is not None:
             return SubmitResult(tx_id, "pending")
@@ -193,41 +247,67 @@ class Node:
         except WireError as error:
             status = _TOO_LARGE if len(raw) > TX_BYTES_MAX else _BAD_REQUEST
             return SubmitResult(tx_id, "refused", "malformed", status, f"{str(error)[:200]}.")
-        if self._receipts.find_tx(tx_id) is not None:
-            return SubmitResult(tx_id, "duplicate", http_status=200)
-        refusal = self._refusal(signed)
-        if refusal is not None:
-            return refusal
-        self._arrived(signed)
-        if way != "gossip":
-            self._pass_on(raw)
-        self.wake()
-        return SubmitResult(tx_id, "pending")
-
-    def _refusal(self, signed: SignedTx) -> SubmitResult | None:
-        """Put a transaction into the mempool, or say why not."""
         reason = self.failure()
+        try:
+            public_key = self._application.screen(signed, self.now_ms())
+        except TxRefused as error:
+            # a committed transaction is always refused, since its number is used up
+            if self._receipts.find_tx(tx_id) is not None:
+                return SubmitResult(tx_id, "duplicate", http_status=200)
+            if reason is None:
+                return _refused(tx_id, error.code)
         if reason is not None:
             detail = f"This node does not take part: {reason}"
-            return SubmitResult(signed.id, "refused", "not-ready", _UNAVAILABLE, detail)
+            return SubmitResult(tx_id, "refused", "not-ready", _UNAVAILABLE, detail)
+        return _Screened(signed, public_key)
+
+    def _verify(self, waiting: Sequence[_Screened]) -> list[bool]:
+        """Tell of each whether its signature verifies; in any thread."""
+        return [self._is_signed(entry) for entry in waiting]
+
+    def _is_signed(self, entry: _Screened) -> bool:
         try:
-            self._application.check(signed, self.now_ms())
-            self._mempool.add(signed)
-        except TxRefused as error:
-            detail = _DETAILS.get(error.code, "The transaction is refused.")
-            return SubmitResult(signed.id, "refused", error.code, _HTTP_STATUS.get(error.code, _BAD_REQUEST), detail)
+            self._verified(entry.signed, entry.public_key)
+        except SignatureError:
+            return False
+        return True
+
+    def _settle(
+        self, screened: Sequence[SubmitResult | _Screened], verdicts: Sequence[bool], way: Way
+    ) -> list[SubmitResult]:
+        """Put what verified into the mempool, pass it on, and count what became of all."""
+        verdict = iter(verdicts)
+        count = len(self._mempool)
+        results = [
+            entry if isinstance(entry, SubmitResult) else self._add(entry.signed, way, is_signed=next(verdict))
+            for entry in screened
+        ]
+        for status, number in Counter(result.status for result in results).items():
+            self._metrics.received.labels(way, status).inc(number)
+        for result in results:
+            if result.status == "refused":
+                self._metrics.refused.labels(way, result.code).inc()
+                _log.info("refused a transaction", way=way, code=result.code, detail=result.detail)
+        if len(self._mempool) > count:
+            self.wake()
+        return results
+
+    def _add(self, signed: SignedTx, way: Way, *, is_signed: bool) -> SubmitResult:
+        if not is_signed:
+            return _refused(signed.id, "bad-signature")
+        try:
+            is_new = self._mempool.add(signed)
         except MempoolError as error:
             return SubmitResult(signed.id, "refused", error.code, _HTTP_STATUS[error.code], f"{error}; try again.")
-        return None
-
-    def take_gossip(self, transactions: Sequence[bytes]) -> None:
-        """Take transactions that arrived at another node."""
-        for raw in transactions:
-            self.take(raw, "gossip")
+        if is_new:
+            self._arrived(signed)
+            if way != "gossip":
+                self._pass_on(signed.raw)
+        return SubmitResult(signed.id, "pending")
 
     async def take_from_broker(self, payload: bytes) -> None:
         """Take a gateway's transaction; a committed one is answered with its receipt."""
-        result = self.take(payload, "mqtt")
+        result = (await self._take_all([payload], "mqtt"))[0]
         if result.status == "duplicate":
             # to the sender's own topic, whatever topic the resend came on
             own_topic = self._topics.get(open_tx(payload).tx.sender)
@@ -241,16 +321,22 @@ class Node:
 
     def _pass_on(self, raw: bytes) -> None:
         """Gossip in small batches: whatever arrives within two milliseconds goes together."""
-        self._gossip.append(raw)
-        if len(self._gossip) == 1:
-            asyncio.get_running_loop().call_later(_GOSSIP_BATCH_S, self._flush_gossip)
-        elif len(self._gossip) >= _GOSSIP_TRANSACTIONS_MAX:
+        if self._gossip_bytes + len(raw) > _GOSSIP_BYTES_MAX or len(self._gossip) >= _GOSSIP_TRANSACTIONS_MAX:
             self._flush_gossip()
+        if not self._gossip:
+            asyncio.get_running_loop().call_later(_GOSSIP_BATCH_S, self._flush_gossip)
+        self._gossip.append(raw)
+        self._gossip_bytes += len(raw)
 
     def _flush_gossip(self) -> None:
-        batch, self._gossip = self._gossip, []
+        batch, self._gossip, self._gossip_bytes = self._gossip, [], 0
         if batch:
             self.send_gossip(batch)
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     # ---- after a block ------------------------------------------------------------------------
 
@@ -262,16 +348,23 @@ class Node:
             arrived_ms = self._arrivals.pop(tx_id, None)
             if arrived_ms is not None:
                 self._metrics.commit_seconds.observe((now_ms - arrived_ms) / 1000)
+        is_own = block.header.proposer == self._member
+        topics = (
+            [self._topic_of(tx_id, raw) for tx_id, raw in zip(ids, block.transactions, strict=True)] if is_own else []
+        )
         self._mempool.remove(ids)
         self._mempool.remove(self._mempool.expired(block.header.time_ms))
         self.drop_refused()
         self._metrics.committed.inc(len(ids))
         self._metrics.height.set(block.header.height)
         self._metrics.head_time.set(block.header.time_ms / 1000)
-        if block.header.proposer == self._member and ids:
-            task = asyncio.create_task(self._publish_receipts(block))
-            self._background.add(task)
-            task.add_done_callback(self._background.discard)
+        if any(topics):
+            self._start(self._publish_receipts(block.header.height, topics))
+
+    def _topic_of(self, tx_id: Digest, raw: bytes) -> str | None:
+        """Return the topic on which the sender hears its receipts, if it is a gateway."""
+        signed = self._mempool.find(tx_id) or open_tx(raw)
+        return self._topics.get(signed.tx.sender)
 
     def drop_refused(self) -> None:
         """Forget pending transactions that the builder found no block can hold."""
@@ -285,11 +378,8 @@ class Node:
         self._metrics.mempool_bytes.set(self._mempool.size_bytes)
         self._metrics.peers.set(sum(map(self.is_connected, self._validators)))
 
-    async def _publish_receipts(self, block: Block) -> None:
-        topics = [self._topics.get(open_tx(raw).tx.sender) for raw in block.transactions]
-        if not any(topics):
-            return
-        receipts = await asyncio.to_thread(self._receipts.receipts, block.header.height)
+    async def _publish_receipts(self, height: int, topics: Sequence[str | None]) -> None:
+        receipts = await asyncio.to_thread(self._receipts.receipts, height)
         for topic, receipt in zip(topics, receipts, strict=True):
             if topic is not None:
                 self._publish_one(topic, receipt)
@@ -302,6 +392,15 @@ class Node:
     def _publish_one(self, topic: str, receipt: Receipt) -> None:
         self.publish(topic, receipt.encode())
         self._metrics.receipts.inc()
+
+
+def _to_verify(screened: Sequence[SubmitResult | _Screened]) -> list[_Screened]:
+    return [entry for entry in screened if isinstance(entry, _Screened)]
+
+
+def _refused(tx_id: Digest, code: str) -> SubmitResult:
+    detail = _DETAILS.get(code, "The transaction is refused.")
+    return SubmitResult(tx_id, "refused", code, _HTTP_STATUS.get(code, _BAD_REQUEST), detail)
 
 
 def down_topics(genesis: Genesis) -> dict[str, str]:

@@ -76,8 +76,8 @@ class NodePort(Protocol):
         """Return what /v1/status says."""
         ...
 
-    async def submit(self, raw: bytes) -> SubmitResult:
-        """Check one signed transaction and put it into the mempool."""
+    async def submit_all(self, transactions: Sequence[bytes]) -> Sequence[SubmitResult]:
+        """Check signed transactions and put them into the mempool; one result for each, in their order."""
         ...
 
     def pending(self, tx_id: bytes) -> SignedTx | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Final
@@ -37,16 +38,16 @@ async def submit(call: Call) -> Response:
     limit = context.limits.sequence_bytes_max if many else TX_BYTES_MAX
     body = await _body(context, request, limit)
     transactions = _split(body, context.limits.sequence_transactions_max) if many else [body]
-    results = [await context.node.submit(raw) for raw in transactions]
-    for result in results:
-        context.metrics.submitted.labels(result.status, result.code).inc()
+    results = await context.node.submit_all(transactions)
+    for (status, code), number in Counter((result.status, result.code) for result in results).items():
+        context.metrics.submitted.labels(status, code).inc(number)
     first = results[0]
     if not many and first.status == "refused":
         headers = {"retry-after": "1"} if first.http_status == HTTPStatus.TOO_MANY_REQUESTS else {}
         raise Problem(first.http_status, first.code, first.detail, headers)
     pending = any(result.status == "pending" for result in results)
-    status = HTTPStatus.ACCEPTED if pending else HTTPStatus.OK
-    return answer({"results": [_shown(result) for result in results]}, status)
+    shown = {"results": [_shown(result) for result in results]}
+    return answer(shown, HTTPStatus.ACCEPTED if pending else HTTPStatus.OK)
 
 
 def _shown(result: SubmitResult) -> dict[str, str]:

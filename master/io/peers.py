@@ -33,7 +33,8 @@ _log = get_logger("peers")
 class _Outbox:
     """Frames that wait for one peer."""
 
-    frames: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue)
+    frames: list[bytes] = field(default_factory=list)
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
     size_bytes: int = 0
     dropped: int = 0
     is_connected: bool = False
@@ -101,8 +102,10 @@ class PeerNetwork:
         if outbox.size_bytes + len(message) > QUEUE_BYTES_MAX:
             outbox.dropped += 1
             return
-        outbox.size_bytes += len(message)
-        outbox.frames.put_nowait(message)
+        framed = frame(message)
+        outbox.size_bytes += len(framed)
+        outbox.frames.append(framed)
+        outbox.filled.set()
 
     def broadcast(self, message: bytes) -> None:
         """Queue a message for every other member."""
@@ -140,13 +143,12 @@ class PeerNetwork:
 
     async def _read(self, member: str, reader: asyncio.StreamReader) -> None:
         decoder = FrameDecoder()
-        while True:
-            async with asyncio.timeout(_SILENCE_TIMEOUT_S):
-                data = await reader.read(_READ_BYTES)
-            if not data:
-                return
-            for message in decoder.receive(data):
-                self._on_message(member, message)
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(_SILENCE_TIMEOUT_S) as silence:
+            while data := await reader.read(_READ_BYTES):
+                silence.reschedule(loop.time() + _SILENCE_TIMEOUT_S)
+                for message in decoder.receive(data):
+                    self._on_message(member, message)
 
     def _member_of(self, writer: asyncio.StreamWriter) -> str | None:
         connection = writer.get_extra_info("ssl_object")
@@ -187,18 +189,20 @@ class PeerNetwork:
     async def _write(self, outbox: _Outbox, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Send what is queued until the peer closes; it sends nothing on this connection."""
         closed = asyncio.create_task(reader.read(1))
+        closed.add_done_callback(lambda _: outbox.filled.set())
         try:
-            while not closed.done():
-                waiting = asyncio.create_task(outbox.frames.get())
-                await asyncio.wait((closed, waiting), return_when=asyncio.FIRST_COMPLETED)
-                if not waiting.done():
-                    waiting.cancel()
+            while True:
+                await outbox.filled.wait()
+                if closed.done():
                     return
-                message = waiting.result()
-                outbox.size_bytes -= len(message)
-                writer.write(frame(message))
+                # whatever was queued since goes in one piece: one record of TLS, one call of the kernel
+                outbox.filled.clear()
+                frames, outbox.frames = outbox.frames, []
+                data = b"".join(frames)
+                writer.write(data)
                 async with asyncio.timeout(_SILENCE_TIMEOUT_S):
                     await writer.drain()
+                outbox.size_bytes -= len(data)
         finally:
             closed.cancel()
 

@@ -10,8 +10,7 @@ from nacl.signing import SigningKey
 
 from kit.clock import FakeClock
 from kit.exitcodes import StorageError
-from master.consensus.events import Build, Head, Now
-from master.consensus.guard import SignerGuard
+from master.consensus.events import Build, Head, Now, Tick
 from master.consensus.messages import (
     Blocks,
     GetBlocks,
@@ -80,15 +79,7 @@ class World:
     def __post_init__(self) -> None:
         settings = Settings("a", CHAIN, 0, validators(self.members), block_interval_ms=0)
         self.clock = FakeClock(NOW_MS)
-        replica = Replica(
-            settings,
-            GENESIS,
-            lambda data: KEYS["a"].sign(data).signature,
-            Now(NOW_MS, 0),
-            guard=SignerGuard(),
-            nonce=bytes(32),
-        )
-        self.clock.advance(settings.timeout_ms)  # nobody will tell what this key has signed
+        replica = Replica(settings, GENESIS, lambda data: KEYS["a"].sign(data).signature, Now(NOW_MS, 0))
         hooks = Hooks(
             applied=lambda applied: self.diary.append(f"applied {applied.header.height}"),
             gossip=self.gossiped.extend,
@@ -96,7 +87,7 @@ class World:
             refused_message=lambda member, reason: self.refused.append((member, reason)),
             is_pending=lambda: self.is_pending,
         )
-        self.engine = Engine(replica, settings, self, self, self, self, hooks, self.clock)
+        self.engine = Engine(replica, settings, self, self, self, hooks, self.clock)
 
     # ---- LedgerSeam
     def candidates(self) -> Sequence[SignedTx]:
@@ -132,10 +123,6 @@ class World:
     def clear(self) -> None:
         self.diary.append("clear")
 
-    # ---- Guard
-    def save(self, guard: SignerGuard) -> None:
-        self.diary.append(f"seal {guard.height}")
-
     # ---- Network
     def send(self, member: str, message: bytes) -> None:
         self.sent.append((member, message))
@@ -160,15 +147,12 @@ def test_engine_alone_decides_blocks_and_persists_before_it_sends() -> None:
     world = World("a")
     asyncio.run(world.run_until(lambda: "applied 1" in world.diary))
     steps = [entry for entry in world.diary if entry != "send Status"]
-    assert steps[:10] == [
+    assert steps[:7] == [
         "persist 1",
-        "seal 1",
         "send Propose",
         "persist 1",
-        "seal 1",
         "send Vote",
         "persist 2",
-        "seal 1",
         "send Vote",
         "clear",
     ]
@@ -262,9 +246,18 @@ def test_engine_hears_heights_and_gossip() -> None:
 
 def test_engine_full_event_queue_drops_and_reports() -> None:
     world = World("abcd")
+    for _ in range(20_000):
+        world.engine.post(Tick(pending=False))
+    world.engine.wake()
+    world.engine.wake()
+    assert world.reports == ["event-dropped", "event-dropped"]
+
+
+def test_engine_is_woken_once_however_many_transactions_come() -> None:
+    world = World("abcd")
     for _ in range(20_001):
         world.engine.wake()
-    assert world.reports == ["event-dropped"]
+    assert world.reports == []
 
 
 def test_engine_leader_of_four_proposes_and_waits_for_the_others() -> None:

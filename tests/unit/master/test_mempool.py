@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from master.mempool import Mempool, MempoolError
+from wire.errors import WireError
 from wire.tx import SignedTx, Transaction, open_tx
 
 KEYS = {name: SigningKey(name.encode().ljust(32, b"\x01")) for name in ("alpha", "beta", "gamma")}
@@ -79,6 +80,16 @@ def test_mempool_remove_frees_the_slot_and_ignores_strangers() -> None:
     pool.remove([tx.id, b"\0" * 32])
     assert (len(pool), pool.size_bytes, pool.candidates(1 << 20)) == (0, 0, [])
     assert pool.add(signed("alpha", 1, filler=1)) is True
+
+
+def test_mempool_opens_what_waits_without_parsing_it_again() -> None:
+    pool, tx = Mempool(), signed("alpha", 1)
+    pool.add(tx)
+    assert pool.open(tx.raw) is tx
+    other = signed("alpha", 2)
+    assert pool.open(other.raw) == other
+    with pytest.raises(WireError):
+        pool.open(b"hello")
 
 
 def test_mempool_expired_names_only_what_no_later_block_may_hold() -> None:

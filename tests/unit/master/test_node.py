@@ -11,9 +11,9 @@ from nacl.signing import SigningKey
 from prometheus_client import CollectorRegistry
 
 from kit.clock import FakeClock
+from master import node
 from master.api.ports import SubmitResult
 from master.consensus.events import Head, Now
-from master.consensus.guard import SignerGuard
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from master.ledger.application import TxRefused
@@ -62,10 +62,11 @@ class FakeApplication:
 
     code: str | None = None
 
-    def check(self, tx: SignedTx, time_ms: int) -> None:
+    def screen(self, tx: SignedTx, time_ms: int) -> bytes:
         assert time_ms == NOW_MS
         if self.code is not None:
             raise TxRefused(self.code)
+        return KEY.verify_key.encode()
 
 
 @dataclass
@@ -88,12 +89,12 @@ class FakeReceipts:
 class World:
     """A node with everything around it faked, and what it said."""
 
-    def __init__(self) -> None:
+    def __init__(self, per_sender_max: int = 2) -> None:
         self.clock = FakeClock(NOW_MS)
         self.application = FakeApplication()
         self.receipts = FakeReceipts()
         self.registry = CollectorRegistry()
-        self.mempool = Mempool(per_sender_max=2)
+        self.mempool = Mempool(per_sender_max=per_sender_max)
         head = LedgerHead(0, GENESIS.digest(), GENESIS.time_ms, ZERO_DIGEST, Frontier())
         self.chain = FakeChain(head)
         settings = Settings("a", GENESIS.chain(), 0, GENESIS.validator_set())
@@ -106,9 +107,7 @@ class World:
             application=self.application,  # type: ignore[arg-type]
             mempool=self.mempool,
             receipts=self.receipts,
-            replica=Replica(
-                settings, consensus_head, lambda _: bytes(64), Now(NOW_MS, 0), guard=SignerGuard(), nonce=bytes(32)
-            ),
+            replica=Replica(settings, consensus_head, lambda _: bytes(64), Now(NOW_MS, 0)),
             metrics=NodeMetrics(self.registry),
             clock=self.clock,
         )
@@ -203,7 +202,7 @@ def test_node_takes_gossip_without_passing_it_on() -> None:
 def test_node_refuses_what_the_ledger_refuses_and_counts_it(code: str, http_status: int) -> None:
     world = World()
     world.application.code = code
-    result = asyncio.run(world.node.submit(transaction()))
+    (result,) = asyncio.run(world.node.submit_all([transaction()]))
     assert (result.status, result.code, result.http_status) == ("refused", code, http_status)
     assert result.detail.endswith(".")
     assert len(world.mempool) == 0
@@ -225,6 +224,70 @@ def test_node_refuses_malformed_bytes_with_a_sentence(raw: bytes, http_status: i
     assert (result.code, result.http_status) == ("malformed", http_status)
     assert said in result.detail
     assert world.metric("transactions_refused_total", way="mqtt", reason="malformed") == 1
+
+
+def forged(raw: bytes) -> bytes:
+    return raw[:-1] + bytes((raw[-1] ^ 1,))
+
+
+def test_node_refuses_a_signature_that_does_not_verify() -> None:
+    world = World()
+    assert world.node.take(forged(transaction()), "http").code == "bad-signature"
+    assert len(world.mempool) == 0
+
+
+def test_node_verifies_many_at_once_and_answers_each_in_its_place() -> None:
+    world = World(per_sender_max=64)
+    batch = [transaction(seq) for seq in range(1, 41)]
+    batch[7] = forged(batch[7])
+    batch[9] = b"hello"
+
+    async def run() -> None:
+        results = await world.node.submit_all(batch)
+        assert [result.id for result in results] == [sha256(raw) for raw in batch]
+        assert {number: result.code for number, result in enumerate(results) if result.status == "refused"} == {
+            7: "bad-signature",
+            9: "malformed",
+        }
+        await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    assert len(world.mempool) == 38
+    assert world.wakes == 1
+    assert world.gossiped == [raw for number, raw in enumerate(batch) if number not in (7, 9)]
+    assert world.metric("transactions_received_total", way="http", result="pending") == 38
+
+
+def test_node_takes_much_gossip_later_and_refuses_more_than_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "_GOSSIP_WAITING_MAX", 20)
+    world = World(per_sender_max=64)
+
+    async def run() -> None:
+        world.node.take_gossip([transaction(seq) for seq in range(1, 13)])
+        world.node.take_gossip([transaction(seq) for seq in range(13, 25)])
+        while len(world.mempool) < 12:  # noqa: ASYNC110 another thread verifies
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0)
+        world.node.take_gossip([transaction(seq) for seq in range(13, 25)])
+        while len(world.mempool) < 24:  # noqa: ASYNC110 another thread verifies
+            await asyncio.sleep(0.001)
+
+    asyncio.run(run())
+    assert world.metric("transactions_refused_total", way="gossip", reason="busy") == 12
+
+
+def test_node_gossips_in_messages_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(per_sender_max=64)
+    batches: list[Sequence[bytes]] = []
+    world.node.send_gossip = batches.append
+    monkeypatch.setattr(node, "_GOSSIP_BYTES_MAX", 2 * len(transaction(1)))
+
+    async def run() -> None:
+        await world.node.submit_all([transaction(seq) for seq in range(1, 6)])
+        await asyncio.sleep(0.01)
+
+    asyncio.run(run())
+    assert [len(batch) for batch in batches] == [2, 2, 1]
 
 
 def test_node_refuses_second_transaction_of_one_seq_and_more_than_a_sender_may_have() -> None:
@@ -251,6 +314,7 @@ def test_node_that_stopped_refuses_with_the_reason() -> None:
 def test_node_answers_committed_transaction_from_broker_with_its_receipt() -> None:
     world, raw = World(), transaction()
     world.receipts.by_id[sha256(raw)] = receipt(raw)
+    world.application.code = "replayed"
     asyncio.run(world.node.take_from_broker(raw))
     assert world.published == [(TOPIC, receipt(raw).encode())]
     assert world.metric("transactions_received_total", way="mqtt", result="duplicate") == 1

@@ -183,7 +183,10 @@ class FakeNode:
             "version": "0.1.0",
         }
 
-    async def submit(self, raw: bytes) -> SubmitResult:
+    async def submit_all(self, transactions: Sequence[bytes]) -> Sequence[SubmitResult]:
+        return [self._submit(raw) for raw in transactions]
+
+    def _submit(self, raw: bytes) -> SubmitResult:
         tx_id = sha256(raw)
         if self.refuse is not None:
             return replace(self.refuse, id=tx_id)
