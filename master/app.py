@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Final
 
@@ -15,24 +17,27 @@ import uvloop
 
 from kit.clock import SystemClock
 from kit.exitcodes import ConfigurationError, DataError, StorageError
-from kit.files import read_bounded
+from kit.files import read_bounded, sync_folder
 from kit.keystore import KeyFile, load_signing_key
 from kit.logs import get_logger
 from kit.metrics import new_registry
 from kit.tls import mqtt_context, peer_context
 from master.api.app import build_api, notifier
 from master.chain import Chain, VerifiedSignatures
+from master.complaints import OldestWatch
 from master.config import NodeConfig
 from master.consensus.events import Head, Now
+from master.consensus.guard import SignerGuard
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from master.engine import Engine, Hooks
+from master.io.guard import GuardFile, create_guard, owner_of
 from master.io.ingest import Broker, BrokerLink
 from master.io.peers import PeerNetwork
 from master.io.store import Store
 from master.io.tables import Tables
 from master.io.wal import WriteAheadLog
-from master.ledger.application import Application
+from master.ledger.application import Application, TxRefused
 from master.ledger.cache import CachedState
 from master.ledger.proofs import Prover
 from master.mempool import Mempool
@@ -45,10 +50,13 @@ from wire.block import Block
 from wire.errors import WireError
 from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
 from wire.topics import host_topic
-from wire.types import sha256
+from wire.tx import SignedTx
+from wire.types import DIGEST_BYTES, Digest, sha256
 
 STORE_FOLDER: Final = "ledger"
 WAL_FILE: Final = "wal"
+GUARD_FILE: Final = "guard"
+RESTORED_FILE: Final = "restored"
 TABLES_FILE: Final = "views.sqlite"
 _GAUGES_EVERY_S: Final = 1.0
 _GRACE_S: Final = 5
@@ -100,14 +108,37 @@ def init_node(config: NodeConfig) -> Genesis:
     load_vote_key(config, genesis)
     data_dir = config.node.data_dir
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # only with a new store: a new guard beside blocks would hide that the old one is lost
+    if not (data_dir / STORE_FOLDER).exists():
+        create_guard(data_dir / GUARD_FILE, _guard_owner(config, genesis), SignerGuard())
     Store.create(data_dir / STORE_FOLDER, genesis, map_bytes=config.node.map_mib << 20).close()
     return genesis
+
+
+def open_guard(config: NodeConfig, genesis: Genesis) -> GuardFile:
+    """Open the signer guard; a marker that a restore left in the data directory goes into it first.
+
+    Raises:
+        StorageError: The data directory cannot be read or written.
+    """
+    data_dir = config.node.data_dir
+    guard_file = GuardFile(data_dir / GUARD_FILE, _guard_owner(config, genesis))
+    marker = data_dir / RESTORED_FILE
+    if marker.exists():
+        guard_file.save(replace(guard_file.guard or SignerGuard(), is_restored=True))
+        marker.unlink()
+        sync_folder(data_dir)
+    return guard_file
+
+
+def _guard_owner(config: NodeConfig, genesis: Genesis) -> Digest:
+    return owner_of(genesis.chain(), config.node.member, load_vote_key(config, genesis).public)
 
 
 class NodeProcess:
     """Everything that runs in a full node's process."""
 
-    def __init__(self, config: NodeConfig, store: Store, wal: WriteAheadLog, tables: Tables) -> None:
+    def __init__(self, config: NodeConfig, store: Store, wal: WriteAheadLog, guard: GuardFile, tables: Tables) -> None:
         """Build the parts on what is open already; nothing runs before `run`."""
         genesis = load_genesis(config)
         key = load_vote_key(config, genesis)
@@ -120,6 +151,7 @@ class NodeProcess:
         tree = store.state_tree()
         verified, state = VerifiedSignatures(), CachedState(store)
         application = Application(genesis, state, tree, verified, self._mempool.open)
+        self._application = application
         validators = genesis.validator_set()
         self._settings = Settings(
             config.node.member,
@@ -134,7 +166,12 @@ class NodeProcess:
         self._chain = Chain(application, store, self._mempool, validators, config.node.member, block_bytes_max, state)
         now = Now(self._clock.now_ms(), self._clock.monotonic_ms())
         replica = Replica(
-            self._settings, _consensus_head(store), lambda data: key.signing_key.sign(data).signature, now
+            self._settings,
+            _consensus_head(store),
+            lambda data: key.signing_key.sign(data).signature,
+            now,
+            guard=guard.guard,
+            nonce=secrets.token_bytes(DIGEST_BYTES),
         )
         self._node = Node(
             genesis,
@@ -156,8 +193,9 @@ class NodeProcess:
             report=lambda code, _: self._metrics.reports.labels(code).inc(),
             refused_message=self._refused_message,
             is_pending=lambda: len(self._mempool) > 0,
+            waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
         )
-        self._engine = Engine(replica, self._settings, self._chain, wal, self._network, hooks, self._clock)
+        self._engine = Engine(replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
         self._broker = self._build_broker()
         self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
         self._new_block = asyncio.Event()
@@ -198,6 +236,16 @@ class NodeProcess:
         node.views_failure = lambda: self._views_failure
         if self._broker is not None:
             node.publish = self._broker.publish
+
+    def _is_acceptable(self, signed: SignedTx) -> bool:
+        try:
+            self._application.check(signed, self._clock.now_ms())
+        except TxRefused:
+            return False
+        return True
+
+    def _gossip(self, transactions: Sequence[bytes]) -> None:
+        self._engine.gossip(transactions)
 
     # ---- hooks of the engine ------------------------------------------------------------------
 
@@ -319,8 +367,11 @@ def run_node(config: NodeConfig) -> None:
             raise StorageError(f"query tables of {config.node.member}: {error}") from error
         wal = WriteAheadLog(data_dir / WAL_FILE)
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_run(config, store, wal, tables))
+            with (
+                open_guard(config, genesis) as guard,
+                asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+            ):
+                runner.run(_run(config, store, wal, guard, tables))
         except OSError as error:
             raise StorageError(f"node {config.node.member}: {error}") from error
         finally:
@@ -328,12 +379,12 @@ def run_node(config: NodeConfig) -> None:
             tables.close()
 
 
-async def _run(config: NodeConfig, store: Store, wal: WriteAheadLog, tables: Tables) -> None:
-    await NodeProcess(config, store, wal, tables).run()
+async def _run(config: NodeConfig, store: Store, wal: WriteAheadLog, guard: GuardFile, tables: Tables) -> None:
+    await NodeProcess(config, store, wal, guard, tables).run()
 
 
 def _consensus_head(store: Store) -> Head:
     head = store.head()
     block = store.block(head.height) if head.height else None
     proposer = None if block is None else block.header.proposer
-    return Head(head.height, head.digest, head.time_ms, proposer)
+    return Head(head.height, head.digest, head.time_ms, proposer, store.certificate(head.height))

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 from kit.clock import Clock
@@ -34,10 +34,12 @@ from master.consensus.events import (
     Persist,
     Received,
     Report,
+    Seal,
     Send,
     Tick,
     Wake,
 )
+from master.consensus.guard import SignerGuard
 from master.consensus.messages import (
     BLOCKS_PER_ANSWER_MAX,
     Blocks,
@@ -115,6 +117,14 @@ class RecordLog(Protocol):
         ...
 
 
+class Guard(Protocol):
+    """The signer guard's own file."""
+
+    def save(self, guard: SignerGuard) -> None:
+        """Return when it is on disk."""
+        ...
+
+
 class Network(Protocol):
     """Sends to other validators; nothing is guaranteed."""
 
@@ -137,6 +147,8 @@ class Hooks:
     refused_message: Callable[[str, str], None]
     """(member, reason)"""
     is_pending: Callable[[], bool]
+    waiting_ms: Callable[[], int] = lambda: 0
+    """For how long one acceptable transaction has been the oldest."""
 
 
 class Engine:
@@ -148,6 +160,7 @@ class Engine:
         settings: Settings,
         ledger: LedgerSeam,
         log: RecordLog,
+        guard: Guard,
         network: Network,
         hooks: Hooks,
         clock: Clock,
@@ -156,6 +169,7 @@ class Engine:
         self._settings = settings
         self._ledger = ledger
         self._log = log
+        self._guard = guard
         self._network = network
         self._hooks = hooks
         self._clock = clock
@@ -239,7 +253,7 @@ class Engine:
 
     async def _tick_forever(self) -> None:
         while True:
-            self.post(Tick(self._hooks.is_pending()))
+            self.post(Tick(self._hooks.is_pending(), self._hooks.waiting_ms()))
             await asyncio.sleep(TICK_S)
 
     async def _perform_all(self, effects: list[Effect]) -> None:
@@ -254,6 +268,9 @@ class Engine:
             case Persist():
                 records = effect.records
                 await self._on_worker(lambda: self._log.append(records))
+            case Seal():
+                guard = effect.guard
+                await self._on_worker(lambda: self._guard.save(guard))
             case Send():
                 self._network.send(effect.member, encode_message(effect.message))
             case Broadcast():
@@ -295,7 +312,7 @@ class Engine:
             handle.cancel()
         self._wakes.clear()
         self._hooks.applied(effect.block)
-        return Applied(head)
+        return Applied(replace(head, certificate=effect.certificate), self._hooks.waiting_ms())
 
     def _wake(self, at_ms: int) -> None:
         if at_ms in self._wakes:
@@ -305,7 +322,7 @@ class Engine:
 
     def _woken(self, at_ms: int) -> None:
         self._wakes.pop(at_ms, None)
-        self.post(Tick(self._hooks.is_pending()))
+        self.post(Tick(self._hooks.is_pending(), self._hooks.waiting_ms()))
 
     def _answer_blocks(self, member: str, first_height: int) -> None:
         """Send committed blocks, one answer to a member at a time."""

@@ -67,6 +67,10 @@ class Mempool:
         """
         return self._by_id.get(sha256(raw)) or open_tx(raw)
 
+    def oldest(self) -> SignedTx | None:
+        """Return the transaction that came first."""
+        return next(iter(self._by_id.values()), None)
+
     def add(self, signed: SignedTx) -> bool:
         """Take a checked transaction; False when it is here already.
 

@@ -11,6 +11,7 @@ from nacl.signing import SigningKey
 from kit.clock import FakeClock
 from kit.exitcodes import StorageError
 from master.consensus.events import Build, Head, Now, Tick
+from master.consensus.guard import SignerGuard
 from master.consensus.messages import (
     Blocks,
     GetBlocks,
@@ -79,7 +80,15 @@ class World:
     def __post_init__(self) -> None:
         settings = Settings("a", CHAIN, 0, validators(self.members), block_interval_ms=0)
         self.clock = FakeClock(NOW_MS)
-        replica = Replica(settings, GENESIS, lambda data: KEYS["a"].sign(data).signature, Now(NOW_MS, 0))
+        replica = Replica(
+            settings,
+            GENESIS,
+            lambda data: KEYS["a"].sign(data).signature,
+            Now(NOW_MS, 0),
+            guard=SignerGuard(),
+            nonce=bytes(32),
+        )
+        self.clock.advance(settings.timeout_ms)  # nobody will tell what this key has signed
         hooks = Hooks(
             applied=lambda applied: self.diary.append(f"applied {applied.header.height}"),
             gossip=self.gossiped.extend,
@@ -87,7 +96,7 @@ class World:
             refused_message=lambda member, reason: self.refused.append((member, reason)),
             is_pending=lambda: self.is_pending,
         )
-        self.engine = Engine(replica, settings, self, self, self, hooks, self.clock)
+        self.engine = Engine(replica, settings, self, self, self, self, hooks, self.clock)
 
     # ---- LedgerSeam
     def candidates(self) -> Sequence[SignedTx]:
@@ -123,6 +132,10 @@ class World:
     def clear(self) -> None:
         self.diary.append("clear")
 
+    # ---- Guard
+    def save(self, guard: SignerGuard) -> None:
+        self.diary.append(f"seal {guard.height}")
+
     # ---- Network
     def send(self, member: str, message: bytes) -> None:
         self.sent.append((member, message))
@@ -147,12 +160,15 @@ def test_engine_alone_decides_blocks_and_persists_before_it_sends() -> None:
     world = World("a")
     asyncio.run(world.run_until(lambda: "applied 1" in world.diary))
     steps = [entry for entry in world.diary if entry != "send Status"]
-    assert steps[:7] == [
+    assert steps[:10] == [
         "persist 1",
+        "seal 1",
         "send Propose",
         "persist 1",
+        "seal 1",
         "send Vote",
         "persist 2",
+        "seal 1",
         "send Vote",
         "clear",
     ]

@@ -14,6 +14,7 @@ from kit.clock import FakeClock
 from master import node
 from master.api.ports import SubmitResult
 from master.consensus.events import Head, Now
+from master.consensus.guard import SignerGuard
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from master.ledger.application import TxRefused
@@ -107,7 +108,9 @@ class World:
             application=self.application,  # type: ignore[arg-type]
             mempool=self.mempool,
             receipts=self.receipts,
-            replica=Replica(settings, consensus_head, lambda _: bytes(64), Now(NOW_MS, 0)),
+            replica=Replica(
+                settings, consensus_head, lambda _: bytes(64), Now(NOW_MS, 0), guard=SignerGuard(), nonce=bytes(32)
+            ),
             metrics=NodeMetrics(self.registry),
             clock=self.clock,
         )

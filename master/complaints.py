@@ -1,0 +1,71 @@
+"""Watches the oldest pending transaction: says it again to all, and for how long it has been passed over.
+
+Source: docs/spec CM-24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from kit.clock import Clock
+from wire.tx import SignedTx
+from wire.types import Digest
+
+RESEND_MS: Final = 2_000
+
+
+class Pending(Protocol):
+    """Transactions that wait for a block."""
+
+    def oldest(self) -> SignedTx | None:
+        """Return the one that came first."""
+        ...
+
+    def remove(self, tx_ids: Sequence[Digest]) -> None:
+        """Forget transactions."""
+        ...
+
+
+class OldestWatch:
+    """Asked at every tick; it keeps one transaction in mind."""
+
+    def __init__(
+        self,
+        pending: Pending,
+        is_acceptable: Callable[[SignedTx], bool],
+        resend: Callable[[Sequence[bytes]], None],
+        clock: Clock,
+    ) -> None:
+        """Watch.
+
+        Args:
+            pending: The mempool.
+            is_acceptable: Whether the next block could hold a transaction; what it could not is forgotten.
+            resend: Passes transactions on to every other validator.
+            clock: For its monotonic time.
+        """
+        self._pending = pending
+        self._is_acceptable = is_acceptable
+        self._resend = resend
+        self._clock = clock
+        self._watched: Digest | None = None
+        self._since_ms = 0
+        self._resent_ms = 0
+
+    def waiting_ms(self) -> int:
+        """Return for how long the oldest transaction has been the oldest; 0 when none waits."""
+        now_ms = self._clock.monotonic_ms()
+        oldest = self._pending.oldest()
+        if oldest is None:
+            self._watched = None
+            return 0
+        if oldest.id != self._watched:
+            self._watched, self._since_ms, self._resent_ms = oldest.id, now_ms, now_ms
+        if now_ms - self._resent_ms >= RESEND_MS:
+            self._resent_ms = now_ms
+            if not self._is_acceptable(oldest):
+                self._pending.remove([oldest.id])
+                return 0
+            self._resend((oldest.raw,))
+        return now_ms - self._since_ms
