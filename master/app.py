@@ -34,11 +34,11 @@ from master.engine import Engine, Hooks
 from master.io.guard import GuardFile, create_guard, owner_of
 from master.io.ingest import Broker, BrokerLink
 from master.io.peers import PeerNetwork
+from master.io.state_cache import CachedState
 from master.io.store import Store
 from master.io.tables import Tables
 from master.io.wal import WriteAheadLog
 from master.ledger.application import Application, TxRefused
-from master.ledger.cache import CachedState
 from master.ledger.proofs import Prover
 from master.mempool import Mempool
 from master.metrics import NodeMetrics

@@ -13,7 +13,6 @@ from typing import Final, Protocol
 from master.consensus.events import Build, Head
 from master.engine import BlockRefusedError
 from master.ledger.application import Application, BlockRefused
-from master.ledger.cache import CachedState
 from master.ledger.rows import Execution
 from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
@@ -43,6 +42,14 @@ class Store(Protocol):
 
     def certificate(self, height: int) -> Certificate | None:
         """Return its certificate."""
+        ...
+
+
+class StateInMemory(Protocol):
+    """Entries of the state that are kept beside the store."""
+
+    def committed(self, execution: Execution) -> None:
+        """Take over what a block changed."""
         ...
 
 
@@ -80,7 +87,7 @@ class Chain:
         validators: ValidatorSet,
         member: str,
         block_bytes_max: int,
-        state: CachedState,
+        state: StateInMemory,
     ) -> None:
         self._application = application
         self._store = store

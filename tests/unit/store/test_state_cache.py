@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from master.ledger.cache import CachedState
+from master.io.state_cache import CachedState
 from master.ledger.state import Write
 from master.ledger.tree import bucket_of, leaf_key
 from tests.unit.ledger.worlds import MemoryState, World
