@@ -142,9 +142,7 @@ class Replica:
             case Vote() | ViewChange() | Propose():
                 return self._on_signed(event, message, now)
             case Status():
-                self._sync.claim(event.sender, message.height)
-                if message.height == state.rules.height:
-                    return self._sync.answer(event.sender, message, state, now)
+                return self._on_status(event.sender, message, now)
             case Blocks():
                 self._sync.take(event.sender, message, state)
                 return self._sync.next(state)
@@ -155,6 +153,12 @@ class Replica:
             case _:
                 pass  # not asked for, or the shell's business
         return []
+
+    def _on_status(self, sender: str, status: Status, now: Now) -> list[Effect]:
+        self._sync.claim(sender, status.height)
+        if status.height != self._height.rules.height:
+            return []
+        return self._sync.answer(sender, status, self._height, now)
 
     def _on_signed(self, event: Received, message: Vote | ViewChange | Propose, now: Now) -> list[Effect]:
         state = self._height
