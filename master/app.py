@@ -150,7 +150,7 @@ class NodeProcess:
             gossip=self._node.take_gossip,
             report=lambda code, _: self._metrics.reports.labels(code).inc(),
             refused_message=self._refused_message,
-            is_pending=lambda: len(self._mempool) > 0,
+            is_pending=self._node.has_pending,
         )
         self._engine = Engine(replica, self._settings, self._chain, wal, self._network, hooks, self._clock)
         self._broker = self._build_broker()
@@ -226,7 +226,7 @@ class NodeProcess:
         )
         await self._network.start(self._engine.on_message, self._engine.on_connected)
         tasks = [
-            asyncio.create_task(self._engine.run(self._wal.read())),
+            asyncio.create_task(self._decide()),
             asyncio.create_task(self._follow_views()),
             asyncio.create_task(self._refresh_gauges()),
             asyncio.create_task(server.serve()),
@@ -236,7 +236,7 @@ class NodeProcess:
         stopping = asyncio.create_task(stop.wait())
         _log.info("running", member=self._settings.member, chain=self._settings.chain, height=self._chain.head.height)
         try:
-            await asyncio.wait((*tasks[1:], stopping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((*tasks, stopping), return_when=asyncio.FIRST_COMPLETED)
         finally:
             server.should_exit = True
             notifier(self._api).close()
@@ -256,6 +256,11 @@ class NodeProcess:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _decide(self) -> None:
+        """Run the replica; should its disk fail, go on serving reads without it."""
+        await self._engine.run(self._wal.read())
+        await asyncio.Event().wait()
 
     async def _follow_views(self) -> None:
         """Bring the query tables up to date after every block, then wake the event streams."""

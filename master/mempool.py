@@ -105,6 +105,12 @@ class Mempool:
             if not sender.transactions:
                 del self._senders[signed.tx.sender]
 
+    def rivals(self, signed: SignedTx) -> list[Digest]:
+        """Return the id of the other transaction that has the key and seq of a committed one, if it waits here."""
+        sender = self._senders.get(signed.tx.sender)
+        held = None if sender is None else sender.transactions.get((signed.tx.seq, signed.envelope.kid))
+        return [] if held is None or held.id == signed.id else [held.id]
+
     def expired(self, time_ms: int) -> list[Digest]:
         """Return the ids that no block after ``time_ms`` may hold."""
         return [tx_id for tx_id, signed in self._by_id.items() if signed.tx.valid_until_ms <= time_ms]

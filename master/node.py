@@ -262,6 +262,9 @@ class Node:
             arrived_ms = self._arrivals.pop(tx_id, None)
             if arrived_ms is not None:
                 self._metrics.commit_seconds.observe((now_ms - arrived_ms) / 1000)
+        for raw, tx_id in zip(block.transactions, ids, strict=True):
+            if self._mempool.find(tx_id) is None:
+                self._mempool.remove(self._mempool.rivals(open_tx(raw)))
         self._mempool.remove(ids)
         self._mempool.remove(self._mempool.expired(block.header.time_ms))
         self.drop_refused()
@@ -272,6 +275,11 @@ class Node:
             task = asyncio.create_task(self._publish_receipts(block))
             self._background.add(task)
             task.add_done_callback(self._background.discard)
+
+    def has_pending(self) -> bool:
+        """Tell whether a transaction waits that a block could hold."""
+        self.drop_refused()
+        return len(self._mempool) > 0
 
     def drop_refused(self) -> None:
         """Forget pending transactions that the builder found no block can hold."""

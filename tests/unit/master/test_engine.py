@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import pytest
 from nacl.signing import SigningKey
 
 from kit.clock import FakeClock
 from kit.exitcodes import StorageError
-from master.consensus.events import Build, Head, Now
+from master.consensus.events import Build, Connected, Head, Now, Received
 from master.consensus.messages import (
     Blocks,
     GetBlocks,
@@ -23,7 +24,7 @@ from master.consensus.messages import (
 )
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
-from master.engine import BlockRefusedError, Engine, Hooks
+from master.engine import EVENT_BYTES_MAX, BlockRefusedError, Engine, Hooks
 from wire.block import Block
 from wire.certificate import Certificate, Step, Validator, ValidatorSet, vote_bytes
 from wire.header import ZERO_DIGEST, Header, tx_root
@@ -169,12 +170,51 @@ def test_engine_with_full_disk_sends_no_vote_and_says_why() -> None:
     assert "storage" in world.reports
 
 
+def vote_of_b(key: str = "b") -> Vote:
+    """Return a vote of member b, who leads nothing here, or of a forger."""
+    vote = Vote("b", Step.PREPARE, 0, 1, 0, bytes(32), b"")
+    return replace(vote, signature=KEYS[key].sign(vote.signed_bytes(CHAIN)).signature)
+
+
 def leader_says(world: World, *, key: str = "b") -> None:
     """Let member b, who leads nothing here, or a forger send a vote."""
-    vote = Vote("b", Step.PREPARE, 0, 1, 0, bytes(32), b"")
-    signature = KEYS[key].sign(vote.signed_bytes(CHAIN)).signature
-    signed = Vote("b", Step.PREPARE, 0, 1, 0, bytes(32), signature)
-    world.engine.on_message("b", encode_message(signed))
+    world.engine.on_message("b", encode_message(vote_of_b(key)))
+
+
+def test_engine_with_a_mistake_of_ours_ends_with_it_and_says_why() -> None:
+    world = World("a")
+
+    def break_down(final: Block, certificate: Certificate) -> Head:
+        raise KeyError((final.header.height, certificate.view))
+
+    world.apply = break_down  # type: ignore[method-assign]
+    with pytest.raises(KeyError):
+        asyncio.run(world.engine.run(()))
+    assert world.engine.failure is not None
+    assert "KeyError" in world.engine.failure
+
+
+def test_engine_with_damaged_log_signs_nothing_and_says_why() -> None:
+    world = World("a")
+    asyncio.run(world.engine.run([b"\xff"]))
+    assert world.engine.failure is not None
+    assert "write-ahead log is damaged" in world.engine.failure
+    assert (world.reports, world.stored) == (["storage"], [])
+    assert not any(entry.startswith("send") for entry in world.diary)
+
+
+def test_engine_messages_beyond_the_bytes_that_may_wait_are_dropped_and_reported() -> None:
+    world = World("abcd")
+    vote = vote_of_b()
+    message = encode_message(vote)
+    size = len(message)
+    world.engine.post(Received("b", vote), EVENT_BYTES_MAX - size)
+    world.engine.on_message("b", message)
+    assert world.reports == []
+    world.engine.on_message("b", message)
+    assert world.reports == ["event-dropped"]
+    world.engine.post(Connected("b"))
+    assert world.reports == ["event-dropped"]
 
 
 def test_engine_counts_forged_vote_and_goes_on() -> None:

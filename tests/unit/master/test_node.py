@@ -286,6 +286,23 @@ def test_node_forgets_expired_and_hopeless_transactions_with_the_next_block() ->
     assert len(world.mempool) == 1
 
 
+def test_node_forgets_the_rival_of_a_transaction_that_a_block_took() -> None:
+    world = World()
+    rival = transaction(1, filler=1)
+    world.node.take_gossip([rival, transaction(2)])
+    asyncio.run(after(world, lambda: world.node.applied(block(transaction(1)))))
+    assert world.node.pending(sha256(rival)) is None
+    assert len(world.mempool) == 1
+
+
+def test_node_has_nothing_pending_once_the_builder_refused_all_of_it() -> None:
+    world = World()
+    world.node.take_gossip([transaction(1)])
+    assert world.node.has_pending() is True
+    world.chain.refused.append(sha256(transaction(1)))
+    assert world.node.has_pending() is False
+
+
 def test_node_calls_its_ledger_stale_after_two_heartbeats() -> None:
     world = World()
     assert world.node.ledger_stale() is False
