@@ -144,6 +144,7 @@ class World:
             await asyncio.gather(task, return_exceptions=True)
 
 
+# holds CM-8
 def test_engine_alone_decides_blocks_and_persists_before_it_sends() -> None:
     world = World("a")
     asyncio.run(world.run_until(lambda: "applied 1" in world.diary))
@@ -161,6 +162,7 @@ def test_engine_alone_decides_blocks_and_persists_before_it_sends() -> None:
     assert (certificate.step, certificate.signers) == (Step.COMMIT, ("a",))
 
 
+# holds CM-8
 def test_engine_with_full_disk_sends_no_vote_and_says_why() -> None:
     world = World("a")
     world.is_disk_full = True
@@ -217,6 +219,7 @@ def test_engine_messages_beyond_the_bytes_that_may_wait_are_dropped_and_reported
     assert world.reports == ["event-dropped"]
 
 
+# holds CM-2
 def test_engine_counts_forged_vote_and_goes_on() -> None:
     world = World("abcd")
 
@@ -235,6 +238,7 @@ def test_engine_takes_genuine_vote_without_a_word() -> None:
     assert world.refused == []
 
 
+# holds CM-16
 def test_engine_certified_block_that_differs_here_stops_signing() -> None:
     world = World("abcd")
     world.is_pending = False
