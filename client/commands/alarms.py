@@ -7,9 +7,9 @@ from typing import Annotated, Final
 
 import typer
 
-from client.node import Item, items
+from client.node import Item, Listing, listing
 from client.options import JsonOption, NodeOption
-from client.output import show_items, when
+from client.output import show_listing, when
 from kit.exitcodes import exit_code_of
 from kit.http import NodeClient
 from kit.terminal import Terminal, print_json
@@ -32,13 +32,14 @@ def list_alarms(
     """List alarms.
 
     The exit code ORs what the raised ones found: 1 artefact without a slot, 2 missing, 4 changed (mismatch, misfilled,
-    superseded, incomplete, altered, identity changed), 8 unknown reference, 16 stale. 0: no alarm is raised.
+    superseded, incomplete, altered, identity changed), 8 unknown reference, 16 stale or the ledger stands still. 0: no
+    alarm is raised.
 
     Example: gridwitness alarms list --node http://localhost:8080
     """
     with NodeClient([node]) as client:
-        found = list(items(client, "/v1/alarms", {"state": state, "device": device}))
-    show_items(
+        found = listing(client, "/v1/alarms", {"state": state, "device": device})
+    show_listing(
         Terminal(as_json=json),
         ("alarm", "device", "station", "cause", "state", "raised", "files"),
         found,
@@ -53,7 +54,8 @@ def list_alarms(
         ),
         empty="no alarms",
     )
-    return exit_code_of(str(item["cause"]) for item in found if item["state"] == "raised")
+    causes = [str(item["cause"]) for item in found.items if item["state"] == "raised"]
+    return exit_code_of([*causes, *_age_finding(found)])
 
 
 @app.command()
@@ -117,14 +119,14 @@ def list_devices(
     """List devices and the verdicts on their files.
 
     The exit code ORs the verdicts: 1 artefact without a slot, 2 missing, 4 changed (mismatch, misfilled, superseded,
-    incomplete, altered, identity changed), 8 unknown reference, 16 stale or never read; 69 if a device is unreachable
-    and nothing else was found. 0: every device matches.
+    incomplete, altered, identity changed), 8 unknown reference, 16 stale, never read or the ledger stands
+    still; 69 if a device is unreachable and nothing else was found. 0: every device matches.
 
     Example: gridwitness devices list --node http://localhost:8080 --state alarm
     """
     with NodeClient([node]) as client:
-        found = list(items(client, "/v1/devices", {"state": state, "gateway": gateway}))
-    show_items(
+        found = listing(client, "/v1/devices", {"state": state, "gateway": gateway})
+    show_listing(
         Terminal(as_json=json),
         ("device", "station", "model", "state", *KINDS, "last read"),
         found,
@@ -138,7 +140,7 @@ def list_devices(
         ),
         empty="no devices",
     )
-    return exit_code_of(verdict for item in found for verdict in findings(item))
+    return exit_code_of([*(verdict for item in found.items for verdict in findings(item)), *_age_finding(found)])
 
 
 def findings(device: Item) -> Sequence[str]:
@@ -150,6 +152,10 @@ def findings(device: Item) -> Sequence[str]:
     elif state == "never_read":
         words.append("stale")
     return words
+
+
+def _age_finding(found: Listing) -> Sequence[str]:
+    return ["stale"] if found.ledger_stale else []
 
 
 def _sentence(kind: str, document: Item) -> str:
