@@ -206,7 +206,7 @@ def report_missing_package(error: ModuleNotFoundError, *, program: str, extra: s
         extra: The name in setup.cfg under which those packages are.
 
     Raises:
-        ModuleNotFoundError: It is a module of our own that is missing, which is a defect and no choice of the installer.
+        ModuleNotFoundError: It is a module of our own, whose absence is a defect.
     """
     missing = (error.name or "").partition(".")[0]
     if not missing or missing in _OWN_PACKAGES:
