@@ -287,8 +287,13 @@ class NodeProcess:
             worker.shutdown(wait=True)
 
     async def _refresh_gauges(self) -> None:
+        counted = {"broker": 0, "peers": 0}
         while True:
             self._node.refresh_gauges()
+            dropped = {"broker": 0 if self._broker is None else self._broker.dropped, "peers": self._network.dropped}
+            for queue, number in dropped.items():
+                self._metrics.dropped.labels(queue).inc(number - counted[queue])
+            counted = dropped
             self._metrics.broker.set(self._broker is not None and self._broker.is_connected)
             await asyncio.sleep(_GAUGES_EVERY_S)
 
