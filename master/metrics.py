@@ -37,8 +37,8 @@ class NodeMetrics:
         self.mempool_bytes = Gauge(f"{prefix}_mempool_bytes", "Bytes of transactions that wait", registry=registry)
         self.reports = Counter(
             f"{prefix}_consensus_reports_total",
-            "What the replica and its shell reported, by code (view-change, invalid-proposal, block-refused, divergence, "
-            "vote-refused, event-dropped, storage)",
+            "What the replica and its shell reported, by code (block-refused, divergence, event-dropped, "
+            "invalid-proposal, storage, view-change, vote-refused)",
             ("code",),
             registry=registry,
         )
@@ -52,7 +52,7 @@ class NodeMetrics:
         self.broker = Gauge(f"{prefix}_broker_connected", "1 while the broker accepts this node", registry=registry)
         self.dropped = Counter(
             f"{prefix}_messages_dropped_total",
-            "Messages that found no room, by queue (broker, peers), or no broker; who waits for them asks again",
+            "Messages that found no room or no broker, by queue (broker, peers); who waits for them asks again",
             ("queue",),
             registry=registry,
         )
