@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from master.io.ingest import Broker, BrokerLink
 from tests.unit.agent.broker import FakeBroker, broker
+from tests.unit.agent.test_asyncapi import DOCUMENT, check, operation_of, schema_of
 from wire.types import TX_BYTES_MAX
 
 TX_TOPIC = "gridwitness/v1/east/station-1/gw-1/tx"
@@ -63,6 +65,19 @@ def test_link_says_that_it_is_there_and_its_will_says_that_it_is_not() -> None:
             assert bench.fake.client_ids == ["node-a"]
             assert bench.fake.subscriptions == ["gridwitness/v1/+/+/+/tx"]
         assert bench.fake.of("a")[1].value == {"online": False}
+
+    asyncio.run(work())
+
+
+def test_link_says_what_the_document_has_of_it() -> None:
+    async def work() -> None:
+        async with linked() as bench:
+            pass
+        binding = operation_of("host")
+        for said in (*bench.fake.of("a"), *bench.fake.wills):
+            assert (said.qos, said.retain) == (binding["qos"], binding["retain"])
+            check(said.value, schema_of("host"), "host")
+        assert re.fullmatch(DOCUMENT["channels"]["host"]["address"].replace("{node}", "[a-z0-9-]+"), said.topic)
 
     asyncio.run(work())
 
