@@ -200,6 +200,11 @@ class NodeProcess:
         self._node.applied(block)
         self._new_block.set()
 
+    def _connected(self, member: str) -> None:
+        self._engine.on_connected(member)
+        # what arrived here while there was no connection would else wait until this node leads
+        self._engine.gossip(self._node.waiting(), member)
+
     def _refused_message(self, member: str, reason: str) -> None:
         self._metrics.peer_refused.labels(member).inc()
         _log.warning("refused a message of another validator", member=member, reason=reason)
@@ -224,7 +229,7 @@ class NodeProcess:
                 server_header=False,
             )
         )
-        await self._network.start(self._engine.on_message, self._engine.on_connected)
+        await self._network.start(self._engine.on_message, self._connected)
         tasks = [
             asyncio.create_task(self._decide()),
             asyncio.create_task(self._follow_views()),

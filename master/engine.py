@@ -239,9 +239,20 @@ class Engine:
                 self.heights[member] = message.height - 1
             self.post(Received(member, message), len(raw))
 
-    def gossip(self, transactions: Sequence[bytes]) -> None:
-        """Pass transactions on to every other validator."""
-        self._network.broadcast(encode_message(Gossip(tuple(transactions))))
+    def gossip(self, transactions: Sequence[bytes], member: str | None = None) -> None:
+        """Pass transactions on, at most 1,024 of 8 MiB in all.
+
+        Args:
+            transactions: Signed ones.
+            member: To whom; None sends them to every other validator.
+        """
+        if not transactions:
+            return
+        message = encode_message(Gossip(tuple(transactions)))
+        if member is None:
+            self._network.broadcast(message)
+        else:
+            self._network.send(member, message)
 
     async def _on_worker(self, call: Callable[[], ResultT]) -> ResultT:
         return await asyncio.get_running_loop().run_in_executor(self._worker, call)

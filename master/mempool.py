@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from wire.tx import SignedTx
@@ -92,6 +93,17 @@ class Mempool:
                 break
             taken.append(signed)
         return taken
+
+    def oldest(self, count_max: int, bytes_max: int) -> list[SignedTx]:
+        """Return those that have waited longest, at most so many and of so many bytes in all."""
+        found: list[SignedTx] = []
+        used_bytes = 0
+        for signed in islice(self._by_id.values(), count_max):
+            used_bytes += len(signed.raw)
+            if used_bytes > bytes_max:
+                break
+            found.append(signed)
+        return found
 
     def remove(self, tx_ids: Iterable[Digest]) -> None:
         """Forget transactions that are committed or were refused; unknown ids are ignored."""

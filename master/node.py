@@ -27,6 +27,7 @@ from wire.types import TX_BYTES_MAX, Digest, sha256
 _ARRIVALS_MAX: Final = 100_000
 _GOSSIP_BATCH_S: Final = 0.002
 _GOSSIP_TRANSACTIONS_MAX: Final = 512
+_CATCH_UP_BYTES_MAX: Final = 1024 * 1024
 _BAD_REQUEST, _FORBIDDEN, _CONFLICT, _TOO_LARGE, _TOO_MANY, _UNAVAILABLE = 400, 403, 409, 413, 429, 503
 _HTTP_STATUS: Final = {
     "unknown-key": _FORBIDDEN,
@@ -246,6 +247,10 @@ class Node:
             asyncio.get_running_loop().call_later(_GOSSIP_BATCH_S, self._flush_gossip)
         elif len(self._gossip) >= _GOSSIP_TRANSACTIONS_MAX:
             self._flush_gossip()
+
+    def waiting(self) -> list[bytes]:
+        """Return what a validator that has just been connected may lack: at most 512 transactions of 1 MiB in all."""
+        return [signed.raw for signed in self._mempool.oldest(_GOSSIP_TRANSACTIONS_MAX, _CATCH_UP_BYTES_MAX)]
 
     def _flush_gossip(self) -> None:
         batch, self._gossip = self._gossip, []

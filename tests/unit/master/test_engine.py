@@ -288,6 +288,17 @@ def test_engine_hears_heights_and_gossip() -> None:
     assert world.gossiped == [b"tx"]
 
 
+def test_engine_gossips_to_all_or_to_one_and_never_nothing() -> None:
+    world = World("abcd")
+    world.engine.gossip([])
+    world.engine.gossip([b"tx"])
+    world.engine.gossip([b"tx"], "c")
+    assert [(member, decode_message(raw)) for member, raw in world.sent] == [
+        ("*", Gossip((b"tx",))),
+        ("c", Gossip((b"tx",))),
+    ]
+
+
 def test_engine_full_event_queue_drops_and_reports() -> None:
     world = World("abcd")
     for _ in range(20_001):

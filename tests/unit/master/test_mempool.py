@@ -36,6 +36,17 @@ def test_mempool_add_other_transaction_with_same_seq_is_refused() -> None:
     assert len(pool) == 1
 
 
+def test_mempool_oldest_are_bounded_in_number_and_bytes() -> None:
+    pool = Mempool()
+    added = [signed("beta", 3), signed("alpha", 2), signed("alpha", 1)]
+    for tx in added:
+        pool.add(tx)
+    assert pool.oldest(10, 10**6) == added
+    assert pool.oldest(2, 10**6) == added[:2]
+    assert pool.oldest(10, len(added[0].raw) + len(added[1].raw)) == added[:2]
+    assert pool.oldest(10, len(added[0].raw) - 1) == []
+
+
 def test_mempool_rival_of_a_committed_transaction_is_found_and_nothing_else() -> None:
     pool, held = Mempool(), signed("alpha", 1)
     assert pool.rivals(held) == []

@@ -295,6 +295,13 @@ def test_node_forgets_the_rival_of_a_transaction_that_a_block_took() -> None:
     assert len(world.mempool) == 1
 
 
+def test_node_tells_what_waits_to_who_was_away() -> None:
+    world = World()
+    assert world.node.waiting() == []
+    world.node.take_gossip([transaction(2), transaction(1)])
+    assert world.node.waiting() == [transaction(2), transaction(1)]
+
+
 def test_node_has_nothing_pending_once_the_builder_refused_all_of_it() -> None:
     world = World()
     world.node.take_gossip([transaction(1)])
