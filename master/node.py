@@ -27,7 +27,7 @@ from wire.types import TX_BYTES_MAX, Digest, sha256
 _ARRIVALS_MAX: Final = 100_000
 _GOSSIP_BATCH_S: Final = 0.002
 _GOSSIP_TRANSACTIONS_MAX: Final = 512
-_CATCH_UP_BYTES_MAX: Final = 1024 * 1024
+_GOSSIP_BYTES_MAX: Final = 1024 * 1024
 _BAD_REQUEST, _FORBIDDEN, _CONFLICT, _TOO_LARGE, _TOO_MANY, _UNAVAILABLE = 400, 403, 409, 413, 429, 503
 _HTTP_STATUS: Final = {
     "unknown-key": _FORBIDDEN,
@@ -104,6 +104,7 @@ class Node:
         self._validators = [validator.member for validator in genesis.validators if validator.member != member]
         self._arrivals: OrderedDict[Digest, int] = OrderedDict()
         self._gossip: list[bytes] = []
+        self._gossip_bytes = 0
         self._background: set[asyncio.Task[None]] = set()
         self.wake: Callable[[], None] = lambda: None
         """Tells the replica that transactions wait."""
@@ -241,19 +242,20 @@ class Node:
             self._arrivals.popitem(last=False)
 
     def _pass_on(self, raw: bytes) -> None:
-        """Gossip in small batches: whatever arrives within two milliseconds goes together."""
+        """Gossip in small batches: whatever arrives within two milliseconds goes together, as far as a message may."""
         self._gossip.append(raw)
+        self._gossip_bytes += len(raw)
         if len(self._gossip) == 1:
             asyncio.get_running_loop().call_later(_GOSSIP_BATCH_S, self._flush_gossip)
-        elif len(self._gossip) >= _GOSSIP_TRANSACTIONS_MAX:
+        if len(self._gossip) >= _GOSSIP_TRANSACTIONS_MAX or self._gossip_bytes >= _GOSSIP_BYTES_MAX:
             self._flush_gossip()
 
     def waiting(self) -> list[bytes]:
         """Return what a validator that has just been connected may lack: at most 512 transactions of 1 MiB in all."""
-        return [signed.raw for signed in self._mempool.oldest(_GOSSIP_TRANSACTIONS_MAX, _CATCH_UP_BYTES_MAX)]
+        return [signed.raw for signed in self._mempool.oldest(_GOSSIP_TRANSACTIONS_MAX, _GOSSIP_BYTES_MAX)]
 
     def _flush_gossip(self) -> None:
-        batch, self._gossip = self._gossip, []
+        batch, self._gossip, self._gossip_bytes = self._gossip, [], 0
         if batch:
             self.send_gossip(batch)
 
