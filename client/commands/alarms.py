@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Final
 
@@ -85,6 +86,8 @@ def watch(
 ) -> None:
     """Show alarms as they are raised, changed and returned; a broken connection is resumed without a gap.
 
+    While no node answers, stderr says so.
+
     With --json one object a line: {"id", "type", "data"...}; pass the last id to --after to go on from there.
 
     Example: gridwitness alarms watch --node http://localhost:8080
@@ -92,7 +95,7 @@ def watch(
     terminal = Terminal(as_json=json)
     seen = 0
     with NodeClient(node) as client:
-        for event in client.events(after=after, unreachable_ms_max=None):
+        for event in client.events(after=after, unreachable_ms_max=None, told=_say_aside):
             if event.type not in ALARM_EVENTS:
                 continue
             document = event.json()
@@ -152,6 +155,12 @@ def findings(device: Item) -> Sequence[str]:
     elif state == "never_read":
         words.append("stale")
     return words
+
+
+def _say_aside(sentence: str) -> None:
+    """Tell on stderr, so that the alarms on stdout stay alone."""
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
 
 
 def _age_finding(found: Listing) -> Sequence[str]:
