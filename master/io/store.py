@@ -112,7 +112,7 @@ class Store:
             StoreCorruptError: Its first records are damaged.
         """
         if not (path / "data.mdb").exists():
-            raise StoreError(f"store {path}: there is none; make one with init")
+            raise StoreError(f"store {path}: there is none; make one with: gridwitness-node init")
         store = cls(path, genesis, map_bytes)
         try:
             store._head = store._check_meta()
@@ -411,7 +411,7 @@ def _own(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
-        raise StoreError(f"store {path}: another process owns it") from error
+        raise StoreError(f"store {path}: another process owns it; stop that one first") from error
     return descriptor
 
 
