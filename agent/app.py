@@ -46,7 +46,9 @@ STATUS_S: Final = 3.0
 STOP_S: Final = 5.0
 RESTART_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 CARRY_AGAIN_MS: Final = 10_000
-"""Shortest time between two reports made because the ledger did not know an item."""
+"""Shortest time between two reports made because the ledger refused one."""
+TOLD_AGAIN: Final = ("conflict", "too-old", "unknown-item")
+"""Refusals of a report, not of what it says: a new one, under a new number and with whole items, may be taken."""
 
 _log = get_logger("agent")
 P = ParamSpec("P")
@@ -223,7 +225,7 @@ class Agent:
             self._reports.note_change()
         now_ms = self._clock.monotonic_ms()
         rested = self._carried_again_ms is None or now_ms - self._carried_again_ms >= CARRY_AGAIN_MS
-        if verdict.code == "unknown-item" and rested:
+        if verdict.code in TOLD_AGAIN and rested:
             self._carried_again_ms = now_ms
             self._reports.note_change()
 

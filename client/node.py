@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,16 @@ TX_MEDIA_TYPE: Final = "application/cose"
 _POLL_FIRST_S: Final = 0.02
 _POLL_LAST_S: Final = 0.5
 _MS_PER_S: Final = 1000
+_REFUSALS: Final[Mapping[str, str]] = {
+    "already-submitted": "the ledger has this release already; see 'gridwitness refs list'",
+    "already-endorsed": "this organisation has endorsed it before, which counts",
+    "name-taken": "another release has this name; choose another one in release.toml",
+    "wrong-role": "this organisation may not do this; see the roles with 'gridwitness genesis show'",
+    "wrong-manufacturer": "only the manufacturer whom the release names stands behind it, by submitting it",
+    "unknown-device": "the device that it is for is not in the genesis file",
+    "unknown-model": "no device in the genesis file is of the model that it is for",
+}
+"""What the codes of the contracts mean to a person, and what to do; the others say enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +148,37 @@ def require_ok(outcome: Outcome) -> Outcome:
         DataError: It refused it; the message holds the code.
     """
     if outcome.code not in {None, "ok"}:
-        raise DataError(f"the contract refused transaction {outcome.tx} in block {outcome.height}: {outcome.code}")
+        words = _REFUSALS.get(str(outcome.code))
+        reason = f"{outcome.code}" if words is None else f"{outcome.code}: {words}"
+        raise DataError(f"the contract refused transaction {outcome.tx} in block {outcome.height}: {reason}")
     return outcome
 
 
-def items(client: NodeClient, path: str, filters: Mapping[str, str | None]) -> Iterator[Item]:
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A whole list of a node, and how old its ledger's newest block was when it was asked."""
+
+    node: str
+    items: tuple[Item, ...]
+    head_age_ms: int | None
+    """None: the node does not say."""
+    ledger_stale: bool
+    """The ledger stands still: what the items say may be out of date."""
+
+    def warning(self) -> str | None:
+        """Say that the ledger stands still, if it does."""
+        if not self.ledger_stale:
+            return None
+        age = "" if self.head_age_ms is None else f", its newest block is {self.head_age_ms // _MS_PER_S} s old"
+        return f"the ledger stands still at {self.node}{age}: what it says may be out of date; see 'gridwitness status'"
+
+
+def items(client: NodeClient, path: str, filters: Mapping[str, str | None]) -> tuple[Item, ...]:
+    """Return the items of a whole list; see ``listing``."""
+    return listing(client, path, filters).items
+
+
+def listing(client: NodeClient, path: str, filters: Mapping[str, str | None]) -> Listing:
     """Walk through a list, page by page.
 
     Args:
@@ -155,14 +191,17 @@ def items(client: NodeClient, path: str, filters: Mapping[str, str | None]) -> I
     """
     params = {name: value for name, value in filters.items() if value is not None}
     params["limit"] = str(PAGE_ITEMS)
+    found: list[Item] = []
+    stale = False
     for _ in range(PAGES_MAX):
         page = client.get_json(path, params)
-        found = page.get("items")
-        if not isinstance(found, list):
+        if not isinstance(page.get("items"), list):
             raise DataError(f"{client.node}{path} does not answer with a list")
-        yield from found
+        found += page["items"]
+        stale = stale or bool(page.get("ledger_stale"))
         following = page.get("next")
         if following is None:
-            return
+            age_ms = page.get("head_age_ms")
+            return Listing(client.node, tuple(found), age_ms if isinstance(age_ms, int) else None, stale)
         params["after"] = str(following)
     raise DataError(f"{client.node}{path} does not end after {PAGES_MAX} pages")

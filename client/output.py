@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from client.node import Item, Listing
 from kit.terminal import Column, Terminal, print_json
 
 DIGEST_SHOWN: Final = 12
@@ -38,6 +40,27 @@ def show_items(
         show_rows(terminal, headings, [cells(item) for item in found])
     else:
         terminal.say(empty)
+
+
+def show_listing(
+    terminal: Terminal,
+    headings: Sequence[str],
+    found: Listing,
+    cells: Callable[[Item], Sequence[object]],
+    *,
+    empty: str,
+) -> None:
+    """Print a list of a node as ``show_items`` does, and on stderr that its ledger stands still, if it does.
+
+    JSON holds ``head_age_ms`` and ``ledger_stale`` beside the items.
+    """
+    if terminal.as_json:
+        print_json({"items": found.items, "head_age_ms": found.head_age_ms, "ledger_stale": found.ledger_stale})
+        return
+    show_items(terminal, headings, found.items, cells, empty=empty)
+    if (warning := found.warning()) is not None:
+        sys.stdout.flush()
+        sys.stderr.write(f"{warning}\n")
 
 
 def show_rows(terminal: Terminal, headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

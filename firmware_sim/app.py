@@ -53,16 +53,20 @@ def run_scenario(path: Path, state_file: Path | None, announce: Callable[[State]
     scenario = load_scenario(path)
     fleet = Fleet(scenario, base=path.resolve().parent)
 
+    written = False
+
     def started(state: State) -> None:
+        nonlocal written
         if state_file is not None:
             write_atomic(state_file, json.dumps(state, indent=2).encode() + b"\n")
+            written = True
         announce(state)
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(fleet, scenario.control.listen, started))
     finally:
-        if state_file is not None:
+        if state_file is not None and written:  # else it is another simulator's
             state_file.unlink(missing_ok=True)
 
 
@@ -128,4 +132,6 @@ def _bind(listen: HostPort) -> socket.socket:
         family = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((listen.host, listen.port), family=family, backlog=_BACKLOG)
     except OSError as error:
-        raise ScenarioError(f"the control port cannot listen on {listen}: {error}") from error
+        reason = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error
+        hint = "choose another [control] listen, or port 0 for a free one"
+        raise ScenarioError(f"the control port cannot listen on {listen}: {reason}; {hint}") from error

@@ -31,13 +31,18 @@ def find_control(url: str | None, state_file: Path | None, environ: Mapping[str,
 
     Raises:
         StorageError: The state file is too large.
-        OSError: The state file cannot be read: no simulator runs with it.
+        UnreachableError: There is no state file: no simulator runs with it.
+        OSError: The state file cannot be read.
         DataError: The state file is none.
     """
     if url is not None:
         return url
     if state_file is not None:
-        text = read_bounded(state_file, bytes_max=STATE_BYTES_MAX)
+        try:
+            text = read_bounded(state_file, bytes_max=STATE_BYTES_MAX)
+        except FileNotFoundError as error:
+            hint = "start one with 'gridwitness-sim up SCENARIO --state-file FILE'"
+            raise UnreachableError(f"no simulator runs with the state file {state_file}; {hint}") from error
         try:
             return str(json.loads(text)["control"])
         except (ValueError, LookupError, TypeError) as error:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DEBUG_VARIABLE = "GRIDWITNESS_DEBUG"
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+_OWN_PACKAGES = frozenset({"agent", "client", "firmware_sim", "kit", "master", "rules", "wire"})
 OUTPUT_CLOSED = 141  # 128 + SIGPIPE: the reader of our output went away
 
 
@@ -194,6 +195,27 @@ def run(app: typer.Typer, *, program: str, args: Sequence[str] | None = None) ->
     except Exception as error:  # noqa: BLE001 the outermost frame: whatever it is, it becomes a sentence and a code
         return _report(error, program=program, as_json=_wants_json(argv))
     return result if isinstance(result, int) else int(ExitCode.OK)
+
+
+def report_missing_package(error: ModuleNotFoundError, *, program: str, extra: str) -> int:
+    """Say that a program was installed without the packages that only it needs; return the exit code.
+
+    Args:
+        error: From importing the program.
+        program: Its name.
+        extra: The name in setup.cfg under which those packages are.
+
+    Raises:
+        ModuleNotFoundError: It is a module of our own, whose absence is a defect.
+    """
+    missing = (error.name or "").partition(".")[0]
+    if not missing or missing in _OWN_PACKAGES:
+        raise error
+    sys.stderr.write(
+        f"{program}: the package {missing} is not installed beside it; "
+        f"in the checkout of gridwitness run: {sys.executable} -m pip install '.[{extra}]'\n"
+    )
+    return int(ExitCode.CONFIGURATION)
 
 
 def _report(error: Exception, *, program: str, as_json: bool) -> int:

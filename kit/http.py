@@ -95,6 +95,10 @@ class _Request:
     silence_s: float | None = None
 
 
+def _ignore(_sentence: str) -> None:
+    return
+
+
 class NodeClient:
     """Talks to a network of nodes through whichever answers.
 
@@ -180,6 +184,7 @@ class NodeClient:
         after: str = "",
         params: Mapping[str, str] | None = None,
         unreachable_ms_max: int | None = 60_000,
+        told: Callable[[str], None] = _ignore,
     ) -> Iterator[ServerEvent]:
         """Follow an event stream; a broken connection is resumed where it stopped, at any node.
 
@@ -188,6 +193,7 @@ class NodeClient:
             after: The id of the last event already seen; "" starts where the node does.
             params: Query of the first and every later connection.
             unreachable_ms_max: Give up when no node answered for so long; None never does.
+            told: Called with one sentence when no node answers any more, and when one answers again.
 
         Raises:
             NodeProblemError: A node refused the stream.
@@ -197,6 +203,7 @@ class NodeClient:
         last_id = after
         pause_ms = PAUSE_MS_MIN
         answered_ms = self._clock.monotonic_ms()
+        is_silent = False
         while True:
             request = _Request("GET", path, params, _stream_headers(last_id), None, STREAM_SILENCE_S)
             try:
@@ -206,9 +213,15 @@ class NodeClient:
                 patient = unreachable_ms_max is None or silent_ms < unreachable_ms_max
                 if not patient or not _passes(error):
                     raise
+                if not is_silent:
+                    told(f"{error}; trying again until it answers")
+                is_silent = True
             else:
                 if response.status_code == _NO_CONTENT:
                     return  # the server asks not to come back
+                if is_silent:
+                    told(f"{self.node} answers again")
+                is_silent = False
                 parser = SseParser(last_id)
                 for event in self._follow(response, parser):
                     pause_ms = PAUSE_MS_MIN

@@ -92,10 +92,12 @@ def load_signing_key(path: Path) -> KeyFile:
 
     Raises:
         PermissionDeniedError: Group or others may read it; the message holds the chmod to run.
-        DataError: Wrong JSON, or the public key or key id does not belong to the secret.
+        DataError: The public half, wrong JSON, or the public key or key id does not belong to the secret.
         StorageError: There is no such file.
     """
     _require(path)
+    if path.suffix == ".pub":
+        raise DataError(f"{path} is the public half, which signs nothing; give {path.with_suffix('.key').name}")
     refuse_if_readable_by_others(path)
     values = _read_fields(path, _FIELDS_SECRET)
     signing_key = SigningKey(_hex_32(path, "secret", values["secret"]))

@@ -192,7 +192,7 @@ class NodeProcess:
             gossip=self._node.take_gossip,
             report=lambda code, _: self._metrics.reports.labels(code).inc(),
             refused_message=self._refused_message,
-            is_pending=lambda: len(self._mempool) > 0,
+            is_pending=self._node.has_pending,
             waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
         )
         self._engine = Engine(replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
@@ -253,6 +253,11 @@ class NodeProcess:
         self._node.applied(block)
         self._new_block.set()
 
+    def _connected(self, member: str) -> None:
+        self._engine.on_connected(member)
+        # what arrived here while there was no connection would else wait until this node leads
+        self._engine.gossip(self._node.waiting(), member)
+
     def _refused_message(self, member: str, reason: str) -> None:
         self._metrics.peer_refused.labels(member).inc()
         _log.warning("refused a message of another validator", member=member, reason=reason)
@@ -277,9 +282,9 @@ class NodeProcess:
                 server_header=False,
             )
         )
-        await self._network.start(self._engine.on_message, self._engine.on_connected)
+        await self._network.start(self._engine.on_message, self._connected)
         tasks = [
-            asyncio.create_task(self._engine.run(self._wal.read())),
+            asyncio.create_task(self._decide()),
             asyncio.create_task(self._follow_views()),
             asyncio.create_task(self._refresh_gauges()),
             asyncio.create_task(server.serve()),
@@ -289,7 +294,7 @@ class NodeProcess:
         stopping = asyncio.create_task(stop.wait())
         _log.info("running", member=self._settings.member, chain=self._settings.chain, height=self._chain.head.height)
         try:
-            await asyncio.wait((*tasks[1:], stopping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((*tasks, stopping), return_when=asyncio.FIRST_COMPLETED)
         finally:
             server.should_exit = True
             notifier(self._api).close()
@@ -309,6 +314,11 @@ class NodeProcess:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _decide(self) -> None:
+        """Run the replica; should its disk fail, go on serving reads without it."""
+        await self._engine.run(self._wal.read())
+        await asyncio.Event().wait()
 
     async def _follow_views(self) -> None:
         """Bring the query tables up to date after every block, then wake the event streams."""
@@ -335,8 +345,13 @@ class NodeProcess:
             worker.shutdown(wait=True)
 
     async def _refresh_gauges(self) -> None:
+        counted = {"broker": 0, "peers": 0}
         while True:
             self._node.refresh_gauges()
+            dropped = {"broker": 0 if self._broker is None else self._broker.dropped, "peers": self._network.dropped}
+            for queue, number in dropped.items():
+                self._metrics.dropped.labels(queue).inc(number - counted[queue])
+            counted = dropped
             self._metrics.broker.set(self._broker is not None and self._broker.is_connected)
             await asyncio.sleep(_GAUGES_EVERY_S)
 

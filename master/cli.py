@@ -17,6 +17,7 @@ from master.app import init_node, run_node
 from master.config import load_node_config
 from master.consortium import build_genesis
 from master.contracts.table import code_table
+from wire.types import check_identifier
 
 PROGRAM = "gridwitness-node"
 
@@ -42,6 +43,7 @@ def certificate(
     as_json: AsJson = False,
 ) -> None:
     """Make the TLS certificate by which the other validators know this node."""
+    check_identifier(member, "member")
     out.mkdir(parents=True, exist_ok=True)
     certificate_path, key_path = out / f"{member}.crt", out / f"{member}.tls.key"
     self_signed(member).save(certificate_path, key_path)
@@ -105,8 +107,13 @@ def status(
 
 
 def _status_lines(value: dict[str, object]) -> list[str]:
-    names = ("node", "chain", "height", "head", "head_age_ms", "ledger_stale", "view", "leader", "mempool")
-    lines = [f"{name:13} {value.get(name)}" for name in names]
+    names = ("node", "chain", "height", "head", "head_age_ms", "ledger_stale", "view", "leader")
+    shown = {name: value.get(name) for name in names}
+    shown["ledger_stale"] = "yes" if value.get("ledger_stale") else "no"
+    mempool = value.get("mempool")
+    if isinstance(mempool, dict):
+        shown["mempool"] = f"{mempool.get('transactions')} transactions, {mempool.get('bytes')} bytes"
+    lines = [f"{name:13} {text}" for name, text in shown.items()]
     peers = value.get("peers")
     if isinstance(peers, list):
         lines += [

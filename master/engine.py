@@ -51,7 +51,7 @@ from master.consensus.messages import (
     encode_message,
     verify_message,
 )
-from master.consensus.records import decode_record
+from master.consensus.records import Record, decode_record
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from wire import cose
@@ -63,6 +63,8 @@ from wire.tx import SignedTx
 ResultT = TypeVar("ResultT")
 
 EVENTS_MAX: Final = 20_000
+EVENT_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Most bytes of messages that may wait for the replica."""
 TICK_S: Final = 0.1
 _ANSWER_BYTES_MAX: Final = BLOCK_BYTES_MAX // 2
 
@@ -173,7 +175,8 @@ class Engine:
         self._network = network
         self._hooks = hooks
         self._clock = clock
-        self._events: asyncio.Queue[Event] = asyncio.Queue(EVENTS_MAX)
+        self._events: asyncio.Queue[tuple[Event, int]] = asyncio.Queue(EVENTS_MAX)
+        self._waiting_bytes = 0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._wake_tick = Tick(pending=True)
         self._is_wake_queued = False
@@ -190,13 +193,16 @@ class Engine:
         return Now(self._clock.now_ms(), self._clock.monotonic_ms())
 
     async def run(self, records: Sequence[bytes]) -> None:
-        """Restore from the write-ahead log's records and take part until cancelled."""
-        effects = self._replica.restore([decode_record(raw) for raw in records], self.now())
+        """Restore from the write-ahead log's records and take part until cancelled.
+
+        Returns when the disk fails. Any other error is a mistake of ours and ends the run with it.
+        """
         ticker = asyncio.create_task(self._tick_forever())
         try:
-            await self._perform_all(effects)
+            await self._perform_all(self._replica.restore(_decoded(records), self.now()))
             while True:
-                event = await self._events.get()
+                event, size_bytes = await self._events.get()
+                self._waiting_bytes -= size_bytes
                 if event is self._wake_tick:
                     self._is_wake_queued = False
                 await self._perform_all(self._replica.step(event, self.now()))
@@ -205,17 +211,27 @@ class Engine:
             self.failure = str(error)
             _log.critical("stopped signing", reason=str(error))
             self._hooks.report("storage", str(error))
+        except Exception as error:
+            self.failure = f"unexpected {type(error).__name__}: {error}"
+            _log.critical("stopped signing", reason=self.failure)
+            raise
         finally:
             ticker.cancel()
             self._worker.shutdown(wait=True)
 
-    def post(self, event: Event) -> None:
-        """Hand an event to the replica; when the queue is full it is dropped, peers repeat."""
-        if self._events.full():
+    def post(self, event: Event, size_bytes: int = 0) -> None:
+        """Hand an event to the replica; when the queue is full it is dropped, peers repeat.
+
+        Args:
+            event: What happened.
+            size_bytes: Bytes of the message that it brings; 0 for what is small and our own.
+        """
+        if self._events.full() or (size_bytes and self._waiting_bytes + size_bytes > EVENT_BYTES_MAX):
             self._hooks.report("event-dropped", type(event).__name__)
             self._is_wake_queued = self._is_wake_queued and event is not self._wake_tick
             return
-        self._events.put_nowait(event)
+        self._waiting_bytes += size_bytes
+        self._events.put_nowait((event, size_bytes))
 
     def wake(self) -> None:
         """Tell the replica that transactions wait; once, however many have come since it heard so last."""
@@ -242,11 +258,22 @@ class Engine:
         else:
             if isinstance(message, Status):
                 self.heights[member] = message.height - 1
-            self.post(Received(member, message))
+            self.post(Received(member, message), len(raw))
 
-    def gossip(self, transactions: Sequence[bytes]) -> None:
-        """Pass transactions on to every other validator."""
-        self._network.broadcast(encode_message(Gossip(tuple(transactions))))
+    def gossip(self, transactions: Sequence[bytes], member: str | None = None) -> None:
+        """Pass transactions on, at most 1,024 of 8 MiB in all.
+
+        Args:
+            transactions: Signed ones.
+            member: To whom; None sends them to every other validator.
+        """
+        if not transactions:
+            return
+        message = encode_message(Gossip(tuple(transactions)))
+        if member is None:
+            self._network.broadcast(message)
+        else:
+            self._network.send(member, message)
 
     async def _on_worker(self, call: Callable[[], ResultT]) -> ResultT:
         return await asyncio.get_running_loop().run_in_executor(self._worker, call)
@@ -353,3 +380,15 @@ class Engine:
                 break
             found.append(pair)
         return Blocks(tuple(found))
+
+
+def _decoded(records: Sequence[bytes]) -> list[Record]:
+    """Decode the write-ahead log.
+
+    Raises:
+        StorageError: It is damaged: what this node signed is not known, so it must sign nothing more.
+    """
+    try:
+        return [decode_record(raw) for raw in records]
+    except WireError as error:
+        raise StorageError(f"the write-ahead log is damaged: {error}") from error

@@ -6,6 +6,7 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from wire.tx import SignedTx, open_tx
@@ -110,6 +111,17 @@ class Mempool:
             taken.append(signed)
         return taken
 
+    def longest_waiting(self, count_max: int, bytes_max: int) -> list[SignedTx]:
+        """Return those that have waited longest, at most so many and of so many bytes in all."""
+        found: list[SignedTx] = []
+        used_bytes = 0
+        for signed in islice(self._by_id.values(), count_max):
+            used_bytes += len(signed.raw)
+            if used_bytes > bytes_max:
+                break
+            found.append(signed)
+        return found
+
     def remove(self, tx_ids: Iterable[Digest]) -> None:
         """Forget transactions that are committed or were refused; unknown ids are ignored."""
         for tx_id in tx_ids:
@@ -122,6 +134,12 @@ class Mempool:
             del sender.transactions[slot], sender.slots[bisect_left(sender.slots, slot)]
             if not sender.transactions:
                 del self._senders[signed.tx.sender]
+
+    def rivals(self, signed: SignedTx) -> list[Digest]:
+        """Return the id of the other transaction that has the key and seq of a committed one, if it waits here."""
+        sender = self._senders.get(signed.tx.sender)
+        held = None if sender is None else sender.transactions.get((signed.tx.seq, signed.envelope.kid))
+        return [] if held is None or held.id == signed.id else [held.id]
 
     def expired(self, time_ms: int) -> list[Digest]:
         """Return the ids that no block after ``time_ms`` may hold."""

@@ -37,7 +37,8 @@ class NodeMetrics:
         self.mempool_bytes = Gauge(f"{prefix}_mempool_bytes", "Bytes of transactions that wait", registry=registry)
         self.reports = Counter(
             f"{prefix}_consensus_reports_total",
-            "What the replica reported, by code (view-change, invalid-proposal, divergence, vote-refused, storage)",
+            "What the replica and its shell reported, by code (block-refused, divergence, event-dropped, "
+            "invalid-proposal, storage, view-change, vote-refused)",
             ("code",),
             registry=registry,
         )
@@ -49,6 +50,12 @@ class NodeMetrics:
         )
         self.peers = Gauge(f"{prefix}_peers_connected", "Validators that can be sent to", registry=registry)
         self.broker = Gauge(f"{prefix}_broker_connected", "1 while the broker accepts this node", registry=registry)
+        self.dropped = Counter(
+            f"{prefix}_messages_dropped_total",
+            "Messages that found no room or no broker, by queue (broker, peers); who waits for them asks again",
+            ("queue",),
+            registry=registry,
+        )
         self.receipts = Counter(f"{prefix}_receipts_published_total", "Receipts sent to gateways", registry=registry)
         self.commit_seconds = Histogram(
             f"{prefix}_commit_seconds",

@@ -320,13 +320,17 @@ class Node:
             self._arrivals.popitem(last=False)
 
     def _pass_on(self, raw: bytes) -> None:
-        """Gossip in small batches: whatever arrives within two milliseconds goes together."""
+        """Gossip in small batches: whatever arrives within two milliseconds goes together, as far as a message may."""
         if self._gossip_bytes + len(raw) > _GOSSIP_BYTES_MAX or len(self._gossip) >= _GOSSIP_TRANSACTIONS_MAX:
             self._flush_gossip()
         if not self._gossip:
             asyncio.get_running_loop().call_later(_GOSSIP_BATCH_S, self._flush_gossip)
         self._gossip.append(raw)
         self._gossip_bytes += len(raw)
+
+    def waiting(self) -> list[bytes]:
+        """Return what a validator that has just been connected may lack: at most 512 transactions of 1 MiB in all."""
+        return [signed.raw for signed in self._mempool.longest_waiting(_GOSSIP_TRANSACTIONS_MAX, _GOSSIP_BYTES_MAX)]
 
     def _flush_gossip(self) -> None:
         batch, self._gossip, self._gossip_bytes = self._gossip, [], 0
@@ -352,6 +356,9 @@ class Node:
         topics = (
             [self._topic_of(tx_id, raw) for tx_id, raw in zip(ids, block.transactions, strict=True)] if is_own else []
         )
+        for raw, tx_id in zip(block.transactions, ids, strict=True):
+            if self._mempool.find(tx_id) is None:
+                self._mempool.remove(self._mempool.rivals(open_tx(raw)))
         self._mempool.remove(ids)
         self._mempool.remove(self._mempool.expired(block.header.time_ms))
         self.drop_refused()
@@ -365,6 +372,11 @@ class Node:
         """Return the topic on which the sender hears its receipts, if it is a gateway."""
         signed = self._mempool.find(tx_id) or open_tx(raw)
         return self._topics.get(signed.tx.sender)
+
+    def has_pending(self) -> bool:
+        """Tell whether a transaction waits that a block could hold."""
+        self.drop_refused()
+        return len(self._mempool) > 0
 
     def drop_refused(self) -> None:
         """Forget pending transactions that the builder found no block can hold."""

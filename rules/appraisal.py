@@ -116,22 +116,19 @@ def _appraise_artefact(kind: str, read: Artefact | None, slot: Slot | None, find
 
 def _judge(read: Artefact, slot: Slot, find_owner: FindOwner) -> tuple[str, str | None]:
     truncated = read.method in METHODS_READING and read.read_size < read.size
-    if read.sha256 == slot.sha256 and not truncated:
-        return MATCH, None
     if truncated:
         return INCOMPLETE, f"{read.read_size} of {read.size} bytes could be read"
+    if UNSTABLE in read.errors:
+        # whatever the last of its reads gave: a device that answers each time otherwise must not pass by chance
+        return MISMATCH, "two reads in a row never agreed"
+    if read.sha256 == slot.sha256:
+        return MATCH, None
     owner = find_owner(read.kind, read.sha256)
     if owner is None:
-        return MISMATCH, _difference(read, slot)
+        return MISMATCH, None if read.size == slot.size else f"{read.size} bytes where {slot.size} are expected"
     if owner.own:
         return SUPERSEDED, f"it is of release {owner.release}"
     return MISFILLED, f"it is the {owner.kind} of {owner.target}, release {owner.release}"
-
-
-def _difference(read: Artefact, slot: Slot) -> str | None:
-    if UNSTABLE in read.errors:
-        return "two reads in a row never agreed"
-    return None if read.size == slot.size else f"{read.size} bytes where {slot.size} are expected"
 
 
 def _appraise_identity(nameplate: Nameplate, identity: Identity) -> Finding | None:

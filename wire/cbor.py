@@ -176,6 +176,7 @@ class _Scanner:
         self._values_left = EXPLAINED_VALUES_MAX
 
     def explain(self) -> CborError:
+        """Return the error that names the first form that is not canonical, or what follows the value."""
         try:
             self._scan(0)
         except CborError as error:

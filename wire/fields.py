@@ -45,14 +45,22 @@ class Fields:
         return self._value[name]
 
     def integer(self, name: str, low: int = 0, high: int = INT_MAX) -> int:
-        """Return an integer of ``low..high``."""
+        """Return an integer of ``low..high``.
+
+        Raises:
+            FormatError: It is something else; the field is named.
+        """
         value = self._value[name]
         if type(value) is not int or not low <= value <= high:
             raise FormatError(f"{self.where(name)}: an integer {low}..{high} is due, found {shown(value)}")
         return value
 
     def octets(self, name: str, low: int, high: int) -> bytes:
-        """Return a byte string of ``low..high`` bytes."""
+        """Return a byte string of ``low..high`` bytes.
+
+        Raises:
+            FormatError: It is something else; the field is named.
+        """
         value = self._value[name]
         if type(value) is not bytes or not low <= len(value) <= high:
             raise FormatError(f"{self.where(name)}: {low}..{high} bytes are due, found {shown(value)}")
@@ -63,7 +71,11 @@ class Fields:
         return self.octets(name, DIGEST_BYTES, DIGEST_BYTES)
 
     def text(self, name: str, characters_max: int = TEXT_CHARACTERS_MAX, *, characters_min: int = 0) -> str:
-        """Return free text of ``characters_min``..``characters_max`` characters, without control characters."""
+        """Return free text of ``characters_min``..``characters_max`` characters, without control characters.
+
+        Raises:
+            FormatError: It is something else; the field is named.
+        """
         value = self._value[name]
         if type(value) is not str or not characters_min <= len(value) <= characters_max:
             bounds = f"{characters_min}..{characters_max}"
@@ -77,14 +89,22 @@ class Fields:
         return check_identifier(self._value[name], self.where(name))
 
     def choice(self, name: str, choices: Collection[str]) -> str:
-        """Return one of a closed set of words."""
+        """Return one of a closed set of words.
+
+        Raises:
+            FormatError: It is something else; the field is named.
+        """
         value = self._value[name]
         if not isinstance(value, str) or value not in choices:
             raise FormatError(f"{self.where(name)}: one of {', '.join(sorted(choices))} is due, found {shown(value)}")
         return value
 
     def sequence(self, name: str, length_max: int) -> list[Value]:
-        """Return an array of at most ``length_max`` entries."""
+        """Return an array of at most ``length_max`` entries.
+
+        Raises:
+            FormatError: It is something else; the field is named.
+        """
         value = self._value[name]
         if not isinstance(value, list) or len(value) > length_max:
             raise FormatError(
@@ -93,7 +113,11 @@ class Fields:
         return value
 
     def mapping(self, name: str) -> dict[str, Value]:
-        """Return a map of whatever the CBOR profile allows."""
+        """Return a map of whatever the CBOR profile allows.
+
+        Raises:
+            FormatError: It is something else; the field is named.
+        """
         value = self._value[name]
         if not isinstance(value, dict):
             raise FormatError(f"{self.where(name)}: a map is due, found {shown(value)}")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 TYPE: Final = "receipt"
 VERSION: Final = 1
 RECEIPT_BYTES_MAX: Final = 4 * 1024 * 1024
+BUNDLE_BYTES_MAX: Final = RECEIPT_BYTES_MAX + TX_BYTES_MAX + 1024
 OUTCOME_BYTES_MAX: Final = 1024 * 1024
 EVENTS_MAX: Final = 4096
 _NAMES: Final = (
@@ -198,11 +199,14 @@ class Bundle:
 def decode_bundle(raw: bytes) -> Bundle:
     """Decode a bundle.
 
+    Args:
+        raw: Canonical CBOR of at most `BUNDLE_BYTES_MAX`.
+
     Raises:
         CborError: Not canonical.
         FormatError: A field is missing, unknown or out of range.
     """
-    value = cbor.decode(raw, bytes_max=RECEIPT_BYTES_MAX + TX_BYTES_MAX)
+    value = cbor.decode(raw, bytes_max=BUNDLE_BYTES_MAX)
     fields = Fields(value, ("type", "version", "tx", "receipt"), "bundle")
     fields.choice("type", ("bundle",))
     fields.integer("version", VERSION, VERSION)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Final
 
 import typer
 
-from client.node import Item, items
+from client.node import Item, Listing, listing
 from client.options import JsonOption, NodeOption
-from client.output import show_items, when
+from client.output import show_listing, when
 from kit.exitcodes import exit_code_of
 from kit.http import NodeClient
 from kit.terminal import Terminal, print_json
@@ -32,13 +33,14 @@ def list_alarms(
     """List alarms.
 
     The exit code ORs what the raised ones found: 1 artefact without a slot, 2 missing, 4 changed (mismatch, misfilled,
-    superseded, incomplete, altered, identity changed), 8 unknown reference, 16 stale. 0: no alarm is raised.
+    superseded, incomplete, altered, identity changed), 8 unknown reference, 16 stale or the ledger stands still. 0: no
+    alarm is raised.
 
     Example: gridwitness alarms list --node http://localhost:8080
     """
     with NodeClient([node]) as client:
-        found = list(items(client, "/v1/alarms", {"state": state, "device": device}))
-    show_items(
+        found = listing(client, "/v1/alarms", {"state": state, "device": device})
+    show_listing(
         Terminal(as_json=json),
         ("alarm", "device", "station", "cause", "state", "raised", "files"),
         found,
@@ -53,7 +55,8 @@ def list_alarms(
         ),
         empty="no alarms",
     )
-    return exit_code_of(str(item["cause"]) for item in found if item["state"] == "raised")
+    causes = [str(item["cause"]) for item in found.items if item["state"] == "raised"]
+    return exit_code_of([*causes, *_age_finding(found)])
 
 
 @app.command()
@@ -83,6 +86,8 @@ def watch(
 ) -> None:
     """Show alarms as they are raised, changed and returned; a broken connection is resumed without a gap.
 
+    While no node answers, stderr says so.
+
     With --json one object a line: {"id", "type", "data"...}; pass the last id to --after to go on from there.
 
     Example: gridwitness alarms watch --node http://localhost:8080
@@ -90,7 +95,7 @@ def watch(
     terminal = Terminal(as_json=json)
     seen = 0
     with NodeClient(node) as client:
-        for event in client.events(after=after, unreachable_ms_max=None):
+        for event in client.events(after=after, unreachable_ms_max=None, told=_say_aside):
             if event.type not in ALARM_EVENTS:
                 continue
             document = event.json()
@@ -117,14 +122,14 @@ def list_devices(
     """List devices and the verdicts on their files.
 
     The exit code ORs the verdicts: 1 artefact without a slot, 2 missing, 4 changed (mismatch, misfilled, superseded,
-    incomplete, altered, identity changed), 8 unknown reference, 16 stale or never read; 69 if a device is unreachable
-    and nothing else was found. 0: every device matches.
+    incomplete, altered, identity changed), 8 unknown reference, 16 stale, never read or the ledger stands
+    still; 69 if a device is unreachable and nothing else was found. 0: every device matches.
 
     Example: gridwitness devices list --node http://localhost:8080 --state alarm
     """
     with NodeClient([node]) as client:
-        found = list(items(client, "/v1/devices", {"state": state, "gateway": gateway}))
-    show_items(
+        found = listing(client, "/v1/devices", {"state": state, "gateway": gateway})
+    show_listing(
         Terminal(as_json=json),
         ("device", "station", "model", "state", *KINDS, "last read"),
         found,
@@ -138,7 +143,7 @@ def list_devices(
         ),
         empty="no devices",
     )
-    return exit_code_of(verdict for item in found for verdict in findings(item))
+    return exit_code_of([*(verdict for item in found.items for verdict in findings(item)), *_age_finding(found)])
 
 
 def findings(device: Item) -> Sequence[str]:
@@ -150,6 +155,16 @@ def findings(device: Item) -> Sequence[str]:
     elif state == "never_read":
         words.append("stale")
     return words
+
+
+def _say_aside(sentence: str) -> None:
+    """Tell on stderr, so that the alarms on stdout stay alone."""
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
+
+
+def _age_finding(found: Listing) -> Sequence[str]:
+    return ["stale"] if found.ledger_stale else []
 
 
 def _sentence(kind: str, document: Item) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from client.node import Item, Outcome, items, open_signer, require_ok, submit, wait_outcome
+from client.node import Item, Outcome, items, listing, open_signer, require_ok, submit, wait_outcome
 from client.options import (
     TIMEOUT_S_DEFAULT,
     JsonOption,
@@ -18,8 +19,8 @@ from client.options import (
     SenderOption,
     TimeoutOption,
 )
-from client.output import short, show_items
-from client.releases import bytes_in, fingerprint_file, read_release
+from client.output import short, show_listing
+from client.releases import bytes_in, read_release
 from kit.exitcodes import DataError, UsageError
 from kit.http import NodeClient
 from kit.terminal import Terminal
@@ -91,7 +92,7 @@ def endorse(
         digest = bytes.fromhex(found["digest"])
         if files is not None:
             _compare(terminal, files, found)
-        report_digest = None if report is None else fingerprint_file(report).sha256
+        report_digest = None if report is None else _report_digest(report)
         args: dict[str, cbor.Value] = {"release": digest, "report": report_digest}
         tx = submit(client, signer.sign(CONTRACT, "endorse", args))
         outcome = _follow(terminal, client, tx, None if no_wait else timeout)
@@ -112,8 +113,8 @@ def list_releases(
     Example: gridwitness refs list --node http://localhost:8080
     """
     with NodeClient([node]) as client:
-        found = list(items(client, "/v1/references", {"status": status}))
-    show_items(
+        found = listing(client, "/v1/references", {"status": status})
+    show_listing(
         Terminal(as_json=json),
         ("release", "digest", "for", "status", "endorsed by", "missing"),
         found,
@@ -140,8 +141,12 @@ def _find(client: NodeClient, text: str) -> Item:
     """Find the one release that a digest or a name means."""
     by_digest = _DIGEST.fullmatch(text) is not None
     name = "digest" if by_digest else "release"
-    found = [item for item in items(client, "/v1/references", {}) if item[name] == text]
+    known = items(client, "/v1/references", {})
+    found = [item for item in known if item[name] == text]
     if not found:
+        if text and (near := [item for item in known if str(item["digest"]).startswith(text)]):
+            names = ", ".join(f"{item['digest']} ({item['release']})" for item in near)
+            raise UsageError(f"{text} is only the beginning of a digest; give the whole one or the name: {names}")
         raise DataError(f"the ledger holds no release {text}; see 'gridwitness refs list'")
     if len(found) > 1:
         digests = ", ".join(str(item["digest"]) for item in found)
@@ -153,6 +158,11 @@ def _compare(terminal: Terminal, folder: Path, found: Item) -> None:
     own = _read(terminal, folder, str(found["manufacturer"])).digest().hex()
     if own != found["digest"]:
         raise DataError(f"{folder} has the digest {own}, the ledger's {found['release']} has {found['digest']}")
+
+
+def _report_digest(path: Path) -> bytes:
+    with path.open("rb") as stream:  # a missing one is an error of its own, not of a release folder
+        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def _follow(terminal: Terminal, client: NodeClient, tx: str, timeout_s: float | None) -> Outcome:

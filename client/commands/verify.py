@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -16,10 +16,7 @@ from kit.terminal import Terminal, print_json
 from wire.errors import WireError
 from wire.evidence import Evidence
 from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
-from wire.receipt import RECEIPT_BYTES_MAX
-from wire.types import TX_BYTES_MAX
-
-BUNDLE_BYTES_MAX: Final = RECEIPT_BYTES_MAX + TX_BYTES_MAX + 1024
+from wire.receipt import BUNDLE_BYTES_MAX
 
 app = typer.Typer(no_args_is_help=True, help="Look into a genesis file.")
 

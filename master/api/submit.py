@@ -34,10 +34,15 @@ _WIDTHS: Final = {24: 1, 25: 2, 26: 4}
 async def submit(call: Call) -> Response:
     """Take transactions into the mempool and say of each what became of it."""
     context, request = call.context, call.request
-    many = _is_sequence(request)
-    limit = context.limits.sequence_bytes_max if many else TX_BYTES_MAX
-    body = await _body(context, request, limit)
-    transactions = _split(body, context.limits.sequence_transactions_max) if many else [body]
+    try:
+        many = _is_sequence(request)
+        limit = context.limits.sequence_bytes_max if many else TX_BYTES_MAX
+        body = await _body(context, request, limit)
+        transactions = _split(body, context.limits.sequence_transactions_max) if many else [body]
+    except Problem as problem:
+        # refused before it came to a transaction
+        context.metrics.submitted.labels("refused", problem.code).inc()
+        raise
     results = await context.node.submit_all(transactions)
     for (status, code), number in Counter((result.status, result.code) for result in results).items():
         context.metrics.submitted.labels(status, code).inc(number)

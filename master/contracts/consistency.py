@@ -145,6 +145,7 @@ class _Record:
             self.findings = fields.sequence("findings", _FINDINGS_MAX)
 
     def to_value(self) -> dict[str, Value]:
+        """Return the state value."""
         return {
             "item": self.item,
             "items": list(self.items),

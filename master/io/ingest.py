@@ -10,9 +10,9 @@ import asyncio
 import contextlib
 import json
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -24,7 +24,14 @@ from wire.types import TX_BYTES_MAX
 
 _BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _OUTGOING_MAX: Final = 20_000
+_INCOMING_MAX: Final = 4_096
+"""Messages that may wait to be taken; what finds no room comes again, since it gets no receipt."""
+_PACKET_BYTES_MAX: Final = 2 * TX_BYTES_MAX
+"""Room for messages that are too long, so that they are refused and counted; the broker keeps back longer ones."""
 _SESSION_EXPIRY_S: Final = 3600
+_STOP_S: Final = 3.0
+_FAREWELL_S: Final = 1.0
+_CANCEL_AGAIN_S: Final = 0.2
 
 _log = get_logger("mqtt")
 
@@ -35,7 +42,7 @@ class Broker:
 
     host: str
     port: int
-    tls: ssl.SSLContext
+    tls: ssl.SSLContext | None
     client_id: str
     state_topic: str
 
@@ -55,6 +62,7 @@ class BrokerLink:
         self._outgoing: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_OUTGOING_MAX)
         self._is_connected = False
         self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
         self.dropped = 0
         """Receipts that found no room; the gateway asks again by resending."""
 
@@ -69,9 +77,10 @@ class BrokerLink:
 
     async def stop(self) -> None:
         """Leave the broker."""
+        self._stopping.set()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait([self._task], timeout=_STOP_S)
+            await _end([self._task])
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Queue a message; without a connection it is dropped, since the receiver asks again."""
@@ -82,21 +91,27 @@ class BrokerLink:
 
     async def _run(self) -> None:
         attempt = 0
-        while True:
+        while not self._stopping.is_set():
             try:
                 async with self._client() as client:
                     attempt = 0
                     await self._serve(client)
             except (aiomqtt.MqttError, OSError) as error:
                 _log.warning("no connection to the broker", error=str(error), port=self._broker.port)
+            except Exception:  # noqa: BLE001 - logged whole
+                # whatever it was, a node that no longer hears its gateways is worse
+                _log.exception("the link to the broker failed; connecting again")
             finally:
                 self._is_connected = False
-            await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)]):
+                    await self._stopping.wait()
             attempt += 1
 
     def _client(self) -> aiomqtt.Client:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = _SESSION_EXPIRY_S
+        properties.MaximumPacketSize = _PACKET_BYTES_MAX
         return aiomqtt.Client(
             self._broker.host,
             self._broker.port,
@@ -107,7 +122,7 @@ class BrokerLink:
             properties=properties,
             keepalive=10,
             will=aiomqtt.Will(self._broker.state_topic, _state(online=False), qos=1, retain=True),
-            max_queued_incoming_messages=_OUTGOING_MAX,
+            max_queued_incoming_messages=_INCOMING_MAX,
         )
 
     async def _serve(self, client: aiomqtt.Client) -> None:
@@ -116,22 +131,36 @@ class BrokerLink:
         await client.publish(self._broker.state_topic, _state(online=True), qos=1, retain=True)
         self._is_connected = True
         _log.info("connected to the broker", port=self._broker.port)
-        sender = asyncio.create_task(self._send(client))
+        works = (self._receive(client), self._send(client), self._stopping.wait())
+        tasks = [asyncio.ensure_future(work) for work in works]
         try:
-            async for message in client.messages:
-                if isinstance(message.payload, bytes):
-                    await self._on_transaction(message.payload[: TX_BYTES_MAX + 1])
-                if sender.done():
-                    sender.result()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sender.cancel()
-            with contextlib.suppress(asyncio.CancelledError, aiomqtt.MqttError):
-                await sender
+            await _end(tasks)
+        for task in done:
+            task.result()
+        async with asyncio.timeout(_FAREWELL_S):
+            # a broker sends the will of those alone who are lost
+            await client.publish(self._broker.state_topic, _state(online=False), qos=1, retain=True)
+
+    async def _receive(self, client: aiomqtt.Client) -> None:
+        async for message in client.messages:
+            if isinstance(message.payload, bytes):
+                await self._on_transaction(message.payload[: TX_BYTES_MAX + 1])
 
     async def _send(self, client: aiomqtt.Client) -> None:
         while True:
             topic, payload = await self._outgoing.get()
             await client.publish(topic, payload, qos=1)
+
+
+async def _end(tasks: Collection[asyncio.Future[Any]]) -> None:
+    """Cancel until all have ended: wait_for of Python 3.11 forgets a cancellation that comes with its result."""
+    waiting: Collection[asyncio.Future[Any]] = tasks
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=_CANCEL_AGAIN_S)
 
 
 def _state(*, online: bool) -> bytes:

@@ -108,7 +108,7 @@ class Store:
             StoreCorruptError: Its first records are damaged.
         """
         if not (path / "data.mdb").exists():
-            raise StoreError(f"store {path}: there is none; make one with init")
+            raise StoreError(f"store {path}: there is none; make one with: gridwitness-node init")
         store = cls(path, genesis, map_bytes)
         try:
             store._head = store._check_meta()

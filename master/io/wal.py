@@ -1,8 +1,9 @@
 """The write-ahead log of a replica: what it signed about the height that is being decided.
 
-Frames of (length, CRC-32, record), appended and synchronised to disk before anything is sent. The
-file is emptied when a height has been applied; a torn frame at the end is the trace of a crash
-before the synchronisation, so nothing that was sent can be in it.
+One frame of (length, CRC-32, records) for each append, synchronised to disk before anything is sent. The file is
+emptied when a height has been applied. A torn frame at the end is the trace of a crash before the
+synchronisation, so nothing that was sent can be in it; a damaged frame with a whole one behind it was sent, and what it
+said is lost.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from kit.exitcodes import StorageError
 from kit.files import sync_folder
 
 _FRAME: Final = struct.Struct(">II")
-RECORD_BYTES_MAX: Final = 16 * 1024 * 1024
+_LENGTH: Final = struct.Struct(">I")
+FRAME_BYTES_MAX: Final = 32 * 1024 * 1024
 
 
 class WriteAheadLog:
@@ -38,41 +40,61 @@ class WriteAheadLog:
         self._end = 0
 
     def read(self) -> list[bytes]:
-        """Return the whole records from the start; what follows them is cut off."""
+        """Return the records of all whole appends; a torn one at the end is cut off.
+
+        Raises:
+            StorageError: The log is damaged before its end: this node no longer knows what it signed.
+        """
         records: list[bytes] = []
         at = 0
-        while True:
-            head = os.pread(self._descriptor, _FRAME.size, at)
-            if len(head) < _FRAME.size:
-                break
-            length, checksum = _FRAME.unpack(head)
-            if length > RECORD_BYTES_MAX:
-                break
-            body = os.pread(self._descriptor, length, at + _FRAME.size)
-            if len(body) < length or zlib.crc32(body) != checksum:
-                break
-            records.append(body)
-            at += _FRAME.size + length
+        while (body := self._frame(at)) is not None:
+            records += _split(body)
+            at += _FRAME.size + len(body)
+        behind = at + _FRAME.size + self._length(at)
+        if self._frame(behind) is not None:
+            raise StorageError(
+                f"{self._path} is damaged at byte {at}: what this node signed there is not known, so it must not sign "
+                "again at this height; move the file away once the other nodes are past it"
+            )
         os.ftruncate(self._descriptor, at)
         self._end = at
         return records
 
+    def _length(self, at: int) -> int:
+        """Return the length that a frame says it has, 0 when there is none."""
+        head = os.pread(self._descriptor, _FRAME.size, at)
+        return 0 if len(head) < _FRAME.size else int(_FRAME.unpack(head)[0])
+
+    def _frame(self, at: int) -> bytes | None:
+        """Return what a whole frame holds; zeros, as a crash may leave them, are none."""
+        length = self._length(at)
+        if not 0 < length <= FRAME_BYTES_MAX:
+            return None
+        frame = os.pread(self._descriptor, _FRAME.size + length, at)
+        body = frame[_FRAME.size :]
+        is_whole = len(body) == length and zlib.crc32(body) == _FRAME.unpack_from(frame)[1]
+        return body if is_whole else None
+
     def append(self, records: Iterable[bytes]) -> None:
-        """Write records and return when they are on disk.
+        """Write records, all or none, and return when they are on disk.
+
+        Args:
+            records: At most 32 MiB in all.
 
         Raises:
             StorageError: The disk did not take them; nothing may be sent.
         """
-        frames = b"".join(_FRAME.pack(len(record), zlib.crc32(record)) + record for record in records)
+        body = b"".join(_LENGTH.pack(len(record)) + record for record in records)
+        frame = _FRAME.pack(len(body), zlib.crc32(body)) + body
         try:
-            written = os.pwrite(self._descriptor, frames, self._end)
-            if written != len(frames):
-                raise StorageError(f"{self._path}: only {written} of {len(frames)} bytes were written")
+            written = os.pwrite(self._descriptor, frame, self._end)
+            if written != len(frame):
+                raise StorageError(f"{self._path}: only {written} of {len(frame)} bytes were written")
             os.fdatasync(self._descriptor)
         except OSError as error:
             os.ftruncate(self._descriptor, self._end)
             raise StorageError(f"{self._path}: {error.strerror}") from error
-        self._end += len(frames)
+        self._end += len(frame)
 
     def clear(self) -> None:
         """Forget everything: the height it spoke of is final and stored."""
@@ -82,3 +104,13 @@ class WriteAheadLog:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+def _split(body: bytes) -> list[bytes]:
+    records = []
+    at = 0
+    while at < len(body):
+        start = at + _LENGTH.size
+        at = start + _LENGTH.unpack_from(body, at)[0]
+        records.append(body[start:at])
+    return records

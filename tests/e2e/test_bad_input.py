@@ -106,6 +106,10 @@ def refused(cluster: Cluster, member: str, way: str, reason: str) -> float:
     return node_metric(cluster, member, REFUSED, {"way": way, "reason": reason})
 
 
+def too_large(cluster: Cluster) -> float:
+    return node_metric(cluster, MEMBER, "http_transactions_total", {"result": "refused", "code": "body-too-large"})
+
+
 def undisturbed(cluster: Cluster, bench: Bench, height: int) -> None:
     """Make sure that no block held the bad one, and that a good transaction still gets through."""
     cluster.check()
@@ -123,6 +127,7 @@ def test_bad_transaction_over_http_is_refused_and_counted(
     height = cluster.wait_same_height()
     is_body_refused = make is oversized  # before it becomes a transaction
     counted = refused(cluster, MEMBER, "http", reason)
+    turned_away = too_large(cluster)
     answer = requests.post(
         f"{cluster.layout.api_url(MEMBER)}/v1/tx",
         data=make(bench),
@@ -136,6 +141,7 @@ def test_bad_transaction_over_http_is_refused_and_counted(
     assert problem["detail"]
     if is_body_refused:
         assert problem["type"].endswith(":body-too-large")
+        assert too_large(cluster) == turned_away + 1
     else:
         assert problem["type"].endswith(f":{reason}")
         assert refused(cluster, MEMBER, "http", reason) == counted + 1

@@ -167,9 +167,18 @@ def test_program_without_a_simulator_says_unreachable(tmp_path: Path) -> None:
 
 
 def test_program_state_file_that_is_missing_or_none_is_refused(tmp_path: Path) -> None:
-    assert run("list", "--state-file", "none.json", "--json", cwd=tmp_path)[0] == 74
+    assert run("list", "--state-file", "none.json", "--json", cwd=tmp_path)[0] == 69
     (tmp_path / "bad.json").write_text("[]")
     assert run("list", "--state-file", "bad.json", "--json", cwd=tmp_path)[0] == 65
+
+
+def test_program_that_cannot_start_leaves_the_state_file_of_a_running_one(bench: Bench, tmp_path: Path) -> None:
+    control = bench.announced["control"].removeprefix("http://")
+    write_bench(tmp_path).write_text(SCENARIO.replace('listen = "127.0.0.1:0"', f'listen = "{control}"', 1))
+    before = bench.state_file.read_text()
+    code, answer = run("up", "bench.toml", "--state-file", str(bench.state_file), "--json", cwd=tmp_path)
+    assert (code, "choose another [control] listen" in answer["error"]) == (78, True)
+    assert bench.state_file.read_text() == before
 
 
 def test_program_scenario_mistake_has_file_and_line(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def check(outcome: Outcome, profile: str | None = None) -> Outcome:
     return outcome
 
 
+# holds CM-7 CM-8 CM-13
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_cluster_under_drawn_faults_agrees_and_comes_to_an_end(batch: int) -> None:
     for seed in range(batch * BATCH, (batch + 1) * BATCH):

@@ -19,8 +19,6 @@ CLAUSE = re.compile(rf"^\*\*({NAME})\*\*", re.MULTILINE)
 HELD_BY = re.compile(r"^Held by: (.+?)\.$", re.MULTILINE | re.DOTALL)
 MARK = re.compile(rf"^# holds ((?:{NAME} ?)+)\n(?:@.*\n(?:[ )].*\n)*)*def (test_\w+)\(", re.MULTILINE)
 MENTION = re.compile(rf"\b({NAME})(?: to ({NAME}))?\b")
-# docs/spec/consensus.md: properties of a whole cluster, held by tests/simulation
-BY_SIMULATION = ("CM",)
 
 
 def clauses() -> dict[str, str]:
@@ -49,10 +47,9 @@ def marks() -> dict[str, set[str]]:
 
 CLAUSES = clauses()
 MARKS = marks()
-CHECKED = [name for name in CLAUSES if name.split("-")[0] not in BY_SIMULATION]
 
 
-@pytest.mark.parametrize("name", CHECKED)
+@pytest.mark.parametrize("name", CLAUSES)
 def test_clause_is_held_by_the_tests_that_it_names(name: str) -> None:
     line = HELD_BY.search(CLAUSES[name])
     assert line is not None, f"{name} names no test"

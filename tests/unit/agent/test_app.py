@@ -185,7 +185,8 @@ def test_unproven_items_are_counted_and_change_nothing(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
-def test_ledger_that_does_not_know_an_item_gets_it_whole_in_a_new_report(tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", ["unknown-item", "conflict", "too-old"])
+def test_report_that_the_ledger_refused_is_told_anew_with_whole_items(tmp_path: Path, code: str) -> None:
     async def work() -> None:
         async with running(tmp_path, device()) as site:
             (first,) = await site.fake.until("tx")
@@ -194,7 +195,7 @@ def test_ledger_that_does_not_know_an_item_gets_it_whole_in_a_new_report(tmp_pat
             site.agent._note_change()
             second = (await site.fake.until("tx", 2))[1]
             assert evidence_of(second).devices[0].item is None
-            await site.receipt(second, "unknown-item", height=43)
+            await site.receipt(second, code, height=43)
             third = (await site.fake.until("tx", 3))[2]
             assert evidence_of(third).devices[0].item is not None
 

@@ -57,6 +57,7 @@ class FakeNode:
         after: str = "",
         params: Mapping[str, str] | None = None,
         unreachable_ms_max: int | None = 60_000,
+        told: Callable[[str], None] = lambda _: None,
     ) -> Iterator[ServerEvent]:
         self.after = after
         yield from self.stream

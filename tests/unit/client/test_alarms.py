@@ -154,3 +154,26 @@ def test_devices_list_ors_the_verdicts(monkeypatch: pytest.MonkeyPatch, capsys: 
 def test_devices_list_all_match_exits_0(monkeypatch: pytest.MonkeyPatch) -> None:
     use_node(monkeypatch, "alarms", FakeNode({"/v1/devices": page(device("a", "match", firmware="match"))}))
     assert call("devices", "list", *NODE) == 0
+
+
+@pytest.mark.parametrize("noun", ["alarms", "devices"])
+def test_list_of_a_ledger_that_stands_still_says_so_and_exits_16(
+    noun: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    still: dict[str, Any] = {"items": [], "next": None, "head_age_ms": 90_500, "ledger_stale": True}
+    use_node(monkeypatch, "alarms", FakeNode({f"/v1/{noun}": still}))
+    assert call(noun, "list", *NODE) == 16
+    assert "stands still at http://node, its newest block is 90 s old" in capsys.readouterr().err
+    assert call(noun, "list", *NODE, "--json") == 16
+    found = capsys.readouterr()
+    assert json.loads(found.out) == {"items": [], "head_age_ms": 90_500, "ledger_stale": True}
+    assert not found.err
+
+
+def test_alarms_list_of_a_ledger_that_goes_on_says_nothing_of_its_age(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fresh: dict[str, Any] = {"items": [], "next": None, "head_age_ms": 900, "ledger_stale": False}
+    use_node(monkeypatch, "alarms", FakeNode({"/v1/alarms": fresh}))
+    assert call("alarms", "list", *NODE) == 0
+    assert not capsys.readouterr().err

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from client.commands.verify import BUNDLE_BYTES_MAX
 from client.proof import prove
 from kit.exitcodes import run
 from tests.unit.client.ledgers import MEMBERS, World, evidence
 from wire.errors import CborError, CertificateError, FormatError, ProofError, SignatureError, WireError
-from wire.receipt import Outcome
+from wire.receipt import BUNDLE_BYTES_MAX, Outcome
 
 
 def test_prove_report_says_what_is_proven() -> None:

@@ -225,3 +225,44 @@ def test_list_shows_who_is_missing(folder: Path, node: FakeNode, capsys: pytest.
     node.answers["/v1/references"] = {"items": [listed(folder)], "next": None}
     assert call("refs", "list", *NODE) == 0
     assert "laboratory" in capsys.readouterr().out
+
+
+def test_endorse_beginning_of_a_digest_is_refused_with_the_whole_one(
+    folder: Path, key: str, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    item = listed(folder)
+    node.answers["/v1/references"] = {"items": [item], "next": None}
+    assert call("refs", "endorse", item["digest"][:12], "--key", key, *NODE) == 64
+    assert item["digest"] in capsys.readouterr().err
+    assert not node.posted
+
+
+def test_endorse_missing_report_names_it_and_signs_nothing(
+    folder: Path, key: str, node: FakeNode, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    item = listed(folder)
+    node.answers["/v1/references"] = {"items": [item], "next": None}
+    report = str(tmp_path / "report.pdf")
+    assert call("refs", "endorse", item["digest"], "--report", report, "--key", key, *NODE) == 74
+    assert capsys.readouterr().err == f"gridwitness: {report}: No such file or directory\n"
+    assert not node.posted
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("already-endorsed", "has endorsed it before"),
+        ("wrong-role", "may not do this"),
+        ("of-another-version", "of-another-version"),
+    ],
+)
+def test_endorse_refusal_of_the_contract_is_said_in_words(
+    code: str, said: str, folder: Path, key: str, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    item = listed(folder)
+    node.answers["/v1/references"] = {"items": [item], "next": None}
+    accept(node, code)
+    assert call("refs", "endorse", item["digest"], "--key", key, *NODE) == 65
+    told = capsys.readouterr().err
+    assert said in told
+    assert code in told

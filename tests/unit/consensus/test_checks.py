@@ -29,6 +29,7 @@ def check(message: Propose, wall_ms: int = WALL_MS) -> str | None:
     return None if verdict is None else verdict.reason
 
 
+# holds CM-5
 @pytest.mark.parametrize(
     "message",
     [
@@ -45,6 +46,7 @@ def with_header(**fields: Any) -> Block:  # noqa: ANN401
     return Block(replace(BLOCK.header, **fields), BLOCK.transactions)
 
 
+# holds CM-5
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
@@ -86,6 +88,7 @@ def test_proposal_of_another_member_is_refused_without_blaming_the_leader() -> N
     assert (verdict.reason, verdict.leaders_fault) == ("node-2 does not lead view 0", False)
 
 
+# holds CM-5
 @pytest.mark.parametrize("off_ms", [-1_001, 1_001])
 def test_proposal_fresh_beyond_the_skew_is_refused_and_within_it_is_not(off_ms: int) -> None:
     verdict = check_proposal(PEERS.propose(0, BLOCK), RULES, WALL_MS - off_ms)
@@ -99,6 +102,7 @@ def test_proposal_of_a_prepared_block_needs_no_freshness() -> None:
     assert check(PEERS.propose(1, OTHER, 1, CHANGES), WALL_MS + 10**9) is not None
 
 
+# holds CM-13
 def test_proposal_must_carry_on_the_certificate_of_the_highest_view() -> None:
     newer = PEERS.certificate(Step.PREPARE, OTHER, view=2)
     changes = (PEERS.change(0, 3, newer), PEERS.change(1, 3, PREPARED), PEERS.change(2, 3))
@@ -106,6 +110,7 @@ def test_proposal_must_carry_on_the_certificate_of_the_highest_view() -> None:
     assert check(PEERS.propose(3, BLOCK, 3, changes)) is not None
 
 
+# holds CM-4
 @pytest.mark.parametrize(
     ("height", "proposer", "rotation", "base"),
     [
@@ -125,6 +130,7 @@ def test_next_base_sticks_to_the_proposer_and_moves_on_by_rotation(
     assert next_base(head, PEERS.keys.validators, rotation) == base
 
 
+# holds CM-4
 def test_rules_leader_goes_round() -> None:
     rules = replace(RULES, base=3)
     assert [rules.leader(view) for view in range(5)] == ["node-3", "node-0", "node-1", "node-2", "node-3"]

@@ -40,6 +40,7 @@ def test_guard_the_same_again_or_something_later_is_signed(statement: Statement)
     assert PREPARED.refusal(statement) is None
 
 
+# holds CM-17
 @pytest.mark.parametrize(
     "statement",
     [
@@ -54,6 +55,7 @@ def test_guard_another_digest_or_something_earlier_is_refused(statement: Stateme
     assert PREPARED.refusal(statement) is not None
 
 
+# holds CM-18
 @pytest.mark.parametrize(("prepared_view", "is_refused"), [(None, True), (1, True), (2, False), (4, False)])
 def test_guard_view_change_must_not_hide_the_certificate_of_a_commit(
     prepared_view: int | None, *, is_refused: bool
@@ -92,6 +94,7 @@ def test_guard_place_of_every_message_is_that_of_its_signature() -> None:
     assert statement_of(bench.propose(0, block)).step is Step.PROPOSE
 
 
+# holds CM-17
 def test_replica_seals_its_guard_between_the_log_and_the_send() -> None:
     bench = Bench(1)
     block = bench.block(b"one")
@@ -101,6 +104,7 @@ def test_replica_seals_its_guard_between_the_log_and_the_send() -> None:
     assert of(effects, Seal)[0].guard == SignerGuard().raised(say(1, 0, Step.PREPARE, block.header.digest()))
 
 
+# holds CM-18
 def test_restart_what_the_log_holds_above_the_guard_passes_it_before_it_is_sent() -> None:
     bench = Bench(1)
     block = bench.block(b"one")
@@ -111,6 +115,7 @@ def test_restart_what_the_log_holds_above_the_guard_passes_it_before_it_is_sent(
     assert kinds(bench.first)[0] == "Seal"
 
 
+# holds CM-17
 def test_restart_with_a_lost_log_signs_nothing_that_contradicts_the_guard() -> None:
     bench = Bench(1)
     block, other = bench.block(b"one"), bench.block(b"two")
@@ -127,6 +132,7 @@ def test_restart_with_a_lost_log_signs_nothing_that_contradicts_the_guard() -> N
     assert votes(bench.executed(block)) == [("PREPARE", 0)], "the same once more is allowed"
 
 
+# holds CM-18
 def test_restart_with_a_lost_log_never_hides_the_certificate_of_its_commit() -> None:
     bench = Bench(1)
     block = bench.block(b"one")
@@ -177,6 +183,7 @@ def test_restart_leader_with_a_lost_log_does_not_commit_something_else() -> None
     assert (reports(effects), votes(effects)) == (["vote-refused"], [])
 
 
+# holds CM-18
 def test_restart_statement_that_the_guard_refuses_is_left_in_the_log() -> None:
     bench = Bench(1)
     block, other = bench.block(b"one"), bench.block(b"two")

@@ -81,6 +81,7 @@ def verify(message: Message) -> None:
     verify_message(message, CHAIN, PEERS.keys.validators, PEERS.keys.verify)
 
 
+# holds CM-1
 @pytest.mark.parametrize("word", MESSAGES)
 def test_message_of_every_kind_survives_the_round_trip_and_verifies(word: str) -> None:
     message = MESSAGES[word]
@@ -94,6 +95,7 @@ def changed(word: str, **fields: Any) -> bytes:  # noqa: ANN401
     return cbor.encode(value)
 
 
+# holds CM-1
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
@@ -129,12 +131,14 @@ def test_message_malformed_is_refused_and_the_field_is_named(raw: bytes, reason:
         decode_message(raw)
 
 
+# holds CM-1
 @pytest.mark.parametrize("raw", [b"", b"\xff", encode_message(Status(1, 0, "new")) + b"\x00", cbor.encode([1])])
 def test_message_not_canonical_is_refused(raw: bytes) -> None:
     with pytest.raises((CborError, FormatError)):
         decode_message(raw)
 
 
+# holds CM-2
 @pytest.mark.parametrize("word", ["prepare", "view change", "propose"])
 def test_message_of_a_stranger_or_with_a_wrong_signature_is_refused(word: str) -> None:
     message: Any = MESSAGES[word]
@@ -146,6 +150,7 @@ def test_message_of_a_stranger_or_with_a_wrong_signature_is_refused(word: str) -
         verify(replace(message, view=message.view + 1))
 
 
+# holds CM-2
 def test_message_new_view_with_a_wrong_signature_inside_is_refused() -> None:
     message: Any = MESSAGES["new view"]
     spoilt = replace(CHANGES[0], signature=bytes(64))
@@ -155,6 +160,7 @@ def test_message_new_view_with_a_wrong_signature_inside_is_refused() -> None:
         verify(replace(message, view_changes=CHANGES[:2]))
 
 
+# holds CM-2
 @pytest.mark.parametrize(
     ("prepared", "view", "reason"),
     [
@@ -179,6 +185,7 @@ def test_view_change_signature_binds_its_certificate() -> None:
             verify(replace(older, prepared=other))
 
 
+# holds CM-15
 @pytest.mark.parametrize(
     "certificate",
     [
@@ -210,6 +217,7 @@ def test_view_change_signed_bytes_name_chain_height_and_view() -> None:
     assert len({entry.signed_bytes(CHAIN) for entry in (message, *variants)} | {message.signed_bytes("other")}) == 5
 
 
+# holds CM-20
 @pytest.mark.parametrize(
     "fields",
     [

@@ -26,6 +26,7 @@ from wire.types import sha256
 OTHERS = (0, 2, 3)
 
 
+# holds CM-8
 def test_leader_with_pending_transactions_builds_once_and_proposes_from_disk() -> None:
     bench = Bench(0)
     assert of(bench.tick(pending=True), Build) == [Build(1, 0, GENESIS.time_ms + 1, empty_allowed=False)]
@@ -39,6 +40,7 @@ def test_leader_with_pending_transactions_builds_once_and_proposes_from_disk() -
     assert of(bench.tick(pending=True), Build) == []
 
 
+# holds CM-9
 def test_leader_with_nothing_pending_builds_only_when_the_heartbeat_is_due() -> None:
     bench = Bench(0, heartbeat_ms=5_000)
     assert of(bench.tick(), Build) == []
@@ -92,6 +94,7 @@ def test_replica_alone_decides_by_itself() -> None:
     assert bench.replica.head.height == 1
 
 
+# holds CM-5 CM-6
 def test_replica_executes_then_prepares_then_commits_then_applies() -> None:
     bench = Bench(1)
     block = bench.block(b"one")
@@ -113,6 +116,7 @@ def test_replica_executes_then_prepares_then_commits_then_applies() -> None:
     assert bench.hear(bench.vote(2, Step.COMMIT, block)) == []
 
 
+# holds CM-5
 def test_replica_whose_execution_differs_reports_and_does_not_vote() -> None:
     bench = Bench(1)
     block = bench.block(b"one")
@@ -131,6 +135,7 @@ def test_replica_result_of_an_unknown_block_is_ignored() -> None:
     assert bench.feed(Executed(sha256(b"nothing"), accepted=False)) == []
 
 
+# holds CM-5
 def test_replica_second_proposal_of_a_view_is_ignored() -> None:
     bench = Bench(1)
     bench.hear(bench.propose(0, bench.block(b"one")))
@@ -144,6 +149,7 @@ def test_replica_proposal_of_who_does_not_lead_is_ignored() -> None:
     assert bench.state.deadline_ms is None
 
 
+# holds CM-10
 def test_replica_too_old_proposal_is_not_voted_for_but_starts_the_timer() -> None:
     bench = Bench(1)
     block = bench.block(b"one")
@@ -155,6 +161,7 @@ def test_replica_too_old_proposal_is_not_voted_for_but_starts_the_timer() -> Non
     assert bench.replica.view == 0
 
 
+# holds CM-6
 def test_replica_commits_what_others_prepared_though_it_could_not_prepare_it() -> None:
     bench = Bench(1)
     block = bench.block(b"one")
@@ -173,6 +180,7 @@ def test_replica_commits_what_others_prepared_though_it_could_not_prepare_it() -
     assert votes(bench.hear(bench.propose(0, bench.block(b"two")))) == [], "no PREPARE after the COMMIT"
 
 
+# holds CM-7
 def test_replica_may_commit_another_block_than_it_prepared() -> None:
     bench = Bench(1)
     mine, theirs = bench.block(b"one"), bench.block(b"two")
@@ -184,6 +192,7 @@ def test_replica_may_commit_another_block_than_it_prepared() -> None:
     assert said(effects, Vote) == [bench.vote(1, Step.COMMIT, theirs)]
 
 
+# holds CM-7
 def test_replica_two_quorums_of_one_view_never_add_up_over_views() -> None:
     bench = Bench(1)
     block = bench.block(b"one")
@@ -211,6 +220,7 @@ def test_replica_votes_that_come_before_the_proposal_count() -> None:
     assert votes(bench.executed(block)) == [("PREPARE", 0), ("COMMIT", 0)]
 
 
+# holds CM-25
 def test_replica_with_a_commit_certificate_and_no_body_asks_those_who_signed_in_turn() -> None:
     bench = Bench(1)
     block = bench.block(b"one")
@@ -254,6 +264,7 @@ def test_replica_applied_twice_or_late_is_nothing() -> None:
     assert bench.state is state
 
 
+# holds CM-3
 def test_replica_messages_of_a_past_height_are_dropped() -> None:
     bench = Bench(1)
     block = bench.block(b"one")
@@ -262,6 +273,7 @@ def test_replica_messages_of_a_past_height_are_dropped() -> None:
     assert bench.hear_all(*late) == []
 
 
+# holds CM-3
 def test_replica_later_slots_are_bounded_and_keep_the_newest_view() -> None:
     bench = Bench(1)
     ahead = bench.block(b"one")
@@ -278,11 +290,13 @@ def test_replica_later_slots_are_bounded_and_keep_the_newest_view() -> None:
     assert len(bench.state.later) == 6, "two heights on is nothing to keep"
 
 
+# holds CM-14
 def test_replica_connected_says_where_it_stands() -> None:
     bench = Bench(1)
     assert bench.feed(Connected("node-2")) == [Send("node-2", Status(1, 0, "new"))]
 
 
+# holds CM-14
 def test_replica_status_goes_out_once_per_interval_with_its_phase() -> None:
     bench = Bench(1)
     assert bench.tick() == [Broadcast(Status(1, 0, "new"))]
@@ -295,6 +309,7 @@ def test_replica_status_goes_out_once_per_interval_with_its_phase() -> None:
     assert Broadcast(Status(1, 0, "prepared")) in bench.tick(1_000)[:1]
 
 
+# holds CM-16
 def test_replica_that_diverges_signs_nothing_more() -> None:
     bench = Bench(1)
     assert reports(bench.feed(Diverged(1, "roots"))) == ["divergence"]
@@ -325,6 +340,7 @@ def test_replica_get_blocks_is_not_its_business() -> None:
     assert bench.hear(GetBlocks(1)) == []
 
 
+# holds CM-25
 def test_replica_serves_a_body_that_it_holds_once_per_turn() -> None:
     bench = Bench(1)
     block = bench.block(b"one")

@@ -44,6 +44,7 @@ def asked(bench: Bench, after_ms: int = 0) -> list[str]:
 # ---- the wait of a start ----------------------------------------------------------------------
 
 
+# holds CM-20
 def test_start_asks_everybody_and_votes_once_all_have_answered() -> None:
     bench = Bench(1, is_settled=False)
     assert asked(bench) == ["node-0", "node-2", "node-3"]
@@ -56,6 +57,7 @@ def test_start_asks_everybody_and_votes_once_all_have_answered() -> None:
     assert votes(bench.executed(block)) == [("PREPARE", 0)]
 
 
+# holds CM-20
 def test_start_waits_for_silent_members_no_longer_than_one_timeout_and_goes_on_asking() -> None:
     bench = Bench(1, is_settled=False)
     bench.hear(standing(bench, 0))
@@ -153,6 +155,7 @@ def test_standing_is_not_told_by_a_follower() -> None:
 # ---- quarantine -------------------------------------------------------------------------------
 
 
+# holds CM-21
 @pytest.mark.parametrize(
     ("guard", "is_due"),
     [
@@ -187,6 +190,7 @@ def follow(bench: Bench, count: int) -> None:
         bench.applied(block)
 
 
+# holds CM-22
 def test_quarantine_node_says_nothing_whatever_it_hears() -> None:
     bench = quarantined()
     block = bench.block(b"one", time_ms=60_000)
@@ -201,6 +205,7 @@ def test_quarantine_node_says_nothing_whatever_it_hears() -> None:
     assert [seal.guard.is_restored for seal in of(effects, Seal)] == [True]
 
 
+# holds CM-22
 def test_quarantine_ends_three_heights_above_what_a_quorum_proves() -> None:
     bench = quarantined()
     bench.hear_all(standing(bench, 0, BLOCKS[0][1]), standing(bench, 2), standing(bench, 3))
@@ -213,6 +218,7 @@ def test_quarantine_ends_three_heights_above_what_a_quorum_proves() -> None:
     assert bench.state.rules.height == 4
 
 
+# holds CM-22
 def test_quarantine_counts_nobody_who_is_in_quarantine() -> None:
     bench = quarantined()
     bench.hear_all(standing(bench, 0), standing(bench, 2), standing(bench, 3, is_quarantined=True))
@@ -223,6 +229,7 @@ def test_quarantine_counts_nobody_who_is_in_quarantine() -> None:
     assert bench.replica.quarantine is None
 
 
+# holds CM-21
 def test_quarantine_does_not_end_with_a_restart() -> None:
     bench = quarantined()
     bench.reboot()
@@ -231,6 +238,7 @@ def test_quarantine_does_not_end_with_a_restart() -> None:
     assert bench.guard.is_restored
 
 
+# holds CM-21
 def test_quarantine_begins_when_somebody_shows_a_statement_above_the_guard() -> None:
     bench = Bench(1, is_settled=False)
     effects = bench.hear(standing(bench, 0, spoken=spoken(bench)))
@@ -264,6 +272,7 @@ def test_quarantine_is_told_to_others() -> None:
 # ---- catching up ------------------------------------------------------------------------------
 
 
+# holds CM-23
 def test_catching_up_f_plus_one_fresh_status_silence_and_silence_no_longer_than_three_intervals() -> None:
     bench = Bench(1)
     block = bench.block(b"one")
@@ -274,6 +283,7 @@ def test_catching_up_f_plus_one_fresh_status_silence_and_silence_no_longer_than_
     assert votes(bench.tick(1) + bench.executed(block)) == [("PREPARE", 0)]
 
 
+# holds CM-23
 def test_catching_up_f_liars_and_strangers_silence_nobody() -> None:
     bench = Bench(1)
     bench.hear(Status(2**62, 0, "new"), sender=2)
@@ -282,6 +292,7 @@ def test_catching_up_f_liars_and_strangers_silence_nobody() -> None:
     assert bench.replica._may_vote()
 
 
+# holds CM-23
 def test_catching_up_a_waiting_certified_block_silences() -> None:
     bench = Bench(1)
     bench.replica._sync._waiting = list(BLOCKS[:1])
@@ -294,6 +305,7 @@ def test_catching_up_a_waiting_certified_block_silences() -> None:
 # ---- complaints -------------------------------------------------------------------------------
 
 
+# holds CM-24
 def test_complaint_a_transaction_that_waits_too_long_costs_the_leader_its_view() -> None:
     bench = Bench(1, complain_ms=5_000, timeout_ms=10**6, timeout_max_ms=10**6)
     bench.now_ms += 5_000
@@ -306,6 +318,7 @@ def test_complaint_a_transaction_that_waits_too_long_costs_the_leader_its_view()
     assert said(bench.tick(10, pending=True), ViewChange) == [], "once"
 
 
+# holds CM-24
 def test_complaint_stays_raised_until_another_proposer_has_had_its_time() -> None:
     bench = Bench(1, complain_ms=5_000, timeout_ms=10**6, timeout_max_ms=10**6)
     bench.now_ms += 6_000
@@ -323,6 +336,7 @@ def test_complaint_stays_raised_until_another_proposer_has_had_its_time() -> Non
     assert said(bench.tick(1, pending=True), ViewChange) == [bench.change(1, 1, height=4)]
 
 
+# holds CM-24
 def test_complaint_is_not_raised_against_a_leader_whose_turn_has_just_come() -> None:
     bench = Bench(1, complain_ms=5_000, rotation_blocks=2, timeout_ms=10**6, timeout_max_ms=10**6)
     block = bench.block(b"one")

@@ -13,6 +13,7 @@ def test_restart_with_an_empty_log_does_nothing() -> None:
     assert bench.replica.restore([], bench.now) == []
 
 
+# holds CM-8
 def test_restart_sends_the_same_votes_again_and_signs_no_others() -> None:
     bench = Bench(1)
     block = bench.block(b"one")
@@ -42,6 +43,7 @@ def test_restart_leader_that_proposed_sends_it_as_stored_and_builds_no_second_bl
     assert bench.hear(Status(1, 0, "new"), sender=3)[0] == Send("node-3", stored)
 
 
+# holds CM-8
 def test_restart_after_a_view_change_never_votes_below_it() -> None:
     bench = Bench(2)
     block = bench.block(b"one")
@@ -81,6 +83,7 @@ def test_restart_of_a_lone_replica_in_a_view_change_leads_on() -> None:
     assert len(of(bench.first, Build)) == 1
 
 
+# holds CM-8
 def test_restart_with_a_fetched_body_commits_and_applies_it() -> None:
     bench = Bench(1)
     block = bench.block(b"one")

@@ -34,6 +34,7 @@ def behind(member: int = 2, height: int = 7) -> Bench:
     return bench
 
 
+# holds CM-15 CM-19
 def test_replica_behind_asks_one_member_and_applies_in_order() -> None:
     bench = behind()
     effects = bench.hear(Blocks(tuple(CHAIN[:3])), sender=2)
@@ -45,6 +46,7 @@ def test_replica_behind_asks_one_member_and_applies_in_order() -> None:
     assert applies(bench.hear(Blocks(tuple(CHAIN[3:])), sender=2)) == [CHAIN[3][0].header.digest()]
 
 
+# holds CM-15
 def test_replica_one_block_behind_waits_a_little_before_it_asks() -> None:
     bench = Bench(1)
     bench.hear(Status(2, 0, "new"), sender=2)
@@ -53,12 +55,14 @@ def test_replica_one_block_behind_waits_a_little_before_it_asks() -> None:
     assert asked(bench.tick(1_000)) == [], "the block has come by itself"
 
 
+# holds CM-3
 def test_replica_that_hears_votes_of_a_later_height_asks_their_sender() -> None:
     bench = Bench(1)
     bench.hear(bench.vote(3, Step.PREPARE, CHAIN[4][0], height=5), sender=3)
     assert asked(bench.tick(200)) == ["node-3"]
 
 
+# holds CM-15
 def test_sync_lying_height_costs_one_request_per_interval_and_silences_nobody() -> None:
     bench = Bench(1)
     bench.hear(Status(2**62, 0, "new"), sender=0)
@@ -88,6 +92,7 @@ def test_sync_answer_of_a_useless_member_lets_the_next_be_asked() -> None:
     assert applies(bench.hear(Blocks(tuple(CHAIN[:1])), sender=0)) != [], "a late answer is an answer"
 
 
+# holds CM-15
 def test_sync_blocks_that_nobody_asked_for_are_dropped() -> None:
     bench = Bench(1)
     assert bench.hear(Blocks(tuple(CHAIN)), sender=2) == []
@@ -95,6 +100,7 @@ def test_sync_blocks_that_nobody_asked_for_are_dropped() -> None:
     assert bench.hear(Blocks(tuple(CHAIN)), sender=3) == []
 
 
+# holds CM-15
 def test_sync_blocks_that_do_not_follow_are_dropped() -> None:
     block, certificate = CHAIN[0]
     other = Block(replace(block.header, parent=bytes(32)), block.transactions)
@@ -127,6 +133,7 @@ def test_sync_waiting_blocks_are_not_asked_for_again() -> None:
     assert asked(bench.tick(200)) == []
 
 
+# holds CM-14
 def test_status_of_another_height_is_not_answered() -> None:
     bench = Bench(1)
     bench.prepare(bench.block(b"one"))
@@ -135,6 +142,7 @@ def test_status_of_another_height_is_not_answered() -> None:
     assert of(bench.hear(Status(1, 0, "new"), sender=3), Send) == []
 
 
+# holds CM-14
 def test_status_is_answered_at_most_twice_per_interval() -> None:
     bench = Bench(1)
     bench.prepare(bench.block(b"one"))
@@ -146,6 +154,7 @@ def test_status_is_answered_at_most_twice_per_interval() -> None:
     assert of(bench.hear(status, sender=2), Send)
 
 
+# holds CM-14
 def test_status_answer_brings_what_the_phase_lacks() -> None:
     def answer(status: Status, sender: int) -> list[Effect]:
         bench = Bench(1)
@@ -159,6 +168,7 @@ def test_status_answer_brings_what_the_phase_lacks() -> None:
     assert votes(answer(Status(1, 5, "new"), 3)) == [("PREPARE", 0), ("COMMIT", 0)], "it has left for a higher view"
 
 
+# holds CM-14
 def test_status_answer_forwards_view_changes_to_a_lower_view_and_own_to_the_same() -> None:
     bench = Bench(1)
     bench.go_to(3)

@@ -12,6 +12,7 @@ from wire.certificate import Step
 OTHERS = (0, 2, 3)
 
 
+# holds CM-10
 def test_timer_starts_when_something_is_pending_and_leaves_the_view_when_it_ends() -> None:
     bench = Bench(1)
     assert bench.state.deadline_ms is None
@@ -43,6 +44,7 @@ def test_timer_does_not_run_on_after_a_block_for_what_the_last_tick_said() -> No
     assert bench.state.deadline_ms is None
 
 
+# holds CM-10
 def test_timer_is_not_started_by_f_voters_but_by_one_more() -> None:
     bench = Bench(1)
     block = bench.block(b"one")
@@ -52,6 +54,7 @@ def test_timer_is_not_started_by_f_voters_but_by_one_more() -> None:
     assert bench.state.deadline_ms == bench.now_ms + 1_000
 
 
+# holds CM-11
 def test_timer_above_view_zero_starts_with_a_quorum_of_this_or_later_views() -> None:
     bench = Bench(1)
     bench.go_to(2)
@@ -59,6 +62,7 @@ def test_timer_above_view_zero_starts_with_a_quorum_of_this_or_later_views() -> 
     assert bench.state.deadline_ms == bench.now_ms + 3_000, "1,000 ms doubled twice, at most 3,000"
 
 
+# holds CM-11
 def test_timer_above_view_zero_waits_for_a_quorum_and_counts_later_views() -> None:
     bench = Bench(1)
     bench.tick(pending=True)
@@ -71,6 +75,7 @@ def test_timer_above_view_zero_waits_for_a_quorum_and_counts_later_views() -> No
     assert bench.replica.view == 2
 
 
+# holds CM-12
 @pytest.mark.parametrize(
     ("size", "views", "adopted"),
     [
@@ -95,6 +100,7 @@ def test_view_change_of_another_epoch_counts_for_nothing() -> None:
     assert bench.replica.view == 0
 
 
+# holds CM-10
 def test_view_change_carries_the_prepared_certificate_and_ends_voting_below() -> None:
     bench = Bench(2)
     block = bench.block(b"one")
@@ -110,6 +116,7 @@ def test_view_change_carries_the_prepared_certificate_and_ends_voting_below() ->
     assert applies(effects) == [block.header.digest()], "a certificate is final wherever it comes"
 
 
+# holds CM-9
 def test_new_leader_without_certificates_builds_freely() -> None:
     bench = Bench(1)
     effects = bench.go_to(1)
@@ -120,6 +127,7 @@ def test_new_leader_without_certificates_builds_freely() -> None:
     assert bench.hear(bench.change(3, 1)) == [], "proposed once"
 
 
+# holds CM-13
 def test_new_leader_waits_for_a_quorum_of_exactly_its_view() -> None:
     bench = Bench(1)
     bench.tick(pending=True)
@@ -128,6 +136,7 @@ def test_new_leader_waits_for_a_quorum_of_exactly_its_view() -> None:
     assert len(of(bench.hear(bench.change(3, 1)), Build)) == 1
 
 
+# holds CM-13
 def test_new_leader_proposes_the_prepared_block_again_without_looking_at_its_time() -> None:
     bench = Bench(1)
     block = bench.block(b"one")
@@ -189,6 +198,7 @@ def test_new_view_invalid_does_not_move_a_replica_that_is_alone_in_its_view() ->
     assert (reports(effects), bench.replica.view) == (["invalid-proposal"], 1)
 
 
+# holds CM-13
 def test_new_view_that_drops_the_certificate_is_refused_at_once() -> None:
     bench = Bench(3)
     prepared = bench.certificate(Step.PREPARE, bench.block(b"one"))
@@ -198,6 +208,7 @@ def test_new_view_that_drops_the_certificate_is_refused_at_once() -> None:
     assert bench.replica.view == 2
 
 
+# holds CM-10
 def test_first_proposal_invalid_by_the_leaders_own_signature_leaves_the_view_at_once() -> None:
     bench = Bench(1)
     effects = bench.hear(bench.propose(0, bench.block(b"one", proposer=2)))
@@ -237,6 +248,7 @@ def test_votes_of_a_later_view_wait_until_it_is_entered() -> None:
     assert Prepared(bench.certificate(Step.PREPARE, block, 1)) in bench.log
 
 
+# holds CM-4
 def test_peers_of_any_size_have_the_leader_of_the_specification() -> None:
     for size in (1, 5, 7):
         bench = Bench(0, size=size)

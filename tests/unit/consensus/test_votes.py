@@ -20,6 +20,7 @@ def book_of(*entries: tuple[int, Step, int]) -> VoteBook:
     return book
 
 
+# holds CM-3
 def test_vote_book_a_newer_view_replaces_and_an_older_or_equal_one_does_not() -> None:
     book = book_of((0, Step.PREPARE, 3))
     for view in (2, 3):
@@ -34,6 +35,7 @@ def test_vote_book_refuses_another_epoch_or_height(height: int, epoch: int) -> N
     assert not VoteBook(EPOCH, 1).add(replace(PEERS.vote(0, Step.PREPARE, ONE), height=height, epoch=epoch))
 
 
+# holds CM-6
 def test_vote_book_makes_a_certificate_of_a_quorum_in_one_view() -> None:
     book = book_of((0, Step.COMMIT, 1), (1, Step.COMMIT, 1), (2, Step.COMMIT, 0))
     assert book.committed(3) is None, "one of them is of another view"
@@ -47,6 +49,7 @@ def test_vote_book_makes_a_certificate_of_a_quorum_in_one_view() -> None:
     assert votes_of(certificate)[0] == PEERS.vote(0, Step.COMMIT, ONE, 1)
 
 
+# holds CM-6
 def test_vote_book_prepared_is_of_the_asked_view_alone() -> None:
     book = book_of(*((index, Step.PREPARE, 2) for index in range(3)))
     found = book.prepared(2, 3)
@@ -57,6 +60,7 @@ def test_vote_book_prepared_is_of_the_asked_view_alone() -> None:
     assert book.committed(3) is None
 
 
+# holds CM-3
 def test_view_change_book_keeps_the_newest_of_each() -> None:
     book = ViewChangeBook(EPOCH, 1)
     assert book.add(PEERS.change(2, 3))

@@ -20,6 +20,7 @@ from kit.exitcodes import (
     UnreachableError,
     UsageError,
     exit_code_of,
+    report_missing_package,
     run,
 )
 from wire.errors import CborError
@@ -227,3 +228,18 @@ def test_run_with_closed_output_returns_141() -> None:
 
 def test_exit_codes_are_those_published() -> None:
     assert [int(code) for code in ExitCode] == [0, 64, 65, 69, 74, 75, 77, 78]
+
+
+def test_missing_package_of_a_program_is_named_with_its_extra(capsys: pytest.CaptureFixture[str]) -> None:
+    error = ModuleNotFoundError("No module named 'pymodbus.client'", name="pymodbus.client")
+    assert report_missing_package(error, program="gridwitness-agent", extra="agent") == 78
+    told = capsys.readouterr().err
+    assert told.startswith("gridwitness-agent: the package pymodbus is not installed")
+    assert "pip install '.[agent]'" in told
+    assert told.count("\n") == 1
+
+
+def test_missing_module_of_our_own_is_a_defect() -> None:
+    error = ModuleNotFoundError("No module named 'agent.nosuch'", name="agent.nosuch")
+    with pytest.raises(ModuleNotFoundError):
+        report_missing_package(error, program="gridwitness-agent", extra="agent")

@@ -279,7 +279,19 @@ def test_events_of_unreachable_nodes_pause_longer_and_give_up() -> None:
 
 def test_events_without_limit_wait_until_a_node_answers() -> None:
     bench = Bench(a=[*[REFUSED] * 50, answer(b"{}", "503 Later"), stream(event(1))])
-    assert next(bench.client.events(unreachable_ms_max=None)).id == "1-0"
+    told: list[str] = []
+    assert next(bench.client.events(unreachable_ms_max=None, told=told.append)).id == "1-0"
+    assert len(told) == 2
+    assert "Connection refused" in told[0]
+    assert "trying again" in told[0]
+    assert told[1].endswith("answers again")
+
+
+def test_events_of_a_node_that_answers_tell_nothing() -> None:
+    told: list[str] = []
+    bench = Bench(a=[stream(event(1))])
+    assert next(bench.client.events(told=told.append)).id == "1-0"
+    assert told == []
 
 
 def test_events_refused_by_the_node_are_not_asked_again() -> None:

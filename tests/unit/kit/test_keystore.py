@@ -164,3 +164,9 @@ def test_next_seq_while_another_process_holds_the_lock_is_refused(tmp_path: Path
         with pytest.raises(TryAgainError, match="more than 0 ms"):
             next_seq(tmp_path / "lab.key", wait_ms=0)
     assert next_seq(tmp_path / "lab.key") == 1
+
+
+def test_signing_key_that_is_the_public_half_is_refused_with_the_other_name(tmp_path: Path) -> None:
+    create_key(tmp_path, "alder")
+    with pytest.raises(DataError, match=r"alder\.pub is the public half.*give alder\.key"):
+        load_signing_key(tmp_path / "alder.pub")

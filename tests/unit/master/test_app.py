@@ -36,6 +36,7 @@ def test_open_guard_without_a_marker_takes_the_guard_as_it_is(config: Any) -> No
     assert opened(config) == guard
 
 
+# holds CM-21
 @pytest.mark.parametrize("guard", [None, SignerGuard(floor=7)])
 def test_open_guard_with_the_marker_of_a_restore_marks_the_guard_for_good(
     config: Any,  # noqa: ANN401

@@ -45,6 +45,7 @@ def test_oldest_transaction_counts_from_the_moment_it_is_the_oldest() -> None:
     assert world.after(0) == 0
 
 
+# holds CM-24
 def test_oldest_transaction_is_said_again_once_per_interval() -> None:
     world = World()
     world.waiting = [tx(b"one")]

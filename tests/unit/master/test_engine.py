@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import pytest
 from nacl.signing import SigningKey
 
 from kit.clock import FakeClock
 from kit.exitcodes import StorageError
-from master.consensus.events import Build, Head, Now, Tick
+from master.consensus.events import Build, Connected, Head, Now, Received, Tick
 from master.consensus.guard import SignerGuard
 from master.consensus.messages import (
     Blocks,
@@ -24,7 +25,7 @@ from master.consensus.messages import (
 )
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
-from master.engine import BlockRefusedError, Engine, Hooks
+from master.engine import EVENT_BYTES_MAX, BlockRefusedError, Engine, Hooks
 from wire.block import Block
 from wire.certificate import Certificate, Step, Validator, ValidatorSet, vote_bytes
 from wire.header import ZERO_DIGEST, Header, tx_root
@@ -156,6 +157,7 @@ class World:
             await asyncio.gather(task, return_exceptions=True)
 
 
+# holds CM-8
 def test_engine_alone_decides_blocks_and_persists_before_it_sends() -> None:
     world = World("a")
     asyncio.run(world.run_until(lambda: "applied 1" in world.diary))
@@ -176,6 +178,7 @@ def test_engine_alone_decides_blocks_and_persists_before_it_sends() -> None:
     assert (certificate.step, certificate.signers) == (Step.COMMIT, ("a",))
 
 
+# holds CM-8
 def test_engine_with_full_disk_sends_no_vote_and_says_why() -> None:
     world = World("a")
     world.is_disk_full = True
@@ -185,14 +188,54 @@ def test_engine_with_full_disk_sends_no_vote_and_says_why() -> None:
     assert "storage" in world.reports
 
 
+def vote_of_b(key: str = "b") -> Vote:
+    """Return a vote of member b, who leads nothing here, or of a forger."""
+    vote = Vote("b", Step.PREPARE, 0, 1, 0, bytes(32), b"")
+    return replace(vote, signature=KEYS[key].sign(vote.signed_bytes(CHAIN)).signature)
+
+
 def leader_says(world: World, *, key: str = "b") -> None:
     """Let member b, who leads nothing here, or a forger send a vote."""
-    vote = Vote("b", Step.PREPARE, 0, 1, 0, bytes(32), b"")
-    signature = KEYS[key].sign(vote.signed_bytes(CHAIN)).signature
-    signed = Vote("b", Step.PREPARE, 0, 1, 0, bytes(32), signature)
-    world.engine.on_message("b", encode_message(signed))
+    world.engine.on_message("b", encode_message(vote_of_b(key)))
 
 
+def test_engine_with_a_mistake_of_ours_ends_with_it_and_says_why() -> None:
+    world = World("a")
+
+    def break_down(final: Block, certificate: Certificate) -> Head:
+        raise KeyError((final.header.height, certificate.view))
+
+    world.apply = break_down  # type: ignore[method-assign]
+    with pytest.raises(KeyError):
+        asyncio.run(world.engine.run(()))
+    assert world.engine.failure is not None
+    assert "KeyError" in world.engine.failure
+
+
+def test_engine_with_damaged_log_signs_nothing_and_says_why() -> None:
+    world = World("a")
+    asyncio.run(world.engine.run([b"\xff"]))
+    assert world.engine.failure is not None
+    assert "write-ahead log is damaged" in world.engine.failure
+    assert (world.reports, world.stored) == (["storage"], [])
+    assert not any(entry.startswith("send") for entry in world.diary)
+
+
+def test_engine_messages_beyond_the_bytes_that_may_wait_are_dropped_and_reported() -> None:
+    world = World("abcd")
+    vote = vote_of_b()
+    message = encode_message(vote)
+    size = len(message)
+    world.engine.post(Received("b", vote), EVENT_BYTES_MAX - size)
+    world.engine.on_message("b", message)
+    assert world.reports == []
+    world.engine.on_message("b", message)
+    assert world.reports == ["event-dropped"]
+    world.engine.post(Connected("b"))
+    assert world.reports == ["event-dropped"]
+
+
+# holds CM-2
 def test_engine_counts_forged_vote_and_goes_on() -> None:
     world = World("abcd")
 
@@ -211,6 +254,7 @@ def test_engine_takes_genuine_vote_without_a_word() -> None:
     assert world.refused == []
 
 
+# holds CM-16
 def test_engine_certified_block_that_differs_here_stops_signing() -> None:
     world = World("abcd")
     world.is_pending = False
@@ -258,6 +302,17 @@ def test_engine_hears_heights_and_gossip() -> None:
     world.engine.on_message("b", encode_message(Gossip((b"tx",))))
     assert world.engine.heights == {"b": 7}
     assert world.gossiped == [b"tx"]
+
+
+def test_engine_gossips_to_all_or_to_one_and_never_nothing() -> None:
+    world = World("abcd")
+    world.engine.gossip([])
+    world.engine.gossip([b"tx"])
+    world.engine.gossip([b"tx"], "c")
+    assert [(member, decode_message(raw)) for member, raw in world.sent] == [
+        ("*", Gossip((b"tx",))),
+        ("c", Gossip((b"tx",))),
+    ]
 
 
 def test_engine_full_event_queue_drops_and_reports() -> None:

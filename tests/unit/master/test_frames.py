@@ -17,10 +17,12 @@ def test_frames_cut_anywhere_come_out_whole(messages: list[bytes], step: int) ->
     assert received == messages
 
 
+# holds CM-1
 def test_frames_longest_allowed_message_passes() -> None:
     assert FrameDecoder(bytes_max=5).receive(frame(b"12345")) == [b"12345"]
 
 
+# holds CM-1
 def test_frames_longer_than_allowed_are_refused_before_they_arrive() -> None:
     with pytest.raises(FrameError, match="frame of 6 bytes"):
         FrameDecoder(bytes_max=5).receive(frame(b"123456")[:4])

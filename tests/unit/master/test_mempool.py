@@ -37,6 +37,27 @@ def test_mempool_add_other_transaction_with_same_seq_is_refused() -> None:
     assert len(pool) == 1
 
 
+def test_mempool_oldest_are_bounded_in_number_and_bytes() -> None:
+    pool = Mempool()
+    added = [signed("beta", 3), signed("alpha", 2), signed("alpha", 1)]
+    for tx in added:
+        pool.add(tx)
+    assert pool.longest_waiting(10, 10**6) == added
+    assert pool.longest_waiting(2, 10**6) == added[:2]
+    assert pool.longest_waiting(10, len(added[0].raw) + len(added[1].raw)) == added[:2]
+    assert pool.longest_waiting(10, len(added[0].raw) - 1) == []
+
+
+def test_mempool_rival_of_a_committed_transaction_is_found_and_nothing_else() -> None:
+    pool, held = Mempool(), signed("alpha", 1)
+    assert pool.rivals(held) == []
+    pool.add(held)
+    assert pool.rivals(signed("alpha", 1, filler=1)) == [held.id]
+    assert pool.rivals(held) == []
+    assert pool.rivals(signed("alpha", 2)) == []
+    assert pool.rivals(signed("beta", 1)) == []
+
+
 def test_mempool_add_beyond_sender_limit_is_refused_and_others_still_enter() -> None:
     pool = Mempool(per_sender_max=2)
     pool.add(signed("alpha", 1))

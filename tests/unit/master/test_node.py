@@ -30,7 +30,7 @@ from wire.header import ZERO_DIGEST, Header
 from wire.merkle import Frontier
 from wire.receipt import Outcome, Receipt
 from wire.tx import SignedTx, Transaction
-from wire.types import sha256
+from wire.types import TX_BYTES_MAX, sha256
 
 KEY = SigningKey(b"\x07" * 32)
 NOW_MS = 1_800_000_000_000
@@ -354,6 +354,46 @@ def test_node_forgets_expired_and_hopeless_transactions_with_the_next_block() ->
     asyncio.run(after(world, lambda: world.node.applied(block())))
     assert world.node.pending(sha256(hopeless)) is None
     assert len(world.mempool) == 1
+
+
+def test_node_forgets_the_rival_of_a_transaction_that_a_block_took() -> None:
+    world = World()
+    rival = transaction(1, filler=1)
+    world.node.take_gossip([rival, transaction(2)])
+    asyncio.run(after(world, lambda: world.node.applied(block(transaction(1)))))
+    assert world.node.pending(sha256(rival)) is None
+    assert len(world.mempool) == 1
+
+
+def test_node_gossip_of_large_transactions_fits_into_messages() -> None:
+    world = World()
+    batches: list[int] = []
+    world.node.send_gossip = lambda batch: batches.append(sum(map(len, batch)))
+    world.mempool = world.node._mempool = Mempool()
+
+    async def work() -> None:
+        for seq in range(1, 41):
+            world.node.take(transaction(seq, filler=60_000), "http")
+        await asyncio.sleep(0.01)
+
+    asyncio.run(work())
+    assert len(batches) == 3
+    assert max(batches) < 1024 * 1024 + TX_BYTES_MAX
+
+
+def test_node_tells_what_waits_to_who_was_away() -> None:
+    world = World()
+    assert world.node.waiting() == []
+    world.node.take_gossip([transaction(2), transaction(1)])
+    assert world.node.waiting() == [transaction(2), transaction(1)]
+
+
+def test_node_has_nothing_pending_once_the_builder_refused_all_of_it() -> None:
+    world = World()
+    world.node.take_gossip([transaction(1)])
+    assert world.node.has_pending() is True
+    world.chain.refused.append(sha256(transaction(1)))
+    assert world.node.has_pending() is False
 
 
 def test_node_calls_its_ledger_stale_after_two_heartbeats() -> None:

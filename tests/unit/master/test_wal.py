@@ -33,20 +33,42 @@ def test_wal_reopened_gives_back_every_record(tmp_path: Path) -> None:
     assert read(tmp_path / "wal") == RECORDS
 
 
-def test_wal_torn_at_any_byte_gives_back_only_whole_records(tmp_path: Path) -> None:
-    whole = written(tmp_path / "wal")
-    for length in range(0, len(whole), 7):
+def test_wal_torn_at_any_byte_gives_back_whole_appends_alone(tmp_path: Path) -> None:
+    first = written(tmp_path / "wal")
+    log = WriteAheadLog(tmp_path / "wal")
+    log.read()
+    log.append([b"fourth", b"fifth"])
+    log.close()
+    whole = (tmp_path / "wal").read_bytes()
+    for length in [*range(0, len(first), 97), *range(len(first), len(whole))]:
         (tmp_path / "torn").write_bytes(whole[:length])
-        records = read(tmp_path / "torn")
-        assert records == RECORDS[: len(records)]
-        assert len(records) < len(RECORDS)
+        assert read(tmp_path / "torn") == (RECORDS if length >= len(first) else [])
 
 
-def test_wal_damaged_record_ends_the_log_there(tmp_path: Path) -> None:
+def test_wal_zeros_at_the_end_are_a_torn_append(tmp_path: Path) -> None:
+    whole = written(tmp_path / "wal")
+    (tmp_path / "wal").write_bytes(whole + bytes(5000))
+    assert read(tmp_path / "wal") == RECORDS
+
+
+@pytest.mark.parametrize("at", [4, 8, 20, -1])
+def test_wal_last_append_damaged_is_taken_for_torn(tmp_path: Path, at: int) -> None:
     whole = bytearray(written(tmp_path / "wal"))
-    whole[20] ^= 1
+    whole[at] ^= 1
     (tmp_path / "wal").write_bytes(whole)
-    assert read(tmp_path / "wal") == RECORDS[:1]
+    assert read(tmp_path / "wal") == []
+
+
+# holds CM-8
+@pytest.mark.parametrize("at", [4, 8, 20, -1])
+def test_wal_damaged_before_a_whole_append_is_refused(tmp_path: Path, at: int) -> None:
+    damaged = bytearray(written(tmp_path / "wal"))
+    whole = bytes(damaged)
+    damaged[at] ^= 1
+    (tmp_path / "wal").write_bytes(damaged + whole)
+    with pytest.raises(StorageError, match="damaged at byte 0"):
+        read(tmp_path / "wal")
+    assert (tmp_path / "wal").read_bytes() == bytes(damaged) + whole, "kept for whoever looks into it"
 
 
 def test_wal_impossible_length_ends_the_log_there(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from wire.errors import CborError, CertificateError, FormatError, ProofError, Wi
 from wire.header import tx_root
 from wire.merkle import inclusion_path, leaf_digest, tree_head
 from wire.receipt import (
+    BUNDLE_BYTES_MAX,
     RECEIPT_BYTES_MAX,
     Bundle,
     Event,
@@ -227,6 +228,14 @@ def test_receipt_or_outcome_past_its_length_is_refused_unread() -> None:
         decode_receipt(bytes(RECEIPT_BYTES_MAX + 1))
     with pytest.raises(CborError, match="longer than the 1048576"):
         decode_outcome(bytes(1024 * 1024 + 1))
+
+
+def test_bundle_of_the_longest_transaction_and_receipt_fits() -> None:
+    frame = len(cbor.encode({"type": "bundle", "version": 1, "tx": bytes(65_536), "receipt": bytes(65_536)}))
+    # the length of a receipt of 4 MiB takes as many bytes as that of 64 KiB
+    assert frame - 65_536 + RECEIPT_BYTES_MAX <= BUNDLE_BYTES_MAX
+    with pytest.raises(CborError, match="longer than"):
+        decode_bundle(bytes(BUNDLE_BYTES_MAX + 1))
 
 
 # holds RC-7

@@ -130,6 +130,7 @@ def test_submit_malformed_sequence_is_refused_whole(body: bytes, detail: str) ->
     assert reply.status == 400
     assert detail in reply.json()["detail"]
     assert world.node.waiting == {}
+    assert counted(world, result="refused", code="malformed") == 1
 
 
 @pytest.mark.parametrize(
@@ -140,6 +141,7 @@ def test_submit_unknown_type_is_refused(headers: dict[str, str]) -> None:
     world = World()
     assert post(world, signed(1), headers).status == 415
     assert world.node.waiting == {}
+    assert counted(world, result="refused", code="unsupported-media-type") == 1
 
 
 @pytest.mark.parametrize("headers", [ONE, MANY])
@@ -155,6 +157,7 @@ def test_submit_body_too_large_is_refused(headers: dict[str, str], limit: int) -
     declared = {**headers, "content-length": str(limit + 1)}
     assert post(world, b"x", declared).status == 413
     assert post(world, bytes(limit), headers).status == 400
+    assert counted(world, result="refused", code="body-too-large") == 2
 
 
 def test_submit_body_that_breaks_off_is_refused() -> None:

@@ -45,6 +45,7 @@ def test_guard_file_many_saves_in_one_life_stay_in_two_slots(path: Path) -> None
     assert path.stat().st_size == 2 * SLOT_BYTES
 
 
+# holds CM-17
 def test_guard_file_torn_at_any_byte_holds_the_one_before(path: Path) -> None:
     with GuardFile(path, OWNER) as opened:
         opened.save(SECOND)
