@@ -118,7 +118,7 @@ class Checker:
 
     def _absent(self, origin: Origin, hint: Any, key: str, where: str) -> object:  # noqa: ANN401
         inner = f"{where}.{key}" if where else key
-        if dataclasses.is_dataclass(hint):  # report the keys that are missing inside
+        if dataclasses.is_dataclass(hint) and hint is not HostPort:  # report the keys that are missing inside
             return self.table(Located({}, origin), cast("type", hint), inner)
         what = "table" if _is_mapping(hint) else "key"
         inside = f" in [{where}]" if where else ""

@@ -304,3 +304,22 @@ def test_environment_variable_may_hold_a_whole_table(tmp_path: Path) -> None:
     (tmp_path / "ca").touch()
     environ["GW__MQTT"] = f'{{ host = "x", port = 3, ca = "{tmp_path / "ca"}" }}'
     assert load_text(tmp_path, text, environ).mqtt == Mqtt(host="x", port=3, ca=tmp_path / "ca")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    listen: HostPort
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    api: Api
+
+
+def test_load_without_an_address_reports_its_key_and_not_its_parts(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text("[api]\nlisen = '127.0.0.1:1'\n")
+    with pytest.raises(ConfigProblemsError) as caught:
+        load(file, Served, env_prefix="GRIDWITNESS_TEST", environ={})
+    assert "key 'listen' is missing in [api]" in str(caught.value)
+    assert "'host'" not in str(caught.value)
