@@ -91,7 +91,7 @@ class Agent:
         self._seq_taken = 0
         self._is_split = False
         self._carried_again_ms: int | None = None
-        self._superseded = 0
+        self._left_out = 0
         self._down: dict[str, int] = {}
         self._snapshot: Snapshot | None = None
         known = self._outbox.states()
@@ -165,7 +165,7 @@ class Agent:
             return attest.build_evidence(gateway, (boot, seq), clock, block, states, devices_max=devices_max)
 
         added = await self._disk(self._outbox.add, build, states, clock.time_ms, droppable=droppable)
-        self._superseded += added.superseded
+        self._left_out += added.left_out
         self._link.wake()
 
     async def pending(self, limit: int) -> list[Pending]:
@@ -285,7 +285,7 @@ class Agent:
             block=BlockSnapshot(block.height, block.digest.hex()),
             reports=dict(self._reports.figures.by_cause),
             reports_refused=self._reports.figures.refused,
-            superseded=self._superseded,
+            left_out=self._left_out,
             down=dict(self._down),
             warnings=tuple(self._warnings),
         )

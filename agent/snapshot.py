@@ -80,8 +80,8 @@ class Snapshot:
     reports: Mapping[str, int]
     """Stored reports by cause."""
     reports_refused: int
-    superseded: int
-    """Unchanged reports that gave way to others."""
+    left_out: int
+    """Unchanged reports that found no room in the outbox."""
     down: Mapping[str, int]
     """Items that came down, by what was made of them."""
     warnings: tuple[str, ...]

@@ -91,7 +91,7 @@ def _counters(snapshot: Snapshot) -> Iterator[Metric]:
     yield published
     for name, text, value in (
         ("reports_refused", "Reports that found no room or no disk.", snapshot.reports_refused),
-        ("reports_superseded", "Unchanged reports that gave way to others.", snapshot.superseded),
+        ("reports_left_out", "Unchanged reports that found no room in the outbox.", snapshot.left_out),
         ("broker_connects", "Connections to the broker.", snapshot.broker.connects),
         ("broker_failures", "Failed or lost connections to the broker.", snapshot.broker.failures),
     ):

@@ -1,8 +1,8 @@
 """What waits for its receipt, on disk: evidence, its signed transactions, and every counter that numbers them.
 
 One SQLite database in write-ahead mode with synchronous=FULL. A counter and what it numbers are stored in one
-transaction, so that no number is used twice, whenever the power goes. Nothing leaves but on a verified receipt, except
-reports that say only that nothing has changed, and those only when there is no room: they are counted.
+transaction, so that no number is used twice, whenever the power goes. Nothing leaves but on a verified receipt; when
+there is no room, reports that say only that nothing has changed are not taken in, and counted.
 
 Calls block for as long as the disk takes; one thread at a time.
 """
@@ -28,7 +28,7 @@ TX_KEPT_MAX: Final = 4
 SEQ_WINDOW: Final = 4096
 """Numbers below the highest that the ledger has seen which it still takes."""
 ROOM_MARGIN_PERCENT: Final = 25
-"""What a change may take beyond the limit once nothing can be dropped any more."""
+"""What changes may take beyond the limit; unchanged reports may not."""
 _BUSY_TIMEOUT_S: Final = 5.0
 _JOURNAL_BYTES_MAX: Final = 4 * 1024 * 1024
 
@@ -36,7 +36,7 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS evidence (
     id INTEGER PRIMARY KEY AUTOINCREMENT, boot INTEGER NOT NULL, seq INTEGER NOT NULL, raw BLOB NOT NULL,
-    droppable INTEGER NOT NULL, created_ms INTEGER NOT NULL, bytes INTEGER NOT NULL, UNIQUE (boot, seq));
+    created_ms INTEGER NOT NULL, bytes INTEGER NOT NULL, UNIQUE (boot, seq));
 CREATE TABLE IF NOT EXISTS tx (
     seq INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, evidence INTEGER NOT NULL REFERENCES evidence (id)
     ON DELETE CASCADE, raw BLOB NOT NULL, valid_until_ms INTEGER NOT NULL);
@@ -52,7 +52,7 @@ FROM evidence JOIN tx ON tx.seq = (SELECT max(seq) FROM tx WHERE tx.evidence = e
 
 
 class OutboxFullError(StorageError):
-    """There is no room for a change, and nothing that may be dropped for it."""
+    """There is no room for a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,8 @@ class Added:
 
     stored: int
     """Pieces of evidence; 0 for an unchanged report that found no room."""
-    superseded: int
-    """Unchanged reports that gave way, this one included."""
+    left_out: int
+    """1 for an unchanged report that found no room, else 0."""
 
 
 class Outbox:
@@ -194,7 +194,7 @@ class Outbox:
             droppable: The report says only that nothing has changed since an earlier one.
 
         Raises:
-            OutboxFullError: No room, and nothing that may be dropped.
+            OutboxFullError: No room for a change.
             StorageError: The disk is full or damaged.
         """
         with self._transaction():
@@ -206,38 +206,35 @@ class Outbox:
             for number, part in enumerate(parts, start=1):
                 raw = part.encode()
                 rows.append((part.seq, raw, self._sign(raw, tx_seq + number, valid_until_ms), tx_seq + number))
-            superseded = self._make_room(sum(len(raw) + len(tx) for _, raw, tx, _ in rows), droppable=droppable)
-            if superseded is None:
-                return Added(stored=0, superseded=1)
+            if not self._has_room(sum(len(raw) + len(tx) for _, raw, tx, _ in rows), droppable=droppable):
+                return Added(stored=0, left_out=1)
             for part_seq, raw, tx, number in rows:
-                row = (boot, part_seq, raw, droppable, now_ms, len(raw) + len(tx))
-                insert = "INSERT INTO evidence (boot, seq, raw, droppable, created_ms, bytes) VALUES (?, ?, ?, ?, ?, ?)"
+                row = (boot, part_seq, raw, now_ms, len(raw) + len(tx))
+                insert = "INSERT INTO evidence (boot, seq, raw, created_ms, bytes) VALUES (?, ?, ?, ?, ?)"
                 evidence = self._db.execute(insert, row).lastrowid
                 self._insert_tx(evidence, number, tx, valid_until_ms)
             self._set_meta("seq", seq + len(rows))
             self._set_meta("tx_seq", tx_seq + len(rows))
             self._keep_states(states)
-        return Added(stored=len(rows), superseded=superseded)
+        return Added(stored=len(rows), left_out=0)
 
-    def _make_room(self, more_bytes: int, *, droppable: bool) -> int | None:
-        """Drop unchanged reports, oldest first, until ``more_bytes`` fit; None: give up this one instead."""
-        superseded = 0
-        while (used := self.depth().bytes) + more_bytes > self._bytes_max:
-            oldest = "SELECT min(id) FROM evidence WHERE droppable"
-            row = self._db.execute(oldest).fetchone()
-            if row[0] is not None:
-                self._db.execute("DELETE FROM evidence WHERE id = ?", row)
-                superseded += 1
-            elif droppable:
-                return None
-            elif used + more_bytes > self._bytes_max * (100 + ROOM_MARGIN_PERCENT) // 100:
-                raise OutboxFullError(
-                    f"{self._path} holds {used} bytes that have no receipt and may not be dropped; "
-                    "bring the connection to the full nodes back, or raise outbox.bytes_max"
-                )
-            else:
-                break
-        return superseded
+    def _has_room(self, more_bytes: int, *, droppable: bool) -> bool:
+        """Tell whether a report fits; an unchanged one that does not is left out, since nothing stored gives way.
+
+        Raises:
+            OutboxFullError: There is no room for a change either.
+        """
+        used = self.depth().bytes
+        if used + more_bytes <= self._bytes_max:
+            return True
+        if droppable:
+            return False
+        if used + more_bytes <= self._bytes_max * (100 + ROOM_MARGIN_PERCENT) // 100:
+            return True
+        raise OutboxFullError(
+            f"{self._path} holds {used} bytes that have no receipt; "
+            "bring the connection to the full nodes back, or raise outbox.bytes_max"
+        )
 
     def pending(self, limit: int) -> list[Pending]:
         """Return what has no receipt, oldest first."""

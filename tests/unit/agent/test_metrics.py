@@ -40,7 +40,7 @@ SNAPSHOT = Snapshot(
     block=BlockSnapshot(42, "00"),
     reports={"boot": 1, "change": 3},
     reports_refused=1,
-    superseded=2,
+    left_out=2,
     down={"settled": 8, "malformed": 1},
     warnings=("look here",),
 )
@@ -73,7 +73,7 @@ def test_metrics_show_what_the_snapshot_holds() -> None:
         'gridwitness_agent_published_total{kind="first"} 9.0',
         'gridwitness_agent_published_total{kind="resend"} 6.0',
         "gridwitness_agent_reports_refused_total 1.0",
-        "gridwitness_agent_reports_superseded_total 2.0",
+        "gridwitness_agent_reports_left_out_total 2.0",
         "gridwitness_agent_broker_connects_total 2.0",
         "gridwitness_agent_broker_failures_total 1.0",
         "gridwitness_agent_outbox_items 4.0",

@@ -180,37 +180,38 @@ def test_pending_gives_the_oldest_first_and_no_more_than_asked(outbox: Outbox) -
 
 
 def fill(outbox: Outbox, *, droppable: bool) -> int:
-    """Add reports until one is not stored or makes others leave; return how many fitted."""
+    """Add reports until one is left out; return how many fitted."""
     count = 0
     while True:
         added = outbox.add(build(state()), [state()], NOW_MS, droppable=droppable)
-        if added.superseded:
+        if added.left_out:
             return count
         count += 1
 
 
-def test_full_outbox_drops_the_oldest_unchanged_report_and_counts_it(tmp_path: Path) -> None:
+def test_full_outbox_leaves_out_unchanged_reports_and_gives_up_none_that_it_holds(tmp_path: Path) -> None:
     box = opened(tmp_path / "outbox.sqlite", bytes_max=20_000)
     box.begin_boot(NOW_MS)
     add(box, state(), now_ms=NOW_MS - 2)
     add(box, state(), droppable=True, now_ms=NOW_MS - 1)
-    fill(box, droppable=True)
+    fitted = fill(box, droppable=True)
     ages = [entry.created_ms for entry in box.pending(100)]
-    assert ages[0] == NOW_MS - 2  # a change never gives way
-    assert NOW_MS - 1 not in ages
+    assert ages == [NOW_MS - 2, NOW_MS - 1, *[NOW_MS] * fitted]
     assert box.depth().bytes <= 20_000
     box.close()
 
 
-def test_outbox_full_of_changes_refuses_unchanged_reports_first_then_changes(tmp_path: Path) -> None:
+def test_outbox_full_of_unchanged_reports_still_takes_changes_up_to_its_margin(tmp_path: Path) -> None:
     box = opened(tmp_path / "outbox.sqlite", bytes_max=20_000)
     box.begin_boot(NOW_MS)
-    with pytest.raises(OutboxFullError, match="no receipt and may not be dropped"):
+    held = fill(box, droppable=True)
+    with pytest.raises(OutboxFullError, match="bytes that have no receipt"):
         fill(box, droppable=False)
     before = box.depth()
     assert 20_000 < before.bytes <= 25_000
+    assert before.items > held
     added = box.add(build(state()), [state()], NOW_MS, droppable=True)
-    assert (added.stored, added.superseded) == (0, 1)
+    assert (added.stored, added.left_out) == (0, 1)
     assert box.depth() == before
     box.close()
 
