@@ -194,7 +194,7 @@ def test_ledger_that_does_not_know_an_item_gets_it_whole_in_a_new_report(tmp_pat
             site.agent._note_change()
             second = (await site.fake.until("tx", 2))[1]
             assert evidence_of(second).devices[0].item is None
-            await site.receipt(second, "unknown-item", height=43)
+            await site.receipt(second, "unknown-item", height=44)
             third = (await site.fake.until("tx", 3))[2]
             assert evidence_of(third).devices[0].item is not None
 
