@@ -18,6 +18,7 @@ from agent.attest import DeviceState, Signer
 from agent.config import AgentConfig
 from agent.drivers.table import DRIVERS
 from agent.io.clock import GradedClock
+from agent.io.headers import HeaderStore
 from agent.io.metrics import AgentCollector
 from agent.io.mqtt import Broker, BrokerLink, Hooks, Topics
 from agent.io.outbox import SEQ_WINDOW, Depth, Outbox, Pending
@@ -83,10 +84,11 @@ class Agent:
                 valid_ms=TX_VALID_MS,
             )
             self._boot = self._outbox.begin_boot(self._clock.now_ms())
+            self._headers = HeaderStore(self._folder.headers_path, self._genesis)
         except BaseException:
             self._folder.release()
             raise
-        self._trust = Trust(self._genesis, self._outbox)
+        self._trust = Trust(self._genesis, self._outbox, self._headers, self._clock.now_ms)
         self._disk_thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._seq_taken = 0
         self._is_split = False
@@ -142,6 +144,7 @@ class Agent:
     def _close(self) -> None:
         self._disk_thread.shutdown()
         self._outbox.close()
+        self._headers.close()
         self._folder.release()
 
     async def _disk(self, work: Callable[P, ResultT], /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
@@ -190,8 +193,8 @@ class Agent:
         if isinstance(verdict, NotProven):
             self._count_down(verdict.result)
             # a receipt that comes a second time is usual, since every node answers a resend
-            log = _log.debug if verdict.result == "unknown-transaction" else _log.warning
-            log("down_not_proven", result=verdict.result, detail=verdict.detail)
+            logs = {"unknown-transaction": _log.debug, "conflict": _log.critical}
+            logs.get(verdict.result, _log.warning)("down_not_proven", result=verdict.result, detail=verdict.detail)
             return
         self._count_down("settled" if verdict.code in TAKEN else f"refused-{verdict.code}")
         self._seq_taken = max(self._seq_taken, verdict.seq)

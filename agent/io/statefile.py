@@ -14,6 +14,7 @@ from kit.files import MODE_PRIVATE, read_bounded
 STATUS_FILE: Final = "status.json"
 LOCK_FILE: Final = "lock"
 OUTBOX_FILE: Final = "outbox.sqlite"
+HEADERS_FILE: Final = "headers.sqlite"
 STATUS_AGE_MS_MAX: Final = 15_000
 _STATUS_BYTES_MAX: Final = 4 * 1024 * 1024
 
@@ -42,6 +43,11 @@ class StateFolder:
     def outbox_path(self) -> Path:
         """Where the outbox lies."""
         return self.path / OUTBOX_FILE
+
+    @property
+    def headers_path(self) -> Path:
+        """Where the light node keeps what it believes of the ledger."""
+        return self.path / HEADERS_FILE
 
     def write_status(self, value: dict[str, object]) -> None:
         """Replace the status file; it may be lost in a power cut, so that flash memory is spared."""

@@ -6,15 +6,18 @@ the next evidence, which then cannot be older than that block.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from agent.attest import DeviceState, after_receipt, without_receipt
+from agent.io.headers import HeaderStore
 from agent.io.outbox import Outbox
 from wire.errors import WireError
 from wire.evidence import Evidence, SeenBlock, decode_evidence
+from wire.finality import FinalHeader
 from wire.genesis import Genesis
+from wire.lightclient import ConflictError
 from wire.receipt import RECEIPT_BYTES_MAX, Receipt, decode_receipt, verify_receipt
 from wire.tx import open_tx
 
@@ -28,7 +31,10 @@ class NotProven:
     """Something came down that proves nothing that we asked for; nothing was changed."""
 
     result: str
-    """Short code for counters: malformed, unknown-transaction or not-verified."""
+    """Short code for counters: malformed, unknown-transaction, not-verified or conflict.
+
+    A conflict is no mistake of a node: a quorum of validators signed two things that cannot both be true.
+    """
     detail: str
 
 
@@ -53,11 +59,21 @@ class Trust:
     Args:
         genesis: From this gateway's own disk.
         outbox: Holds the transactions that receipts are about.
+        headers: Holds what is believed of the ledger; without it each receipt is judged for itself.
+        now_ms: Tells the time, for the record of a conflict.
     """
 
-    def __init__(self, genesis: Genesis, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        genesis: Genesis,
+        outbox: Outbox,
+        headers: HeaderStore | None = None,
+        now_ms: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._genesis = genesis
         self._outbox = outbox
+        self._headers = headers
+        self._now_ms = now_ms
         self._block = outbox.block() or SeenBlock(0, genesis.digest())
         self._block_time_ms = genesis.time_ms
 
@@ -93,6 +109,11 @@ class Trust:
             return NotProven("unknown-transaction", f"no transaction {receipt.tx.hex()} waits here")
         try:
             verify_receipt(receipt, found.raw, self._genesis)
+            if self._headers is not None:
+                final = FinalHeader(receipt.header, receipt.certificate, receipt.epochs)
+                self._headers.take(final, is_named=True, now_ms=self._now_ms())
+        except ConflictError as error:
+            return NotProven("conflict", str(error))
         except WireError as error:
             return NotProven("not-verified", str(error))
         report = decode_evidence(found.evidence_raw)

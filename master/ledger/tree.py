@@ -10,10 +10,11 @@ Nodes stand in pages of 16 that exist only where there is data: an untouched pag
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final
+from typing import Final, TypeAlias
 
 from wire.statetree import (
     BUCKETS,
@@ -40,6 +41,7 @@ __all__ = [
     "path_root",
 ]
 
+_NODE: Final = b"\x01"
 _PAGE_BITS: Final = 4
 _PAGE_MASK: Final = (1 << _PAGE_BITS) - 1
 
@@ -56,6 +58,10 @@ _DEFAULTS: Final = _defaults()
 EMPTY_ROOT: Final = _DEFAULTS[0]
 
 
+Nodes: TypeAlias = Sequence[tuple[int, Digest]]
+"""(index within the level, digest) of changed nodes, in ascending order of index."""
+
+
 @dataclass(frozen=True, slots=True)
 class TreeUpdate:
     """The nodes that a batch of leaves changes; it fits only the tree it was computed on."""
@@ -64,8 +70,8 @@ class TreeUpdate:
     """Root before."""
     root: Digest
     """Root after."""
-    nodes: tuple[tuple[int, int, Digest], ...]
-    """(level, index within the level, digest), buckets first, root last."""
+    levels: tuple[Nodes, ...]
+    """Of each level, buckets first, root last."""
 
 
 class StateTree:
@@ -74,10 +80,10 @@ class StateTree:
     Memory is about 0.7 KB per page; a state of a million leaves takes some 90 MB.
     """
 
-    __slots__ = ("_pages",)
+    __slots__ = ("_levels",)
 
     def __init__(self) -> None:
-        self._pages: tuple[dict[int, bytearray], ...] = tuple({} for _ in range(DEPTH + 1))
+        self._levels: tuple[dict[int, bytearray], ...] = tuple({} for _ in range(DEPTH + 1))
 
     @classmethod
     def rebuild(cls, leaves: Iterable[tuple[Digest, Digest]]) -> StateTree:
@@ -87,15 +93,8 @@ class StateTree:
             leaves: Leaf key and value digest in ascending order of leaf key.
         """
         tree = cls()
-        indices = []
-        for index, pairs in groupby(leaves, key=lambda pair: bucket_of(pair[0])):
-            tree._put(DEPTH, index, bucket_digest(list(pairs)))
-            indices.append(index)
-        for level in range(DEPTH - 1, -1, -1):
-            indices = sorted({index >> 1 for index in indices})
-            for index in indices:
-                left, right = tree._get(level + 1, 2 * index), tree._get(level + 1, 2 * index + 1)
-                tree._put(level, index, node_digest(left, right))
+        pairs = groupby(leaves, key=lambda pair: bucket_of(pair[0]))
+        tree.apply(tree.preview({index: bucket_digest(list(found)) for index, found in pairs}))
         return tree
 
     @property
@@ -109,32 +108,34 @@ class StateTree:
         Args:
             buckets: New digest per bucket number.
         """
-        changed = sorted(buckets.items())
-        nodes = [(DEPTH, index, digest) for index, digest in changed]
+        changed: Nodes = sorted(buckets.items())
+        levels = [changed]
         for level in range(DEPTH - 1, -1, -1):
             changed = self._parents(level, changed)
-            nodes.extend((level, index, digest) for index, digest in changed)
-        return TreeUpdate(self.root, changed[0][1] if changed else self.root, tuple(nodes))
+            levels.append(changed)
+        return TreeUpdate(self.root, changed[0][1] if changed else self.root, tuple(levels))
 
     def is_empty(self, bucket: int) -> bool:
         """Tell whether a bucket holds no leaf."""
         return self._get(DEPTH, bucket) == EMPTY_BUCKET
 
-    def _parents(self, level: int, changed: Sequence[tuple[int, Digest]]) -> list[tuple[int, Digest]]:
-        """Return the nodes of ``level`` above changed nodes of the level below, both in ascending order of index."""
-        pages, default = self._pages[level + 1], _DEFAULTS[level + 1]
+    def _parents(self, level: int, changed: Nodes) -> Nodes:
+        """Return the nodes of ``level`` above changed nodes of the level below."""
+        below, default, new = self._levels[level + 1], _DEFAULTS[level + 1], hashlib.sha256
         parents: list[tuple[int, Digest]] = []
         place, count = 0, len(changed)
         while place < count:
             index, digest = changed[place]
             place += 1
+            # node_digest written out: a block of a thousand transactions comes here twenty thousand times
             if not index & 1 and place < count and changed[place][0] == index + 1:
-                parents.append((index >> 1, node_digest(digest, changed[place][1])))
+                parents.append((index >> 1, new(_NODE + digest + changed[place][1]).digest()))
                 place += 1
                 continue
-            page, at = pages.get(index >> _PAGE_BITS), ((index ^ 1) & _PAGE_MASK) * DIGEST_BYTES
+            page, at = below.get(index >> _PAGE_BITS), ((index ^ 1) & _PAGE_MASK) * DIGEST_BYTES
             sibling = default if page is None else bytes(page[at : at + DIGEST_BYTES])
-            parents.append((index >> 1, node_digest(sibling, digest) if index & 1 else node_digest(digest, sibling)))
+            pair = sibling + digest if index & 1 else digest + sibling
+            parents.append((index >> 1, new(_NODE + pair).digest()))
         return parents
 
     def apply(self, update: TreeUpdate) -> None:
@@ -145,23 +146,18 @@ class StateTree:
         """
         if update.base != self.root:
             raise ValueError("state tree: the update was computed on another root")
-        for level, index, digest in update.nodes:
-            self._put(level, index, digest)
+        for level, changed in zip(range(DEPTH, -1, -1), update.levels, strict=True):
+            pages = self._levels[level]
+            for index, digest in changed:
+                page, at = pages.get(index >> _PAGE_BITS), (index & _PAGE_MASK) * DIGEST_BYTES
+                if page is None:
+                    page = pages[index >> _PAGE_BITS] = bytearray(_DEFAULTS[level] * (1 << min(level, _PAGE_BITS)))
+                page[at : at + DIGEST_BYTES] = digest
 
     def path(self, bucket: int) -> tuple[Digest, ...]:
         """Return the 20 sibling digests of a bucket, bucket level first."""
         return tuple(self._get(level, (bucket >> (DEPTH - level)) ^ 1) for level in range(DEPTH, 0, -1))
 
     def _get(self, level: int, index: int) -> Digest:
-        page = self._pages[level].get(index >> _PAGE_BITS)
-        if page is None:
-            return _DEFAULTS[level]
-        at = (index & _PAGE_MASK) * DIGEST_BYTES
-        return bytes(page[at : at + DIGEST_BYTES])
-
-    def _put(self, level: int, index: int, digest: Digest) -> None:
-        pages, number = self._pages[level], index >> _PAGE_BITS
-        if number not in pages:
-            pages[number] = bytearray(_DEFAULTS[level] * (1 << min(level, _PAGE_BITS)))
-        at = (index & _PAGE_MASK) * DIGEST_BYTES
-        pages[number][at : at + DIGEST_BYTES] = digest
+        page, at = self._levels[level].get(index >> _PAGE_BITS), (index & _PAGE_MASK) * DIGEST_BYTES
+        return _DEFAULTS[level] if page is None else bytes(page[at : at + DIGEST_BYTES])

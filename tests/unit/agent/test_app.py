@@ -195,7 +195,7 @@ def test_report_that_the_ledger_refused_is_told_anew_with_whole_items(tmp_path: 
             site.agent._note_change()
             second = (await site.fake.until("tx", 2))[1]
             assert evidence_of(second).devices[0].item is None
-            await site.receipt(second, code, height=43)
+            await site.receipt(second, code, height=44)
             third = (await site.fake.until("tx", 3))[2]
             assert evidence_of(third).devices[0].item is not None
 

@@ -84,7 +84,7 @@ def test_preview_of_neighbouring_buckets_has_the_naive_root() -> None:
 def test_preview_of_nothing_keeps_the_root() -> None:
     tree = tree_of(leaves_of(3))
     assert tree.preview({}).root == tree.root
-    assert tree.preview({}).nodes == ()
+    assert not any(tree.preview({}).levels)
 
 
 def test_apply_of_an_update_of_another_tree_is_refused() -> None:
@@ -126,7 +126,16 @@ def test_path_root_of_an_impossible_path_is_refused(bucket: int, length: int) ->
         path_root(bucket, EMPTY_BUCKET, [bytes(32)] * length)
 
 
+def test_tree_tells_which_buckets_are_empty() -> None:
+    tree, (key, *_) = tree_of(leaves_of(1)), leaves_of(1)
+    assert not tree.is_empty(bucket_of(key))
+    assert tree.is_empty(bucket_of(key) ^ 1)
+    tree.apply(tree.preview({bucket_of(key): EMPTY_BUCKET}))
+    assert tree.is_empty(bucket_of(key))
+    assert tree.root == EMPTY_ROOT
+
+
 def test_tree_without_leaves_holds_no_pages() -> None:
     tree = tree_of(leaves_of(1))
-    assert [len(pages) for pages in tree._pages] == [1] * (DEPTH + 1)
-    assert not any(StateTree()._pages)
+    assert [len(pages) for pages in tree._levels] == [1] * (DEPTH + 1)
+    assert not any(StateTree()._levels)
