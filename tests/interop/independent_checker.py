@@ -60,8 +60,8 @@ def check_certificate(chain: str, epoch: tuple[Any, ...], raw: bytes, certificat
     due = (chain, number, set_digest(validators))
     need((header["chain"], header["epoch"], header["validators_hash"]) == due and header["height"] >= first, "EP-2")
     fields(certificate, "scheme step epoch height view digest signatures")
-    due = ("gridwitness-pbft-1", "commit", number, header["height"], sha(raw))
-    need(tuple(certificate[name] for name in ("scheme", "step", "epoch", "height", "digest")) == due, "QC-5 QC-9")
+    said = tuple(certificate[name] for name in ("scheme", "step", "epoch", "height", "digest"))
+    need(said == ("gridwitness-pbft-1", "commit", number, header["height"], sha(raw)), "QC-5 QC-9")
     keys = {entry["member"]: entry["vote_key"] for entry in validators}
     members = [member for member, _ in certificate["signatures"]]
     need(members == sorted(set(members)) and set(members) <= set(keys), "QC-5 QC-7")
@@ -88,7 +88,8 @@ def walk(genesis: bytes, ends: list[Any]) -> tuple[Any, ...]:  # GE-2, EP-1, EP-
 
 
 def final(genesis: bytes, value: Any) -> Any:  # noqa: ANN401 - FH-1, FH-2, RC-4
-    return check_certificate(*walk(genesis, value["epochs"]), value["header"], value["certificate"])
+    chain, epoch = walk(genesis, value["epochs"])
+    return check_certificate(chain, epoch, value["header"], value["certificate"])
 
 
 def climb(path: list[bytes], node: int, last: int, first: bytes, second: bytes) -> tuple[bytes, bytes]:
