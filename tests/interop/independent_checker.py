@@ -57,11 +57,11 @@ def set_digest(validators: list[Any]) -> bytes:  # QC-2, HD-7
 
 def check_certificate(chain: str, epoch: tuple[Any, ...], raw: bytes, certificate: Any) -> Any:  # noqa: ANN401
     header, (number, validators, first) = read_header(raw), epoch
-    due = (chain, number, set_digest(validators))
-    need((header["chain"], header["epoch"], header["validators_hash"]) == due and header["height"] >= first, "EP-2")
+    due = {"chain": chain, "epoch": number, "validators_hash": set_digest(validators)}
+    need(due.items() <= header.items() and header["height"] >= first, "EP-2")
     fields(certificate, "scheme step epoch height view digest signatures")
-    said = tuple(certificate[name] for name in ("scheme", "step", "epoch", "height", "digest"))
-    need(said == ("gridwitness-pbft-1", "commit", number, header["height"], sha(raw)), "QC-5 QC-9")
+    about = {"step": "commit", "epoch": number, "height": header["height"], "digest": sha(raw)}
+    need({"scheme": "gridwitness-pbft-1", **about}.items() <= certificate.items(), "QC-5 QC-9")
     keys = {entry["member"]: entry["vote_key"] for entry in validators}
     members = [member for member, _ in certificate["signatures"]]
     need(members == sorted(set(members)) and set(members) <= set(keys), "QC-5 QC-7")
@@ -73,7 +73,7 @@ def check_certificate(chain: str, epoch: tuple[Any, ...], raw: bytes, certificat
     return header
 
 
-def walk(genesis: bytes, ends: list[Any]) -> tuple[Any, ...]:  # GE-2, EP-1, EP-3, EP-4, EP-5
+def walk(genesis: bytes, ends: list[Any]) -> tuple[str, tuple[Any, ...]]:  # GE-2, EP-1, EP-3, EP-4, EP-5
     start, number, first = cbor2.loads(genesis), 0, 1
     chain = f"{start['name']}-{sha(genesis).hex()[:8]}"
     rows = [(entry["member"], entry["vote_key"], sha(entry["tls_certificate"])) for entry in start["validators"]]
@@ -88,8 +88,7 @@ def walk(genesis: bytes, ends: list[Any]) -> tuple[Any, ...]:  # GE-2, EP-1, EP-
 
 
 def final(genesis: bytes, value: Any) -> Any:  # noqa: ANN401 - FH-1, FH-2, RC-4
-    chain, epoch = walk(genesis, value["epochs"])
-    return check_certificate(chain, epoch, value["header"], value["certificate"])
+    return check_certificate(*walk(genesis, value["epochs"]), value["header"], value["certificate"])
 
 
 def climb(path: list[bytes], node: int, last: int, first: bytes, second: bytes) -> tuple[bytes, bytes]:
