@@ -13,6 +13,7 @@ from kit.http import NodeClient
 from kit.logs import configure_logs
 from kit.terminal import Terminal
 from kit.tls import self_signed
+from master import upkeep
 from master.app import init_node, run_node
 from master.config import load_node_config
 from master.consortium import build_genesis
@@ -104,6 +105,10 @@ def status(
     if not isinstance(value, dict):
         raise DataError(f"{address} answers something that is no status")
     Terminal(as_json=as_json).show(value, lambda: _status_lines(value))
+
+
+for command in (upkeep.fsck, upkeep.rebuild, upkeep.export, upkeep.backup, upkeep.restore, upkeep.prune):
+    app.command()(command)
 
 
 def _status_lines(value: dict[str, object]) -> list[str]:

@@ -34,7 +34,7 @@ from wire.genesis import Genesis
 from wire.header import Header, decode_header
 from wire.merkle import Frontier, leaf_digest
 from wire.receipt import Receipt, decode_outcome
-from wire.types import Digest
+from wire.types import Digest, sha256
 
 FORMAT: Final = 1
 MAP_BYTES_DEFAULT: Final = 64 * 1024**3
@@ -256,6 +256,25 @@ class Store:
             found.append(cbor.decode(raw))
         return decode_epoch_ends(found)
 
+    def prune(self, heights: range) -> int:
+        """Give up the bodies of some blocks in one transaction; return how many there were.
+
+        Headers, certificates, outcomes and history stay: proofs and query tables need them. Receipts of these blocks
+        can no longer be made.
+        """
+        pruned = 0
+        with self._writing() as put:
+            for height in heights:
+                block = self.block(height)
+                if block is None:
+                    continue
+                put.put("headers", height_key(height), block.header.encode())
+                put.delete("blocks", height_key(height))
+                for raw in block.transactions:
+                    put.delete("transactions", sha256(raw))
+                pruned += 1
+        return pruned
+
     def history_node(self, level: int, index: int) -> Digest:
         """Return the digest of a complete subtree of the history.
 
@@ -330,15 +349,24 @@ class Store:
         limit = min(limit, EVENTS_LIMIT_MAX)
         for key, _ in self._walk("events", height_key(after_height)):
             height = int.from_bytes(key, "big")
-            block = self.block(height)
-            if block is None:
+            header = self.header(height)
+            if header is None:
                 raise StoreCorruptError(f"store {self._path}: block {height} is missing")
-            for row in event_rows(height, block.header.time_ms, self.outcomes(height)):
+            for row in event_rows(height, header.time_ms, self.outcomes(height)):
                 if (row.height, row.index) > (after_height, after_index):
                     found.append(row)
                 if len(found) >= limit:
                     return found
         return found
+
+    def has_events(self, height: int) -> bool:
+        """Tell whether the index of events names a block."""
+        return self._read("events", height_key(height)) is not None
+
+    def raw_records(self, table: str) -> Iterator[tuple[bytes, bytes]]:
+        """Yield keys and whole records of a table, damaged ones, too."""
+        with self._env.begin(self._tables[table]) as txn, txn.cursor() as cursor:
+            yield from cursor
 
     def _complete_history(self) -> None:
         """Write the history of a store that was made before there was one."""

@@ -55,6 +55,10 @@ class Writing:
         """Write a record."""
         self._txn.put(key, seal(table, key, content), db=self._tables[table])
 
+    def delete(self, table: str, key: bytes) -> None:
+        """Remove a record, if there is one."""
+        self._txn.delete(key, db=self._tables[table])
+
     def append(self, table: str, key: bytes, content: bytes) -> None:
         """Write a record behind all others of its table."""
         self._txn.put(key, seal(table, key, content), db=self._tables[table], append=True)
