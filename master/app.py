@@ -149,7 +149,7 @@ class NodeProcess:
         self._metrics = NodeMetrics(self._registry)
         self._mempool = Mempool()
         tree = store.state_tree()
-        verified, state = VerifiedSignatures(), CachedState(store)
+        verified, state = VerifiedSignatures(), CachedState(store, tree.is_empty)
         application = Application(genesis, state, tree, verified, self._mempool.open)
         self._application = application
         validators = genesis.validator_set()
