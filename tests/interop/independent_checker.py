@@ -50,8 +50,9 @@ def read_header(raw: bytes) -> Any:  # noqa: ANN401 - HD-1
 
 def set_digest(validators: list[Any]) -> bytes:  # QC-2, HD-7
     members = [fields(entry, "member vote_key tls_digest")["member"] for entry in validators]
-    keys = {entry["vote_key"] for entry in validators}
-    need(1 <= len(members) <= 16 and members == sorted(set(members)) and len(keys) == len(members), "QC-2")
+    need(
+        members == sorted(set(members)) and 0 < len({at["vote_key"] for at in validators}) == len(members) < 17, "QC-2"
+    )
     return sha(cbor2.dumps(validators, canonical=True))
 
 
@@ -60,8 +61,8 @@ def check_certificate(chain: str, epoch: tuple[Any, ...], raw: bytes, certificat
     due = (chain, number, set_digest(validators))
     need((header["chain"], header["epoch"], header["validators_hash"]) == due and header["height"] >= first, "EP-2")
     fields(certificate, "scheme step epoch height view digest signatures")
-    due = ("gridwitness-pbft-1", "commit", number, header["height"], sha(raw))
-    need(tuple(certificate[name] for name in ("scheme", "step", "epoch", "height", "digest")) == due, "QC-5 QC-9")
+    claim = ["gridwitness-pbft-1", "commit", number, header["height"], sha(raw)]
+    need([certificate[name] for name in ("scheme", "step", "epoch", "height", "digest")] == claim, "QC-5 QC-9")
     keys = {entry["member"]: entry["vote_key"] for entry in validators}
     members = [member for member, _ in certificate["signatures"]]
     need(members == sorted(set(members)) and set(members) <= set(keys), "QC-5 QC-7")
@@ -73,7 +74,7 @@ def check_certificate(chain: str, epoch: tuple[Any, ...], raw: bytes, certificat
     return header
 
 
-def walk(genesis: bytes, ends: list[Any]) -> tuple[Any, ...]:  # GE-2, EP-1, EP-3, EP-4, EP-5
+def walk(genesis: bytes, ends: list[Any]) -> tuple[str, tuple[Any, ...]]:  # GE-2, EP-1, EP-3, EP-4, EP-5
     start, number, first = cbor2.loads(genesis), 0, 1
     chain = f"{start['name']}-{sha(genesis).hex()[:8]}"
     rows = [(entry["member"], entry["vote_key"], sha(entry["tls_certificate"])) for entry in start["validators"]]
@@ -88,7 +89,8 @@ def walk(genesis: bytes, ends: list[Any]) -> tuple[Any, ...]:  # GE-2, EP-1, EP-
 
 
 def final(genesis: bytes, value: Any) -> Any:  # noqa: ANN401 - FH-1, FH-2, RC-4
-    return check_certificate(*walk(genesis, value["epochs"]), value["header"], value["certificate"])
+    chain, epoch = walk(genesis, value["epochs"])
+    return check_certificate(chain, epoch, value["header"], value["certificate"])
 
 
 def climb(path: list[bytes], node: int, last: int, first: bytes, second: bytes) -> tuple[bytes, bytes]:
