@@ -49,10 +49,8 @@ def read_header(raw: bytes) -> Any:  # noqa: ANN401 - HD-1
 
 
 def set_digest(validators: list[Any]) -> bytes:  # QC-2, HD-7
-    members = [fields(entry, "member vote_key tls_digest")["member"] for entry in validators]
-    need(
-        members == sorted(set(members)) and 0 < len({at["vote_key"] for at in validators}) == len(members) < 17, "QC-2"
-    )
+    names = [fields(entry, "member vote_key tls_digest")["member"] for entry in validators]
+    need(names == sorted(set(names)) and 0 < len({at["vote_key"] for at in validators}) == len(names) < 17, "QC-2")
     return sha(cbor2.dumps(validators, canonical=True))
 
 
