@@ -50,6 +50,19 @@ def test_cluster_over_some_seeds_reaches_the_rare_situations() -> None:
     assert not [what for what in SOMETIMES if not counts[what]]
 
 
+def test_cluster_with_a_damaged_disk_uses_quarantine_and_leaves_it() -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(800, 808):
+        counts.update(check(run_plan(draw_plan(seed, "erased")), "erased").counts)
+    assert counts["disk: erased"]
+    assert counts["quarantine"] >= counts["quarantine-over"] > 0
+
+
+def test_cluster_with_a_censor_leaves_it_by_complaint() -> None:
+    outcome = check(run_plan(draw_plan(900, "censor")), "censor")
+    assert outcome.counts["view change"] > 0
+
+
 def test_cluster_without_faults_stays_in_view_zero() -> None:
     for seed in range(700, 703):
         outcome = check(run_plan(draw_plan(seed, "calm")), "calm")
