@@ -303,16 +303,20 @@ class Engine:
 
     async def _apply(self, effect: Apply) -> Event:
         try:
-            head = await self._on_worker(lambda: self._ledger.apply(effect.block, effect.certificate))
+            head = await self._on_worker(lambda: self._store(effect))
         except BlockRefusedError as error:
             self.failure = f"height {effect.block.header.height} came out differently here: {error}"
             return Diverged(effect.block.header.height, str(error))
-        self._log.clear()
         for handle in self._wakes.values():
             handle.cancel()
         self._wakes.clear()
         self._hooks.applied(effect.block)
         return Applied(replace(head, certificate=effect.certificate), self._hooks.waiting_ms())
+
+    def _store(self, effect: Apply) -> Head:
+        head = self._ledger.apply(effect.block, effect.certificate)
+        self._log.clear()
+        return head
 
     def _wake(self, at_ms: int) -> None:
         if at_ms in self._wakes:
