@@ -101,7 +101,8 @@ def test_ledger_check_of_a_node_that_lies_exits_65(site: Site) -> None:
     hidden.answers["/v1/status"] = {"height": 50}
     assert site.check(node_of(HEADER), hidden) == 65
     assert site.check(node_of(), node_of(HEADER)) == 65
-    for answer in ({"items": [{"header": "zz"}]}, {"items": [{}]}, {"items": 7}):
+    answers: tuple[dict[str, Any], ...] = ({"items": [{"header": "zz"}]}, {"items": [{}]}, {"items": 7})
+    for answer in answers:
         garbled = node_of(HEADER)
         garbled.answers["/v1/headers"] = answer
         assert site.check(node_of(HEADER), garbled) == 65
