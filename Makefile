@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup demo test simulate mutation-gate lint bench lock clean distclean
+.PHONY: help setup demo test simulate mutation-gate explore lint bench lock clean distclean
 
 export PYTHON
 # Debian keeps the broker where only root's PATH looks.
@@ -14,6 +14,7 @@ ONLY ?=
 SEEDS ?= 100
 FIRST ?= 0
 PROFILE ?=
+CUTS ?= 2
 CODE := $(wildcard wire rules kit agent master client firmware_sim tests benchmarks)
 # Test folders in the order of their cost.
 TESTS := $(wildcard tests/unit tests/property tests/simulation tests/interop tests/e2e)
@@ -48,6 +49,10 @@ simulate: ## whole clusters under faults, one run per seed; SEEDS=n FIRST=s PROF
 mutation-gate: ## plant known bugs in copies of the source; the simulator must find each within 40 seeds; ONLY=word
 	@scripts/setup.sh
 	@.venv/bin/python -m tests.simulation.gate --only "$(ONLY)"
+
+explore: ## every schedule of one height within bounds, on the real core; CUTS=n rounds with a split network
+	@scripts/setup.sh
+	@.venv/bin/python -m tests.simulation.explorer --cuts $(CUTS)
 
 lint: ## style, format, types, import arrows
 	@scripts/setup.sh
