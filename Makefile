@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup demo test simulate lint bench lock clean distclean
+.PHONY: help setup demo test simulate mutation-gate explore lint bench lock clean distclean
 
 export PYTHON
 # Debian keeps the broker where only root's PATH looks.
@@ -14,6 +14,7 @@ ONLY ?=
 SEEDS ?= 100
 FIRST ?= 0
 PROFILE ?=
+CUTS ?= 2
 CODE := $(wildcard wire rules kit agent master client firmware_sim tests benchmarks)
 # Test folders in the order of their cost.
 TESTS := $(wildcard tests/unit tests/property tests/simulation tests/interop tests/e2e)
@@ -21,8 +22,8 @@ TESTS := $(wildcard tests/unit tests/property tests/simulation tests/interop tes
 CORE := wire/*,rules/*,master/consensus/*,master/ledger/*
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | \
-	    while IFS='|' read -r target text; do printf '  make %-10s %s\n' "$$target" "$$text"; done
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
+	    while IFS='|' read -r target text; do printf '  make %-13s %s\n' "$$target" "$$text"; done
 
 setup: ## environments, locked packages and the broker, as all other targets do it when needed
 	@scripts/setup.sh broker interop
@@ -44,6 +45,14 @@ test: ## lint and all tests; nothing is skipped because something is not install
 simulate: ## whole clusters under faults, one run per seed; SEEDS=n FIRST=s PROFILE=word
 	@scripts/setup.sh
 	@.venv/bin/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST) $(if $(PROFILE),--profile $(PROFILE))
+
+mutation-gate: ## plant known bugs in copies of the source; the simulator must find each within 40 seeds; ONLY=word
+	@scripts/setup.sh
+	@.venv/bin/python -m tests.simulation.gate --only "$(ONLY)"
+
+explore: ## every schedule of one height within bounds, on the real core; CUTS=n rounds with a split network
+	@scripts/setup.sh
+	@.venv/bin/python -m tests.simulation.explorer --cuts $(CUTS)
 
 lint: ## style, format, types, import arrows
 	@scripts/setup.sh

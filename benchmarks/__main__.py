@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from benchmarks import consensus, detection, files, fingerprint, memory
+from benchmarks import consensus, detection, files, fingerprint, memory, proofs
 from benchmarks.results import Result, show, write
 
 GROUPS: dict[str, Callable[[], Sequence[Result]]] = {
@@ -14,6 +14,7 @@ GROUPS: dict[str, Callable[[], Sequence[Result]]] = {
     "consensus": consensus.measure,
     "detection": detection.measure,
     "memory": memory.measure,
+    "proofs": proofs.measure,
 }
 _USAGE = 64
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiomqtt
 
+from benchmarks import throughput
 from benchmarks.results import Result, percentile
 from client.demo.cluster import Cluster, open_cluster
 from client.demo.ports import LOOPBACK
@@ -91,6 +92,16 @@ class Reporter:
 
 
 def measure() -> Sequence[Result]:
+    """Measure reports of gateways, then open load of notary transactions: all nodes, one dead, and where time goes."""
+    return (
+        *measure_reports(),
+        *throughput.measure(),
+        *throughput.measure_dead(),
+        *throughput.measure_profile(),
+    )
+
+
+def measure_reports() -> Sequence[Result]:
     """Commit reports of sixteen gateways as fast as the nodes can, then one at a time."""
     places = tuple((f"place{number}", "north") for number in range(1, GATEWAYS + 1))
     topology = build_topology(places, DEVICES_EACH, "bench")

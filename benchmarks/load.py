@@ -61,6 +61,7 @@ class Connections:
         address = urlsplit(url)
         self._host, self._port = str(address.hostname), int(address.port or 80)
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._open: list[asyncio.StreamWriter] = []
         self._room = asyncio.Semaphore(CONNECTIONS_MAX)
 
     async def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
@@ -70,13 +71,18 @@ class Connections:
             OSError: No connection, or it broke.
         """
         async with self._room:
-            pair = self._idle.pop() if self._idle else await asyncio.open_connection(self._host, self._port)
+            pair = self._idle.pop() if self._idle else await self._connect()
             try:
                 found = await self._exchange(*pair, method, path, body)
             except asyncio.IncompleteReadError as error:
                 raise ConnectionResetError(str(error)) from error
             self._idle.append(pair)
             return found
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(self._host, self._port)
+        self._open.append(writer)
+        return reader, writer
 
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, method: str, path: str, body: bytes
@@ -91,10 +97,12 @@ class Connections:
         length = next(int(line.partition(":")[2]) for line in lines if line.startswith("content-length:"))
         return int(lines[0].split(" ")[1]), await reader.readexactly(length)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close what is open."""
-        for _, writer in self._idle:
+        for writer in self._open:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
 class _Watch:
@@ -150,7 +158,8 @@ def offer(load: Offer) -> Load:
 
 async def _offer(load: Offer) -> Load:
     nodes = [Connections(url) for url in load.urls]
-    watch = _Watch(Connections(load.watched))
+    watched = Connections(load.watched)
+    watch = _Watch(watched)
     watching = asyncio.create_task(watch.run())
     await asyncio.sleep(5 * ASK_EVERY_S)
     problems: Counter[str] = Counter()
@@ -166,8 +175,8 @@ async def _offer(load: Offer) -> Load:
         if tx_id in due_s:
             latencies_ms.append((seen_s - due_s.pop(tx_id)) * 1000)
             last_s = max(last_s, seen_s)
-    for node in nodes:
-        node.close()
+    for node in (*nodes, watched):
+        await node.close()
     elapsed_s = max(last_s - start_s, len(load.transactions) / load.rate)
     return Load(len(load.transactions), len(latencies_ms), elapsed_s, latencies_ms, problems)
 

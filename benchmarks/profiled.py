@@ -2,8 +2,8 @@
 
 From the moment at which FILE.start exists, a thread of its own looks at every other thread each few milliseconds, reads
 how much CPU that thread has used since and books it on the stack that it sees; what a thread does in shorter bursts is
-booked on the stack on which it waits. FILE gets {"threads": ns by thread, "stacks": [[ns, frames outside in]]} when
-the node stops. For benchmarks alone; a node never does this by itself.
+booked on the stack on which it waits. FILE gets [[ns, [thread, frames outside in]]] when the node stops. For benchmarks
+alone; a node never does this by itself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ class Sampler:
         self._path = path
         self._start = path.with_name(f"{path.name}.start")
         self.stacks: Counter[tuple[str, ...]] = Counter()
-        self.threads: Counter[str] = Counter()
         self._used_ns: dict[int, int] = {}
 
     def run(self) -> None:
@@ -59,13 +58,12 @@ class Sampler:
             code = frame.f_code
             found.append(f"{code.co_filename.rpartition('/')[2]}:{code.co_qualname}")
             frame = frame.f_back
-        self.threads[name.rstrip("0123456789_")] += used_ns
-        self.stacks[tuple(reversed(found))] += used_ns
+        self.stacks[name.rstrip("0123456789_"), *reversed(found)] += used_ns
 
     def write(self) -> None:
         """Write what was booked."""
         stacks = [[used_ns, list(stack)] for stack, used_ns in self.stacks.most_common()]
-        self._path.write_text(json.dumps({"threads": dict(self.threads), "stacks": stacks}), encoding="utf-8")
+        self._path.write_text(json.dumps(stacks), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -33,24 +33,24 @@ SECONDS: Final = {200: 20, 1_000: 20, 1_500: 60, 2_000: 20, 3_000: 20}
 WARM_UP: Final = (300, 3)
 """Rate and seconds of what is sent before anything is measured."""
 
-# part of the work -> functions whose whole time below them it is; the innermost match of a stack counts
+PROFILED: Final = (1_000, 10)
+"""Rate and seconds of the load under which the nodes' threads are sampled."""
+
+# part of the work -> marks of the functions that do it; of a stack the innermost frame with a mark counts
 STEPS: Final[Mapping[str, tuple[str, ...]]] = {
-    "receive": ("PeerNetwork.", "frames.py:", "httptools_impl.py:", "submit.py:", "guard.py:", "streams.py:"),
+    "receive": ("peers.py:", "frames.py:", "httptools_impl.py:", "submit.py:", "streams.py:"),
     "decode": ("tx.py:open_tx", "messages.py:decode_message", "cbor.py:decode"),
-    "verify": (
-        "SignedTx.verify",
-        "cose.py:verify",
-        "messages.py:verify_message",
-        "VerifiedSignatures",
-        "signatures.py:",
-    ),
-    "mempool": ("mempool.py:", "Application.check", "Node._admit", "Node.take"),
+    "verify": ("cose.py:verify", "messages.py:verify_message", "VerifiedSignatures", "Node._verify"),
+    "mempool": ("mempool.py:", "Application.screen", "Node._screen", "Node._settle", "Node._take"),
     "propose": ("Application.propose", "Chain.build"),
-    "vote": ("replica.py:", "wal.py:", "messages.py:encode_message", "Engine."),
+    "vote": ("replica.py:", "wal.py:", "guard.py:GuardFile", "messages.py:encode_message", "Engine."),
     "execute": ("Application.process", "Chain.execute"),
-    "store": ("store.py:", "Chain.apply"),
-    "answer": ("submit.py:_shown", "responses.py:", "call.py:answer", "Node.applied", "chain.py:_block", "service.py:"),
+    "store": ("store.py:", "store_env.py:", "Chain.apply"),
+    "answer": ("call.py:answer", "responses.py:", "Node.applied", "service.py:", "fold.py:"),
+    "event loop": ("runners.py:Runner.run",),
 }
+_IDLE: Final = "thread.py:_worker"
+"""Where a worker thread waits; what is booked there belongs to its jobs, shorter than the distance of two samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,32 @@ def measure(seconds: Mapping[int, int] = SECONDS) -> Sequence[Result]:
         warm_up(cluster, notes)
         for rate, duration in seconds.items():
             found += rows(run(cluster, notes, rate, duration), duration)
+            wait_until(lambda: cluster.wait_same_height() > 0, within_s=60, what="all nodes to hold all of it")
     return found
+
+
+def measure_dead(rate: int = 1_000, seconds: int = 20) -> Sequence[Result]:
+    """Offer a rate to three nodes while the first, who would lead, is dead all along."""
+    with (
+        tempfile.TemporaryDirectory(prefix="gridwitness-bench-") as name,
+        bench_cluster(Path(name)) as (cluster, notes),
+    ):
+        cluster.nodes[MEMBERS[0]].kill()
+        warm_up(cluster, notes)
+        done = run(cluster, notes, rate, seconds)
+    return [replace(row, name=f"one node dead, {row.name}") for row in rows(done, seconds)]
+
+
+def measure_profile() -> Sequence[Result]:
+    """Say where the nodes spend their CPU."""
+    rate, seconds = PROFILED
+    with tempfile.TemporaryDirectory(prefix="gridwitness-bench-") as name:
+        samples = Path(name) / "samples"
+        with bench_cluster(Path(name), samples) as (cluster, notes):
+            warm_up(cluster, notes)
+            start_profile(samples)
+            done = run(cluster, notes, rate, seconds)
+        return profile_rows(samples, done.load.committed)
 
 
 def profile_rows(folder: Path, committed: int) -> Sequence[Result]:
@@ -154,17 +179,28 @@ def profile_rows(folder: Path, committed: int) -> Sequence[Result]:
     spent: Counter[str] = Counter()
     files = sorted(folder.glob("*.json"))
     for path in files:
-        for used_ns, stack in json.loads(path.read_text(encoding="utf-8"))["stacks"]:
-            spent[_step(stack)] += used_ns
-    note = f"CPU by sampling, {committed} transactions"
-    return [
-        Result(f"profile: {step}", spent[step] / committed / len(files) / 1e3, "us/tx", note)
-        for step in (*STEPS, "other")
-    ]
+        spent.update(_by_step(json.loads(path.read_text(encoding="utf-8"))))
+    note = f"where the CPU goes, by sampling, {committed} transactions at {PROFILED[0]}/s"
+    shares = {step: spent[step] / committed / len(files) / 1e3 for step in (*STEPS, "other")}
+    return [Result(f"profile: {step}", share, "us/tx", note) for step, share in shares.items()]
 
 
-def _step(stack: Sequence[str]) -> str:
-    for frame in reversed(stack):
+def _by_step(stacks: Sequence[tuple[int, Sequence[str]]]) -> Counter[str]:
+    """Add up one node's samples by step, the waiting of a worker thread in proportion to its jobs."""
+    threads: dict[str, Counter[str]] = {}
+    for used_ns, (thread, *frames) in stacks:
+        step = _IDLE if frames[-1] == _IDLE else _step(frames)
+        threads.setdefault(thread, Counter())[step] += used_ns
+    total: Counter[str] = Counter()
+    for steps in threads.values():
+        idle_ns, busy_ns = steps.pop(_IDLE, 0), sum(steps.values())
+        for step, used_ns in steps.items():
+            total[step] += used_ns + idle_ns * used_ns // max(1, busy_ns)
+    return total
+
+
+def _step(frames: Sequence[str]) -> str:
+    for frame in reversed(frames):
         for step, marks in STEPS.items():
             if any(mark in frame for mark in marks):
                 return step

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wire import cbor
+from wire import cbor, historyproof, stateproof
 from wire.cose import kid_of
 from wire.errors import FormatError, SignatureError
 from wire.evidence import Entry, Evidence, decode_evidence
+from wire.finality import FinalHeader
 from wire.genesis import Genesis
+from wire.historyproof import decode_history_proof, verify_history_proof
 from wire.receipt import Event, Receipt, decode_bundle, verify_receipt
+from wire.stateproof import STATE_PROOF_BYTES_MAX, decode_state_proof, verify_state_proof
 from wire.tx import SignedTx, open_tx
 
 REPORT = ("consistency", "report")
@@ -140,3 +143,52 @@ def to_json(value: cbor.Value) -> object:
     if isinstance(value, dict):
         return {str(key): to_json(entry) for key, entry in value.items()}
     return value
+
+
+def prove_other(raw: bytes, genesis: Genesis) -> dict[str, object] | None:
+    """Verify a state proof or a history proof and return what it proves as plain JSON values; None for anything else.
+
+    Args:
+        raw: The file.
+        genesis: From the verifier's own disk.
+
+    Raises:
+        WireError: It is one of the two, and does not verify.
+    """
+    value = cbor.decode(raw, bytes_max=STATE_PROOF_BYTES_MAX)
+    kind = value.get("type") if isinstance(value, dict) else None
+    if kind == stateproof.TYPE:
+        proof = decode_state_proof(raw)
+        verify_state_proof(proof, genesis)
+        return {
+            "verified": True,
+            "type": kind,
+            "namespace": proof.namespace,
+            "key": proof.key.hex(),
+            "present": proof.value is not None,
+            "value": None if proof.value is None else to_json(cbor.decode(proof.value)),
+            **_final(proof.final),
+        }
+    if kind == historyproof.INCLUSION:
+        history = decode_history_proof(raw)
+        verify_history_proof(history, genesis)
+        old = history.header
+        return {
+            "verified": True,
+            "type": kind,
+            "old_height": old.height,
+            "old_digest": old.digest().hex(),
+            "old_time_ms": old.time_ms,
+            **_final(history.final),
+        }
+    return None
+
+
+def _final(final: FinalHeader) -> dict[str, object]:
+    header = final.header
+    return {
+        "chain": header.chain,
+        "height": header.height,
+        "time_ms": header.time_ms,
+        "signers": list(final.certificate.signers),
+    }

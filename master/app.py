@@ -149,7 +149,7 @@ class NodeProcess:
         self._metrics = NodeMetrics(self._registry)
         self._mempool = Mempool()
         tree = store.state_tree()
-        verified, state = VerifiedSignatures(), CachedState(store)
+        verified, state = VerifiedSignatures(), CachedState(store, tree.is_empty)
         application = Application(genesis, state, tree, verified, self._mempool.open)
         self._application = application
         validators = genesis.validator_set()
@@ -173,6 +173,7 @@ class NodeProcess:
             guard=guard.guard,
             nonce=secrets.token_bytes(DIGEST_BYTES),
         )
+        self._replica = replica
         self._node = Node(
             genesis,
             config.node.member,
@@ -233,9 +234,13 @@ class NodeProcess:
         node.is_connected = self._network.is_connected
         node.heard_height = lambda member: self._engine.heights.get(member, 0)
         node.failure = lambda: self._engine.failure
-        node.views_failure = lambda: self._views_failure
+        node.views_failure = lambda: self._views_failure or self._quarantine()
         if self._broker is not None:
             node.publish = self._broker.publish
+
+    def _quarantine(self) -> str | None:
+        reason = self._replica.quarantine
+        return None if reason is None else f"in quarantine, this node signs nothing yet: {reason}"
 
     def _is_acceptable(self, signed: SignedTx) -> bool:
         try:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from kit.clock import Clock
@@ -286,18 +287,36 @@ class Engine:
     async def _perform_all(self, effects: list[Effect]) -> None:
         waiting = deque(effects)
         while waiting:
+            durable = self._take_durable(waiting)
+            if durable:
+                await self._on_worker(partial(self._bring_to_disk, durable))
+                continue
             answer = await self._perform(waiting.popleft())
             if answer is not None:
                 waiting.extend(self._replica.step(answer, self.now()))
 
+    @staticmethod
+    def _take_durable(waiting: deque[Effect]) -> list[Persist | Seal]:
+        """Take what stands first and goes to disk, so that the other thread is asked once for all of it."""
+        found: list[Persist | Seal] = []
+        while waiting and isinstance(waiting[0], Persist | Seal):
+            effect = waiting.popleft()
+            assert isinstance(effect, Persist | Seal)
+            found.append(effect)
+        return found
+
+    def _bring_to_disk(self, effects: Sequence[Persist | Seal]) -> None:
+        """Write one after the other, in their order; on the worker thread."""
+        for effect in effects:
+            if isinstance(effect, Persist):
+                self._log.append(effect.records)
+            else:
+                self._guard.save(effect.guard)
+
     async def _perform(self, effect: Effect) -> Event | None:
         match effect:
-            case Persist():
-                records = effect.records
-                await self._on_worker(lambda: self._log.append(records))
-            case Seal():
-                guard = effect.guard
-                await self._on_worker(lambda: self._guard.save(guard))
+            case Persist() | Seal():
+                await self._on_worker(partial(self._bring_to_disk, [effect]))
             case Send():
                 self._network.send(effect.member, encode_message(effect.message))
             case Broadcast():
@@ -330,16 +349,20 @@ class Engine:
 
     async def _apply(self, effect: Apply) -> Event:
         try:
-            head = await self._on_worker(lambda: self._ledger.apply(effect.block, effect.certificate))
+            head = await self._on_worker(lambda: self._store(effect))
         except BlockRefusedError as error:
             self.failure = f"height {effect.block.header.height} came out differently here: {error}"
             return Diverged(effect.block.header.height, str(error))
-        self._log.clear()
         for handle in self._wakes.values():
             handle.cancel()
         self._wakes.clear()
         self._hooks.applied(effect.block)
         return Applied(replace(head, certificate=effect.certificate), self._hooks.waiting_ms())
+
+    def _store(self, effect: Apply) -> Head:
+        head = self._ledger.apply(effect.block, effect.certificate)
+        self._log.clear()
+        return head
 
     def _wake(self, at_ms: int) -> None:
         if at_ms in self._wakes:

@@ -30,6 +30,8 @@ _SHORT_HEADS: Final = range(0x40, 0x58)
 _LONG_HEADS: Final = {0x58: (1, 24), 0x59: (2, 0x100), 0x5A: (4, 0x1_0000)}
 _SIGNATURE_HEAD: Final = b"\x58\x40"
 _CONTEXT: Final = b"\x84\x6aSignature1"
+_BYTE_STRING: Final = 0x40
+_LENGTH_INSIDE: Final = range(24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,19 @@ def verify_ed25519(public_key: bytes, message: bytes, signature: bytes) -> None:
 
 def _to_be_signed(protected: bytes, aad: bytes, payload: bytes) -> bytes:
     """Return the Sig_structure. Source: RFC 9052, 4.4."""
-    return _CONTEXT + cbor.encode(protected) + cbor.encode(aad) + cbor.encode(payload)
+    return b"".join((_CONTEXT, _head(protected), protected, _head(aad), aad, _head(payload), payload))
+
+
+def _head(content: bytes) -> bytes:
+    """Return what stands before ``content`` in its CBOR byte string. Source: RFC 8949, 3."""
+    length = len(content)
+    if length in _LENGTH_INSIDE:
+        return bytes((_BYTE_STRING | length,))
+    return next(
+        bytes((head,)) + length.to_bytes(width, "big")
+        for head, (width, _) in _LONG_HEADS.items()
+        if length < 1 << 8 * width
+    )
 
 
 def _payload_span(data: bytes, at: int) -> tuple[int, int]:

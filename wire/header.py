@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
 from wire import cbor
@@ -50,6 +50,8 @@ class Header:
     code_table_hash: Digest
     fault_proof_root: Digest
     """RFC 9162 tree head over the block's fault proofs."""
+    _digests: list[Digest] = field(default_factory=list, init=False, repr=False, compare=False)
+    # a replica asks for the digest a hundred times per block
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
@@ -58,10 +60,12 @@ class Header:
 
     def digest(self) -> Digest:
         """Return the block's digest: SHA-256 of the canonical header."""
-        return sha256(self.encode())
+        if not self._digests:
+            self._digests.append(sha256(self.encode()))
+        return self._digests[0]
 
 
-_NAMES: Final = tuple(field.name for field in fields(Header))
+_NAMES: Final = tuple(entry.name for entry in fields(Header) if entry.init)
 _DIGESTS: Final = (
     "parent",
     "tx_root",

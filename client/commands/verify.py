@@ -9,7 +9,7 @@ import typer
 
 from client.options import GenesisOption, JsonOption
 from client.output import lines_of, short, show_rows, when
-from client.proof import Proof, prove, to_json
+from client.proof import Proof, prove, prove_other, to_json
 from kit.exitcodes import DataError
 from kit.files import read_bounded
 from kit.terminal import Terminal, print_json
@@ -17,12 +17,15 @@ from wire.errors import WireError
 from wire.evidence import Evidence
 from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
 from wire.receipt import BUNDLE_BYTES_MAX
+from wire.stateproof import STATE_PROOF_BYTES_MAX
+
+_FILE_BYTES_MAX: Final = max(BUNDLE_BYTES_MAX, STATE_PROOF_BYTES_MAX)
 
 app = typer.Typer(no_args_is_help=True, help="Look into a genesis file.")
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(help="Bundle, as 'gridwitness tx get' writes it.")],
+    file: Annotated[Path, typer.Argument(help="Bundle of 'gridwitness tx get', or proof of 'gridwitness state get'.")],
     genesis: GenesisOption,
     *,
     json: JsonOption = False,
@@ -30,16 +33,22 @@ def verify(
     """Prove offline that a transaction is in the ledger and what came of it; only the genesis file is trusted.
 
     Checked are the sender's signature, the transaction's and the outcome's place in the block, and the signatures of a
-    quorum of validators over that block. Exit code 0: all of it holds; 65: it does not, and the message says what.
+    quorum of validators over that block. A state proof or a history proof is taken, too: it shows what stood under a
+    key, or that an old block is in the chain. Exit code 0: all of it holds; 65: it does not, and the message says what.
 
     Example: gridwitness verify report.bundle --genesis genesis.cbor
     """
     trusted = load_genesis(genesis)
-    raw = read_bounded(file, bytes_max=BUNDLE_BYTES_MAX)
+    raw = read_bounded(file, bytes_max=_FILE_BYTES_MAX)
     try:
-        proof = prove(raw, trusted)
+        found = prove_other(raw, trusted)
+        proof = prove(raw, trusted) if found is None else None
     except WireError as error:
         raise DataError(f"{file} does not verify: {error}") from error
+    if proof is None:
+        assert found is not None, "one of the two is there"
+        Terminal(as_json=json).show(found, lambda: lines_of(found))
+        return
     if json:
         print_json(proof.to_json())
     else:

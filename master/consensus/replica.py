@@ -1,4 +1,4 @@
-"""One PBFT replica: ``step(event, now) -> effects``, pure (docs/spec, clauses CM-3 to CM-25).
+"""One PBFT replica: ``step(event, now) -> effects``, pure (docs/spec, clauses CM-3 to CM-28).
 
 Per height a replica goes NEW -> PROPOSED -> PREPARED -> applied, or leaves a view by VIEW-CHANGE.
 Whatever it signs is in a `Persist`, then in a `Seal` of the signer guard, and both stand before the `Broadcast` of it.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from master.ledger.rows import Execution
 from master.ledger.state import StateReader
-from master.ledger.tree import bucket_of
+from master.ledger.tree import bucket_of, leaf_key
 from wire.types import Digest
 
 ENTRIES_MAX: Final = 65_536
@@ -26,6 +26,7 @@ class CachedState:
 
     Args:
         below: The store.
+        is_empty: Tells which buckets of the state tree hold no leaf: what is not there costs no look at the disk.
         entries_max: Most entries that are kept, those known to be missing too.
         bytes_max: Most bytes of their values.
         buckets_max: Most buckets that are kept; a bucket has rarely more than ten leaves.
@@ -34,12 +35,14 @@ class CachedState:
     def __init__(
         self,
         below: StateReader,
+        is_empty: Callable[[int], bool] = lambda _: False,
         *,
         entries_max: int = ENTRIES_MAX,
         bytes_max: int = ENTRIES_BYTES_MAX,
         buckets_max: int = BUCKETS_MAX,
     ) -> None:
         self._below = below
+        self._is_empty = is_empty
         self._entries_max, self._bytes_max, self._buckets_max = entries_max, bytes_max, buckets_max
         self._entries: dict[_Entry, bytes | None] = {}
         self._buckets: dict[int, tuple[tuple[Digest, Digest], ...]] = {}
@@ -53,6 +56,9 @@ class CachedState:
         known: bytes | tuple[None] | None = self._entries.get(entry, _ABSENT)
         if not isinstance(known, tuple):
             return known
+        if self._is_empty(bucket_of(leaf_key(namespace, key))):
+            # not kept: the tree may be a moment behind the store
+            return None
         blocks = self._blocks
         value = self._below.get(namespace, key)
         with self._changing:

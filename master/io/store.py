@@ -209,13 +209,10 @@ class Store:
             put.append("blocks", key, execution.block.encode())
             put.append("certificates", key, certificate.encode())
             put.append("outcomes", key, cbor.encode(list(execution.outcomes)))
-            events = 0
-            for index, raw in enumerate(execution.outcomes):
-                outcome = decode_outcome(raw)
-                events += len(outcome.events)
-                put.put("transactions", outcome.tx, key + index.to_bytes(4, "big"))
-            if events:
-                put.append("events", key, events.to_bytes(4, "big"))
+            for index, tx in enumerate(execution.ids):
+                put.put("transactions", tx, key + index.to_bytes(4, "big"))
+            if execution.events:
+                put.append("events", key, execution.events.to_bytes(4, "big"))
             put.state(execution.writes, execution.leaves)
             if end is not None:
                 put.append("epochs", height_key(header.epoch), cbor.encode(end.to_value()))

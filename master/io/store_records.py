@@ -37,11 +37,8 @@ def checksum(table: str, key: bytes, content: bytes) -> bytes:
         key: At most 511 bytes.
         content: What the record holds.
     """
-    digest = hashlib.blake2b(digest_size=CHECKSUM_BYTES, person=table.encode("ascii"))
-    digest.update(len(key).to_bytes(2, "big"))
-    digest.update(key)
-    digest.update(content)
-    return digest.digest()
+    data = b"".join((len(key).to_bytes(2, "big"), key, content))
+    return hashlib.blake2b(data, digest_size=CHECKSUM_BYTES, person=table.encode("ascii")).digest()
 
 
 def seal(table: str, key: bytes, content: bytes) -> bytes:

@@ -95,6 +95,16 @@ class _Admitted:
     window: SequenceWindow
 
 
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """What one transaction came to."""
+
+    tx: Digest
+    outcome: bytes
+    """Canonical."""
+    events: int
+
+
 class Application:
     """Applies the rules to a state that somebody else keeps.
 
@@ -191,7 +201,8 @@ class Application:
         block_state = Overlay(self._reader)
         room = min(bytes_max, self._block_bytes_max(block_state))
         place = _Place(head.height + 1, time_ms)
-        taken, outcomes, refused = self._take(block_state, candidates, place, room)
+        taken, done, refused = self._take(block_state, candidates, place, room)
+        outcomes = [ran.outcome for ran in done]
         writes = block_state.writes()
         leaves, update = self._preview(writes)
         header = Header(
@@ -212,7 +223,7 @@ class Application:
             fault_proof_root=EMPTY_HEAD,
         )
         block = Block(header, tuple(taken))
-        return Execution(block, tuple(outcomes), writes, leaves, update, head_after(head, block)), refused
+        return _execution(head, block, done, (writes, leaves, update)), refused
 
     def process(self, head: Head, block: Block) -> Execution:
         """Check and execute a block that somebody else built.
@@ -232,23 +243,23 @@ class Application:
         if tx_root(block.transactions) != block.header.tx_root:
             raise BlockRefused("tx-root", "its transactions lead to another tx_root")
         place = _Place(block.header.height, block.header.time_ms)
-        outcomes: list[bytes] = []
+        done: list[_Ran] = []
         for number, raw in enumerate(block.transactions):
             try:
-                outcomes.append(self._run(block_state, self._open_tx(raw), place))
+                done.append(self._run(block_state, self._open_tx(raw), place))
             except WireError as error:
                 raise BlockRefused("bad-transaction", f"transaction {number}: {error}") from error
             except TxRefused as error:
                 raise BlockRefused("bad-transaction", f"transaction {number}: {error.code}") from error
             except ContractFaultError as error:
                 raise BlockRefused("contract-fault", f"transaction {number}: {error}") from error
-        if tree_head(outcomes) != block.header.outcome_root:
+        if tree_head(ran.outcome for ran in done) != block.header.outcome_root:
             raise BlockRefused("outcome-root", "its transactions have other outcomes here")
         writes = block_state.writes()
         leaves, update = self._preview(writes)
         if update.root != block.header.state_root:
             raise BlockRefused("state-root", "its transactions lead to another state here")
-        return Execution(block, tuple(outcomes), writes, leaves, update, head_after(head, block))
+        return _execution(head, block, done, (writes, leaves, update))
 
     def committed(self, execution: Execution) -> None:
         """Bring the tree up to date after the store has taken the execution.
@@ -260,20 +271,20 @@ class Application:
 
     def _take(
         self, state: Overlay, candidates: Sequence[SignedTx], place: _Place, room: int
-    ) -> tuple[list[bytes], list[bytes], tuple[tuple[Digest, str], ...]]:
+    ) -> tuple[list[bytes], list[_Ran], tuple[tuple[Digest, str], ...]]:
         """Execute candidates until one does not fit into ``room`` bytes.
 
         Returns:
-            Transactions, their outcomes, and (id, code) of what was refused.
+            Transactions, what came of them, and (id, code) of what was refused.
         """
         taken: list[bytes] = []
-        outcomes: list[bytes] = []
+        done: list[_Ran] = []
         refused: list[tuple[Digest, str]] = []
         for candidate in candidates:
             if len(candidate.raw) > room:
                 break
             try:
-                outcomes.append(self._run(state, candidate, place))
+                done.append(self._run(state, candidate, place))
             except TxRefused as error:
                 refused.append((candidate.id, error.code))
             except ContractFaultError:
@@ -281,7 +292,7 @@ class Application:
             else:
                 taken.append(candidate.raw)
                 room -= len(candidate.raw)
-        return taken, outcomes, tuple(refused)
+        return taken, done, tuple(refused)
 
     def _check_head(self, head: Head) -> None:
         if head.state_root != self._tree.root:
@@ -348,8 +359,8 @@ class Application:
         self._account_keys[kid] = (raw, key)
         return key
 
-    def _run(self, state: Overlay, signed: SignedTx, place: _Place) -> bytes:
-        """Execute one transaction on ``state`` and return its canonical outcome.
+    def _run(self, state: Overlay, signed: SignedTx, place: _Place) -> _Ran:
+        """Execute one transaction on ``state``.
 
         Raises:
             TxRefused: It may not stand here; nothing was changed.
@@ -361,18 +372,18 @@ class Application:
         events: list[Event] = []
         try:
             code = self._call(around, call_state, events)
-            outcome = Outcome(signed.id, code, tuple(events))
-            raw = outcome.encode()
+            raw = Outcome(signed.id, code, tuple(events)).encode()
         except Refused as error:
-            outcome = Outcome(signed.id, error.code, ())
-            raw, call_state = outcome.encode(), Overlay(state)
+            events.clear()
+            raw, call_state = Outcome(signed.id, error.code, ()).encode(), Overlay(state)
         except Exception as error:
             raise ContractFaultError(f"{signed.tx.contract} {signed.tx.method}: {type(error).__name__}") from error
         if len(events) > EVENTS_MAX or len(raw) > OUTCOME_BYTES_MAX:
+            events.clear()
             raw, call_state = Outcome(signed.id, "outcome-too-large", ()).encode(), Overlay(state)
         call_state.put(SEQUENCE, signed.envelope.kid, admitted.window.use(signed.tx.seq).encode())
         state.absorb(call_state)
-        return raw
+        return _Ran(signed.id, raw, len(events))
 
     def _call(self, around: Surroundings, state: Overlay, events: list[Event]) -> str:
         call = around.signed.tx
@@ -398,6 +409,19 @@ class Application:
             kept = [(key, value) for key, value in sorted(pairs.items()) if value is not None]
             buckets[index] = bucket_digest(kept)
         return leaves, self._tree.preview(buckets)
+
+
+def _execution(
+    head: Head, block: Block, done: Sequence[_Ran], effect: tuple[tuple[Write, ...], tuple[Leaf, ...], TreeUpdate]
+) -> Execution:
+    return Execution(
+        block,
+        tuple(ran.outcome for ran in done),
+        tuple(ran.tx for ran in done),
+        sum(ran.events for ran in done),
+        *effect,
+        head_after(head, block),
+    )
 
 
 def _unverified(_tx: SignedTx, _public_key: bytes) -> None:

@@ -57,6 +57,10 @@ class Execution:
     block: Block
     outcomes: tuple[bytes, ...]
     """Canonical `wire.receipt.Outcome` of every transaction, in their order."""
+    ids: tuple[Digest, ...]
+    """Of the transactions, in their order."""
+    events: int
+    """How many all outcomes hold together."""
     writes: tuple[Write, ...]
     """Sorted by namespace and key."""
     leaves: tuple[Leaf, ...]

@@ -49,19 +49,18 @@ def read_header(raw: bytes) -> Any:  # noqa: ANN401 - HD-1
 
 
 def set_digest(validators: list[Any]) -> bytes:  # QC-2, HD-7
-    members = [fields(entry, "member vote_key tls_digest")["member"] for entry in validators]
-    keys = {entry["vote_key"] for entry in validators}
-    need(1 <= len(members) <= 16 and members == sorted(set(members)) and len(keys) == len(members), "QC-2")
+    names = [fields(entry, "member vote_key tls_digest")["member"] for entry in validators]
+    need(names == sorted(set(names)) and 0 < len({at["vote_key"] for at in validators}) == len(names) < 17, "QC-2")
     return sha(cbor2.dumps(validators, canonical=True))
 
 
 def check_certificate(chain: str, epoch: tuple[Any, ...], raw: bytes, certificate: Any) -> Any:  # noqa: ANN401
     header, (number, validators, first) = read_header(raw), epoch
-    due = {"chain": chain, "epoch": number, "validators_hash": set_digest(validators)}
-    need(due.items() <= header.items() and header["height"] >= first, "EP-2")
+    due = (chain, number, set_digest(validators))
+    need((header["chain"], header["epoch"], header["validators_hash"]) == due and header["height"] >= first, "EP-2")
     fields(certificate, "scheme step epoch height view digest signatures")
-    about = {"step": "commit", "epoch": number, "height": header["height"], "digest": sha(raw)}
-    need({"scheme": "gridwitness-pbft-1", **about}.items() <= certificate.items(), "QC-5 QC-9")
+    claim = ["gridwitness-pbft-1", "commit", number, header["height"], sha(raw)]
+    need([certificate[name] for name in ("scheme", "step", "epoch", "height", "digest")] == claim, "QC-5 QC-9")
     keys = {entry["member"]: entry["vote_key"] for entry in validators}
     members = [member for member, _ in certificate["signatures"]]
     need(members == sorted(set(members)) and set(members) <= set(keys), "QC-5 QC-7")
@@ -88,7 +87,8 @@ def walk(genesis: bytes, ends: list[Any]) -> tuple[str, tuple[Any, ...]]:  # GE-
 
 
 def final(genesis: bytes, value: Any) -> Any:  # noqa: ANN401 - FH-1, FH-2, RC-4
-    return check_certificate(*walk(genesis, value["epochs"]), value["header"], value["certificate"])
+    chain, epoch = walk(genesis, value["epochs"])
+    return check_certificate(chain, epoch, value["header"], value["certificate"])
 
 
 def climb(path: list[bytes], node: int, last: int, first: bytes, second: bytes) -> tuple[bytes, bytes]:

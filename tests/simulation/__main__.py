@@ -9,6 +9,7 @@ from collections import Counter
 
 from tests.simulation.cluster import run_plan
 from tests.simulation.plan import PROFILES, draw_plan
+from tests.simulation.scripts import SCRIPTS, run_script
 
 
 def say(line: str) -> None:
@@ -24,7 +25,16 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=100, help="how many")
     parser.add_argument("--profile", choices=PROFILES, default=None, help="one mix of faults for all seeds")
     parser.add_argument("--stop", action="store_true", help="stop at the first failure")
+    parser.add_argument("--trace", action="store_true", help="print the digest of the first seed's run and end")
+    parser.add_argument("--script", choices=SCRIPTS, default=None, help="play one fixed schedule instead")
     arguments = parser.parse_args()
+    if arguments.trace:
+        say(run_plan(draw_plan(arguments.first, arguments.profile)).trace)
+        return 0
+    if arguments.script is not None:
+        failure = run_script(arguments.script)
+        say("1 script, 0 failed" if failure is None else f"FAILED {failure}")
+        return 0 if failure is None else 1
     counts: Counter[str] = Counter()
     failed = slowest_ms = heights = 0
     start_s = time.monotonic()

@@ -9,6 +9,7 @@ from hashlib import sha256
 from random import Random
 from typing import Final
 
+from master.consensus.guard import SignerGuard
 from master.consensus.messages import Gossip, Message, decode_message, encode_message, verify_message
 from master.consensus.state import Settings
 from tests.simulation.judge import BrokenError, Judge, demand
@@ -53,10 +54,13 @@ class Cluster:
         self._rng.shuffle(members)
         silent, rest = members[: plan.silent], members[plan.silent :]
         evil = rest.pop(0) if plan.liar or plan.twins else None
+        self._odd = min(rest) if plan.disk or plan.censor else ""
+        """Runs the real code, but its disk forgets, or it leaves transactions out."""
         self._honest = sorted(rest)
         self._silent = frozenset(silent)
         self._lost: frozenset[str] = frozenset()
-        self._judge = Judge(self._keys, frozenset(rest))
+        # a machine that is rolled back with its guard may contradict itself; all else may not
+        self._judge = Judge(self._keys, frozenset(rest) - {self._odd if plan.disk == "snapshot" else ""})
         self._network = Network(plan, self._rng, self._agenda, self._deliver)
         self._nodes: dict[str, Node] = {}
         for member in self._honest:
@@ -75,6 +79,7 @@ class Cluster:
         self._decoded: dict[bytes, Message | None] = {}
         self._trace = sha256()
         self._is_healed = False
+        self._snapshot: Disk | None = None
 
     def run(self) -> Outcome:
         """Live through the plan."""
@@ -121,7 +126,8 @@ class Cluster:
             validators=self._keys.validators,
             rotation_blocks=plan.rotation_blocks,
             block_interval_ms=30,
-            heartbeat_ms=2_000,
+            heartbeat_ms=plan.heartbeat_ms,
+            complain_ms=4_000,
             skew_ms=1_000,
             timeout_ms=plan.timeout_ms,
             timeout_max_ms=plan.timeout_max_ms,
@@ -132,17 +138,19 @@ class Cluster:
         disk = Disk(Ledger(self._keys.validators))
         node = Node(endpoint, settings, self._keys.signer(member), disk, self._judge)
         node.clock_off_ms = rng.randint(-plan.clock_ms, plan.clock_ms)
+        node.is_twin = plan.twins and member not in self._honest
+        node.is_censor = plan.censor and member == self._odd
         node.join(self, self._agenda, plan, rng)
         self._nodes[endpoint] = node
 
     def _deliver(self, sender: str, receiver: str, raw: bytes) -> None:
         node = self._nodes[receiver]
-        message = self._decode(raw)
+        message = self._decode(raw, is_lie=sender == self._liar_member)
         self._trace.update(f"{self._agenda.now_ms} {sender} {receiver} ".encode() + sha256(raw).digest())
         if message is not None:
             node.receive(sender.rstrip(_TWIN), message)
 
-    def _decode(self, raw: bytes) -> Message | None:
+    def _decode(self, raw: bytes, *, is_lie: bool) -> Message | None:
         """Decode and verify; decoding is pure, so its results may be remembered."""
         if raw not in self._decoded:
             if len(self._decoded) > _CACHED:
@@ -152,7 +160,7 @@ class Cluster:
                 assert message is not None
                 verify_message(message, CHAIN, self._keys.validators, self._keys.verify)
             except WireError:
-                demand(self._plan.corrupted, "an honest node's message was refused")
+                demand(self._plan.corrupted or is_lie, "an honest node's message was refused")
                 message = None
             self._decoded[raw] = message
         return self._decoded[raw]
@@ -203,6 +211,8 @@ class Cluster:
         node = self._nodes[endpoint]
         if endpoint in self._lost:
             return
+        if endpoint == self._odd and not node.is_up and not self._is_healed and self._rng.random() < 0.6:
+            self._damage(node.disk)
         node.start()
         if self._is_healed:
             node.calm()
@@ -210,6 +220,29 @@ class Cluster:
             if other is not node and other.is_up:
                 other.connected(node.settings.member)
                 node.connected(other.settings.member)
+
+    def _damage(self, disk: Disk) -> None:
+        kind, rng = self._plan.disk, self._rng
+        if not kind:
+            return
+        self._judge.count(f"disk: {kind}")
+        if kind == "torn":
+            del disk.records[rng.choice((0, rng.randint(0, len(disk.records)))) :]
+        elif kind == "guard":
+            disk.guard = None
+        elif kind == "erased":
+            disk.guard = None
+            disk.records.clear()
+        elif kind == "backup":
+            disk.ledger = disk.ledger.copy(rng.randint(0, disk.ledger.head.height))
+            disk.records.clear()
+            disk.guard = SignerGuard(is_restored=True)
+        elif self._snapshot is None or rng.random() < 0.3:
+            height = disk.ledger.head.height
+            self._snapshot = Disk(disk.ledger.copy(height), disk.guard, list(disk.records))
+        else:
+            disk.ledger = self._snapshot.ledger.copy(self._snapshot.ledger.head.height)
+            disk.guard, disk.records = self._snapshot.guard, list(self._snapshot.records)
 
     def _lie(self) -> None:
         if self._liar is not None:
@@ -292,12 +325,15 @@ class Cluster:
         self._agenda.run(self._agenda.now_ms + _TAIL_MS)
         self._finish(self._plan.deadline_ms // 2)
         views = [node.view_max for node in self._core()]
-        broken = self._plan.silent + len(self._lost) + self._plan.liar + self._plan.twins
+        broken = self._plan.silent + len(self._lost) + self._plan.liar + self._plan.twins + bool(self._odd)
         demand(max(views) <= broken + 1, f"views keep growing: {views}")
         heights = {node.disk.ledger.head.height for node in self._core()}
         demand(max(heights) - min(heights) <= 1 + _TAIL_MS // 1_000, f"nodes stay behind: {heights}")
         for node in self._core():
-            demand(not node.reports["divergence"] and not node.reports["vote-refused"], f"reports: {node.reports}")
+            is_odd = node.endpoint == self._odd
+            demand(is_odd or not node.reports["vote-refused"], f"{node.endpoint} was refused: {node.reports}")
+            demand(is_odd or not node.reports["quarantine"], f"{node.endpoint} in quarantine: {node.reports}")
+            demand(not node.reports["divergence"], f"{node.endpoint} diverged: {node.reports}")
 
     def _standing(self) -> str:
         return ", ".join(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from master.consensus.events import Effect, Persist
 from master.consensus.guard import SignerGuard, statement_of
 from master.consensus.messages import Message, Propose, ViewChange, Vote, proposal_digest
 from master.consensus.records import Accepted, Prepared, Record, Signed
@@ -75,6 +76,14 @@ class Judge:
         elif isinstance(record, Accepted) and record.propose.member == member:
             self._state(member, memory, *_statement(record.propose))
 
+    def spoke(self, settings: Settings, height: int, heads: list[int], effects: list[Effect]) -> None:
+        """Look at what a step signs: nothing while f+1 fresh STATUS show that the height is final."""
+        ahead = sum(head >= height for head in heads)
+        if settings.member not in self._honest or ahead < self._enough:
+            return
+        signs = any(isinstance(effect, Persist) for effect in effects)
+        demand(not signs, f"{settings.member} votes at {height} while it is catching up")
+
     def sealed(self, member: str, guard: SignerGuard) -> None:
         """Look at a guard that has just reached a disk."""
         if member in self._honest:
@@ -89,7 +98,8 @@ class Judge:
         demand(known is not None, f"{message.member} sent {step.name} of view {view} before it was on disk")
         demand(known == digest, f"{message.member} signed two digests: {step.name} at {height} in {view}")
         guard = self._memories[message.member].guard
-        demand(statement_of(message).place <= guard.place, f"{message.member} sent {step.name} before its guard knew")
+        is_known = member != message.member or guard.is_restored or statement_of(message).place <= guard.place
+        demand(is_known, f"{message.member} sent {step.name} before its guard knew")
         if isinstance(message, Propose) and message.view_changes:
             carried = any(entry.prepared is not None for entry in message.view_changes)
             self.count("value carried over" if carried else "view led freely")

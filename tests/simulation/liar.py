@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Final
 
@@ -101,6 +102,11 @@ class Liar:
         if rng.random() < 0.5 and self._blocks:
             return Body(rng.choice(self._blocks))
         first = rng.randint(0, len(stored))
+        if stored and rng.random() < 0.4:
+            block, certificate = stored[-1]
+            return Blocks(
+                ((Block(replace(block.header, time_ms=block.header.time_ms + 1), block.transactions), certificate),)
+            )
         return Blocks(tuple(stored[first : first + 3]))
 
     def _ask(self, node: Node) -> Message:

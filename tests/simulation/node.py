@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final, Protocol
 
@@ -30,7 +30,7 @@ from master.consensus.events import (
     Wake,
 )
 from master.consensus.guard import SignerGuard
-from master.consensus.messages import Blocks, GetBlocks, Gossip, Message
+from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Standing, Status
 from master.consensus.records import decode_record
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
@@ -77,6 +77,8 @@ class Node:
         self.pending: dict[bytes, None] = {}
         self.reports: Counter[str] = Counter()
         self.clock_off_ms = 0
+        self.is_censor = False
+        self.is_twin = False
         self.view_max = 0
         self._sign = sign
         self._judge = judge
@@ -88,6 +90,8 @@ class Node:
         self._written: tuple[bytes, ...] = ()
         self._sealed: SignerGuard | None = None
         self._wakes: set[int] = set()
+        self._heads: dict[str, tuple[int, int]] = {}
+        self._oldest: tuple[bytes | None, int] = None, 0
         self._fuse = 0
         self._boot_ms = 0
 
@@ -124,6 +128,7 @@ class Node:
         self._events.clear()
         self._effects.clear()
         self._wakes.clear()
+        self._heads.clear()
         self.pending.clear()
 
     def calm(self) -> None:
@@ -157,6 +162,8 @@ class Node:
             blocks = tuple(self.disk.ledger.blocks[first : first + _BLOCKS_PER_ANSWER])
             self._post.send(self.endpoint, sender, Blocks(blocks))
         else:
+            if self.is_twin and isinstance(message, Standing):
+                message = replace(message, spoken=None)  # it does not want to know of its other self
             self._take(Received(sender, message))
 
     # ---- inside -------------------------------------------------------------------------------
@@ -189,7 +196,7 @@ class Node:
 
     def _tick(self, life: int) -> None:
         if life == self._life:
-            self._take(Tick(bool(self.pending)))
+            self._take(Tick(bool(self.pending), self._waiting_ms()))
             self._agenda.after(TICK_MS, lambda: self._tick(life))
 
     def _take(self, event: Event) -> None:
@@ -215,18 +222,32 @@ class Node:
 
     def _step(self, event: Event) -> None:
         assert self.replica is not None
-        self._effects.extend(self.replica.step(event, self._now()))
+        now = self._now()
+        if isinstance(event, Received) and isinstance(event.message, Status):
+            self._heads[event.sender] = event.message.height - 1, now.monotonic_ms
+        height = self.replica.head.height + 1
+        effects = self.replica.step(event, now)
+        if not isinstance(event, Applied):
+            self._judge.spoke(self.settings, height, self._fresh_heads(now), effects)
+        self._effects.extend(effects)
         self._judge.stepped(self.replica, self.settings)
         self.view_max = max(self.view_max, self.replica.view)
 
+    def _fresh_heads(self, now: Now) -> list[int]:
+        since_ms = now.monotonic_ms - 3 * self.settings.status_interval_ms
+        return [height for height, at_ms in self._heads.values() if at_ms >= since_ms]
+
+    def _waiting_ms(self) -> int:
+        """Tell for how long the oldest transaction has been the oldest, as the real node does."""
+        oldest = next(iter(self.pending), None)
+        if oldest != self._oldest[0]:
+            self._oldest = oldest, self._agenda.now_ms
+        return 0 if oldest is None else self._agenda.now_ms - self._oldest[1]
+
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Persist():
-                self._written, self._is_busy = effect.records, True
-                self._later(self._rng.randint(0, self._plan.disk_ms), self._on_disk)
-            case Seal():
-                self._sealed, self._is_busy = effect.guard, True
-                self._later(self._rng.randint(0, self._plan.disk_ms), self._on_disk)
+            case Persist() | Seal():
+                self._write(effect)
             case Send():
                 self._send(effect.member, effect.message)
             case Broadcast():
@@ -240,10 +261,20 @@ class Node:
                 self._wake(effect.at_ms)
             case Report():
                 self.reports[effect.code] += 1
+                if effect.code.startswith("quarantine"):
+                    self._judge.count(effect.code)
 
     def _send(self, member: str, message: Message) -> None:
         self._judge.sent(self.settings.member, message)
         self._post.send(self.endpoint, member, message)
+
+    def _write(self, effect: Persist | Seal) -> None:
+        if isinstance(effect, Persist):
+            self._written = effect.records
+        else:
+            self._sealed = effect.guard
+        self._is_busy = True
+        self._later(self._rng.randint(0, self._plan.disk_ms), self._on_disk)
 
     def _on_disk(self) -> None:
         self._keep()
@@ -266,7 +297,7 @@ class Node:
 
     def _woken(self, at_ms: int) -> None:
         self._wakes.discard(at_ms)
-        self._take(Tick(bool(self.pending)))
+        self._take(Tick(bool(self.pending), self._waiting_ms()))
 
     def _work(self, effect: Build | Execute | Apply) -> None:
         """Do what the application has to do, at once or after a while, alone or beside messages."""
@@ -291,9 +322,10 @@ class Node:
                 else:
                     assert self.disk.guard is not None
                     self._judge.applied(ledger, self.disk.guard, effect.block, effect.certificate)
-                    answer = Applied(ledger.apply(effect.block, effect.certificate))
+                    head = ledger.apply(effect.block, effect.certificate)
                     for raw in effect.block.transactions:
                         self.pending.pop(raw, None)
+                    answer = Applied(head, self._waiting_ms())
                     if self._burns():
                         return
                     self.disk.records.clear()
@@ -308,4 +340,5 @@ class Node:
         ledger = self.disk.ledger
         if build.height != ledger.head.height + 1:
             return None
-        return ledger.build(build, self.settings.member, self._now().wall_ms, list(self.pending))
+        pending = [raw for raw in self.pending if not self.is_censor or raw[-1] % 2]
+        return ledger.build(build, self.settings.member, self._now().wall_ms, pending)

@@ -9,7 +9,26 @@ from typing import Any, Final
 from wire.certificate import faults
 
 SIZES: Final = (1, 4, 4, 4, 5, 5, 6, 6, 7, 7)
-PROFILES: Final = ("swarm", "calm", "delays", "crashes", "silent", "liar", "twins", "outage")
+PROFILES: Final = (
+    "swarm",
+    "calm",
+    "delays",
+    "crashes",
+    "silent",
+    "liar",
+    "twins",
+    "outage",
+    "disks",
+    "censor",
+    "six",
+    "lossy",
+    "lonely",
+    "torn",
+    "erased",
+)
+DISK_FAULTS: Final = ("torn", "guard", "erased", "backup", "snapshot")
+"""What a disk suffers before a restart: the newest records of the log are gone; the guard is gone; both are gone; an
+operator restored a backup; the machine was rolled back with all that is on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +73,14 @@ class Plan:
     """Validators that are dead all along."""
     liar: bool = False
     twins: bool = False
+    disk: str = ""
+    """What one validator's disk suffers: one of `DISK_FAULTS`."""
+    censor: bool = False
+    """One validator, when it leads, leaves half of the transactions out."""
     timeout_ms: int = 400
     timeout_max_ms: int = 3_000
     rotation_blocks: int = 100
+    heartbeat_ms: int = 2_000
     transaction_every_ms: int = 150
     reach_all: bool = True
     """Clients give a transaction to every node, otherwise to one, which passes it on."""
@@ -108,13 +132,37 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
             "fuse_effects": rng.choice((0, 0, 200)),
             "lost": plan.faults_max,
         },
+        "disks": {
+            "disk": rng.choice(DISK_FAULTS) if has_budget else "",
+            "fuse_effects": rng.choice((80, 250)),
+            "loss": rng.choice((0.0, 0.05)),
+        },
+        "torn": {"disk": "torn" if has_budget else "", "fuse_effects": rng.choice((25, 60)), "loss": 0.05},
+        "erased": {"disk": "erased" if has_budget else "", "fuse_effects": rng.choice((25, 60)), "loss": 0.05},
+        "censor": {
+            "censor": has_budget,
+            "rotation_blocks": 100_000,
+            "heartbeat_ms": 30_000,
+            "timeout_ms": 900,
+            "transaction_every_ms": 60,
+            "reach_all": True,
+        },
+        "lonely": {
+            "silent": plan.faults_max,
+            "loss": 0.3,
+            "fuse_effects": rng.choice((20, 60)),
+            "timeout_ms": 300,
+            "tail": 0.05,
+        },
+        "lossy": {"loss": 0.3, "fuse_effects": rng.choice((40, 120)), "partition_every_ms": 2_000},
+        "six": {"size": 6, "partition_every_ms": 800, "delay_ms": 30, "loss": 0.1},
     }
     return replace(plan, **mixes[name])
 
 
 def _swarm(plan: Plan, rng: Random) -> Plan:
     budget = plan.faults_max
-    evil = rng.choice(("", "", "liar", "twins")) if budget else ""
+    evil = rng.choice(("", "", "liar", "twins", "disk", "censor")) if budget else ""
     silent = rng.randint(0, budget - bool(evil))
     return replace(
         plan,
@@ -131,6 +179,8 @@ def _swarm(plan: Plan, rng: Random) -> Plan:
         outage_ms=rng.choice((0, 0, 0, 4_000, 3_600_000)),
         liar=evil == "liar",
         twins=evil == "twins",
+        disk=rng.choice(DISK_FAULTS) if evil == "disk" else "",
+        censor=evil == "censor",
         silent=silent,
         lost=budget - bool(evil) - silent,
     )

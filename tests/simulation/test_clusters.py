@@ -31,7 +31,7 @@ def check(outcome: Outcome, profile: str | None = None) -> Outcome:
     return outcome
 
 
-# holds CM-7 CM-8 CM-13
+# holds CM-7 CM-8 CM-13 CM-25
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_cluster_under_drawn_faults_agrees_and_comes_to_an_end(batch: int) -> None:
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
@@ -49,6 +49,21 @@ def test_cluster_over_some_seeds_reaches_the_rare_situations() -> None:
     for seed in range(600, 606):
         counts.update(check(run_plan(draw_plan(seed, "outage" if seed % 2 else "swarm"))).counts)
     assert not [what for what in SOMETIMES if not counts[what]]
+
+
+# holds CM-25
+def test_cluster_with_a_damaged_disk_uses_quarantine_and_leaves_it() -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(800, 808):
+        counts.update(check(run_plan(draw_plan(seed, "erased")), "erased").counts)
+    assert counts["disk: erased"]
+    assert counts["quarantine"] >= counts["quarantine-over"] > 0
+
+
+# holds CM-25
+def test_cluster_with_a_censor_leaves_it_by_complaint() -> None:
+    outcome = check(run_plan(draw_plan(900, "censor")), "censor")
+    assert outcome.counts["view change"] > 0
 
 
 def test_cluster_without_faults_stays_in_view_zero() -> None:

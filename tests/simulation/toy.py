@@ -20,11 +20,19 @@ class Ledger:
     """What one node has stored; survives crashes."""
 
     def __init__(self, validators: ValidatorSet) -> None:
+        self._validators = validators
         self._validators_hash = validators.digest()
         self.blocks: list[tuple[Block, Certificate]] = []
         self.head = GENESIS
         self.state = ZERO_DIGEST
         self.done: set[bytes] = set()
+
+    def copy(self, height: int) -> Ledger:
+        """Return what was stored when ``height`` was the newest block."""
+        older = Ledger(self._validators)
+        for block, certificate in self.blocks[:height]:
+            older.apply(block, certificate)
+        return older
 
     def build(self, build: Build, proposer: str, wall_ms: int, pending: list[bytes]) -> Block | None:
         """Return a block of pending transactions."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.client.nodes import FakeNode, call, use_node
 from tests.unit.wire.samples import GENESIS, MEMBERS, certify
+from tests.unit.wire.test_historyproof import inclusion
 from tests.unit.wire.test_stateproof import PROOF, proof_of
 
 NODE = ("--node", "http://node")
@@ -87,3 +88,17 @@ def test_state_get_takes_a_key_in_hex(node: FakeNode) -> None:
 )
 def test_state_get_of_wrong_arguments_exits_64(node: FakeNode, arguments: tuple[str, ...]) -> None:
     assert call("state", "get", *arguments, *NODE) == 64
+
+
+@pytest.mark.parametrize("raw", [PROOF.encode(), proof_of(None).encode(), inclusion(5, 18).encode()])
+def test_verify_takes_state_and_history_proofs_and_refuses_their_lies(
+    tmp_path: Path, genesis: str, capsys: pytest.CaptureFixture[str], raw: bytes
+) -> None:
+    file = tmp_path / "proof.cbor"
+    file.write_bytes(raw)
+    assert call("verify", str(file), "--genesis", genesis, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["verified"] is True
+    assert call("verify", str(file), "--genesis", genesis) == 0
+    at = raw.index(b"signatures") + 40
+    file.write_bytes(raw[:at] + bytes((raw[at] ^ 1,)) + raw[at + 1 :])
+    assert call("verify", str(file), "--genesis", genesis) == 65

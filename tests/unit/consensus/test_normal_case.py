@@ -220,7 +220,7 @@ def test_replica_votes_that_come_before_the_proposal_count() -> None:
     assert votes(bench.executed(block)) == [("PREPARE", 0), ("COMMIT", 0)]
 
 
-# holds CM-25
+# holds CM-28
 def test_replica_with_a_commit_certificate_and_no_body_asks_those_who_signed_in_turn() -> None:
     bench = Bench(1)
     block = bench.block(b"one")
@@ -340,7 +340,7 @@ def test_replica_get_blocks_is_not_its_business() -> None:
     assert bench.hear(GetBlocks(1)) == []
 
 
-# holds CM-25
+# holds CM-28
 def test_replica_serves_a_body_that_it_holds_once_per_turn() -> None:
     bench = Bench(1)
     block = bench.block(b"one")

@@ -266,17 +266,17 @@ def test_node_takes_much_gossip_later_and_refuses_more_than_may_wait(monkeypatch
     world = World(per_sender_max=64)
 
     async def run() -> None:
-        world.node.take_gossip([transaction(seq) for seq in range(1, 13)])
-        world.node.take_gossip([transaction(seq) for seq in range(13, 25)])
-        while len(world.mempool) < 12:  # noqa: ASYNC110 another thread verifies
+        world.node.take_gossip([transaction(seq) for seq in range(1, 18)])
+        world.node.take_gossip([transaction(seq) for seq in range(18, 35)])
+        while len(world.mempool) < 17:  # noqa: ASYNC110 another thread verifies
             await asyncio.sleep(0.001)
         await asyncio.sleep(0)
-        world.node.take_gossip([transaction(seq) for seq in range(13, 25)])
-        while len(world.mempool) < 24:  # noqa: ASYNC110 another thread verifies
+        world.node.take_gossip([transaction(seq) for seq in range(18, 35)])
+        while len(world.mempool) < 34:  # noqa: ASYNC110 another thread verifies
             await asyncio.sleep(0.001)
 
     asyncio.run(run())
-    assert world.metric("transactions_refused_total", way="gossip", reason="busy") == 12
+    assert world.metric("transactions_refused_total", way="gossip", reason="busy") == 17
 
 
 def test_node_gossips_in_messages_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,18 @@ def test_cached_state_asks_once_for_an_entry_that_is_there_or_not() -> None:
     assert list(cache.scan("ns", b"b")) == [(b"b", b"B")]
 
 
+def test_cached_state_does_not_look_for_what_the_tree_knows_to_be_missing() -> None:
+    below = Counting()
+    empty = {bucket_of(leaf_key("ns", b"z"))}
+    cache = CachedState(below, empty.__contains__)
+    assert (cache.get("ns", b"z"), cache.get("ns", b"a")) == (None, b"A")
+    assert below.asked == [b"a"]
+    # once the tree has caught up, it is looked for
+    below.state.entries["ns", b"z"] = b"Z"
+    empty.clear()
+    assert cache.get("ns", b"z") == b"Z"
+
+
 def test_cached_state_asks_once_for_a_bucket() -> None:
     below = Counting()
     cache, number = CachedState(below), bucket_of(leaf_key("ns", b"a"))

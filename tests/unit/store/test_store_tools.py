@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import lmdb
@@ -12,7 +13,7 @@ from kit.exitcodes import DataError
 from master.io import store_tools
 from master.io.backups import MANIFEST_FILE, back_up, compact, read_manifest, restore
 from master.io.store import Store
-from master.io.store_records import StoreError, seal
+from master.io.store_records import StoreError, StoreFullError, encode_head, seal
 from master.io.store_tools import (
     Damage,
     Fsck,
@@ -334,3 +335,69 @@ def test_rebuild_of_a_pruned_store_says_what_is_missing(
         with pytest.raises(StoreError, match="may have been pruned"):
             export_blocks(store, world.genesis.chain(), tmp_path / "out", range(1, 7), ignore)
         assert not (tmp_path / "out").exists()
+
+
+# no room, bounds, what cannot be read
+
+
+def test_rebuild_without_room_says_so(
+    path: Path, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Store, *_: object) -> None:
+        raise StoreFullError("store: no room")
+
+    monkeypatch.setattr(Store, "commit", full)
+    with opened(path, world) as store, pytest.raises(StoreFullError, match="no room"):
+        rebuild(tmp_path / "new", world.genesis, blocks_of(store), lambda _: None, ignore, map_bytes=MAP_BYTES)
+
+
+def test_rebuild_over_an_epoch_takes_the_set_that_the_header_names(path: Path, world: World, tmp_path: Path) -> None:
+    following = ValidatorSet((Validator("newcomer", key_of("newcomer").verify_key.encode(), bytes(32)),))
+    with opened(path, world) as store:
+        execution, certificate = ends_epoch(world, following)
+        store.commit(execution, certificate, following)
+        export_blocks(store, world.genesis.chain(), tmp_path / "out", range(1, 8), ignore)
+        assert known_sets(store)(following.digest()) == following
+        made = rebuild(
+            tmp_path / "new", world.genesis, blocks_of(store), known_sets(store), ignore, map_bytes=MAP_BYTES
+        )
+        lost = rebuild(tmp_path / "lost", world.genesis, blocks_of(store), lambda _: None, ignore, map_bytes=MAP_BYTES)
+    assert exported_sets(tmp_path / "out", world.genesis.chain())(following.digest()) == following
+    assert (made.height, made.stopped) == (7, None)
+    assert (lost.height, lost.stopped) == (6, "block 7: the set that comes after it is not known")
+
+
+def test_fsck_names_at_most_a_bound_of_damages(path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_tools, "DAMAGES_MAX", 3)
+    for table in ("blocks", "certificates", "outcomes", "state"):
+        change(path, table, first_key(path, table), lambda record: record[:-1] + bytes((record[-1] ^ 1,)))
+    assert len(damages(path, world)) == 3
+
+
+def test_fsck_finds_a_missing_end_of_an_epoch_and_a_head_that_is_not_the_newest_block(path: Path, world: World) -> None:
+    following = ValidatorSet((Validator("dispatch", key_of("vote").verify_key.encode(), bytes(32)),))
+    with opened(path, world) as store:
+        execution, certificate = ends_epoch(world, following)
+        store.commit(execution, certificate, following)
+        head = store.head()
+    change(path, "meta", b"head", lambda _: seal("meta", b"head", encode_head(replace(head, digest=bytes(32)))))
+    assert Damage("meta", b"head".hex(), "it is not the newest block") in damages(path, world)
+
+
+def test_backup_of_a_file_that_is_no_store_is_refused(world: World, tmp_path: Path) -> None:
+    (tmp_path / "ledger").mkdir()
+    (tmp_path / "ledger" / "data.mdb").write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreError, match="cannot be copied"):
+        back_up(tmp_path / "ledger", world.genesis, tmp_path / "backup")
+
+
+def test_manifest_of_another_format_is_refused(path: Path, world: World, tmp_path: Path) -> None:
+    back_up(path, world.genesis, tmp_path / "backup")
+    manifest = tmp_path / "backup" / MANIFEST_FILE
+    manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(DataError, match="format 2 is not 1"):
+        read_manifest(tmp_path / "backup")
+    (tmp_path / "backup" / "data.mdb").unlink()
+    manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(DataError, match="there is no"):
+        restore(tmp_path / "backup", world.genesis, tmp_path / "new", tmp_path / "restored")

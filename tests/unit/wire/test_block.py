@@ -66,7 +66,7 @@ def test_header_past_4_kib_is_refused() -> None:
 
 
 # holds HD-2
-@pytest.mark.parametrize("name", [field.name for field in fields(Header)])
+@pytest.mark.parametrize("name", [field.name for field in fields(Header) if field.init])
 def test_header_digest_covers_every_field(name: str) -> None:
     old = getattr(HEADER, name)
     new: Json = old + 1 if isinstance(old, int) else f"{old}x" if isinstance(old, str) else sha256(old)

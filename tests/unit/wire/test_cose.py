@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from nacl.signing import SigningKey
 
 from tests.unit.wire.samples import key_of, public_of, vectors
-from wire import cose
+from wire import cbor, cose
 from wire.errors import SignatureError
 from wire.types import sha256
 
@@ -190,3 +190,10 @@ def test_cose_one_flipped_bit_anywhere_is_refused() -> None:
         changed[place // 8] ^= 1 << place % 8
         with pytest.raises(SignatureError):
             cose.verify1(cose.parse1(bytes(changed)), PUBLIC, AAD)
+
+
+@pytest.mark.parametrize("size", [0, 1, 23, 24, 255, 256, 65_535, 65_536, 70_000])
+def test_signed_structure_has_the_heads_of_canonical_cbor(size: int) -> None:
+    protected, payload = bytes(21), bytes(size)
+    expected = cbor.encode(["Signature1", protected, b"aad", payload])
+    assert cose._to_be_signed(protected, b"aad", payload) == expected

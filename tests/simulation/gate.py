@@ -1,0 +1,137 @@
+"""The mutation gate: plants each bug in a copy of the source and demands that the simulator finds it within 40 seeds.
+
+``python -m tests.simulation.gate [--only WORD] [--short]``; the source itself has no switch for any of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.simulation.__main__ import say
+from tests.simulation.mutants import MUTANTS, Mutant
+
+ROOT: Final = Path(__file__).parents[2]
+SEEDS: Final = 40
+_COPIED: Final = ("master", "wire", "tests/simulation")
+_BROKEN_EDIT: Final = re.compile(r"\b(NameError|SyntaxError|ImportError|AttributeError|TypeError|UnboundLocalError)\b")
+_WITHIN_S: Final = 300
+
+
+class GateError(Exception):
+    """A mutant cannot be planted or was not found; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where and how a mutant showed itself."""
+
+    seed: int
+    failure: str
+
+
+def plant(mutant: Mutant, folder: Path) -> None:
+    """Copy the source to ``folder`` and plant a bug there.
+
+    Raises:
+        GateError: The text to be replaced does not stand exactly once in its file.
+    """
+    for name in _COPIED:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "tests" / "__init__.py", folder / "tests" / "__init__.py")
+    for edit in mutant.edits:
+        text = (folder / edit.path).read_text(encoding="utf-8")
+        if text.count(edit.old) != 1:
+            raise GateError(f"{mutant.name}: {edit.old!r} stands {text.count(edit.old)} times in {edit.path}")
+        (folder / edit.path).write_text(text.replace(edit.old, edit.new), encoding="utf-8")
+
+
+def find(mutant: Mutant, folder: Path, seeds: int = SEEDS) -> Found | None:
+    """Run the simulator in ``folder`` until it finds the bug."""
+    kind, _, what = mutant.profile.partition(":")
+    if kind == "script":
+        answer = _simulate(folder, "--script", what)
+        return _found(mutant, answer)
+    order = [mutant.seed, *(seed for seed in range(seeds) if seed != mutant.seed)]
+    if kind == "hash-seeds":
+        for seed in order:
+            if (
+                len({_simulate(folder, "--trace", "--profile", what, "--first", str(seed), hash_seed=n) for n in "01"})
+                > 1
+            ):
+                return Found(seed, "another trace under another hash seed")
+        return None
+    first = _simulate(folder, "--stop", "--profile", kind, "--first", str(mutant.seed), "--seeds", "1")
+    if "FAILED" in first:
+        return _found(mutant, first)
+    return _found(mutant, _simulate(folder, "--stop", "--profile", kind, "--first", "0", "--seeds", str(seeds)))
+
+
+def _simulate(folder: Path, *arguments: str, hash_seed: str = "0") -> str:
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("COVERAGE_PROCESS_START", None)
+    command = [sys.executable, "-m", "tests.simulation", *arguments]
+    answer = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=_WITHIN_S
+    )
+    if answer.returncode not in (0, 1) or answer.stderr:
+        raise GateError(f"the simulator died: {answer.stderr[-500:]}")
+    return answer.stdout
+
+
+def _found(mutant: Mutant, output: str) -> Found | None:
+    lines = [line for line in output.splitlines() if line.startswith("FAILED")]
+    if not lines:
+        return None
+    if _BROKEN_EDIT.search(lines[0]):
+        raise GateError(f"{mutant.name}: the edit does not even run: {lines[0]}")
+    seed = re.search(r"--first (\d+)", lines[0])
+    return Found(int(seed[1]) if seed else 0, lines[0].removeprefix("FAILED ").split(" | ")[0])
+
+
+def check(mutant: Mutant, seeds: int = SEEDS) -> Found:
+    """Plant a bug and find it.
+
+    Raises:
+        GateError: It was not found.
+    """
+    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
+        plant(mutant, Path(name))
+        found = find(mutant, Path(name), seeds)
+    if found is None:
+        raise GateError(f"{mutant.name}: not found in {seeds} seeds of {mutant.profile}")
+    return found
+
+
+def main() -> int:
+    """Try all mutants; print a line for each."""
+    parser = argparse.ArgumentParser(prog="mutation-gate")
+    parser.add_argument("--only", default="", help="a word of the names")
+    arguments = parser.parse_args()
+    missed = 0
+    chosen = [mutant for mutant in MUTANTS if arguments.only in mutant.name]
+    for mutant in chosen:
+        start_s = time.monotonic()
+        try:
+            found = check(mutant)
+        except GateError as error:
+            missed += 1
+            say(f"MISSED {error}")
+            continue
+        took_s = time.monotonic() - start_s
+        say(f"found  {mutant.name} ({mutant.profile}, seed {found.seed}, {took_s:.1f} s): {found.failure[:110]}")
+    say(f"{len(chosen)} bugs planted, {len(chosen) - missed} found, {missed} missed")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

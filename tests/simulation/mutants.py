@@ -1,0 +1,230 @@
+"""Bugs that others have shipped, each as an edit of this source, with the faults under which the simulator finds it.
+
+Source: the list of section "Mutation gate" in the reference. "Stale set after an epoch" is not in it: there is no
+change of validators yet; in its place stand bugs of the signer guard, of quarantine and of complaints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One replacement; ``old`` stands exactly once in the file."""
+
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One planted bug."""
+
+    name: str
+    profile: str
+    """Fault profile of the simulator, ``script:NAME`` or ``hash-seeds:PROFILE``."""
+    seed: int
+    """Where it was found last; tried first."""
+    edits: tuple[Edit, ...]
+
+
+_REPLICA, _SYNC, _VOTES = (f"master/consensus/{name}.py" for name in ("replica", "sync", "votes"))
+_CHECKS, _MESSAGES, _GUARD = (f"master/consensus/{name}.py" for name in ("checks", "messages", "guard"))
+_RECOVERY, _SIGNER = "master/consensus/recovery.py", "master/consensus/signer.py"
+
+MUTANTS: Final = (
+    Mutant(
+        "quorum of 2f+1 with six validators",
+        "six",
+        15,
+        (
+            Edit(
+                "wire/certificate.py",
+                "return (validators + faults(validators)) // 2 + 1",
+                "return 2 * faults(validators) + 1",
+            ),
+        ),
+    ),
+    Mutant(
+        "certificate dropped on view change",
+        "delays",
+        0,
+        (
+            Edit(
+                _REPLICA,
+                "        digest = prepared_digest(state.prepared)\n",
+                "        state.prepared = None\n        digest = prepared_digest(state.prepared)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "certificate of the lowest view wins",
+        "script:lowest-pc",
+        0,
+        (Edit(_VOTES, "return max(prepared, key=", "return min(prepared, key="),),
+    ),
+    Mutant(
+        "VIEW-CHANGE never sent again",
+        "lossy",
+        0,
+        (
+            Edit(
+                _SYNC,
+                "            messages.append(state.own[Step.VIEW_CHANGE])\n",
+                "            pass\n",
+            ),
+            Edit(_SYNC, "            messages += state.view_changes.all()\n", "            pass\n"),
+        ),
+    ),
+    Mutant(
+        "vote sent before it is on disk",
+        "calm",
+        0,
+        (
+            Edit(
+                _REPLICA,
+                "return [persist, self._voice.seal(), Broadcast(vote)]",
+                "return [Broadcast(vote), persist, self._voice.seal()]",
+            ),
+        ),
+    ),
+    Mutant(
+        "digest taken from the certificate, not from the block",
+        "liar",
+        12,
+        (
+            Edit(_MESSAGES, "certificate.digest != block.header.digest() or certificate.step", "certificate.step"),
+            Edit(
+                _SYNC,
+                "certified = (certificate.height, certificate.epoch, certificate.digest)",
+                "certified = (certificate.height, certificate.epoch, header.digest())",
+            ),
+        ),
+    ),
+    Mutant(
+        "freshness asked of a block that is proposed again",
+        "outage",
+        1,
+        (Edit(_CHECKS, "if carried is None and abs(", "if abs("),),
+    ),
+    Mutant(
+        "votes while catching up",
+        "crashes",
+        16,
+        (
+            Edit(
+                _SYNC,
+                "return bool(self._waiting) or len(fresh) > faults(len(self._settings.validators))",
+                "return not fresh and False",
+            ),
+        ),
+    ),
+    Mutant(
+        "highest announced view adopted",
+        "liar",
+        0,
+        (Edit(_REPLICA, "nth_highest_view(enough)", "nth_highest_view(1)"),),
+    ),
+    Mutant(
+        "block applied twice",
+        "liar",
+        0,
+        (
+            Edit(
+                _SYNC,
+                "if (header.height, header.epoch, header.parent) == due and certified == (*due[:2], header.digest()):",
+                "if certified[1:] == (due[1], header.digest()):",
+            ),
+            Edit(
+                _SYNC,
+                "useful = [pair for pair in message.blocks if pair[0].header.height >= state.rules.height]",
+                "useful = list(message.blocks)",
+            ),
+        ),
+    ),
+    Mutant(
+        "messages in the order of a set",
+        "hash-seeds:silent",
+        0,
+        (Edit(_VOTES, "for member in sorted(self._slots))", "for member in set(self._slots))"),),
+    ),
+    Mutant(
+        "VIEW-CHANGE signed without its certificate",
+        "script:stripped-pc",
+        0,
+        (Edit(_MESSAGES, "    if prepared is None:\n", "    if prepared is None or prepared.height:\n"),),
+    ),
+    Mutant(
+        "body not in the log",
+        "outage",
+        2,
+        (
+            Edit(
+                _REPLICA,
+                "basis = () if proposal.member == self._settings.member else (Accepted(proposal),)",
+                "basis: tuple[Record, ...] = ()",
+            ),
+            Edit(_REPLICA, "basis = () if prepared.digest in state.logged else (Fetched(body),)", "basis = ()"),
+        ),
+    ),
+    Mutant(
+        "only VIEW-CHANGEs for exactly this view counted",
+        "lonely",
+        3,
+        (Edit(_VOTES, "sum(entry.view >= view for", "sum(entry.view == view for"),),
+    ),
+    Mutant(
+        "signer guard asked for nothing",
+        "torn",
+        9,
+        (
+            Edit(_GUARD, "        if statement.place < self.place:\n", "        if self.is_restored and False:\n"),
+            Edit(
+                _GUARD,
+                "        if statement.place == self.place and statement.digest != self.digest:\n",
+                "        if self.is_restored and False:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "no quarantine without a guard",
+        "erased",
+        5,
+        (
+            Edit(
+                _RECOVERY,
+                "    if guard is None:\n",
+                "    if guard is None or guard.is_restored:\n        return None\n    if guard is None:\n",
+            ),
+            Edit(_RECOVERY, "if not guard.contradicts(said):", "if not guard.contradicts(said) or self._nonce:"),
+        ),
+    ),
+    Mutant(
+        "floor not raised before the block is stored",
+        "calm",
+        0,
+        (
+            Edit(
+                _SIGNER,
+                "        if height <= self.guard.floor:\n",
+                "        if height >= 0:\n",
+            ),
+            Edit(_GUARD, "statement.view, max(floor, statement.height)", "statement.view, floor"),
+        ),
+    ),
+    Mutant(
+        "no complaint about a censor",
+        "censor",
+        0,
+        (
+            Edit(
+                _REPLICA,
+                "        if self.view or not is_late or",
+                "        if is_late or self.view or not is_late or",
+            ),
+        ),
+    ),
+)
