@@ -139,7 +139,9 @@ class Confirmation:
         disagreed = changed_kinds(to_item(before), item) | unread
         if not disagreed and before.identity == now.identity:
             return self._confirmed(now, item)
-        if self._reads < READS_MAX:
+        first_read = bool({file.kind for file in now.files} - {file.kind for file in before.files})
+        if self._reads < READS_MAX or (first_read and self._reads == READS_MAX):
+            # what was listed anew in mid-poll has been read only once: that is no sign of instability
             return ReadAgain(changed_kinds(self._last, item) | disagreed)
         if before.identity != now.identity:
             return Unsettled(f"says each time of {READS_MAX} that it is another device")

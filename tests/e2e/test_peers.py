@@ -15,7 +15,7 @@ from master.io.frames import frame
 from master.io.peers import PeerNetwork
 from wire.types import sha256
 
-WAIT_S = 10.0
+WAIT_S = 30.0
 
 
 class Member:
