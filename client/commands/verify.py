@@ -19,7 +19,7 @@ from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
 from wire.receipt import BUNDLE_BYTES_MAX
 from wire.stateproof import STATE_PROOF_BYTES_MAX
 
-_FILE_BYTES_MAX: Final = max(BUNDLE_BYTES_MAX, STATE_PROOF_BYTES_MAX)
+FILE_BYTES_MAX: Final = max(BUNDLE_BYTES_MAX, STATE_PROOF_BYTES_MAX)
 
 app = typer.Typer(no_args_is_help=True, help="Look into a genesis file.")
 
@@ -39,7 +39,7 @@ def verify(
     Example: gridwitness verify report.bundle --genesis genesis.cbor
     """
     trusted = load_genesis(genesis)
-    raw = read_bounded(file, bytes_max=_FILE_BYTES_MAX)
+    raw = read_bounded(file, bytes_max=FILE_BYTES_MAX)
     try:
         found = prove_other(raw, trusted)
         proof = prove(raw, trusted) if found is None else None

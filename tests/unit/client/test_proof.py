@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from client.commands.verify import FILE_BYTES_MAX
 from client.proof import prove
 from kit.exitcodes import run
 from tests.unit.client.ledgers import MEMBERS, World, evidence
 from wire.errors import CborError, CertificateError, FormatError, ProofError, SignatureError, WireError
-from wire.receipt import BUNDLE_BYTES_MAX, Outcome
+from wire.receipt import Outcome
 
 
 def test_prove_report_says_what_is_proven() -> None:
@@ -133,7 +134,7 @@ def test_verify_genesis_that_is_none_exits_65(tmp_path: Path, capsys: pytest.Cap
 
 
 def test_verify_file_too_long_exits_74(tmp_path: Path) -> None:
-    bundle, genesis = _files(tmp_path, bytes(BUNDLE_BYTES_MAX + 1))
+    bundle, genesis = _files(tmp_path, bytes(FILE_BYTES_MAX + 1))
     assert _run("verify", bundle, "--genesis", genesis) == 74
 
 
