@@ -1,12 +1,8 @@
 """One PBFT replica: ``step(event, now) -> effects``, pure (docs/spec, clauses CM-3 to CM-28).
 
-Per height a replica goes NEW -> PROPOSED -> PREPARED -> applied, or leaves a view by VIEW-CHANGE.
-Whatever it signs is in a `Persist`, then in a `Seal` of the signer guard, and both stand before the `Broadcast` of it.
-One height is in flight; messages of the next height wait in one slot per sender and kind, all others are dropped or
-turned into a request for blocks, so that memory is bounded by the number of validators.
-
-An event changes what is known; `_progress` then does whatever has become possible, in one place,
-so that nothing hangs on the order in which messages, bodies and results of execution arrive.
+Per height a replica goes NEW -> PROPOSED -> PREPARED -> applied, or leaves a view by VIEW-CHANGE. What it signs is in a
+`Persist`, then in a `Seal` of the signer guard, both before its `Broadcast`. One height is in flight; messages of the
+next wait in one slot per sender and kind. An event changes what is known; `_progress` then does whatever is possible.
 
 Source: Castro and Liskov 1999 with signatures and a window of one; docs/spec/consensus.md.
 """
