@@ -24,6 +24,7 @@ MODULES: Final = ("master.consensus.", "master.journal.", "wire.")
 _LIST, _TUPLE, _DICT, _SET, _FROZEN, _DEQUE, _ENUM, _OBJECT, _METHOD, _OUTSIDE = range(10)
 _SEQUENCES: Final[dict[type, int]] = {list: _LIST, tuple: _TUPLE, deque: _DEQUE}
 _SETS: Final[dict[type, int]] = {set: _SET, frozenset: _FROZEN}
+_FROZEN_KINDS: Final = (tuple, frozenset)
 _SCALARS: Final = frozenset({int, bytes, str, bool, type(None)})
 _MAKERS: Final[dict[int, Callable[[list[Any]], Any]]] = {_TUPLE: tuple, _SET: set, _FROZEN: frozenset}
 
@@ -36,14 +37,21 @@ class Encoder:
     """Writes values; what it has said of a class it does not repeat, so a reader needs all that it wrote."""
 
     def __init__(
-        self, outside: Mapping[str, object] | None = None, folded: Mapping[type, Callable[[Any], cbor.Value]] | None = None
+        self,
+        outside: Mapping[str, object] | None = None,
+        folded: Mapping[type, Callable[[Any], cbor.Value]] | None = None,
+        *,
+        is_expanded: bool = False,
     ) -> None:
         """Begin.
 
         Args:
             outside: What is not written but put in its place by the reader, by name: functions.
             folded: Stands for an object of that class; the reader gets what it returns.
+            is_expanded: Write values that never change as often as they are met, so that equal graphs give equal
+                bytes, whichever of their equal parts are one object.
         """
+        self._is_expanded = is_expanded
         self._outside = {id(value): name for name, value in (outside or {}).items()}
         self._folded = folded or {}
         self._classes: dict[tuple[object, ...], int] = {}
@@ -73,7 +81,8 @@ class Encoder:
             return self._folded[kind](value)
         place = len(self._rows)
         reference: cbor.Value = [place]
-        self._seen[id(value)] = reference
+        if not self._is_expanded or not _is_frozen(kind):
+            self._seen[id(value)] = reference
         self._kept.append(value)  # an id is unique only while its object lives
         self._rows.append(None)
         self._rows[place] = self._row(kind, value)
@@ -174,6 +183,11 @@ class Decoder:
             made = self._made[place] = {_LIST: list, _DEQUE: deque}[tag]()
             made.extend(map(self._entry, parts))
         return made
+
+
+def _is_frozen(kind: type) -> bool:
+    parameters = getattr(kind, "__dataclass_params__", None)
+    return kind in _FROZEN_KINDS or (parameters is not None and parameters.frozen)
 
 
 def slots_of(kind: type) -> tuple[str, ...]:

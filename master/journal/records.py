@@ -97,7 +97,7 @@ def effects_digest(effects: Sequence[Effect]) -> bytes:
     """
     if not effects:
         return b""
-    encoder = Encoder(folded={Block: lambda block: block.header.digest()})
+    encoder = Encoder(folded={Block: lambda block: block.header.digest()}, is_expanded=True)
     return sha256(cbor.encode(encoder.encode(tuple(effects))))[:_DIGEST_BYTES]
 
 

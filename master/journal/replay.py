@@ -104,7 +104,7 @@ class Replayer:
         self.states += 1
 
     def _state(self, replica: Replica) -> bytes:
-        return cbor.encode(Encoder({SIGN: self._sign}).encode(replica))
+        return cbor.encode(Encoder({SIGN: self._sign}, is_expanded=True).encode(replica))
 
     def _run(self, step: Step) -> tuple[Effect, ...]:
         if self._replica is None or self._number is None or step.number != self._number + 1:
