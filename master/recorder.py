@@ -217,7 +217,7 @@ class Recorder:
         try:
             found = self._ring.keep()
         except OSError as error:
-            _log.error("the event log could not be kept aside", reason=str(error))  # noqa: TRY400 one line is enough
+            _log.error("the event log could not be kept aside", reason=str(error))
             return
         _log.error("the event log of an incident", kept=str(found or "no: there are as many as may be; look at them"))
 

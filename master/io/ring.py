@@ -146,7 +146,7 @@ class Segment:
         """Tell whether a whole record stands behind one that is not."""
         if len(frame) != _FRAME.size:
             return False
-        length, checksum = _FRAME.unpack(frame)
+        length, checksum = map(int, _FRAME.unpack(frame))
         if not 0 < length <= RECORD_BYTES_MAX:
             return False
         return zlib.crc32(read(length)) == checksum

@@ -11,7 +11,8 @@ from __future__ import annotations
 import enum
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from types import MethodType
 from typing import Any, Final, TypeAlias
 
@@ -22,8 +23,6 @@ Rows: TypeAlias = list[cbor.Value]
 MODULES: Final = ("master.consensus.", "master.journal.", "wire.")
 """Where the classes of a log may come from."""
 _LIST, _TUPLE, _DICT, _SET, _FROZEN, _DEQUE, _ENUM, _OBJECT, _METHOD, _OUTSIDE = range(10)
-_SEQUENCES: Final[dict[type, int]] = {list: _LIST, tuple: _TUPLE, deque: _DEQUE}
-_SETS: Final[dict[type, int]] = {set: _SET, frozenset: _FROZEN}
 _FROZEN_KINDS: Final = (tuple, frozenset)
 _SCALARS: Final = frozenset({int, bytes, str, bool, type(None)})
 _MAKERS: Final[dict[int, Callable[[list[Any]], Any]]] = {_TUPLE: tuple, _SET: set, _FROZEN: frozenset}
@@ -91,13 +90,12 @@ class Encoder:
     def _row(self, kind: type, value: Any) -> cbor.Value:  # noqa: ANN401 anything may be asked for
         if kind in self._names:
             return self._object(kind, value)
-        if kind in _SEQUENCES:
-            return [_SEQUENCES[kind], *map(self._entry, value)]
-        if kind is dict:
-            return [_DICT, *(self._entry(part) for pair in value.items() for part in pair)]
-        if kind in _SETS:
-            # a set has no order of its own; this one does not depend on the seed of the process
-            return [_SETS[kind], *map(self._entry, sorted(value, key=_sort_key))]
+        if kind in _CONTAINERS:
+            tag, parts = _CONTAINERS[kind]
+            return [tag, *map(self._entry, parts(value))]
+        return self._special(kind, value)
+
+    def _special(self, kind: type, value: Any) -> cbor.Value:  # noqa: ANN401 as above
         if id(value) in self._outside:
             return [_OUTSIDE, self._outside[id(value)]]
         if isinstance(value, enum.Enum):
@@ -156,7 +154,7 @@ class Decoder:
         elif tag == _OUTSIDE:
             made = self._outside[parts[0]]
         elif tag == _ENUM:
-            made = self._classes[parts[0]][0][parts[1]]  # type: ignore[index]
+            made = self._classes[parts[0]][0][parts[1]]
         elif tag == _METHOD:
             made = getattr(self._entry(parts[0]), parts[1])
         else:
@@ -195,8 +193,23 @@ def slots_of(kind: type) -> tuple[str, ...]:
     return tuple(name for base in reversed(kind.__mro__) for name in base.__dict__.get("__slots__", ()))
 
 
-def _sort_key(value: object) -> bytes:
-    return cbor.encode(Encoder().encode((value,)))
+def _pairs(value: dict[Any, Any]) -> Iterable[Any]:
+    return chain.from_iterable(value.items())
+
+
+def _sorted(value: Iterable[Any]) -> Iterable[Any]:
+    """Give a set an order; it has none of its own but what the seed of the process makes of it."""
+    return sorted(value, key=lambda entry: cbor.encode(Encoder(is_expanded=True).encode((entry,))))
+
+
+_CONTAINERS: Final[dict[type, tuple[int, Callable[[Any], Iterable[Any]]]]] = {
+    list: (_LIST, iter),
+    tuple: (_TUPLE, iter),
+    deque: (_DEQUE, iter),
+    dict: (_DICT, _pairs),
+    set: (_SET, _sorted),
+    frozenset: (_FROZEN, _sorted),
+}
 
 
 def _find(name: str) -> type:

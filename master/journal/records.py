@@ -158,9 +158,11 @@ class SegmentDecoder:
                 return Start(software, _a(dict, self._graph.decode(classes, rows)))
             case [1, 1, str(software), int(number), classes, rows]:
                 return Checkpoint(software, number, _a(Replica, self._graph.decode(classes, rows)))
-            case [2, int(number), int(wall_ms), int(monotonic_ms), classes, rows, bytes(digest), [*signatures], error]:
+            case [2, int(number), int(wall_ms), int(monotonic_ms), classes, rows, bytes(digest), list(signed), ended]:
                 event = self._graph.decode(classes, rows)
-                return Step(number, Now(wall_ms, monotonic_ms), event, digest, tuple(signatures), error)  # type: ignore[arg-type]
+                signatures = tuple(entry for entry in signed if isinstance(entry, bytes))
+                failure = ended if isinstance(ended, str) else None
+                return Step(number, Now(wall_ms, monotonic_ms), event, digest, signatures, failure)
             case [3, int(wall_ms), str(text)]:
                 return Note(wall_ms, text)
             case _:

@@ -1,4 +1,4 @@
-"""What a replica was told in a whole simulated cluster runs again, bit for bit, from the start and from any checkpoint."""
+"""What replicas were told in a whole simulated cluster runs again, bit for bit, from start and checkpoints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def recorded(seed: int, profile: str, monkeypatch: pytest.MonkeyPatch) -> list[L
     """Run a short cluster and return the log of every life of its nodes."""
     logs: list[Log] = []
 
-    def boot(*facts: Any, **more: Any) -> TapedReplica:
+    def boot(*facts: Any, **more: Any) -> TapedReplica:  # noqa: ANN401 as the replica takes them
         logs.append(Log(CHECKPOINT_EVERY))
         return TapedReplica(logs[-1], *facts, **more)
 
