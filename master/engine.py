@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final, Protocol, TypeVar
 
 from kit.clock import Clock
-from kit.exitcodes import StorageError
+from kit.exitcodes import DiskFullError, StorageError
 from kit.logs import get_logger
 from master.consensus.events import (
     Applied,
@@ -45,7 +45,6 @@ from master.consensus.message_checks import verify_message
 from master.consensus.message_codec import BLOCKS_PER_ANSWER_MAX, decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Status
 from master.consensus.records import Record, decode_record
-from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from wire import cose
 from wire.block import BLOCK_BYTES_MAX, Block
@@ -59,6 +58,9 @@ EVENTS_MAX: Final = 20_000
 EVENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """Most bytes of messages that may wait for the replica."""
 TICK_S: Final = 0.1
+ROOM_RETRY_S: Final = 1.0
+ROOM_RETRY_S_MAX: Final = 30.0
+"""How long to wait before a full disk is looked at again, doubled from the first to the second until a block is stored."""
 _ANSWER_BYTES_MAX: Final = BLOCK_BYTES_MAX // 2
 
 _log = get_logger("engine")
@@ -120,6 +122,35 @@ class Guard(Protocol):
         ...
 
 
+class Core(Protocol):
+    """The replica."""
+
+    def restore(self, records: Iterable[Record], now: Now) -> list[Effect]:
+        """Take up what the write-ahead log holds."""
+        ...
+
+    def step(self, event: Event, now: Now) -> list[Effect]:
+        """Take one event and return what to do."""
+        ...
+
+
+class Restart(Protocol):
+    """Begins anew from what is on disk, once the disk was full and has room again."""
+
+    def check(self) -> Sequence[bytes]:
+        """Prove that the disk takes writes and read it again; return the log's records. On the worker thread.
+
+        Raises:
+            DiskFullError: There is no room yet.
+            StorageError: What is on disk is not what it should be.
+        """
+        ...
+
+    def boot(self) -> None:
+        """Make the replica anew from what `check` found."""
+        ...
+
+
 class Network(Protocol):
     """Sends to other validators; nothing is guaranteed."""
 
@@ -144,6 +175,8 @@ class Hooks:
     is_pending: Callable[[], bool]
     waiting_ms: Callable[[], int] = lambda: 0
     """For how long one acceptable transaction has been the oldest."""
+    incident: Callable[[str], None] = lambda _: None
+    """Something happened that must never happen; the text says what."""
 
 
 class Engine:
@@ -151,7 +184,7 @@ class Engine:
 
     def __init__(
         self,
-        replica: Replica,
+        replica: Core,
         settings: Settings,
         ledger: LedgerSeam,
         log: RecordLog,
@@ -159,6 +192,7 @@ class Engine:
         network: Network,
         hooks: Hooks,
         clock: Clock,
+        restart: Restart | None = None,
     ) -> None:
         self._replica = replica
         self._settings = settings
@@ -168,6 +202,9 @@ class Engine:
         self._network = network
         self._hooks = hooks
         self._clock = clock
+        self._restart = restart
+        self._room_retry_s = ROOM_RETRY_S
+        self._is_stopped = False
         self._events: asyncio.Queue[tuple[Event, int]] = asyncio.Queue(EVENTS_MAX)
         self._waiting_bytes = 0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
@@ -188,29 +225,63 @@ class Engine:
     async def run(self, records: Sequence[bytes]) -> None:
         """Restore from the write-ahead log's records and take part until cancelled.
 
-        Returns when the disk fails. Any other error is a mistake of ours and ends the run with it.
+        While the disk is full it signs nothing, and begins anew from what is on disk once there is room. Returns when
+        the disk fails in another way or we made a mistake: then it signs nothing any more. Reads are served in any case.
         """
         ticker = asyncio.create_task(self._tick_forever())
         try:
-            await self._perform_all(self._replica.restore(_decoded(records), self.now()))
             while True:
-                event, size_bytes = await self._events.get()
-                self._waiting_bytes -= size_bytes
-                if event is self._wake_tick:
-                    self._is_wake_queued = False
-                await self._perform_all(self._replica.step(event, self.now()))
+                try:
+                    await self._take_part(records)
+                except DiskFullError as error:
+                    if self._restart is None:
+                        raise
+                    self._stop("disk-full", str(error))
+                    records = await self._wait_for_room(self._restart)
         except StorageError as error:
-            # without its disk this node must not sign; it goes on serving reads
-            self.failure = str(error)
-            _log.critical("stopped signing", reason=str(error))
-            self._hooks.report("storage", str(error))
+            self._stop("storage", str(error))
         except Exception as error:
-            self.failure = f"unexpected {type(error).__name__}: {error}"
-            _log.critical("stopped signing", reason=self.failure)
-            raise
+            self._stop("unexpected", f"unexpected {type(error).__name__}: {error}")
+            _log.exception("this must never happen")
+            self._hooks.incident(str(self.failure))
         finally:
             ticker.cancel()
             self._worker.shutdown(wait=True)
+
+    async def _take_part(self, records: Sequence[bytes]) -> None:
+        await self._perform_all(self._replica.restore(_decoded(records), self.now()))
+        while True:
+            event, size_bytes = await self._events.get()
+            self._waiting_bytes -= size_bytes
+            if event is self._wake_tick:
+                self._is_wake_queued = False
+            await self._perform_all(self._replica.step(event, self.now()))
+
+    def _stop(self, code: str, reason: str) -> None:
+        """Sign nothing and forget what waits; others repeat it should this node begin anew."""
+        self.failure, self._is_stopped = reason, True
+        _log.critical("stopped signing", reason=reason)
+        self._hooks.report(code, reason)
+        while not self._events.empty():
+            self._events.get_nowait()
+        self._waiting_bytes, self._is_wake_queued = 0, False
+        self._forget_wakes()
+
+    async def _wait_for_room(self, restart: Restart) -> Sequence[bytes]:
+        """Return the log's records once the disk takes writes again and the replica is made anew."""
+        while True:
+            await asyncio.sleep(self._room_retry_s)
+            self._room_retry_s = min(2 * self._room_retry_s, ROOM_RETRY_S_MAX)
+            try:
+                records = await self._on_worker(restart.check)
+            except DiskFullError as error:
+                self.failure = str(error)
+                continue
+            restart.boot()
+            self.failure, self._is_stopped = None, False
+            _log.warning("the disk has room again; this node takes part again")
+            self._hooks.report("disk-room", "the disk has room again")
+            return records
 
     def post(self, event: Event, size_bytes: int = 0) -> None:
         """Hand an event to the replica; when the queue is full it is dropped, peers repeat.
@@ -219,6 +290,8 @@ class Engine:
             event: What happened.
             size_bytes: Bytes of the message that it brings; 0 for what is small and our own.
         """
+        if self._is_stopped:
+            return
         if self._events.full() or (size_bytes and self._waiting_bytes + size_bytes > EVENT_BYTES_MAX):
             self._hooks.report("event-dropped", type(event).__name__)
             self._is_wake_queued = self._is_wake_queued and event is not self._wake_tick
@@ -344,10 +417,10 @@ class Engine:
             head = await self._on_worker(lambda: self._store(effect))
         except BlockRefusedError as error:
             self.failure = f"height {effect.block.header.height} came out differently here: {error}"
+            self._hooks.incident(self.failure)
             return Diverged(effect.block.header.height, str(error))
-        for handle in self._wakes.values():
-            handle.cancel()
-        self._wakes.clear()
+        self._forget_wakes()
+        self._room_retry_s = ROOM_RETRY_S
         self._hooks.applied(effect.block)
         return Applied(replace(head, certificate=effect.certificate), self._hooks.waiting_ms())
 
@@ -355,6 +428,11 @@ class Engine:
         head = self._ledger.apply(effect.block, effect.certificate)
         self._log.clear()
         return head
+
+    def _forget_wakes(self) -> None:
+        for handle in self._wakes.values():
+            handle.cancel()
+        self._wakes.clear()
 
     def _wake(self, at_ms: int) -> None:
         if at_ms in self._wakes:
