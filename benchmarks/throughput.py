@@ -39,11 +39,11 @@ PROFILED: Final = (1_000, 10)
 # part of the work -> marks of the functions that do it; of a stack the innermost frame with a mark counts
 STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     "receive": ("peers.py:", "frames.py:", "httptools_impl.py:", "submit.py:", "streams.py:"),
-    "decode": ("tx.py:open_tx", "messages.py:decode_message", "cbor.py:decode"),
-    "verify": ("cose.py:verify", "messages.py:verify_message", "VerifiedSignatures", "Node._verify"),
+    "decode": ("tx.py:open_tx", "message_codec.py:decode_message", "cbor.py:decode"),
+    "verify": ("cose.py:verify", "message_checks.py:verify_message", "VerifiedSignatures", "Node._verify"),
     "mempool": ("mempool.py:", "Application.screen", "Node._screen", "Node._settle", "Node._take"),
     "propose": ("Application.propose", "Chain.build"),
-    "vote": ("replica.py:", "wal.py:", "guard.py:GuardFile", "messages.py:encode_message", "Engine."),
+    "vote": ("replica.py:", "wal.py:", "guard.py:GuardFile", "message_codec.py:encode_message", "Engine."),
     "execute": ("Application.process", "Chain.execute"),
     "store": ("store.py:", "store_env.py:", "Chain.apply"),
     "answer": ("call.py:answer", "responses.py:", "Node.applied", "service.py:", "fold.py:"),

@@ -42,17 +42,9 @@ from master.consensus.events import (
     Wake,
 )
 from master.consensus.guard import SignerGuard
-from master.consensus.messages import (
-    BLOCKS_PER_ANSWER_MAX,
-    Blocks,
-    GetBlocks,
-    Gossip,
-    Message,
-    Status,
-    decode_message,
-    encode_message,
-    verify_message,
-)
+from master.consensus.message_checks import verify_message
+from master.consensus.message_codec import BLOCKS_PER_ANSWER_MAX, decode_message, encode_message
+from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Status
 from master.consensus.records import Record, decode_record
 from master.consensus.replica import Replica
 from master.consensus.state import Settings

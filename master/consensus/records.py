@@ -5,14 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from master.consensus.messages import (
-    MESSAGE_BYTES_MAX,
-    Propose,
-    ViewChange,
-    Vote,
-    decode_message,
-    encode_message,
-)
+from master.consensus.message_codec import MESSAGE_BYTES_MAX, decode_message, encode_message
+from master.consensus.messages import Propose, ViewChange, Vote
 from wire import cbor
 from wire.block import Block, decode_block
 from wire.certificate import Certificate, decode_certificate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from master.consensus.messages import MESSAGE_BYTES_MAX
+from master.consensus.message_codec import MESSAGE_BYTES_MAX
 
 _LENGTH_BYTES: Final = 4
 

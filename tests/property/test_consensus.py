@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from master.consensus.messages import ViewChange, decode_message, encode_message
+from master.consensus.message_codec import decode_message, encode_message
+from master.consensus.messages import ViewChange
 from master.consensus.records import Accepted, Signed, decode_record, encode_record
 from master.consensus.votes import ViewChangeBook, VoteBook
 from tests.simulation.toy import EPOCH

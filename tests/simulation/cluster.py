@@ -10,7 +10,9 @@ from random import Random
 from typing import Final
 
 from master.consensus.guard import SignerGuard
-from master.consensus.messages import Gossip, Message, decode_message, encode_message, verify_message
+from master.consensus.message_checks import verify_message
+from master.consensus.message_codec import decode_message, encode_message
+from master.consensus.messages import Gossip, Message
 from master.consensus.state import Settings
 from tests.simulation.judge import BrokenError, Judge, demand
 from tests.simulation.keys import KeyRing

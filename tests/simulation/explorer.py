@@ -33,7 +33,8 @@ from master.consensus.events import (
     Tick,
 )
 from master.consensus.guard import SignerGuard
-from master.consensus.messages import GetStanding, Message, Status, encode_message
+from master.consensus.message_codec import encode_message
+from master.consensus.messages import GetStanding, Message, Status
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from tests.simulation.__main__ import say

@@ -26,6 +26,8 @@ from master.consensus.events import (
     Tick,
 )
 from master.consensus.guard import SignerGuard
+from master.consensus.message_checks import verify_message
+from master.consensus.message_codec import decode_message, encode_message
 from master.consensus.messages import (
     Body,
     Message,
@@ -33,12 +35,9 @@ from master.consensus.messages import (
     Standing,
     ViewChange,
     Vote,
-    decode_message,
-    encode_message,
     prepared_digest,
     proposal_digest,
     standing_bytes,
-    verify_message,
 )
 from master.consensus.replica import Replica
 from master.consensus.state import Settings

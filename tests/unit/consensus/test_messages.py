@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from master.consensus.message_checks import verify_message
+from master.consensus.message_codec import decode_message, encode_message
 from master.consensus.messages import (
     Blocks,
     Body,
@@ -17,12 +19,9 @@ from master.consensus.messages import (
     Standing,
     Status,
     ViewChange,
-    decode_message,
-    encode_message,
     prepared_digest,
     proposal_digest,
     standing_bytes,
-    verify_message,
 )
 from tests.simulation.toy import CHAIN
 from tests.unit.consensus.bench import Peers

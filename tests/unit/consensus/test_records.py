@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from master.consensus.messages import Status, encode_message
+from master.consensus.message_codec import encode_message
+from master.consensus.messages import Status
 from master.consensus.records import (
     Accepted,
     Fetched,

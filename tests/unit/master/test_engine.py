@@ -13,16 +13,8 @@ from kit.clock import FakeClock
 from kit.exitcodes import StorageError
 from master.consensus.events import Build, Connected, Head, Now, Received, Tick
 from master.consensus.guard import SignerGuard
-from master.consensus.messages import (
-    Blocks,
-    GetBlocks,
-    Gossip,
-    Propose,
-    Status,
-    Vote,
-    decode_message,
-    encode_message,
-)
+from master.consensus.message_codec import decode_message, encode_message
+from master.consensus.messages import Blocks, GetBlocks, Gossip, Propose, Status, Vote
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from master.engine import EVENT_BYTES_MAX, BlockRefusedError, Engine, Hooks
