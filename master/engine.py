@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from kit.clock import Clock
 from kit.exitcodes import DiskFullError, StorageError
 from kit.logs import get_logger
+from master.answers import AnswerBudget
 from master.consensus.events import (
     Applied,
     Apply,
@@ -40,143 +41,30 @@ from master.consensus.events import (
     Tick,
     Wake,
 )
-from master.consensus.guard import SignerGuard
 from master.consensus.message_checks import verify_message
 from master.consensus.message_codec import BLOCKS_PER_ANSWER_MAX, decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Status
 from master.consensus.records import Record, decode_record
 from master.consensus.state import Settings
+from master.inbox import Inbox
+from master.seams import BlockRefusedError, Core, Guard, Hooks, LedgerSeam, Network, RecordLog, Restart
 from wire import cose
 from wire.block import BLOCK_BYTES_MAX, Block
 from wire.certificate import Certificate
 from wire.errors import WireError
-from wire.tx import SignedTx
 
 ResultT = TypeVar("ResultT")
 
-EVENTS_MAX: Final = 20_000
-EVENT_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Most bytes of messages that may wait for the replica."""
 TICK_S: Final = 0.1
 ROOM_RETRY_S: Final = 1.0
 ROOM_RETRY_S_MAX: Final = 30.0
-"""How long to wait before a full disk is looked at again, doubled from the first to the second until a block is stored."""
+"""How long to wait before a full disk is looked at again: doubled up to the second until a block is stored."""
 _ANSWER_BYTES_MAX: Final = BLOCK_BYTES_MAX // 2
+DECODED_INLINE_BYTES: Final = 32 * 1024
+"""Longer messages are decoded and verified on another thread."""
+_DECODERS: Final = 2
 
 _log = get_logger("engine")
-
-
-class BlockRefusedError(Exception):
-    """The application does not accept a block; the message says why."""
-
-
-class LedgerSeam(Protocol):
-    """The application under the replica; runs on the engine's worker thread but where it says so."""
-
-    def candidates(self) -> Sequence[SignedTx]:
-        """Return what could stand in the next block; called on the event loop."""
-        ...
-
-    def build(self, build: Build, candidates: Sequence[SignedTx], wall_ms: int) -> Block | None:
-        """Build and execute a block, None when there is nothing to put into it."""
-        ...
-
-    def execute(self, block: Block) -> None:
-        """Execute a proposed block on the head.
-
-        Raises:
-            BlockRefusedError: A transaction or a root is wrong.
-        """
-        ...
-
-    def apply(self, block: Block, certificate: Certificate) -> Head:
-        """Store a final block durably and return the new head.
-
-        Raises:
-            BlockRefusedError: The block does not execute to its roots here.
-        """
-        ...
-
-    def committed(self, height: int) -> tuple[Block, Certificate] | None:
-        """Return a stored block."""
-        ...
-
-
-class RecordLog(Protocol):
-    """The write-ahead log."""
-
-    def append(self, records: Iterable[bytes]) -> None:
-        """Return when the records are on disk."""
-        ...
-
-    def clear(self) -> None:
-        """Forget the height that was applied."""
-        ...
-
-
-class Guard(Protocol):
-    """The signer guard's own file."""
-
-    def save(self, guard: SignerGuard) -> None:
-        """Return when it is on disk."""
-        ...
-
-
-class Core(Protocol):
-    """The replica."""
-
-    def restore(self, records: Iterable[Record], now: Now) -> list[Effect]:
-        """Take up what the write-ahead log holds."""
-        ...
-
-    def step(self, event: Event, now: Now) -> list[Effect]:
-        """Take one event and return what to do."""
-        ...
-
-
-class Restart(Protocol):
-    """Begins anew from what is on disk, once the disk was full and has room again."""
-
-    def check(self) -> Sequence[bytes]:
-        """Prove that the disk takes writes and read it again; return the log's records. On the worker thread.
-
-        Raises:
-            DiskFullError: There is no room yet.
-            StorageError: What is on disk is not what it should be.
-        """
-        ...
-
-    def boot(self) -> None:
-        """Make the replica anew from what `check` found."""
-        ...
-
-
-class Network(Protocol):
-    """Sends to other validators; nothing is guaranteed."""
-
-    def send(self, member: str, message: bytes) -> None:
-        """Queue for one member."""
-        ...
-
-    def broadcast(self, message: bytes) -> None:
-        """Queue for all others."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What the rest of the node is told; called on the event loop."""
-
-    applied: Callable[[Block], None]
-    gossip: Callable[[Sequence[bytes]], None]
-    report: Callable[[str, str], None]
-    refused_message: Callable[[str, str], None]
-    """(member, reason)"""
-    is_pending: Callable[[], bool]
-    waiting_ms: Callable[[], int] = lambda: 0
-    """For how long one acceptable transaction has been the oldest."""
-    incident: Callable[[str], None] = lambda _: None
-    """Something happened that must never happen; the text says what."""
 
 
 class Engine:
@@ -192,7 +80,6 @@ class Engine:
         network: Network,
         hooks: Hooks,
         clock: Clock,
-        restart: Restart | None = None,
     ) -> None:
         self._replica = replica
         self._settings = settings
@@ -202,12 +89,12 @@ class Engine:
         self._network = network
         self._hooks = hooks
         self._clock = clock
-        self._restart = restart
         self._room_retry_s = ROOM_RETRY_S
         self._is_stopped = False
-        self._events: asyncio.Queue[tuple[Event, int]] = asyncio.Queue(EVENTS_MAX)
-        self._waiting_bytes = 0
+        self._inbox = Inbox()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
+        self._answers = AnswerBudget()
         self._wake_tick = Tick(pending=True)
         self._is_wake_queued = False
         self._wakes: dict[int, asyncio.TimerHandle] = {}
@@ -215,6 +102,8 @@ class Engine:
         self._background: set[asyncio.Task[None]] = set()
         self.heights: dict[str, int] = {}
         """Highest block that each member was heard to have."""
+        self.restart: Restart | None = None
+        """How to begin anew after the disk was full; None stays stopped."""
         self.failure: str | None = None
         """Why this node stopped taking part; None while it does."""
 
@@ -226,7 +115,7 @@ class Engine:
         """Restore from the write-ahead log's records and take part until cancelled.
 
         While the disk is full it signs nothing, and begins anew from what is on disk once there is room. Returns when
-        the disk fails in another way or we made a mistake: then it signs nothing any more. Reads are served in any case.
+        the disk fails in another way or we made a mistake: then it signs nothing any more. Reads go on in any case.
         """
         ticker = asyncio.create_task(self._tick_forever())
         try:
@@ -234,25 +123,25 @@ class Engine:
                 try:
                     await self._take_part(records)
                 except DiskFullError as error:
-                    if self._restart is None:
+                    if self.restart is None:
                         raise
                     self._stop("disk-full", str(error))
-                    records = await self._wait_for_room(self._restart)
+                    records = await self._wait_for_room(self.restart)
         except StorageError as error:
             self._stop("storage", str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 a broken invariant stops signing, not reading
             self._stop("unexpected", f"unexpected {type(error).__name__}: {error}")
             _log.exception("this must never happen")
             self._hooks.incident(str(self.failure))
         finally:
             ticker.cancel()
             self._worker.shutdown(wait=True)
+            self._decoders.shutdown(wait=False)
 
     async def _take_part(self, records: Sequence[bytes]) -> None:
         await self._perform_all(self._replica.restore(_decoded(records), self.now()))
         while True:
-            event, size_bytes = await self._events.get()
-            self._waiting_bytes -= size_bytes
+            event = await self._inbox.get()
             if event is self._wake_tick:
                 self._is_wake_queued = False
             await self._perform_all(self._replica.step(event, self.now()))
@@ -262,9 +151,8 @@ class Engine:
         self.failure, self._is_stopped = reason, True
         _log.critical("stopped signing", reason=reason)
         self._hooks.report(code, reason)
-        while not self._events.empty():
-            self._events.get_nowait()
-        self._waiting_bytes, self._is_wake_queued = 0, False
+        self._inbox.clear()
+        self._is_wake_queued = False
         self._forget_wakes()
 
     async def _wait_for_room(self, restart: Restart) -> Sequence[bytes]:
@@ -283,21 +171,19 @@ class Engine:
             self._hooks.report("disk-room", "the disk has room again")
             return records
 
-    def post(self, event: Event, size_bytes: int = 0) -> None:
-        """Hand an event to the replica; when the queue is full it is dropped, peers repeat.
+    def post(self, event: Event, size_bytes: int = 0, member: str = "") -> None:
+        """Hand an event to the replica; when there is no room it is dropped, peers repeat.
 
         Args:
             event: What happened.
             size_bytes: Bytes of the message that it brings; 0 for what is small and our own.
+            member: Who sent the message.
         """
         if self._is_stopped:
             return
-        if self._events.full() or (size_bytes and self._waiting_bytes + size_bytes > EVENT_BYTES_MAX):
+        if not self._inbox.put(event, size_bytes, member):
             self._hooks.report("event-dropped", type(event).__name__)
             self._is_wake_queued = self._is_wake_queued and event is not self._wake_tick
-            return
-        self._waiting_bytes += size_bytes
-        self._events.put_nowait((event, size_bytes))
 
     def wake(self) -> None:
         """Tell the replica that transactions wait; once, however many have come since it heard so last."""
@@ -309,14 +195,35 @@ class Engine:
         """A connection to ``member`` is up."""
         self.post(Connected(member))
 
-    def on_message(self, member: str, raw: bytes) -> None:
+    async def receive(self, member: str, raw: bytes) -> bool:
+        """Take what a member sent as soon as its share of the queue has room; a long message on another thread.
+
+        Returns:
+            False when it was refused.
+        """
+        await self._inbox.room(member, len(raw))
+        if len(raw) <= DECODED_INLINE_BYTES:
+            return self.on_message(member, raw)
+        opened = await asyncio.get_running_loop().run_in_executor(self._decoders, self._opened, raw)
+        return self._take(member, opened, len(raw))
+
+    def on_message(self, member: str, raw: bytes) -> bool:
         """Decode and verify what a member sent; refuse and count what is wrong."""
+        return self._take(member, self._opened(raw), len(raw))
+
+    def _opened(self, raw: bytes) -> Message | WireError:
+        """Decode and verify a message; in any thread."""
         try:
             message = decode_message(raw)
             verify_message(message, self._settings.chain, self._settings.validators, cose.verify_ed25519)
         except WireError as error:
-            self._hooks.refused_message(member, str(error))
-            return
+            return error
+        return message
+
+    def _take(self, member: str, message: Message | WireError, size_bytes: int) -> bool:
+        if isinstance(message, WireError):
+            self._hooks.refused_message(member, str(message))
+            return False
         if isinstance(message, Gossip):
             self._hooks.gossip(message.transactions)
         elif isinstance(message, GetBlocks):
@@ -324,7 +231,8 @@ class Engine:
         else:
             if isinstance(message, Status):
                 self.heights[member] = message.height - 1
-            self.post(Received(member, message), len(raw))
+            self.post(Received(member, message), size_bytes, member)
+        return True
 
     def gossip(self, transactions: Sequence[bytes], member: str | None = None) -> None:
         """Pass transactions on, at most 1,024 of 8 MiB in all.
@@ -383,7 +291,7 @@ class Engine:
             case Persist() | Seal():
                 await self._on_worker(partial(self._bring_to_disk, [effect]))
             case Send():
-                self._network.send(effect.member, encode_message(effect.message))
+                self._answer(effect.member, encode_message(effect.message))
             case Broadcast():
                 self._network.broadcast(encode_message(effect.message))
             case Build():
@@ -444,6 +352,13 @@ class Engine:
         self._wakes.pop(at_ms, None)
         self.post(Tick(self._hooks.is_pending(), self._hooks.waiting_ms()))
 
+    def _answer(self, member: str, message: bytes) -> None:
+        """Send to one member; long answers within its budget alone, since asking costs nothing."""
+        if self._answers.wait_s(member, len(message), self._clock.monotonic_ms()) > 0:
+            self._hooks.report("answer-refused", member)
+            return
+        self._network.send(member, message)
+
     def _answer_blocks(self, member: str, first_height: int) -> None:
         """Send committed blocks, one answer to a member at a time."""
         if member in self._answering:
@@ -456,8 +371,10 @@ class Engine:
     async def _send_blocks(self, member: str, first_height: int) -> None:
         try:
             loop = asyncio.get_running_loop()
-            answer: Message = await loop.run_in_executor(None, self._collect_blocks, first_height)
-            self._network.send(member, encode_message(answer))
+            answer = await loop.run_in_executor(None, lambda: encode_message(self._collect_blocks(first_height)))
+            while (wait_s := self._answers.wait_s(member, len(answer), self._clock.monotonic_ms())) > 0:  # noqa: ASYNC110 time alone refills it
+                await asyncio.sleep(wait_s)
+            self._network.send(member, answer)
         finally:
             self._answering.discard(member)
 
