@@ -1,4 +1,4 @@
-"""The node's replica and the log of its events: what it is told goes to the ring, off the event loop (docs/spec EV-1).
+"""The node's replica and the log of its events: what it is told goes to the ring, off the event loop (docs/spec EL-1).
 
 Whatever happens to the log, the replica goes on: a log that cannot be written ends with a report, and begins anew
 with a checkpoint once it can.

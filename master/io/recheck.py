@@ -1,4 +1,4 @@
-"""Looks at a disk again that was full: does it take writes, and what is on it? (docs/spec EV-7)."""
+"""Looks at a disk again that was full: does it take writes, and what is on it? (docs/spec EL-7)."""
 
 from __future__ import annotations
 

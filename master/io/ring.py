@@ -1,4 +1,4 @@
-"""The event log on disk: a ring of segment files, the oldest of which makes room for the newest (docs/spec EV-1, EV-2).
+"""The event log on disk: a ring of segment files, the oldest of which makes room for the newest (docs/spec EL-1, EL-2).
 
 A segment is a magic line, then frames of (length, CRC-32, record). Nothing is synchronised: what the machine had no
 time to write when its power failed is missing at the end, and what is there can be read.

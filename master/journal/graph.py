@@ -1,4 +1,4 @@
-"""Turns the values of a replica, its whole state too, into CBOR and back, exactly (docs/spec, clause EV-3).
+"""Turns the values of a replica, its whole state too, into CBOR and back, exactly (docs/spec, clause EL-3).
 
 A value becomes a table of rows, one for each container or object, the outermost first; an entry that is a container
 itself is a reference to its row. What stands twice in memory stands once in the table. Classes are named once with the

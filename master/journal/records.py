@@ -1,4 +1,4 @@
-"""The records of the event log: a start or a checkpoint, then every step with what it led to (docs/spec EV-2 to EV-4).
+"""The records of the event log: a start or a checkpoint, then every step with what it led to (docs/spec EL-2 to EL-4).
 
 A segment of the log begins with a start or a checkpoint and holds all that is needed to run it again.
 """

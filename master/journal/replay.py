@@ -1,4 +1,4 @@
-"""Runs the real core again on a recorded event log and compares every step (docs/spec EV-5)."""
+"""Runs the real core again on a recorded event log and compares every step (docs/spec EL-5)."""
 
 from __future__ import annotations
 

@@ -25,13 +25,13 @@ def recorded(seed: int, profile: str, monkeypatch: pytest.MonkeyPatch) -> list[L
         return TapedReplica(logs[-1], *facts, **more)
 
     monkeypatch.setattr(simulated, "Replica", boot)
-    plan = replace(draw_plan(seed, profile), faults_ms=4_000)
+    plan = replace(draw_plan(seed, profile), faults_ms=2_500)
     outcome = Cluster(plan).run()
     assert outcome.failure is None
     return logs
 
 
-# holds EV-3 EV-5
+# holds EL-3 EL-5
 @pytest.mark.simulation
 @pytest.mark.parametrize("profile", PROFILES)
 def test_replay_of_simulated_nodes_gives_every_effect_and_state_again(
