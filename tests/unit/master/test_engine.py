@@ -21,6 +21,7 @@ from master.engine import EVENT_BYTES_MAX, BlockRefusedError, Engine, Hooks
 from wire.block import Block
 from wire.certificate import Certificate, Step, Validator, ValidatorSet, vote_bytes
 from wire.header import ZERO_DIGEST, Header, tx_root
+from wire.merkle import EMPTY_HEAD
 from wire.tx import SignedTx
 
 NOW_MS = 1_800_000_000_000
@@ -50,7 +51,7 @@ def block(height: int, parent: bytes, members: str, proposer: str = "a") -> Bloc
         validators_hash=members_hash,
         next_validators_hash=members_hash,
         code_table_hash=ZERO_DIGEST,
-        fault_proof_root=ZERO_DIGEST,
+        fault_proof_root=EMPTY_HEAD,
     )
     return Block(header, ())
 
