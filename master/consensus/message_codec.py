@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from master.consensus import snapshot_messages
 from master.consensus.messages import (
     PHASES,
     Blocks,
@@ -227,6 +228,7 @@ _DECODERS: Final[dict[str, Callable[[object], Message]]] = {
     "get-body": _decode_get_body,
     "body": _decode_body,
     "gossip": _decode_gossip,
+    **snapshot_messages.DECODERS,
 }
 
 _ENCODERS: Final[dict[type, tuple[str, Callable[[Any], dict[str, cbor.Value]]]]] = {
@@ -244,4 +246,5 @@ _ENCODERS: Final[dict[type, tuple[str, Callable[[Any], dict[str, cbor.Value]]]]]
     GetBody: ("get-body", lambda request: {"digest": request.digest}),
     Body: ("body", lambda body: {"block": body.block.to_value()}),
     Gossip: ("gossip", lambda gossip: {"transactions": list(gossip.transactions)}),
+    **snapshot_messages.ENCODERS,
 }
