@@ -57,6 +57,10 @@ class Prepared:
     view: int
     digest: Digest
 
+    def to_value(self) -> dict[str, cbor.Value]:
+        """Return it as a CBOR map."""
+        return {"view": self.view, "digest": self.digest}
+
 
 @dataclass(frozen=True, slots=True)
 class FaultProof:
@@ -89,7 +93,6 @@ class FaultProof:
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
-        prepared = None if self.prepared is None else {"view": self.prepared.view, "digest": self.prepared.digest}
         value: dict[str, cbor.Value] = {
             "type": TYPE,
             "version": VERSION,
@@ -99,7 +102,7 @@ class FaultProof:
             "member": self.member,
             "first": self.first.to_value(),
             "second": self.second.to_value(),
-            "prepared": prepared,
+            "prepared": None if self.prepared is None else self.prepared.to_value(),
         }
         return cbor.encode(value)
 

@@ -25,7 +25,9 @@ app = typer.Typer(no_args_is_help=True, help="Look into a genesis file.")
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(help="Bundle of 'gridwitness tx get', or proof of 'gridwitness state get'.")],
+    file: Annotated[
+        Path, typer.Argument(help="Bundle of 'gridwitness tx get', proof of 'gridwitness state get', or fault proof.")
+    ],
     genesis: GenesisOption,
     *,
     json: JsonOption = False,

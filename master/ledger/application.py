@@ -173,7 +173,7 @@ class Application:
         """
         return self._admit(Overlay(self._reader), tx, time_ms, _unverified).key.key
 
-    def propose(
+    def propose(  # noqa: PLR0913 - all that a block is built from
         self,
         head: Head,
         *,
@@ -266,10 +266,7 @@ class Application:
                 raise BlockRefused("bad-transaction", f"transaction {number}: {error.code}") from error
             except ContractFaultError as error:
                 raise BlockRefused("contract-fault", f"transaction {number}: {error}") from error
-        try:
-            self._court.execute(block_state, block.fault_proofs, place.height, place.time_ms)
-        except FaultRefusedError as error:
-            raise BlockRefused("fault-proofs", str(error)) from error
+        self._record_faults(block_state, block)
         if tree_head(ran.outcome for ran in done) != block.header.outcome_root:
             raise BlockRefused("outcome-root", "its transactions have other outcomes here")
         writes = block_state.writes()
@@ -310,6 +307,12 @@ class Application:
                 taken.append(candidate.raw)
                 room -= len(candidate.raw)
         return taken, done, tuple(refused)
+
+    def _record_faults(self, state: Overlay, block: Block) -> None:
+        try:
+            self._court.execute(state, block.fault_proofs, block.header.height, block.header.time_ms)
+        except FaultRefusedError as error:
+            raise BlockRefused("fault-proofs", str(error)) from error
 
     def _check_head(self, head: Head) -> None:
         if head.state_root != self._tree.root:

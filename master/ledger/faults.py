@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from master.ledger.call import decode_entry
@@ -27,7 +28,7 @@ EpochSets = Callable[[int], ValidatorSet | None]
 """The validators of an epoch; None when there is no such epoch up to now."""
 
 
-class FaultRefusedError(Exception):
+class FaultRefusedError(ValueError):
     """A fault proof may not stand in a block; the message says why."""
 
 
@@ -80,7 +81,7 @@ class FaultCourt:
             FaultRefusedError: One proves nothing, is on the ledger already, or they are out of order.
         """
         places = [self._record(state, raw, height, time_ms).place for raw in proofs]
-        if any(first >= second for first, second in zip(places, places[1:], strict=False)):
+        if any(first >= second for first, second in pairwise(places)):
             raise FaultRefusedError("fault proofs: ascending by member, height and kind they must be")
 
     def _record(self, state: Overlay, raw: bytes, height: int, time_ms: int) -> FaultProof:
@@ -93,7 +94,12 @@ class FaultCourt:
         count = recorded_count(state, proof.member)
         if count >= PER_MEMBER_MAX:
             raise FaultRefusedError(f"fault proof: the ledger has {PER_MEMBER_MAX} against {proof.member} already")
-        entry: dict[str, cbor.Value] = {"digest": sha256(raw), "epoch": proof.epoch, "block": height, "time_ms": time_ms}
+        entry: dict[str, cbor.Value] = {
+            "digest": sha256(raw),
+            "epoch": proof.epoch,
+            "block": height,
+            "time_ms": time_ms,
+        }
         state.put(NAMESPACE, _key(proof), cbor.encode(entry))
         state.put(NAMESPACE, count_key, cbor.encode(count + 1))
         return proof
@@ -112,9 +118,7 @@ def recorded_count(state: Entries, member: str) -> int:
     return value
 
 
-def block_rows(
-    height: int, time_ms: int, outcomes: Sequence[bytes], proofs: Sequence[bytes]
-) -> Iterator[EventRow]:
+def block_rows(height: int, time_ms: int, outcomes: Sequence[bytes], proofs: Sequence[bytes]) -> Iterator[EventRow]:
     """Yield the events of a block in their order: those of its transactions, then one for each fault proof.
 
     Args:

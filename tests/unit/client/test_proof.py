@@ -159,11 +159,11 @@ def test_genesis_show_names_everybody(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def fault_of(world: World) -> FaultFile:
     member, chain = MEMBERS[0], world.genesis.chain()
-    sides = [
+    first, second = (
         Statement(step, view, digest, key_of(member).sign(vote_bytes(chain, 0, step, 7, view, digest)).signature)
         for step, view, digest in ((Step.COMMIT, 0, bytes(range(32))), (Step.VIEW_CHANGE, 2, bytes(32)))
-    ]
-    return FaultFile(FaultProof(chain, 0, 7, member, *sides), ())
+    )
+    return FaultFile(FaultProof(chain, 0, 7, member, first, second), ())
 
 
 # holds FP-4

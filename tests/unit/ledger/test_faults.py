@@ -117,7 +117,7 @@ def test_fault_proof_on_the_ledger_stands_there_once() -> None:
     world.commit(propose(world, proof(world)))
     again = proof(world, view=4)
     assert propose(world, again).block.fault_proofs == ()
-    with pytest.raises(BlockRefused, match="fault-proofs: .* has one of this member, height and kind"):
+    with pytest.raises(BlockRefused, match=r"fault-proofs: .* has one of this member, height and kind"):
         world.application.process(world.head, with_proofs(propose(world), again))
 
 
@@ -155,7 +155,7 @@ def test_fault_proof_that_proves_nothing_is_left_out_and_refused() -> None:
         (proof(world).replace(b"dispatch", b"dispatcx"), "no validator"),
     ):
         assert propose(world, wrong).block.fault_proofs == ()
-        with pytest.raises(BlockRefused, match=f"fault-proofs: .*{reason}"):
+        with pytest.raises(BlockRefused, match=rf"fault-proofs: .*{reason}"):
             world.application.process(world.head, with_proofs(propose(world), wrong))
 
 

@@ -10,13 +10,14 @@ from tests.unit.master.api.http import fetch
 from tests.unit.master.views.story import GENESIS, Story
 from tests.unit.wire.samples import FIRST_END, VOTE_KEYS
 from tests.unit.wire.test_faultproof import HEIGHT, HIGH, LOW, MEMBER, PROOF
+from wire.cbor import Value
 from wire.certificate import Step, vote_bytes
 from wire.faultproof import FaultProof, Statement, decode_fault_file, verify_fault_file
 
 
 def proof_of(epoch: int) -> FaultProof:
     chain = GENESIS.chain()
-    sides = (
+    first, second = (
         Statement(
             Step.PREPARE,
             0,
@@ -25,12 +26,12 @@ def proof_of(epoch: int) -> FaultProof:
         )
         for digest in (LOW, HIGH)
     )
-    return FaultProof(chain, epoch, HEIGHT, MEMBER, *sides)
+    return FaultProof(chain, epoch, HEIGHT, MEMBER, first, second)
 
 
 def record(world: World, proof: FaultProof) -> str:
     """Tell the tables of a proof and return its id."""
-    data = {"member": MEMBER, "epoch": proof.epoch, "height": HEIGHT, "kind": "prepare", "view": 0}
+    data: dict[str, Value] = {"member": MEMBER, "epoch": proof.epoch, "height": HEIGHT, "kind": "prepare", "view": 0}
     event = replace(
         Story().row("faults", "fault_proven", MEMBER, {**data, "proof": proof.encode()}), tx=proof.digest(), height=99
     )
