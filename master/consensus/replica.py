@@ -43,17 +43,17 @@ from master.consensus.messages import (
     Status,
     ViewChange,
     Vote,
-    prepared_digest,
     proposal_digest,
 )
 from master.consensus.records import Accepted, Fetched, Prepared, Record, Signed, encode_record
 from master.consensus.recovery import Recovery
-from master.consensus.state import HeightState, Settings, open_height
+from master.consensus.state import Settings, open_height
 from master.consensus.sync import Sync
+from master.consensus.views import Views
 from master.consensus.voice import Voice
 from master.consensus.votes import highest_prepared
 from wire.block import Block
-from wire.certificate import Step, faults
+from wire.certificate import Step
 from wire.types import Digest
 
 
@@ -84,13 +84,11 @@ class Replica:
         self._now = now
         self._height = open_height(settings, head)
         self._voice = Voice(settings, head.height, sign, guard, Recovery(settings, nonce, now))
-        self._waiting_ms = 0
-        self._led_since_ms = now.monotonic_ms
-        self._last_applied_ms = now.monotonic_ms - settings.block_interval_ms
         self._next_status_ms = now.monotonic_ms
         # what the last tick said; out of date after a block, but worth a try: an empty pool answers with no block
         self._is_pending = False
         self._sync = Sync(settings)
+        self._views = Views(settings, self._voice, self._sync, now)
 
     @property
     def head(self) -> Head:
@@ -196,7 +194,7 @@ class Replica:
                 return self._on_propose(message, now)
             case ViewChange():
                 state.view_changes.add(message)
-                return self._follow_views()
+                return self._views.follow(state, now)
             case _:
                 state.votes.add(message)
                 return []
@@ -205,7 +203,7 @@ class Replica:
         state = self._height
         for entry in message.view_changes:
             state.view_changes.add(entry)
-        effects = self._follow_views()
+        effects = self._views.follow(state, now)
         is_leader = message.member == state.rules.leader(message.view)
         if message.view != state.view or state.proposal is not None or not is_leader:
             return effects
@@ -216,21 +214,21 @@ class Replica:
             return effects
         effects.append(Report("invalid-proposal", verdict.reason))
         if verdict.leaders_fault:
-            return [*effects, *self._leave_view(f"invalid proposal: {verdict.reason}")]
+            return [*effects, *self._views.leave(state, now, f"invalid proposal: {verdict.reason}")]
         state.is_awaited = True
         return effects
 
     def _on_tick(self, event: Tick, now: Now) -> list[Effect]:
         state = self._height
         self._is_pending = state.is_pending = event.pending
-        self._waiting_ms = event.waiting_ms
+        self._views.waiting_ms = event.waiting_ms
         state.is_idle = False
-        effects: list[Effect] = self._complain()
+        effects: list[Effect] = self._views.complain(state, now)
         if now.monotonic_ms >= self._next_status_ms:
             self._next_status_ms = now.monotonic_ms + self._settings.status_interval_ms
             effects.append(Broadcast(self._status()))
         if state.deadline_ms is not None and now.monotonic_ms >= state.deadline_ms:
-            effects += self._leave_view("no block in time")
+            effects += self._views.leave(state, now, "no block in time")
         return effects
 
     def _on_built(self, event: Built) -> list[Effect]:
@@ -261,13 +259,10 @@ class Replica:
         if event.head.height < self._height.rules.height:
             return []
         later = [received for _, received in self._height.later.values()]
-        if event.head.proposer != self.head.proposer:
-            self._led_since_ms = now.monotonic_ms
-        self._waiting_ms = event.waiting_ms
+        self._views.applied(event, now, is_led_on=event.head.proposer == self.head.proposer)
         self._height = open_height(self._settings, event.head)
-        self._last_applied_ms = now.monotonic_ms
         self._sync.opened()
-        effects = [*self._apply_next(), *self._complain()]
+        effects = [*self._apply_next(), *self._views.complain(self._height, now)]
         for received in later:
             effects += self._on_message(received, now)
         return effects
@@ -283,13 +278,14 @@ class Replica:
         state = self._height
         effects: list[Effect] = [*self._voice.ask(now), *self._voice.leave_quarantine(self.head.height)]
         if not state.is_applying:
-            effects += [*self._announce(), *self._lead(now), *self._prepare(), *self._commit(now), *self._finish(now)]
+            effects += [*self._views.announce(state, now), *self._lead(now), *self._prepare()]
+            effects += [*self._commit(now), *self._finish(now)]
         if not state.is_applying:
-            effects += [*self._sync.pull(state, now), *self._arm(now)]
+            effects += [*self._sync.pull(state, now), *self._views.arm(state, now)]
         return effects
 
     def _may_vote(self) -> bool:
-        return self._voice.may_speak(self._height, self._now) and not self._sync.is_behind(self._height, self._now)
+        return self._views.may_vote(self._height, self._now)
 
     def _may_say(self, step: Step) -> bool:
         return (step, self.view) not in self._height.refused and self._may_vote()
@@ -324,12 +320,12 @@ class Replica:
         return self._propose(body, proof)
 
     def _lead_first_view(self, now: Now) -> list[Effect]:
-        if not self._is_pending and not self._is_heartbeat_due(now):
+        if not self._is_pending and not self._views.is_heartbeat_due(now):
             return []
-        due_ms = self._last_applied_ms + self._settings.block_interval_ms
+        due_ms = self._views.block_due_ms
         if now.monotonic_ms < due_ms:
             return [Wake(due_ms)]
-        return self._build(is_empty_allowed=self._is_heartbeat_due(now))
+        return self._build(is_empty_allowed=self._views.is_heartbeat_due(now))
 
     def _build(self, *, is_empty_allowed: bool) -> list[Effect]:
         state = self._height
@@ -414,85 +410,6 @@ class Replica:
         state.votes.add(vote)
         persist = Persist(tuple(map(encode_record, (*basis, Signed(vote)))))
         return [persist, self._voice.seal(), Broadcast(vote)]
-
-    # ---- views --------------------------------------------------------------------------------
-
-    def _leave_view(self, reason: str) -> list[Effect]:
-        """Go one view on; beyond view 1 only while a quorum is known to be in this view or above."""
-        state = self._height
-        if state.is_applying or not self._may_vote():
-            return []
-        if state.view > 0 and not self._is_view_shared():
-            return []
-        return self._enter_view(state.view + 1, reason)
-
-    def _follow_views(self) -> list[Effect]:
-        """Adopt the (f+1)-th highest view: at least one honest validator is there."""
-        state = self._height
-        enough = faults(len(state.rules.validators)) + 1
-        target = state.view_changes.nth_highest_view(enough)
-        if target <= state.view:
-            return []
-        return self._enter_view(target, f"{enough} validators are there")
-
-    def _enter_view(self, view: int, reason: str) -> list[Effect]:
-        rules = self._height.rules
-        self._height.enter(view)
-        report = Report("view-change", f"height {rules.height} to view {view}: {reason}")
-        return [report, *self._announce()]
-
-    def _announce(self) -> list[Effect]:
-        """Say VIEW-CHANGE for the present view, once; a node that could not vote when it came there says it later."""
-        state = self._height
-        rules, step = state.rules, Step.VIEW_CHANGE
-        if state.view == 0 or not self._may_vote() or any(view == state.view for _, view in state.signed):
-            return []
-        digest = prepared_digest(state.prepared)
-        signature = self._voice.sign(state, step, digest, None if state.prepared is None else state.prepared.view)
-        if signature is None:
-            return self._voice.refused(state, step)
-        message = ViewChange(self._settings.member, rules.epoch, rules.height, state.view, state.prepared, signature)
-        state.own[step] = message
-        state.view_changes.add(message)
-        return [Persist((encode_record(Signed(message)),)), self._voice.seal(), Broadcast(message)]
-
-    def _complain(self) -> list[Effect]:
-        """Leave view 0 of a leader that has led for long while one transaction waited for long (request timer)."""
-        rules = self._height.rules
-        led_ms = self._now.monotonic_ms - self._led_since_ms
-        is_late = min(self._waiting_ms, led_ms) >= self._settings.complain_ms
-        if self.view or not is_late or rules.head.proposer not in (None, rules.leader(0)):
-            return []
-        return self._leave_view(f"{rules.leader(0)} leaves a transaction waiting")
-
-    def _is_view_shared(self) -> bool:
-        """Tell whether a quorum announced this view or a later one; counting only this one would deadlock."""
-        state = self._height
-        return state.view_changes.count_from(state.view) >= state.rules.validators.quorum
-
-    def _arm(self, now: Now) -> list[Effect]:
-        """Start the timer of the view, once, if there is something to wait for; else stop it."""
-        state = self._height
-        if not self._may_vote() or not (self._is_view_shared() if state.view else self._is_block_due(state, now)):
-            state.deadline_ms = None
-            return []
-        if state.deadline_ms is not None:
-            return []
-        doubled_ms = self._settings.timeout_ms << min(state.view, 16)
-        state.deadline_ms = now.monotonic_ms + min(doubled_ms, self._settings.timeout_max_ms)
-        return [Wake(state.deadline_ms)]
-
-    # ---- helpers ------------------------------------------------------------------------------
-
-    def _is_block_due(self, state: HeightState, now: Now) -> bool:
-        """Tell whether view 0 ought to bring a block; the votes of f liars alone do not say so."""
-        is_voted = state.votes.voters > faults(len(state.rules.validators))
-        has_work = state.is_pending or self._is_heartbeat_due(now)
-        return has_work or state.is_awaited or state.proposal is not None or is_voted
-
-    def _is_heartbeat_due(self, now: Now) -> bool:
-        idle_ms = now.monotonic_ms - self._last_applied_ms
-        return idle_ms >= self._settings.heartbeat_ms
 
     def _status(self) -> Status:
         state = self._height

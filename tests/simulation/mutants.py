@@ -33,7 +33,7 @@ class Mutant:
 
 _REPLICA, _SYNC, _VOTES = (f"master/consensus/{name}.py" for name in ("replica", "sync", "votes"))
 _CHECKS, _MESSAGES, _GUARD = (f"master/consensus/{name}.py" for name in ("checks", "messages", "guard"))
-_RECOVERY, _SIGNER = "master/consensus/recovery.py", "master/consensus/signer.py"
+_RECOVERY, _SIGNER, _VIEWS = (f"master/consensus/{name}.py" for name in ("recovery", "signer", "views"))
 
 MUTANTS: Final = (
     Mutant(
@@ -54,7 +54,7 @@ MUTANTS: Final = (
         0,
         (
             Edit(
-                _REPLICA,
+                _VIEWS,
                 "        digest = prepared_digest(state.prepared)\n",
                 "        state.prepared = None\n        digest = prepared_digest(state.prepared)\n",
             ),
@@ -126,7 +126,7 @@ MUTANTS: Final = (
         "highest announced view adopted",
         "liar",
         0,
-        (Edit(_REPLICA, "nth_highest_view(enough)", "nth_highest_view(1)"),),
+        (Edit(_VIEWS, "nth_highest_view(enough)", "nth_highest_view(1)"),),
     ),
     Mutant(
         "block applied twice",
@@ -221,9 +221,9 @@ MUTANTS: Final = (
         0,
         (
             Edit(
-                _REPLICA,
-                "        if self.view or not is_late or",
-                "        if is_late or self.view or not is_late or",
+                _VIEWS,
+                "        if state.view or not is_late or",
+                "        if is_late or state.view or not is_late or",
             ),
         ),
     ),
