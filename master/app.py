@@ -33,6 +33,7 @@ from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from master.engine import Engine, Hooks
 from master.io.guard import GuardFile, create_guard, owner_of
+from master.io.inbound import Trust
 from master.io.ingest import Broker, BrokerLink
 from master.io.peers import PeerNetwork
 from master.io.state_cache import CachedState
@@ -43,7 +44,7 @@ from master.ledger.application import Application, TxRefused
 from master.ledger.faults import FaultCourt
 from master.ledger.proofs import Prover
 from master.mempool import Mempool
-from master.metrics import NodeMetrics
+from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node, genesis_parameter
 from master.views.events import ViewError
 from master.views.fold import catch_up
@@ -225,11 +226,12 @@ class NodeProcess:
         return PeerNetwork(
             peers.listen,
             {member: address for member, address in peers.addresses.items() if member != own},
-            members,
-            (
+            Trust(
+                members,
                 peer_context("server", peers.certificate, peers.key, trusted),
                 peer_context("client", peers.certificate, peers.key, trusted),
             ),
+            counters=PeerCounters(self._metrics),
         )
 
     def _build_broker(self) -> BrokerLink | None:
@@ -286,9 +288,9 @@ class NodeProcess:
         # what arrived here while there was no connection would else wait until this node leads
         self._engine.gossip(self._node.waiting(), member)
 
-    def _refused_message(self, member: str, reason: str) -> None:
-        self._metrics.peer_refused.labels(member).inc()
-        _log.warning("refused a message of another validator", member=member, reason=reason)
+    def _refused_message(self, member: str, error: WireError) -> None:
+        self._metrics.peer_refused.labels(member, error.code).inc()
+        _log.warning("refused a message of another validator", member=member, code=error.code, reason=str(error))
 
     # ---- running ------------------------------------------------------------------------------
 
@@ -310,7 +312,7 @@ class NodeProcess:
                 server_header=False,
             )
         )
-        await self._network.start(self._engine.on_message, self._connected)
+        await self._network.start(self._engine.receive, self._connected)
         tasks = [
             asyncio.create_task(self._decide()),
             asyncio.create_task(self._follow_views()),

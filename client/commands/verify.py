@@ -36,7 +36,8 @@ def verify(
 
     Checked are the sender's signature, the transaction's and the outcome's place in the block, and the signatures of a
     quorum of validators over that block. A state proof, a history proof or a fault proof is taken, too: it shows what
-    stood under a key, that an old block is in the chain, or that a validator broke the protocol. Exit code 0: all of it holds; 65: it does not, and the message says what.
+    stood under a key, that an old block is in the chain, or that a validator broke the protocol. Exit code 0: all of it
+    holds; 65: it does not, and the message says what.
 
     Example: gridwitness verify report.bundle --genesis genesis.cbor
     """

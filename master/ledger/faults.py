@@ -15,7 +15,7 @@ from master.ledger.rows import EventRow, event_rows
 from master.ledger.state import Entries, Overlay
 from wire import cbor
 from wire.certificate import ValidatorSet
-from wire.errors import WireError
+from wire.errors import ProofError, WireError
 from wire.faultproof import FAULT_PROOFS_MAX, FaultProof, decode_fault_proof, verify_fault_proof
 from wire.types import sha256
 
@@ -28,7 +28,7 @@ EpochSets = Callable[[int], ValidatorSet | None]
 """The validators of an epoch; None when there is no such epoch up to now."""
 
 
-class FaultRefusedError(ValueError):
+class FaultRefusedError(ProofError):
     """A fault proof may not stand in a block; the message says why."""
 
 
@@ -48,11 +48,12 @@ class FaultCourt:
         try:
             proof = decode_fault_proof(raw)
             validators = self.epochs(proof.epoch)
-            if validators is None:
-                raise FaultRefusedError(f"fault proof: there is no epoch {proof.epoch}")
-            verify_fault_proof(proof, self.chain, proof.epoch, validators)
+            if validators is not None:
+                verify_fault_proof(proof, self.chain, proof.epoch, validators)
         except WireError as error:
-            raise FaultRefusedError(str(error)) from error
+            raise FaultRefusedError(str(error), code=error.code) from error
+        if validators is None:
+            raise FaultRefusedError(f"fault proof: there is no epoch {proof.epoch}")
         return proof
 
     def choose(self, state: Overlay, candidates: Sequence[bytes], height: int, time_ms: int) -> tuple[bytes, ...]:
