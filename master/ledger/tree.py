@@ -128,7 +128,7 @@ class StateTree:
         parents: list[tuple[int, Digest]] = []
         done = -1
         # node_digest written out: a block of a thousand transactions comes here twenty thousand times
-        for (index, digest), (following, right) in zip(changed, chain(islice(changed, 1, None), _END), strict=True):
+        for (index, digest), (following, right) in zip(changed, chain(islice(changed, 1, None), _END), strict=False):
             if index == done:
                 continue
             if index ^ 1 == following:
