@@ -141,8 +141,8 @@ class Hooks:
     applied: Callable[[Block], None]
     gossip: Callable[[Sequence[bytes]], None]
     report: Callable[[str, str], None]
-    refused_message: Callable[[str, str], None]
-    """(member, reason)"""
+    refused_message: Callable[[str, WireError], None]
+    """(member, why)"""
     is_pending: Callable[[], bool]
     waiting_ms: Callable[[], int] = lambda: 0
     """For how long one acceptable transaction has been the oldest."""
@@ -264,7 +264,7 @@ class Engine:
 
     def _take(self, member: str, message: Message | WireError, size_bytes: int) -> bool:
         if isinstance(message, WireError):
-            self._hooks.refused_message(member, str(message))
+            self._hooks.refused_message(member, message)
             return False
         if isinstance(message, Gossip):
             self._hooks.gossip(message.transactions)
