@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import secrets
 import signal
 from collections.abc import Iterator, Sequence
@@ -61,6 +62,8 @@ WAL_FILE: Final = "wal"
 GUARD_FILE: Final = "guard"
 RESTORED_FILE: Final = "restored"
 TABLES_FILE: Final = "views.sqlite"
+_COLLECT_AFTER: Final = (50_000, 20, 20)
+"""New objects, and young and middle collections, before the cycles among them are looked for."""
 _GAUGES_EVERY_S: Final = 1.0
 _GRACE_S: Final = 5
 _TABLES_RETRY_S: Final = 1.0
@@ -416,12 +419,20 @@ def run_node(config: NodeConfig) -> None:
                 open_guard(config, genesis) as guard,
                 asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
             ):
+                _collect_rarely()
                 runner.run(_run(config, store, wal, guard, tables))
         except OSError as error:
             raise StorageError(f"node {config.node.member}: {error}") from error
         finally:
             wal.close()
             tables.close()
+
+
+def _collect_rarely() -> None:
+    """Keep the collector of cycles out of the way of blocks, which make thousands of objects and few cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 async def _run(config: NodeConfig, store: Store, wal: WriteAheadLog, guard: GuardFile, tables: Tables) -> None:
