@@ -20,6 +20,7 @@ from kit.exitcodes import DiskFullError, StorageError
 from kit.logs import get_logger
 from master.answers import AnswerBudget
 from master.consensus.events import (
+    Accuse,
     Applied,
     Apply,
     Broadcast,
@@ -41,6 +42,7 @@ from master.consensus.events import (
     Tick,
     Wake,
 )
+from master.consensus.fault_messages import Fault
 from master.consensus.message_checks import verify_message
 from master.consensus.message_codec import BLOCKS_PER_ANSWER_MAX, decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Status
@@ -222,10 +224,12 @@ class Engine:
 
     def _take(self, member: str, message: Message | WireError, size_bytes: int) -> bool:
         if isinstance(message, WireError):
-            self._hooks.refused_message(member, str(message))
+            self._hooks.refused_message(member, message)
             return False
         if isinstance(message, Gossip):
             self._hooks.gossip(message.transactions)
+        elif isinstance(message, Fault):
+            self._on_fault(member, message)
         elif isinstance(message, GetBlocks):
             self._answer_blocks(member, message.first_height)
         else:
@@ -248,6 +252,17 @@ class Engine:
             self._network.broadcast(message)
         else:
             self._network.send(member, message)
+
+    def _on_fault(self, member: str, message: Fault) -> None:
+        try:
+            self._expose(message)
+        except WireError as error:
+            self._hooks.refused_message(member, error)
+
+    def _expose(self, message: Fault) -> None:
+        """Bring a fault proof to the ledger, and tell everybody when it is new."""
+        if self._hooks.accuse(message.proof):
+            self._network.broadcast(encode_message(message))
 
     async def _on_worker(self, call: Callable[[], ResultT]) -> ResultT:
         return await asyncio.get_running_loop().run_in_executor(self._worker, call)
@@ -302,6 +317,8 @@ class Engine:
                 return await self._apply(effect)
             case Wake():
                 self._wake(effect.at_ms)
+            case Accuse():
+                self._expose(Fault(effect.proof.encode()))
             case Report():
                 _log.warning(effect.code, detail=effect.detail)
                 self._hooks.report(effect.code, effect.detail)

@@ -11,6 +11,7 @@ from master.consensus.guard import SignerGuard
 from master.consensus.records import Record
 from wire.block import Block
 from wire.certificate import Certificate
+from wire.errors import WireError
 from wire.tx import SignedTx
 
 
@@ -112,9 +113,11 @@ class Hooks:
     applied: Callable[[Block], None]
     gossip: Callable[[Sequence[bytes]], None]
     report: Callable[[str, str], None]
-    refused_message: Callable[[str, str], None]
-    """(member, reason)"""
+    refused_message: Callable[[str, WireError], None]
+    """(member, why)"""
     is_pending: Callable[[], bool]
+    accuse: Callable[[bytes], bool] = lambda _: False
+    """Takes a canonical fault proof and tells whether it is new; raises WireError when it proves nothing."""
     waiting_ms: Callable[[], int] = lambda: 0
     """For how long one acceptable transaction has been the oldest."""
     incident: Callable[[str], None] = lambda _: None
