@@ -21,8 +21,10 @@ from wire.statetree import DEPTH, EMPTY_BUCKET, bucket_digest, bucket_of, leaf_k
 from wire.types import DIGEST_BYTES, Digest, sha256
 
 if TYPE_CHECKING:
+    from wire.certificate import Certificate
     from wire.epochs import TrustedEpoch
     from wire.genesis import Genesis
+    from wire.header import Header
 
 TYPE: Final = "snapshot"
 VERSION: Final = 1
@@ -160,6 +162,16 @@ class Manifest:
                 "roots": b"".join(self.roots),
             }
         )
+
+
+@dataclass(frozen=True, slots=True)
+class OldBlock:
+    """What every node keeps of a block, pruned or not, for proofs and query tables."""
+
+    header: Header
+    certificate: Certificate
+    outcomes: tuple[bytes, ...]
+    """Canonical, of its transactions in their order."""
 
 
 def decode_manifest(raw: bytes) -> Manifest:

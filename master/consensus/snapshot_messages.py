@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from wire import cbor
-from wire.certificate import Certificate, decode_certificate
+from wire.certificate import decode_certificate
 from wire.errors import FormatError
 from wire.fields import Fields
-from wire.header import BLOCK_TRANSACTIONS_MAX, HEADER_BYTES_MAX, Header, decode_header
+from wire.header import BLOCK_TRANSACTIONS_MAX, HEADER_BYTES_MAX, decode_header
 from wire.receipt import OUTCOME_BYTES_MAX
 from wire.snapshot import (
     MANIFEST_BYTES_MAX,
     SUBTREE_BUCKETS,
     SUBTREES,
     Manifest,
+    OldBlock,
     Part,
     Place,
     decode_manifest,
@@ -81,18 +82,11 @@ class GetArchive:
 
 
 @dataclass(frozen=True, slots=True)
-class OldBlock:
-    """What every node keeps of a block, pruned or not."""
-
-    header: Header
-    certificate: Certificate
-    outcomes: tuple[bytes, ...]
-    """Canonical; those behind the ones that were known, and only in the last entry of an answer not all of them."""
-
-
-@dataclass(frozen=True, slots=True)
 class Archive:
-    """Old blocks in descending order; none when the sender lacks them."""
+    """Old blocks in descending order; none when the sender lacks them.
+
+    Their outcomes are those behind the ones that were known, and in the last entry alone not all of them.
+    """
 
     blocks: tuple[OldBlock, ...]
 

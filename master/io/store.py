@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -15,13 +16,18 @@ from typing import Final, Self
 from kit.files import sync_folder
 from master.io.store_env import Writing, environment, height_key, node_key, own, state_key
 from master.io.store_records import (
+    ArchiveMark,
     StoreCorruptError,
     StoreError,
     decode_head,
+    decode_mark,
     encode_head,
+    encode_mark,
     unseal,
 )
+from master.io.store_view import StoreView
 from master.ledger.genesis import genesis_root, genesis_writes, leaves_of
+from master.ledger.history import older_nodes
 from master.ledger.proofs import inclusion_paths
 from master.ledger.rows import EventRow, Execution, Head, event_rows, genesis_head
 from master.ledger.tree import StateTree, bucket_of
@@ -34,6 +40,7 @@ from wire.genesis import Genesis
 from wire.header import Header, decode_header
 from wire.merkle import Frontier, leaf_digest
 from wire.receipt import Receipt, decode_outcome
+from wire.snapshot import OldBlock
 from wire.types import Digest, sha256
 
 FORMAT: Final = 1
@@ -169,6 +176,40 @@ class Store:
         if tree.root != self._head.state_root:
             raise StoreCorruptError(f"store {self._path}: its state is not that of height {self._head.height}")
         return tree
+
+    def view(self) -> StoreView:
+        """Return the store as of now, for one reader in one thread; close it soon."""
+        return StoreView(self._env, self._tables)
+
+    # past
+
+    def archive(self) -> ArchiveMark | None:
+        """Return how far back this store goes when it began with a snapshot, None when it has all blocks."""
+        raw = self._read("meta", b"archive")
+        return None if raw is None else decode_mark(raw)
+
+    def known_from(self) -> int:
+        """Return the lowest height from which on headers, certificates, outcomes and history are here."""
+        mark = self.archive()
+        return 1 if mark is None else mark.known_from
+
+    def fill(self, blocks: Sequence[OldBlock]) -> None:
+        """Store old blocks below those that are known, in descending order, in one transaction; they are proven.
+
+        Raises:
+            StoreFullError: No room; nothing was written.
+        """
+        mark = self.archive()
+        assert mark is not None  # only what is missing is filled
+        nodes: dict[tuple[int, int], Digest] = {}
+        with self._writing() as put:
+            for height, leaf in put.old_blocks(mark.known_from, blocks, self._genesis_digest):
+                for level, index, node in older_nodes(
+                    height, leaf, mark.snapshot + 1, lambda *at: nodes.get(at) or self.history_node(*at)
+                ):
+                    nodes[level, index] = node
+                    put.put("history", node_key(level, index), node)
+            put.put("meta", b"archive", encode_mark(replace(mark, known_from=mark.known_from - len(blocks))))
 
     # blocks
 

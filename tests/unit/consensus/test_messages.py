@@ -29,7 +29,6 @@ from master.consensus.snapshot_messages import (
     GetArchive,
     GetChunk,
     GetSnapshot,
-    OldBlock,
     SnapshotManifest,
     Wanted,
 )
@@ -41,7 +40,7 @@ from wire import cbor
 from wire.certificate import Certificate, Step
 from wire.errors import CborError, CertificateError, FormatError, SignatureError
 from wire.header import ZERO_DIGEST
-from wire.snapshot import Place
+from wire.snapshot import OldBlock, Place
 from wire.types import sha256
 
 PEERS = Peers()
