@@ -146,6 +146,10 @@ class Hooks:
     is_pending: Callable[[], bool]
     waiting_ms: Callable[[], int] = lambda: 0
     """For how long one acceptable transaction has been the oldest."""
+    overheard: Callable[[str, Message], bool] = lambda *_: False
+    """(member, message); tells whether the message is not for the replica."""
+    withholds: Callable[[Message], bool] = lambda _: False
+    """Tells whether a message must not go out now."""
 
 
 class Engine:
@@ -270,7 +274,7 @@ class Engine:
             self._hooks.gossip(message.transactions)
         elif isinstance(message, GetBlocks):
             self._answer_blocks(member, message.first_height)
-        else:
+        elif not self._hooks.overheard(member, message):
             if isinstance(message, Status):
                 self.heights[member] = message.height - 1
             self.post(Received(member, message), size_bytes, member)

@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeVar
 from kit.clock import Clock
 from kit.exitcodes import StorageError
 from kit.logs import get_logger
+from master.answers import AnswerBudget
 from master.consensus.backfill import Backfill, BackfillEffect, Due, Fill
 from master.consensus.events import Now, Report, Send
 from master.consensus.fetch import FetchEffect, Install, Keep, Open, StateFetch, check_chunk
@@ -132,6 +133,7 @@ class StateSync:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._tasks: set[asyncio.Task[None]] = set()
         self._serving: set[str] = set()
+        self._answers = AnswerBudget()
         self._is_writing = False
         self._is_stopped = False
 
@@ -247,7 +249,7 @@ class StateSync:
         except StorageError as error:
             self._perform(self.fetch.failed(str(error), self._now()))
         else:
-            self.fetch.kept(effect, places)
+            self.fetch.kept(effect, places, self._now())
         self._go_on()
 
     async def _install(self) -> None:
@@ -293,6 +295,8 @@ class StateSync:
     async def _answer(self, member: str, collect: Callable[[], Message]) -> None:
         try:
             raw = await asyncio.get_running_loop().run_in_executor(None, lambda: encode_message(collect()))
+            while (wait_s := self._answers.wait_s(member, len(raw), self._now().monotonic_ms)) > 0:  # noqa: ASYNC110 time alone refills it
+                await asyncio.sleep(wait_s)
             self._around.send(member, raw)
         except (OSError, StorageError, WireError) as error:
             _log.warning("could not answer", member=member, reason=str(error))

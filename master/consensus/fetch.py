@@ -23,6 +23,8 @@ _ANSWER_INTERVALS: Final = 10
 """How long an answer may take, and how long who did not answer is left alone."""
 _AGAIN_INTERVALS: Final = 10
 """How long after nobody had a snapshot that helps nobody is asked."""
+_STANDSTILL_INTERVALS: Final = 60
+"""How long a fetch may go on without a part: then blocks have their turn again."""
 _LACKS_INTERVALS: Final = 30
 """How long it counts that a member did not have the blocks that this node needs."""
 
@@ -96,6 +98,9 @@ class StateFetch:
         self._barred: dict[str, int | None] = {}
         """Who is not asked: until when, None for the whole of this snapshot."""
         self._missing: dict[int, Place] = {}
+        self._moved_ms: int | None = None
+        self._left: tuple[Manifest, dict[int, Place]] | None = None
+        """What was missing of a snapshot that stood still."""
         self.phase = Phase.IDLE
         self.manifest: Manifest | None = None
         """Of the snapshot that is being fetched."""
@@ -104,8 +109,8 @@ class StateFetch:
 
     @property
     def is_active(self) -> bool:
-        """Tell whether blocks need not be asked for meanwhile."""
-        return self.phase is not Phase.IDLE
+        """Tell whether a proven snapshot is on its way, so that blocks need not be asked for meanwhile."""
+        return self.phase in (Phase.FETCHING, Phase.INSTALLING)
 
     @property
     def missing(self) -> int:
@@ -145,17 +150,19 @@ class StateFetch:
         asked.is_kept = True
         return [Keep(member, self.manifest, asked.request, chunk)]
 
-    def kept(self, keep: Keep, places: Mapping[int, Place]) -> None:
+    def kept(self, keep: Keep, places: Mapping[int, Place], now: Now) -> None:
         """Take note that the parts of an answer are stored.
 
         Args:
             keep: What asked for it; of a snapshot that was given up meanwhile it counts for nothing.
             places: How far each subtree in it is stored now.
+            now: The clocks.
         """
         asked = self._asked.get(keep.member)
         if asked is None or asked.request is not keep.request:
             return
         del self._asked[keep.member]
+        self._moved_ms = now.monotonic_ms
         for subtree, place in places.items():
             if place.is_end:
                 self._missing.pop(subtree, None)
@@ -170,7 +177,9 @@ class StateFetch:
 
     def failed(self, reason: str, now: Now) -> list[FetchEffect]:
         """Take note that what was fetched makes no store, or that there is no room for it."""
-        return self._give_up(reason, now)
+        effects = self._give_up(reason, now)
+        self._left = None
+        return effects
 
     # ---- what to do ---------------------------------------------------------------------------
 
@@ -223,11 +232,15 @@ class StateFetch:
             self._until_ms = now.monotonic_ms + self._interval_ms * _AGAIN_INTERVALS
             return []
         manifest = max(fit, key=lambda offer: offer.height)
+        left, self._left = self._left, None
         self._start(manifest, {})
+        if left is not None and left[0].final.header == manifest.final.header:
+            self._missing = left[1]
+            return self._fetch(head, now)
         return [Open(manifest), *self._fetch(head, now)]
 
     def _start(self, manifest: Manifest, places: Mapping[int, Place]) -> None:
-        self.phase, self.manifest = Phase.FETCHING, manifest
+        self.phase, self.manifest, self._moved_ms = Phase.FETCHING, manifest, None
         self._missing = {
             subtree: places.get(subtree, Place())
             for subtree in range(SUBTREES)
@@ -244,6 +257,9 @@ class StateFetch:
             return [Install(self.manifest)]
         self._expire(now)
         ahead = self._ahead(head, now)
+        self._moved_ms = now.monotonic_ms if self._moved_ms is None else self._moved_ms
+        if now.monotonic_ms - self._moved_ms >= self._interval_ms * _STANDSTILL_INTERVALS:
+            return self._give_up("no part of it came for long", now)
         if ahead and not self._asked and all(self._barred.get(member, 0) is None for member in ahead):
             return self._give_up("nobody has this snapshot any more", now)
         idle = sorted(ahead.keys() - self._asked.keys() - self._barred.keys())
@@ -271,8 +287,9 @@ class StateFetch:
         }
 
     def _give_up(self, reason: str, now: Now) -> list[FetchEffect]:
-        self.phase, self.manifest = Phase.IDLE, None
-        self._missing.clear()
+        assert self.manifest is not None
+        self._left = self.manifest, self._missing
+        self.phase, self.manifest, self._missing = Phase.IDLE, None, {}
         self._asked.clear()
         self._barred.clear()
         self._until_ms = now.monotonic_ms + self._interval_ms * _AGAIN_INTERVALS

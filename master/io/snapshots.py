@@ -43,6 +43,8 @@ RESERVE_BYTES: Final = 256 * 1024 * 1024
 """Room on the disk that a snapshot leaves to the node."""
 REST_EVERY: Final = 512
 """Entries between two rests."""
+_SYNC_BYTES: Final = 16 * 1024 * 1024
+"""Brought to disk at once at most, so that the node's own writes do not wait behind it for long."""
 _MANIFEST, _ENTRIES, _INDEX, _PART = "manifest", "entries", "index", ".part"
 _PARTITION_BITS: Final = 6
 _PARTITIONS: Final = 1 << _PARTITION_BITS
@@ -151,14 +153,17 @@ class SnapshotFolder:
     ) -> None:
         self._partition(part, view, rest)
         roots: list[Digest] = []
-        starts = [0]
+        starts, synced = [0], 0
         with (part / _ENTRIES).open("wb") as out:
             for number in range(_PARTITIONS):
                 self._demand(0)
                 source = part / f"{_PART}{number}"
                 roots += _sort(source.read_bytes(), number, out, starts, rest)
                 source.unlink()
-                _sync(out)
+                if out.tell() - synced >= _SYNC_BYTES:
+                    _sync(out)
+                    synced = out.tell()
+            _sync(out)
         if subtrees_root(roots) != final.header.state_root:
             raise StoreCorruptError(f"snapshot: the state is not that of height {final.header.height}; run fsck")
         with (part / _INDEX).open("wb") as out:
