@@ -175,6 +175,8 @@ class OldBlock:
     certificate: Certificate
     outcomes: tuple[bytes, ...]
     """Canonical, of its transactions in their order."""
+    fault_proofs: tuple[bytes, ...] = ()
+    """Canonical, as they stand in the block."""
 
 
 def decode_manifest(raw: bytes) -> Manifest:

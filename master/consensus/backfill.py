@@ -155,6 +155,8 @@ def check_archive(
             return whole, replace(due, outcomes=outcomes)
         if len(outcomes) != header.tx_count or tree_head(outcomes) != header.outcome_root:
             raise ProofError(f"archive: the outcomes of block {header.height} lead to another outcome_root")
+        if tree_head(block.fault_proofs) != header.fault_proof_root:
+            raise ProofError(f"archive: the fault proofs of block {header.height} lead to another fault_proof_root")
         claimed = (certificate.step, certificate.epoch, certificate.height, certificate.digest)
         known = validators(header.epoch)
         if known is None or claimed != (Step.COMMIT, header.epoch, due.height, due.digest):

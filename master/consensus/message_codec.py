@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from master.consensus import snapshot_messages
+from master.consensus import fault_messages, snapshot_messages
 from master.consensus.messages import (
     PHASES,
     Blocks,
@@ -32,9 +32,9 @@ from master.consensus.messages import (
 from wire import cbor
 from wire.block import BLOCK_BYTES_MAX, block_of_value
 from wire.certificate import VALIDATORS_MAX, Step, decode_certificate
-from wire.errors import FormatError
+from wire.errors import UNKNOWN_TYPE, FormatError
 from wire.fields import Fields
-from wire.types import TX_BYTES_MAX
+from wire.types import TX_BYTES_MAX, shown
 
 MESSAGE_BYTES_MAX: Final = BLOCK_BYTES_MAX + 256 * 1024
 VALUES_MAX: Final = 16_384
@@ -62,7 +62,7 @@ def decode_message(raw: bytes) -> Message:
     kind = value.pop("type", None)
     decoder = _DECODERS.get(kind) if isinstance(kind, str) else None
     if decoder is None:
-        raise FormatError(f"message: type {kind!r} is unknown")
+        raise FormatError(f"message: type {shown(kind)} is unknown", code=UNKNOWN_TYPE)
     return decoder(value)
 
 
@@ -233,6 +233,7 @@ _DECODERS: Final[dict[str, Callable[[object], Message]]] = {
     "body": _decode_body,
     "gossip": _decode_gossip,
     **snapshot_messages.DECODERS,
+    **fault_messages.DECODERS,
 }
 
 _ENCODERS: Final[dict[type, tuple[str, Callable[[Any], dict[str, cbor.Value]]]]] = {
@@ -251,4 +252,5 @@ _ENCODERS: Final[dict[type, tuple[str, Callable[[Any], dict[str, cbor.Value]]]]]
     Body: ("body", lambda body: {"block": body.block.to_value()}),
     Gossip: ("gossip", lambda gossip: {"transactions": list(gossip.transactions)}),
     **snapshot_messages.ENCODERS,
+    **fault_messages.ENCODERS,
 }

@@ -8,29 +8,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from kit.files import sync_folder
+from master.io.store_archive import StoreArchive
 from master.io.store_env import Writing, environment, height_key, node_key, own, state_key
 from master.io.store_records import (
-    ArchiveMark,
     StoreCorruptError,
     StoreError,
     decode_head,
-    decode_mark,
     encode_head,
-    encode_mark,
     unseal,
 )
+from master.io.store_undo import Undo, bucket_pairs, past_entry, read_undo, undo_blocks
 from master.io.store_view import StoreView
+from master.ledger.faults import block_rows
 from master.ledger.genesis import genesis_root, genesis_writes, leaves_of
-from master.ledger.history import older_nodes
 from master.ledger.proofs import inclusion_paths
-from master.ledger.rows import EventRow, Execution, Head, event_rows, genesis_head
-from master.ledger.tree import StateTree, bucket_of
+from master.ledger.rows import EventRow, Execution, Head, genesis_head
+from master.ledger.tree import StateTree, leaf_key
+from master.ledger.undo import PastEntry
 from wire import cbor
 from wire.block import Block, decode_block
 from wire.certificate import Certificate, Step, ValidatorSet, decode_certificate
@@ -40,7 +39,6 @@ from wire.genesis import Genesis
 from wire.header import Header, decode_header
 from wire.merkle import Frontier, leaf_digest
 from wire.receipt import Receipt, decode_outcome
-from wire.snapshot import OldBlock
 from wire.types import Digest, sha256
 
 FORMAT: Final = 1
@@ -65,6 +63,8 @@ class Store:
             os.close(self._owner)
             raise
         self._path = path
+        self.archive = StoreArchive(self._env, self._tables, self._genesis_digest, self.history_node)
+        """How far back this store goes."""
         self._head: Head
 
     @classmethod
@@ -159,12 +159,34 @@ class Store:
 
     def bucket(self, index: int) -> Sequence[tuple[Digest, Digest]]:
         """Return leaf key and value digest of every leaf of a bucket, sorted by leaf key."""
-        pairs = []
-        for key, content in self._walk("leaves", (index << 4).to_bytes(3, "big")):
-            if bucket_of(key) != index:
-                break
-            pairs.append((key, content))
-        return pairs
+        with self._env.begin() as txn:
+            return bucket_pairs(txn, self._tables, index)
+
+    def past_heights(self) -> range:
+        """Return the heights whose state can be shown, the newest among them; none before the first block."""
+        blocks, newest = self.undo_blocks(), self._head.height
+        oldest = blocks.start - 1 if blocks else newest
+        # height 0 has no header that could carry a proof
+        return range(max(1, oldest), newest + 1)
+
+    def past_entry(self, namespace: str, key: bytes, height: int) -> PastEntry | None:
+        """Return what stood under ``key`` after an older block, None when that height is not kept."""
+        with self._env.begin() as txn:
+            return past_entry(txn, self._tables, height, leaf_key(namespace, key), state_key(namespace, key))
+
+    def undo_blocks(self) -> range:
+        """Return the heights of the newest blocks, whose undo is kept."""
+        with self._env.begin() as txn:
+            return undo_blocks(txn, self._tables)
+
+    def undo(self, height: int) -> Undo:
+        """Return what a block overwrote.
+
+        Raises:
+            StoreCorruptError: It is missing or damaged.
+        """
+        with self._env.begin() as txn:
+            return read_undo(txn, self._tables, height)
 
     def state_tree(self) -> StateTree:
         """Return the tree over all leaves.
@@ -180,36 +202,6 @@ class Store:
     def view(self) -> StoreView:
         """Return the store as of now, for one reader in one thread; close it soon."""
         return StoreView(self._env, self._tables)
-
-    # past
-
-    def archive(self) -> ArchiveMark | None:
-        """Return how far back this store goes when it began with a snapshot, None when it has all blocks."""
-        raw = self._read("meta", b"archive")
-        return None if raw is None else decode_mark(raw)
-
-    def known_from(self) -> int:
-        """Return the lowest height from which on headers, certificates, outcomes and history are here."""
-        mark = self.archive()
-        return 1 if mark is None else mark.known_from
-
-    def fill(self, blocks: Sequence[OldBlock]) -> None:
-        """Store old blocks below those that are known, in descending order, in one transaction; they are proven.
-
-        Raises:
-            StoreFullError: No room; nothing was written.
-        """
-        mark = self.archive()
-        assert mark is not None  # only what is missing is filled
-        nodes: dict[tuple[int, int], Digest] = {}
-        with self._writing() as put:
-            for height, leaf in put.old_blocks(mark.known_from, blocks, self._genesis_digest):
-                for level, index, node in older_nodes(
-                    height, leaf, mark.snapshot + 1, lambda *at: nodes.get(at) or self.history_node(*at)
-                ):
-                    nodes[level, index] = node
-                    put.put("history", node_key(level, index), node)
-            put.put("meta", b"archive", encode_mark(replace(mark, known_from=mark.known_from - len(blocks))))
 
     # blocks
 
@@ -254,7 +246,9 @@ class Store:
                 put.put("transactions", tx, key + index.to_bytes(4, "big"))
             if execution.events:
                 put.append("events", key, execution.events.to_bytes(4, "big"))
-            put.state(execution.writes, execution.leaves)
+            if execution.block.fault_proofs:
+                put.append("faults", key, cbor.encode(list(execution.block.fault_proofs)))
+            put.undo(header.height, put.state(execution.writes, execution.leaves, execution.tree_update.before))
             if end is not None:
                 put.append("epochs", height_key(header.epoch), cbor.encode(end.to_value()))
             put.history(self._head.history, digest)
@@ -337,6 +331,12 @@ class Store:
         value = cbor.decode(raw, bytes_max=_OUTCOMES_BYTES_MAX)
         return tuple(entry for entry in value if isinstance(entry, bytes)) if isinstance(value, list) else ()
 
+    def fault_proofs(self, height: int) -> tuple[bytes, ...]:
+        """Return the canonical fault proofs of a block, also when its body is pruned."""
+        raw = self._read("faults", height_key(height))
+        value = None if raw is None else cbor.decode(raw)
+        return tuple(entry for entry in value if isinstance(entry, bytes)) if isinstance(value, list) else ()
+
     def find_tx(self, tx_id: Digest) -> tuple[int, int] | None:
         """Return height and index of a transaction, or None when no block holds it."""
         raw = self._read("transactions", tx_id)
@@ -390,7 +390,7 @@ class Store:
             header = self.header(height)
             if header is None:
                 raise StoreCorruptError(f"store {self._path}: block {height} is missing")
-            for row in event_rows(height, header.time_ms, self.outcomes(height)):
+            for row in block_rows(height, header.time_ms, self.outcomes(height), self.fault_proofs(height)):
                 if (row.height, row.index) > (after_height, after_index):
                     found.append(row)
                 if len(found) >= limit:

@@ -26,7 +26,7 @@ def old_blocks(store: Store, height: int, known: int, bytes_max: int = ARCHIVE_B
         bytes_max: The answer ends with the outcome that reaches so many bytes.
     """
     found: list[OldBlock] = []
-    for at in range(height, max(height - ARCHIVE_BLOCKS_MAX, store.known_from() - 1, 0), -1):
+    for at in range(height, max(height - ARCHIVE_BLOCKS_MAX, store.archive.known_from() - 1, 0), -1):
         header, certificate = store.header(at), store.certificate(at)
         if header is None or certificate is None:
             break
@@ -38,7 +38,9 @@ def old_blocks(store: Store, height: int, known: int, bytes_max: int = ARCHIVE_B
                 break
             taken.append(outcome)
             bytes_max -= len(outcome)
-        found.append(OldBlock(header, certificate, tuple(taken)))
+        proofs = store.fault_proofs(at)
+        bytes_max -= sum(map(len, proofs))
+        found.append(OldBlock(header, certificate, tuple(taken), proofs))
         if bytes_max <= 0:
             break
     return tuple(found)
@@ -46,10 +48,10 @@ def old_blocks(store: Store, height: int, known: int, bytes_max: int = ARCHIVE_B
 
 def due_of(store: Store) -> Due | None:
     """Return the newest old block that a store lacks; None when its past is complete."""
-    known_from = store.known_from()
+    known_from = store.archive.known_from()
     if known_from == 1:
         return None
-    mark = store.archive()
+    mark = store.archive.mark()
     above = store.header(known_from)
     if mark is not None and known_from > mark.snapshot:
         snapshot = store.header(mark.snapshot)
@@ -71,5 +73,5 @@ def fill(store: Store, genesis: Genesis, due: Due, archive: Archive) -> Due | No
         sets[end.header.epoch + 1] = end.validators
     blocks, following = check_archive(due, archive, genesis.chain(), sets.get, OUTCOMES_BYTES_MAX)
     if blocks:
-        store.fill(blocks)
+        store.archive.fill(blocks)
     return following if following.height else None

@@ -13,6 +13,7 @@ from kit.files import sync_folder
 from master.io.store import Store
 from master.io.store_env import TABLES
 from master.io.store_records import StoreCorruptError, StoreError, StoreFullError, unseal
+from master.io.undo_check import UndoCheck
 from master.ledger.application import Application, BlockRefused
 from master.ledger.tree import StateTree, leaf_key
 from wire import cbor
@@ -22,6 +23,7 @@ from wire.epochs import EPOCHS_MAX, TrustedEpoch, decode_epochs_field, verify_he
 from wire.errors import CertificateError, WireError
 from wire.fields import Fields
 from wire.genesis import Genesis
+from wire.header import Header
 from wire.merkle import Frontier, leaf_digest, tree_head
 from wire.receipt import decode_outcome
 from wire.tx import SignedTx
@@ -107,7 +109,7 @@ class Fsck:
                 if header.epoch == epoch.number + 1:
                     epoch = self._next_epoch(epoch, height)
                 verify_header(self._genesis.chain(), epoch, header, certificate)
-                self._check_outcomes(height, self._store.block(height), header.outcome_root)
+                self._check_outcomes(height, self._store.block(height), header)
             except (StoreError, WireError) as error:
                 self._note("blocks", height, str(error))
                 return
@@ -130,14 +132,17 @@ class Fsck:
             raise StoreCorruptError(f"the end of epoch {epoch.number} is missing")
         return TrustedEpoch(epoch.number + 1, ends[-1].validators, height)
 
-    def _check_outcomes(self, height: int, block: Block | None, root: Digest) -> None:
+    def _check_outcomes(self, height: int, block: Block | None, header: Header) -> None:
         outcomes = self._store.outcomes(height)
-        if tree_head(outcomes) != root:
+        if tree_head(outcomes) != header.outcome_root:
             self._note("outcomes", height, "they do not lead to the block's outcome_root")
         for index, raw in enumerate(() if block is None else block.transactions):
             if self._store.find_tx(sha256(raw)) != (height, index):
                 self._note("transactions", sha256(raw), f"it does not lead to place {index} of block {height}")
-        if bool(sum(len(decode_outcome(raw).events) for raw in outcomes)) != self._store.has_events(height):
+        proofs = self._store.fault_proofs(height)
+        if tree_head(proofs) != header.fault_proof_root:
+            self._note("faults", height, "they do not lead to the block's fault_proof_root")
+        if bool(proofs or sum(len(decode_outcome(raw).events) for raw in outcomes)) != self._store.has_events(height):
             self._note("events", height, "it is not what the outcomes say")
 
     def _check_state(self) -> None:
@@ -152,8 +157,13 @@ class Fsck:
                 self._note("state", key, "the state tree holds something else")
         if entries != known:
             self._note("leaves", b"", f"{known} leaves for {entries} state entries")
-        if StateTree.rebuild(sorted(leaves.items())).root != self._store.head().state_root:
+        tree = StateTree.rebuild(sorted(leaves.items()))
+        if tree.root != self._store.head().state_root:
             self._note("leaves", b"", "they do not lead to the state root of the newest block")
+            return
+        found = UndoCheck(self._store, self._genesis, leaves, tree).run(self._progress)
+        if found is not None:
+            self._note("undo", *found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,6 +179,7 @@ LIES: dict[str, tuple[Callable[[OldBlock], OldBlock], type[Exception], str]] = {
     "outcome changed": (lambda block: replace(block, outcomes=(b"x", *RAW[1:])), ProofError, "outcome_root"),
     "outcome added": (lambda block: replace(block, outcomes=(*RAW, b"x")), ProofError, "outcome_root"),
     "no outcomes": (lambda block: replace(block, outcomes=()), ProofError, "outcome_root"),
+    "fault proof added": (lambda block: replace(block, fault_proofs=(b"x",)), ProofError, "fault_proof_root"),
     "certificate of another": (_swap_certificate, ProofError, "not a commit"),
     "certificate of another step": (
         lambda block: replace(block, certificate=certify(TOP, step=Step.PREPARE)),

@@ -27,7 +27,7 @@ from wire.cbor import Value
 from wire.certificate import Certificate, Step
 from wire.genesis import AccountKey, Gateway, Genesis, GenesisValidator, Organisation, Station
 from wire.header import ZERO_DIGEST, Header
-from wire.merkle import Frontier
+from wire.merkle import EMPTY_HEAD, Frontier
 from wire.receipt import Outcome, Receipt
 from wire.tx import SignedTx, Transaction
 from wire.types import TX_BYTES_MAX, sha256
@@ -149,7 +149,7 @@ def block(*transactions: bytes, proposer: str = "a") -> Block:
         validators_hash=ZERO_DIGEST,
         next_validators_hash=ZERO_DIGEST,
         code_table_hash=ZERO_DIGEST,
-        fault_proof_root=ZERO_DIGEST,
+        fault_proof_root=EMPTY_HEAD,
     )
     return Block(header, transactions)
 
@@ -213,20 +213,22 @@ def test_node_refuses_what_the_ledger_refuses_and_counts_it(code: str, http_stat
 
 
 @pytest.mark.parametrize(
-    ("raw", "http_status", "said"),
+    ("raw", "http_status", "said", "reason"),
     [
-        (b"", 400, "truncated"),
-        (b"hello", 400, "tag 18"),
-        (transaction() + b"\0", 400, "trailing"),
-        (bytes(65_537), 413, "at most 65536"),
+        (b"", 400, "truncated", "malformed"),
+        (b"hello", 400, "tag 18", "malformed"),
+        (transaction() + b"\0", 400, "trailing", "malformed"),
+        (bytes(65_537), 413, "at most 65536", "too-large"),
+        (transaction()[:24] + b"\xa0\x42\x18\x00" + transaction()[-66:], 400, "shortest form", "not-canonical"),
     ],
 )
-def test_node_refuses_malformed_bytes_with_a_sentence(raw: bytes, http_status: int, said: str) -> None:
+def test_node_refuses_malformed_bytes_with_a_sentence(raw: bytes, http_status: int, said: str, reason: str) -> None:
     world = World()
     result = world.node.take(raw, "mqtt")
     assert (result.code, result.http_status) == ("malformed", http_status)
     assert said in result.detail
     assert world.metric("transactions_refused_total", way="mqtt", reason="malformed") == 1
+    assert world.metric("transactions_malformed_total", reason=reason) == 1
 
 
 def forged(raw: bytes) -> bytes:

@@ -244,8 +244,8 @@ def test_joined_store_has_the_head_and_the_state_of_the_snapshot(joined: Store, 
     assert joined.certificate(BLOCKS) == source.certificate(BLOCKS)
     assert joined.header(BLOCKS) == source.header(BLOCKS)
     assert joined.block(BLOCKS) is None
-    assert joined.archive() == ArchiveMark(BLOCKS, BLOCKS + 1)
-    assert source.archive() is None
+    assert joined.archive.mark() == ArchiveMark(BLOCKS, BLOCKS + 1)
+    assert source.archive.mark() is None
 
 
 # holds SN-8
@@ -253,7 +253,7 @@ def test_joined_store_goes_on_with_blocks(joined: Store, source: Store, world: W
     for execution in grow(world, source, 3):
         joined.commit(execution, certify(world, execution))
     assert encode_head(joined.head()) == encode_head(source.head())
-    assert joined.known_from() == BLOCKS + 1
+    assert joined.archive.known_from() == BLOCKS + 1
 
 
 # holds SN-8
@@ -362,7 +362,7 @@ def test_past_is_filled_in_from_the_snapshot_downwards_until_nothing_is_missing(
     answers = fill_all(joined, source, world, bytes_max)
     assert answers > (1 if bytes_max < WHOLE else 0)
     head = source.head().height
-    assert joined.known_from() == 1
+    assert joined.archive.known_from() == 1
     assert history_of(joined, head + 1) == history_of(source, head + 1)
     assert joined.events(0, -1, 1000) == source.events(0, -1, 1000)
     for height in range(1, head + 1):
@@ -396,18 +396,16 @@ def test_past_that_lies_is_not_stored(joined: Store, source: Store, world: World
     lie = Archive((replace(honest.blocks[0], outcomes=honest.blocks[0].outcomes[:1] * 2), *honest.blocks[1:]))
     with pytest.raises(ProofError):
         fill(joined, world.genesis, due, lie)
-    assert joined.known_from() == BLOCKS + 1
+    assert joined.archive.known_from() == BLOCKS + 1
 
 
 # holds SN-9
-def test_past_of_a_node_that_lacks_it_is_not_served_below_what_it_has(
-    joined: Store, source: Store, world: World
-) -> None:
+def test_past_that_a_node_lacks_is_not_served_by_it(joined: Store, source: Store, world: World) -> None:
     assert old_blocks(joined, BLOCKS, 0) == ()
     due = due_of(joined)
     assert due is not None
     fill(joined, world.genesis, due, archive_of(source, due, 1500))
-    lowest = joined.known_from()
+    lowest = joined.archive.known_from()
     assert 1 < lowest <= BLOCKS
     served = old_blocks(joined, BLOCKS, 0)
     assert [block.header.height for block in served] == list(range(BLOCKS, lowest - 1, -1))
