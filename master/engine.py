@@ -232,7 +232,7 @@ class Engine:
             self._on_fault(member, message)
         elif isinstance(message, GetBlocks):
             self._answer_blocks(member, message.first_height)
-        else:
+        elif not self._hooks.overheard(member, message):
             if isinstance(message, Status):
                 self.heights[member] = message.height - 1
             self.post(Received(member, message), size_bytes, member)

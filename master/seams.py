@@ -8,6 +8,7 @@ from typing import Protocol
 
 from master.consensus.events import Build, Effect, Event, Head, Now
 from master.consensus.guard import SignerGuard
+from master.consensus.messages import Message
 from master.consensus.records import Record
 from wire.block import Block
 from wire.certificate import Certificate
@@ -120,5 +121,9 @@ class Hooks:
     """Takes a canonical fault proof and tells whether it is new; raises WireError when it proves nothing."""
     waiting_ms: Callable[[], int] = lambda: 0
     """For how long one acceptable transaction has been the oldest."""
+    overheard: Callable[[str, Message], bool] = lambda *_: False
+    """(member, message); tells whether the message is not for the replica."""
+    withholds: Callable[[Message], bool] = lambda _: False
+    """Tells whether a message must not go out now."""
     incident: Callable[[str], None] = lambda _: None
     """Something happened that must never happen; the text says what."""
