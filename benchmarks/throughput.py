@@ -263,7 +263,8 @@ def main() -> None:
             print(
                 f"{rate}/s: {load.rate:.0f} tx/s, "
                 f"p50 {load.percentile_ms(0.5):.0f}, p95 {load.percentile_ms(0.95):.0f} ms, "
-                f"{load.blocks / load.elapsed_s:.1f} blocks/s, {done.cpu_us:.0f} us/tx/node, {done.resident_mib:.0f} MiB, "
+                f"{load.blocks / load.elapsed_s:.1f} blocks/s, {done.cpu_us:.0f} us/tx/node, "
+                f"{done.resident_mib:.0f} MiB, "
                 f"lost {load.offered - load.committed} "
                 f"{dict(load.problems)}",
                 flush=True,
