@@ -31,13 +31,14 @@ from master.io.store_records import decode_head, encode_head
 from master.io.store_tools import read_export
 from master.io.wal import WriteAheadLog
 from master.ledger.rows import Head
-from tests.unit.wire import samples, test_snapshot
+from tests.unit.wire import samples, test_faultproof, test_snapshot
 from wire import cbor, cose
 from wire.block import decode_block
 from wire.certificate import ValidatorSet, decode_certificate, decode_validators, verify_certificate
 from wire.epochs import EPOCHS_MAX, decode_epoch_ends, verify_epochs
 from wire.errors import FormatError, SignatureError, WireError
 from wire.evidence import decode_evidence, decode_item
+from wire.faultproof import FaultFile, decode_fault_file, decode_fault_proof, verify_fault_file, verify_fault_proof
 from wire.finality import decode_final_header, verify_final_header
 from wire.genesis import decode_genesis
 from wire.header import decode_header
@@ -217,6 +218,13 @@ _WIRE: Final = (
         lambda proof: verify_consistency_proof(proof, proof.header, GENESIS),
     ),
     Target("conflict", decode_conflict, _encoded, lambda conflict: verify_conflict(conflict, GENESIS)),
+    Target(
+        "faultproof",
+        decode_fault_proof,
+        _encoded,
+        lambda proof: verify_fault_proof(proof, CHAIN, 0, VALIDATORS),
+    ),
+    Target("faultfile", decode_fault_file, _encoded, lambda file: verify_fault_file(file, GENESIS)),
     Target("manifest", decode_manifest, _encoded, lambda manifest: verify_manifest(manifest, GENESIS)),
     Target("part", _value(part_of_value), _listed, _verify_part),
     Target("topic", lambda raw: parse_topic(raw.decode("latin-1")), lambda topic: str(topic).encode(), is_text=True),
@@ -272,6 +280,8 @@ MADE: Final[dict[str, list[bytes]]] = {
             (samples.FIRST_END,),
         ).encode()
     ],
+    "faultproof": [test_faultproof.PROOF.encode()],
+    "faultfile": [FaultFile(test_faultproof.PROOF, (samples.FIRST_END,)).encode()],
     "manifest": [test_snapshot.MANIFEST.encode()],
     "part": [cbor.encode(test_snapshot.PART)],
     "guard": [SignerGuard().encode(), SignerGuard(7, 0, 8, 1, 3, bytes(32), 1, is_restored=True).encode()],

@@ -1,4 +1,4 @@
-"""The peer port and the engine behind it, over real TLS: hostile frames, half frames, floods; honest words still count."""
+"""The peer port and the engine behind it, over real TLS: hostile frames, half frames and floods; honest words count."""
 
 from __future__ import annotations
 
