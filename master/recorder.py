@@ -16,6 +16,7 @@ from kit.clock import Clock
 from kit.logs import get_logger
 from master.consensus.events import Applied, Built, Effect, Event, Head, Now, Received
 from master.consensus.messages import Blocks, Body, Propose
+from master.consensus.progress import Progress
 from master.consensus.records import Record
 from master.consensus.replica import Replica
 from master.journal.records import Note, Restored, SegmentEncoder, Taken
@@ -261,6 +262,11 @@ class RecordedReplica:
     def leader(self) -> str:
         """Leader of the present view."""
         return self._replica.leader
+
+    @property
+    def progress(self) -> Progress:
+        """What the height waits for."""
+        return self._replica.progress
 
     @property
     def quarantine(self) -> str | None:

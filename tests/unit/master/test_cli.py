@@ -15,7 +15,8 @@ class StatusClient:
 
     def get_json(self, path: str) -> dict[str, Any]:
         assert path == "/v1/status"
-        return {"node": "a", "ledger_stale": True, "mempool": {"transactions": 3, "bytes": 900}, "peers": []}
+        waits = {"waits_for": "prepare", "missing": ["c", "d"]}
+        return {**waits, "node": "a", "ledger_stale": True, "mempool": {"transactions": 3, "bytes": 900}, "peers": []}
 
 
 def test_status_for_people_is_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,6 +25,7 @@ def test_status_for_people_is_in_words(monkeypatch: pytest.MonkeyPatch, capsys: 
     lines = capsys.readouterr().out.splitlines()
     assert "mempool       3 transactions, 900 bytes" in lines
     assert "ledger_stale  yes" in lines
+    assert "waits for     prepare; nothing of c, d" in lines
 
 
 @pytest.mark.parametrize("member", ["Bad X", "../other"])
