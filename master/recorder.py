@@ -105,8 +105,12 @@ class Recorder:
         return not self._is_broken
 
     def start(self, sign: object, facts: dict[str, Any]) -> None:
-        """Begin a segment with the facts of a start; ``sign`` is what the replica signs with."""
+        """Begin a segment with the facts of a start; ``sign`` is what the replica signs with.
+
+        A log that had ended tries again at once: a node that begins anew after a full disk has found room.
+        """
         self._sign = sign
+        self._is_broken, self._fault = False, None
         encoder = SegmentEncoder(sign)
         self._items.append(_Opening(encoder.start(self._software, facts), encoder))
 
