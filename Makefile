@@ -14,6 +14,7 @@ ONLY ?=
 SEEDS ?= 100
 FIRST ?= 0
 PROFILE ?=
+MINUTES ?= 30
 CUTS ?= 2
 CODE := $(wildcard wire rules kit agent master client firmware_sim tests benchmarks)
 # Test folders in the order of their cost.
@@ -64,9 +65,9 @@ lint: ## style, format, types, import arrows
 	if [ $$status -eq 0 ]; then echo 'lint: fine'; else echo 'lint: see above'; fi; \
 	exit $$status
 
-bench: ## measure, print a table, write build/bench/GROUP.json; ONLY=GROUP for one group
+bench: ## measure, print a table, write build/bench/GROUP.json; ONLY=GROUP for one group; MINUTES=n for soak
 	@scripts/setup.sh broker
-	@.venv/bin/python -m benchmarks $(ONLY)
+	@.venv/bin/python -m benchmarks $(ONLY) --minutes $(MINUTES)
 
 lock: ## choose versions anew within setup.cfg and write requirements/*.txt
 	@scripts/setup.sh
