@@ -89,8 +89,9 @@ class _Bench:
         tree = self.store.state_tree()
         yield Result(f"state tree from {keys} keys", time.perf_counter() - began_s, "s", "at every start of a node")
         assert tree.root == self.tree.root
-        note = f"{UPDATES:,} random keys of {keys} get another value: tree, store with fsync, undo; no contract runs"
-        yield from _times(f"{UPDATES:,} updates, {keys} keys", [self._update(size) for _ in range(rounds)], note)
+        updates = min(UPDATES, size)
+        note = f"{updates:,} random keys of {keys} get another value: tree, store with fsync, undo; no contract runs"
+        yield from _times(f"{updates:,} updates, {keys} keys", [self._update(size) for _ in range(rounds)], note)
         note = f"{UPDATES // 2} notary transactions change {UPDATES:,} entries: executed, stored with fsync, applied"
         times = [self._block() for _ in range(BLOCK_ROUNDS)]
         yield from _times(f"block of {UPDATES // 2} transactions, {keys} keys", times, note)
@@ -98,7 +99,7 @@ class _Bench:
 
     def _update(self, size: int) -> float:
         self.turn += 1
-        numbers = self.chance.sample(range(size), UPDATES)
+        numbers = self.chance.sample(range(size), min(UPDATES, size))
         writes = [Write(NAMESPACE, note_key(number), note_value(number, self.turn)) for number in numbers]
         began_s = time.perf_counter()
         change(self.store, self.author, self.tree, writes)
