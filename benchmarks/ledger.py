@@ -93,9 +93,9 @@ class _Bench:
         note = f"{updates:,} random keys of {keys} get another value: tree, store with fsync, undo; no contract runs"
         yield from _times(f"{updates:,} updates, {keys} keys", [self._update(size) for _ in range(rounds)], note)
         note = f"{UPDATES // 2} notary transactions change {UPDATES:,} entries: executed, stored with fsync, applied"
-        times = [self._block() for _ in range(BLOCK_ROUNDS)]
+        times = [self._block() for _ in range(min(BLOCK_ROUNDS, rounds))]
         yield from _times(f"block of {UPDATES // 2} transactions, {keys} keys", times, note)
-        yield from self._proofs(size)
+        yield from self._proofs(size, min(PROOFS, 2 * rounds))
 
     def _update(self, size: int) -> float:
         self.turn += 1
@@ -129,12 +129,12 @@ class _Bench:
         assert not refused, refused
         return execution.block
 
-    def _proofs(self, size: int) -> Iterator[Result]:
+    def _proofs(self, size: int, count: int) -> Iterator[Result]:
         keys, prover = _millions(size), Prover(self.store, self.tree)
         heights = self.store.past_heights()
         for height, about in ((heights[-1], "newest height"), (heights[0], f"{len(heights) - 1} blocks ago")):
             made_s, verified_s, sizes = [], [], []
-            for number in self.chance.sample(range(size), PROOFS):
+            for number in self.chance.sample(range(size), count):
                 began_s = time.perf_counter()
                 proof = prover.state_proof(NAMESPACE, note_key(number), height)
                 made_s.append(time.perf_counter() - began_s)
