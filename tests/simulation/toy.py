@@ -8,6 +8,7 @@ from master.consensus.events import Build, Head
 from wire.block import Block
 from wire.certificate import Certificate, ValidatorSet
 from wire.header import ZERO_DIGEST, Header, tx_root
+from wire.merkle import EMPTY_HEAD
 from wire.types import Digest, sha256
 
 CHAIN: Final = "simulated"
@@ -59,7 +60,7 @@ class Ledger:
             validators_hash=self._validators_hash,
             next_validators_hash=self._validators_hash,
             code_table_hash=ZERO_DIGEST,
-            fault_proof_root=ZERO_DIGEST,
+            fault_proof_root=EMPTY_HEAD,
         )
         return Block(header, transactions)
 
