@@ -274,7 +274,7 @@ class NodeProcess:
         node.heard_height = lambda member: self._engine.heights.get(member, 0)
         node.past = past_of(self._store, self._state_sync)
         node.failure = lambda: self._engine.failure
-        node.views_failure = lambda: self._views_failure or self._quarantine()
+        node.views_failure = lambda: self._views_failure or self._quarantine() or self._state_sync.unready()
         if self._broker is not None:
             node.publish = self._broker.publish
 
