@@ -308,6 +308,7 @@ def test_fetch_that_cannot_be_stored_or_installed_gives_up_for_a_while() -> None
     assert bench.fetch.failed("no room", bench.now) == [Report("snapshot-abandoned", "no room")]
     assert bench.tick() == []
     bench.pass_ms(10_000)
+    assert bench.tick() == []
     assert Open(MANIFEST) in bench.begin()
 
 
