@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import secrets
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
@@ -30,13 +29,14 @@ from master.complaints import OldestWatch
 from master.config import NodeConfig
 from master.consensus.events import Head, Now
 from master.consensus.guard import SignerGuard
-from master.consensus.replica import Replica
 from master.consensus.state import Settings
-from master.engine import Engine, Hooks
+from master.engine import Engine
 from master.io.guard import GuardFile, create_guard, owner_of
 from master.io.inbound import Trust
 from master.io.ingest import Broker, BrokerLink
 from master.io.peers import PeerNetwork
+from master.io.recheck import recheck
+from master.io.ring import Ring
 from master.io.state_cache import CachedState
 from master.io.store import Store
 from master.io.sync_disk import SyncDisk
@@ -49,6 +49,9 @@ from master.ledger.proofs import Prover
 from master.mempool import Mempool
 from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node, genesis_parameter
+from master.process import Server, collect_rarely
+from master.recorder import RecordedReplica, Recorder
+from master.seams import Hooks, Restart
 from master.statesync import Around
 from master.views.events import ViewError
 from master.views.fold import catch_up
@@ -64,9 +67,9 @@ STORE_FOLDER: Final = "ledger"
 WAL_FILE: Final = "wal"
 GUARD_FILE: Final = "guard"
 RESTORED_FILE: Final = "restored"
+EVENTS_FOLDER: Final = "events"
+INCIDENTS_FOLDER: Final = "incidents"
 TABLES_FILE: Final = "views.sqlite"
-_COLLECT_AFTER: Final = (50_000, 20, 20)
-"""New objects, and young and middle collections, before the cycles among them are looked for."""
 _GAUGES_EVERY_S: Final = 1.0
 _GRACE_S: Final = 5
 _TABLES_RETRY_S: Final = 1.0
@@ -191,16 +194,10 @@ class NodeProcess:
             state,
             self._accusations.waiting,
         )
-        now = Now(self._clock.now_ms(), self._clock.monotonic_ms())
-        replica = Replica(
-            self._settings,
-            _consensus_head(store),
-            lambda data: key.signing_key.sign(data).signature,
-            now,
-            guard=guard.guard,
-            nonce=secrets.token_bytes(DIGEST_BYTES),
-        )
-        self._replica = replica
+        self._guard = guard
+        self._recorder = self._build_recorder()
+        self._replica = RecordedReplica(lambda data: key.signing_key.sign(data).signature, self._recorder)
+        self._boot_replica()
         self._node = Node(
             genesis,
             config.node.member,
@@ -209,7 +206,7 @@ class NodeProcess:
             application=application,
             mempool=self._mempool,
             receipts=store,
-            replica=replica,
+            replica=self._replica,
             metrics=self._metrics,
             clock=self._clock,
             verified=verified,
@@ -227,20 +224,39 @@ class NodeProcess:
         hooks = Hooks(
             applied=self._applied,
             gossip=self._node.take_gossip,
-            report=lambda code, _: self._metrics.reports.labels(code).inc(),
+            report=self._report,
             refused_message=self._refused_message,
             is_pending=self._node.has_pending,
             accuse=self._accuse,
             overheard=self._state_sync.overheard,
             withholds=self._state_sync.withholds,
             waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
+            incident=self._keep_events,
         )
-        self._engine = Engine(replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
+        self._engine = Engine(self._replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
+        self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
         self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
         self._new_block.set()
         self._views_failure: str | None = None
         self._connect_node()
+
+    def _boot_replica(self) -> None:
+        """Make the replica from what is on disk."""
+        self._replica.boot(
+            settings=self._settings,
+            head=_consensus_head(self._store),
+            now=Now(self._clock.now_ms(), self._clock.monotonic_ms()),
+            guard=self._guard.guard,
+            nonce=secrets.token_bytes(DIGEST_BYTES),
+        )
+
+    def _build_recorder(self) -> Recorder | None:
+        node = self._config.node
+        if not node.event_log_mib:
+            return None
+        ring = Ring(node.data_dir / EVENTS_FOLDER, node.data_dir / INCIDENTS_FOLDER, node.event_log_mib << 20)
+        return Recorder(ring, version("gridwitness"), self._clock, self._report)
 
     def _build_network(self, genesis: Genesis) -> PeerNetwork:
         peers = self._config.peers
@@ -309,6 +325,15 @@ class NodeProcess:
         self._node.applied(block)
         self._new_block.set()
 
+    def _report(self, code: str, _detail: str) -> None:
+        self._metrics.reports.labels(code).inc()
+
+    def _keep_events(self, reason: str) -> None:
+        """Keep the event log of something that must never happen."""
+        if self._recorder is not None:
+            self._recorder.note(reason)
+            self._recorder.keep()
+
     def _connected(self, member: str) -> None:
         self._engine.on_connected(member)
         # what arrived here while there was no connection would else wait until this node leads
@@ -326,7 +351,7 @@ class NodeProcess:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        server = _Server(
+        server = Server(
             uvicorn.Config(
                 self._api,
                 host=self._config.api.listen.host,
@@ -374,6 +399,8 @@ class NodeProcess:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._recorder is not None:
+            self._recorder.close()
 
     async def _decide(self) -> None:
         """Run the replica; should its disk fail, go on serving reads without it."""
@@ -418,15 +445,6 @@ class NodeProcess:
             await asyncio.sleep(_GAUGES_EVERY_S)
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn without its own signal handlers: the process has one place that stops it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the process."""
-        yield
-
-
 def run_node(config: NodeConfig) -> None:
     """Run a full node until it is told to stop.
 
@@ -435,7 +453,7 @@ def run_node(config: NodeConfig) -> None:
         ConfigurationError: Keys, members and genesis do not fit together.
     """
     genesis = load_genesis(config)
-    _collect_rarely()
+    collect_rarely()
     while True:
         with open_guard(config, genesis) as guard:
             adopt_snapshot(config.node.data_dir / STORE_FOLDER, genesis, config.node.map_mib << 20, guard)
@@ -466,13 +484,6 @@ def _run_on_store(config: NodeConfig, genesis: Genesis) -> bool:
         finally:
             wal.close()
             tables.close()
-
-
-def _collect_rarely() -> None:
-    """Keep the collector of cycles out of the way of blocks, which make thousands of objects and few cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
 
 
 async def _run(
