@@ -207,6 +207,15 @@ def test_state_sync_manifest_that_lies_is_reported() -> None:
     assert bench.reports == [("manifest-rejected", "a: snapshot: it proves nothing")]
 
 
+def test_state_sync_manifest_that_nobody_asked_for_costs_nothing() -> None:
+    async def work(bench: Bench) -> None:
+        assert bench.sync.overheard("a", SnapshotManifest(MANIFEST))
+        bench.sync.overheard("a", GetSnapshot())
+        await bench.until(lambda: bench.sent)
+
+    assert with_bench(FakeDisk(), work).disk.diary == []
+
+
 # holds SN-8
 @pytest.mark.parametrize("step", [f"begin {HEIGHT}", "keep 1", "finish"])
 def test_state_sync_without_room_gives_up_and_the_node_goes_on(step: str) -> None:
