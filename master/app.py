@@ -33,6 +33,7 @@ from master.consensus.guard import SignerGuard
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from master.engine import Engine, Hooks
+from master.headers_down import HeaderStream
 from master.io.guard import GuardFile, create_guard, owner_of
 from master.io.inbound import Trust
 from master.io.ingest import Broker, BrokerLink
@@ -46,7 +47,7 @@ from master.ledger.faults import FaultCourt
 from master.ledger.proofs import Prover
 from master.mempool import Mempool
 from master.metrics import NodeMetrics, PeerCounters
-from master.node import Node, genesis_parameter
+from master.node import Node, down_topics, genesis_parameter
 from master.views.events import ViewError
 from master.views.fold import catch_up
 from master.views.ports import TablesError
@@ -215,6 +216,14 @@ class NodeProcess:
         )
         self._engine = Engine(replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
         self._broker = self._build_broker()
+        self._headers = HeaderStream(
+            config.node.member,
+            tuple(down_topics(genesis).values()) if self._broker is not None else (),
+            store.final_header,
+            self._broker.publish if self._broker is not None else lambda _topic, _item: None,
+            self._clock,
+            self._settings.heartbeat_ms // 2,
+        )
         self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
         self._new_block = asyncio.Event()
         self._new_block.set()
@@ -284,6 +293,7 @@ class NodeProcess:
     def _applied(self, block: Block) -> None:
         self._accusations.applied(block.fault_proofs)
         self._node.applied(block)
+        self._headers.applied(block.header)
         self._new_block.set()
 
     def _connected(self, member: str) -> None:
