@@ -12,7 +12,9 @@ from typing import Final
 
 from kit.clock import Clock
 from kit.logs import get_logger
+from master.node import down_topics, genesis_parameter
 from wire.finality import FinalHeader, encode_header_item
+from wire.genesis import Genesis
 from wire.header import Header
 
 BATCH: Final = 50
@@ -71,3 +73,20 @@ class HeaderStream:
             self._publish(topic, item)
             if number % BATCH == 0:
                 await asyncio.sleep(PAUSE_S)
+
+
+def header_stream(
+    genesis: Genesis,
+    member: str,
+    final: Callable[[int], FinalHeader | None],
+    publish: Callable[[str, bytes], None] | None,
+    clock: Clock,
+) -> HeaderStream:
+    """Return the stream to all gateways of a ledger, every half heartbeat; without a broker it sends nothing."""
+    topics = () if publish is None else tuple(down_topics(genesis).values())
+    interval_ms = genesis_parameter(genesis, "heartbeat_ms") // 2
+    return HeaderStream(member, topics, final, publish or _nowhere, clock, interval_ms)
+
+
+def _nowhere(_topic: str, _item: bytes) -> None:
+    """Send to no broker."""

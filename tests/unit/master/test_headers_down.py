@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from kit.clock import FakeClock
-from master.headers_down import BATCH, HeaderStream
-from tests.unit.wire.samples import CERTIFICATE, HEADER
+from master.headers_down import BATCH, HeaderStream, header_stream
+from tests.unit.wire.samples import CERTIFICATE, GENESIS, HEADER
 from wire.finality import FinalHeader, decode_header_item
 from wire.header import Header
 
@@ -85,3 +85,26 @@ def test_node_pauses_between_gateways_and_sends_one_header_at_a_time(monkeypatch
     asyncio.run(ledger.applied())
     assert pauses == [BATCH, 2 * BATCH]
     assert len(ledger.published) == 2 * BATCH
+
+
+@pytest.mark.parametrize("has_broker", [True, False])
+def test_stream_of_a_ledger_goes_to_the_gateways_of_its_genesis_file(*, has_broker: bool) -> None:
+    sent: list[str] = []
+
+    def publish(topic: str, _: bytes) -> None:
+        sent.append(topic)
+
+    clock = FakeClock()
+    stream = header_stream(GENESIS, HEADER.proposer, lambda _: FINAL, publish if has_broker else None, clock)
+
+    async def work() -> None:
+        for _ in range(2):
+            stream.applied(HEADER)
+            if stream._sending is not None:
+                await stream._sending
+
+    asyncio.run(work())
+    assert sent == (["gridwitness/v1/east/station-1/gw-1/down"] if has_broker else [])
+    clock.advance(15_000)
+    asyncio.run(work())
+    assert len(sent) == (2 if has_broker else 0)
