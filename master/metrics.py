@@ -52,9 +52,10 @@ class NodeMetrics:
         self.mempool_bytes = Gauge(f"{prefix}_mempool_bytes", "Bytes of transactions that wait", registry=registry)
         self.reports = Counter(
             f"{prefix}_consensus_reports_total",
-            "What the replica and its shell reported, by code (block-refused, divergence, event-dropped, "
-            "answer-refused, event-log, disk-full, disk-room, invalid-proposal, storage, unexpected, view-change, "
-            "vote-refused)",
+            "What the replica and its shell reported, by code (answer-refused, archive-rejected, "
+            "block-refused, chunk-rejected, disk-full, disk-room, divergence, event-dropped, event-log, "
+            "invalid-proposal, manifest-rejected, quarantine, quarantine-over, snapshot-abandoned, storage, "
+            "unexpected, view-change, vote-refused)",
             ("code",),
             registry=registry,
         )
