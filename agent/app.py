@@ -104,6 +104,8 @@ class Agent:
         self._carried_again_ms: int | None = None
         self._left_out = 0
         self._down: dict[str, int] = {}
+        self._fault_proofs: tuple[bytes, ...] = ()
+        """What follows from conflicts; full nodes bring it into the ledger."""
         self._snapshot: Snapshot | None = None
         known = self._outbox.states()
         self._pollers = tuple(
@@ -118,7 +120,7 @@ class Agent:
         )
         self._reports = ReportLoop(self._pollers, self, self._clock, config.poll.report_interval_s * 1000)
         topics = Topics(config.agent.area, config.agent.station, config.agent.gateway)
-        hooks = Hooks(self._birth, self._health, self.take)
+        hooks = Hooks(self._birth, self._health, self.take, lambda: self._fault_proofs)
         self._link = BrokerLink(self._broker, topics, self._boot, self, hooks, self._clock)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -287,13 +289,16 @@ class Agent:
             except WireError as error:
                 _log.error("anchor_refused", detail=str(error))
             self._folder.remove_anchor()
+        conflicts = self._headers.conflicts()
+        proofs = (lightclient.fault_proofs(lightclient.decode_conflict(conflict)) for conflict in conflicts)
+        self._fault_proofs = tuple(dict.fromkeys(proof.encode() for found in proofs for proof in found))
         age_ms = lightclient.age_ms(self._headers.state, self._clock.best_ms())
         return TrustSnapshot(
             is_expired=self._trust.is_expired(),
             head_age_ms=age_ms,
             is_stale=age_ms is not None and age_ms > self._head_age_ms_max,
             head_age_ms_max=self._head_age_ms_max,
-            conflicts=len(self._headers.conflicts()),
+            conflicts=len(conflicts),
         )
 
     def _picture(self, depth: Depth, trust: TrustSnapshot, *, is_running: bool) -> Snapshot:

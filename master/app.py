@@ -51,6 +51,7 @@ from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node, genesis_parameter
 from master.recorder import RecordedReplica, Recorder
 from master.seams import Hooks, Restart
+from master.tips import Tips
 from master.views.events import ViewError
 from master.views.fold import catch_up
 from master.views.ports import TablesError
@@ -264,7 +265,7 @@ class NodeProcess:
             return None
         context = mqtt_context(mqtt.ca, mqtt.certificate, mqtt.key)
         broker = Broker(mqtt.host, mqtt.port, context, f"node-{member}", host_topic(member))
-        return BrokerLink(broker, self._node.take_from_broker)
+        return BrokerLink(broker, Tips(self._node.take_from_broker, self._engine.expose, self._refused_tip).take)
 
     def _connect_node(self) -> None:
         node = self._node
@@ -321,6 +322,10 @@ class NodeProcess:
         self._engine.on_connected(member)
         # what arrived here while there was no connection would else wait until this node leads
         self._engine.gossip(self._node.waiting(), member)
+
+    def _refused_tip(self, error: WireError) -> None:
+        self._metrics.refused.labels("mqtt", "fault-proof").inc()
+        _log.warning("refused a fault proof of a gateway", code=error.code, reason=str(error))
 
     def _refused_message(self, member: str, error: WireError) -> None:
         self._metrics.peer_refused.labels(member, error.code).inc()

@@ -271,6 +271,14 @@ class Engine:
         except WireError as error:
             self._hooks.refused_message(member, error)
 
+    def expose(self, proof: bytes) -> None:
+        """Take a fault proof that somebody else than a validator brought.
+
+        Raises:
+            WireError: It proves nothing.
+        """
+        self._expose(Fault(proof))
+
     def _expose(self, message: Fault) -> None:
         """Bring a fault proof to the ledger, and tell everybody when it is new."""
         if self._hooks.accuse(message.proof):

@@ -23,6 +23,7 @@ from tests.unit.agent.test_cli import call
 from tests.unit.firmware_sim.bench import device
 from tests.unit.wire.samples import GENESIS, HEADER, MEMBERS, certify
 from tests.unit.wire.test_anchor import ROOTED, signed
+from wire.faultproof import decode_fault_proof
 from wire.finality import FinalHeader, encode_header_item
 from wire.genesis import Genesis
 from wire.header import Header
@@ -132,7 +133,11 @@ def test_default_heartbeat_is_that_of_the_ledger() -> None:
     assert INTEGERS["heartbeat_ms"].default == HEARTBEAT_MS
 
 
-# holds LC-4
+def proofs_in(site: Site) -> list[bytes]:
+    return [message.payload for message in site.fake.of("tx") if message.payload[:1] != b"\xd2"]
+
+
+# holds LC-4 LC-11
 def test_contradiction_is_written_into_a_file_and_said(tmp_path: Path, clock: SetClock) -> None:
     async def work() -> None:
         async with running(tmp_path, device()) as site:
@@ -141,6 +146,9 @@ def test_contradiction_is_written_into_a_file_and_said(tmp_path: Path, clock: Se
             shown = await status_until(site, "conflicts", 1)
             assert any("contradicted themselves" in warning for warning in shown["warnings"])
             assert site.agent._health()["conflicts"] == 1
+            site.fake.cut()  # every connection begins with what is known
+            await site.until(lambda: len(proofs_in(site)) == 3)
+            assert [decode_fault_proof(raw).member for raw in proofs_in(site)] == list(MEMBERS[:3])
             (path,) = (tmp_path / "state" / CONFLICTS_FOLDER).iterdir()
             assert verify_conflict(decode_conflict(path.read_bytes()), GENESIS) == MEMBERS[:3]
 
