@@ -387,6 +387,15 @@ def test_engine_tells_everybody_of_a_new_fault_proof_once() -> None:
 
 
 # holds FP-10
+def test_engine_tells_everybody_of_a_fault_that_a_gateway_found() -> None:
+    world = World("abcd")
+    raw = fault_of_b().encode()
+    for _ in range(2):
+        world.engine.expose(raw)
+    assert world.accused == [raw, raw]
+    assert world.sent == [("*", encode_message(Fault(raw)))]
+
+
 def test_engine_tells_everybody_of_a_fault_that_its_replica_found() -> None:
     world = World("abcd")
 
