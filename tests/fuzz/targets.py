@@ -21,9 +21,11 @@ from kit.exitcodes import DataError, StorageError
 from master.api.problems import Problem
 from master.api.submit import _split
 from master.config import NodeConfig
+from master.consensus.events import Connected, Now, Received, Report
 from master.consensus.guard import SignerGuard, decode_guard
 from master.consensus.message_checks import verify_message
 from master.consensus.message_codec import decode_message, encode_message
+from master.consensus.messages import GetBody, Status
 from master.consensus.records import decode_record, encode_record
 from master.io.backups import MANIFEST_FILE, read_manifest
 from master.io.frames import FrameDecoder, FrameError, frame
@@ -31,6 +33,8 @@ from master.io.guard import GuardFile, owner_of
 from master.io.store_records import decode_head, encode_head
 from master.io.store_tools import read_export
 from master.io.wal import WriteAheadLog
+from master.journal.graph import JournalError
+from master.journal.records import Note, SegmentDecoder, SegmentEncoder, Taken
 from master.ledger.rows import Head
 from tests.unit.wire import samples, test_faultproof, test_snapshot
 from wire import cbor, cose
@@ -266,6 +270,7 @@ _MASTER: Final = (
     ),
 )
 _OTHERS: Final = (
+    Target("journal", lambda raw: SegmentDecoder(len).decode(raw), refusals=(JournalError,)),
     Target("down", _take_item, refusals=()),
     Target(
         "agenttoml",
@@ -287,6 +292,14 @@ MADE: Final[dict[str, list[bytes]]] = {
     # of what a real run gave
     "headeritem": [encode_header_item(final) for final in _REAL_FINALS],
     "down": [encode_header_item(final) for final in _REAL_FINALS],
+    "journal": [
+        SegmentEncoder(len).note(Note(7, "a note")),
+        SegmentEncoder(len).start("software", {"member": "a", "settings": samples.VALIDATORS}),
+        *(
+            SegmentEncoder(len).step(Taken(7, Now(8, 9), event, (Report("code", "detail"),), (bytes(64),)))
+            for event in (Connected("b"), Received("b", Status(9, 0, "new")), Received("b", GetBody(bytes(32))))
+        ),
+    ],
     "anchor": [Anchor(final, (("dispatch", bytes(32), bytes(64)),)).encode() for final in _REAL_FINALS[:2]],
     # what a demo of a few seconds does not bring about: made by hand
     "epochs": [cbor.encode([]), cbor.encode([samples.FIRST_END.to_value(), samples.SECOND_END.to_value()])],
