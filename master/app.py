@@ -169,6 +169,7 @@ class NodeProcess:
         self._store, self._wal, self._tables = store, wal, tables
         self._registry = new_registry()
         self._metrics = NodeMetrics(self._registry)
+        self._counters = PeerCounters(self._metrics)
         self._mempool = Mempool()
         tree = store.state_tree()
         verified, state = VerifiedSignatures(), CachedState(store, tree.is_empty)
@@ -227,7 +228,7 @@ class NodeProcess:
             applied=self._applied,
             gossip=self._node.take_gossip,
             report=self._report,
-            refused_message=self._refused_message,
+            refused_message=self._counters.message_refused,
             is_pending=self._node.has_pending,
             accuse=self._accuse,
             overheard=self._state_sync.overheard,
@@ -275,7 +276,7 @@ class NodeProcess:
                 peer_context("server", peers.certificate, peers.key, trusted),
                 peer_context("client", peers.certificate, peers.key, trusted),
             ),
-            counters=PeerCounters(self._metrics),
+            counters=self._counters,
         )
 
     def _build_broker(self) -> BrokerLink | None:
@@ -284,7 +285,9 @@ class NodeProcess:
             return None
         context = mqtt_context(mqtt.ca, mqtt.certificate, mqtt.key)
         broker = Broker(mqtt.host, mqtt.port, context, f"node-{member}", host_topic(member))
-        return BrokerLink(broker, Tips(self._node.take_from_broker, self._engine.expose, self._refused_tip).take)
+        return BrokerLink(
+            broker, Tips(self._node.take_from_broker, self._engine.expose, self._counters.tip_refused).take
+        )
 
     def _connect_node(self) -> None:
         node = self._node
@@ -343,14 +346,6 @@ class NodeProcess:
         self._engine.on_connected(member)
         # what arrived here while there was no connection would else wait until this node leads
         self._engine.gossip(self._node.waiting(), member)
-
-    def _refused_tip(self, error: WireError) -> None:
-        self._metrics.refused.labels("mqtt", "fault-proof").inc()
-        _log.warning("refused a fault proof of a gateway", code=error.code, reason=str(error))
-
-    def _refused_message(self, member: str, error: WireError) -> None:
-        self._metrics.peer_refused.labels(member, error.code).inc()
-        _log.warning("refused a message of another validator", member=member, code=error.code, reason=str(error))
 
     # ---- running ------------------------------------------------------------------------------
 
