@@ -239,8 +239,7 @@ class NodeProcess:
         self._engine = Engine(self._replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
-        publish = None if self._broker is None else self._broker.publish
-        self._headers = header_stream(genesis, config.node.member, store.final_header, publish, self._clock)
+        self._headers = header_stream(genesis, config.node.member, store.final_header, self._broker, self._clock)
         self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
         self._new_block.set()
         self._views_failure: str | None = None
@@ -321,9 +320,7 @@ class NodeProcess:
         proof = self._accusations.add(raw)
         if proof is None:
             return False
-        self._metrics.faults.labels(proof.member, proof.kind).inc()
-        detail = {"member": proof.member, "kind": proof.kind, "height": proof.height, "digest": proof.digest().hex()}
-        _log.critical("a validator broke the protocol", **detail)
+        self._counters.fault_proven(proof)
         return True
 
     def _applied(self, block: Block) -> None:

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from kit.logs import get_logger
 from master.io.inbound import FrameReason, HandshakeReason
 from wire.errors import WireError
+from wire.faultproof import FaultProof
 
 _LATENCY_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -141,3 +142,9 @@ class PeerCounters:
         """A fault proof of a gateway was refused."""
         self._metrics.refused.labels("mqtt", "fault-proof").inc()
         _log.warning("refused a fault proof of a gateway", code=error.code, reason=str(error))
+
+    def fault_proven(self, proof: FaultProof) -> None:
+        """A validator is proven to have broken the protocol."""
+        self._metrics.faults.labels(proof.member, proof.kind).inc()
+        detail = {"member": proof.member, "kind": proof.kind, "height": proof.height, "digest": proof.digest().hex()}
+        _log.critical("a validator broke the protocol", **detail)

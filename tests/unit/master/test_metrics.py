@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from master.metrics import NodeMetrics, PeerCounters
+from tests.unit.wire.test_faultproof import PROOF
 from wire.errors import FormatError, SignatureError
 
 
@@ -31,3 +32,5 @@ def test_peer_counters_show_one_figure_per_reason_from_the_start() -> None:
     assert value("peer_messages_refused_total", member="b", reason="malformed") == 1
     assert value("peer_messages_refused_total", member="b", reason="bad-signature") == 1
     assert value("transactions_refused_total", way="mqtt", reason="fault-proof") == 1
+    counters.fault_proven(PROOF)
+    assert value("faults_proven_total", member=PROOF.member, kind=PROOF.kind) == 1
