@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from kit.clock import Clock
 from kit.logs import get_logger
@@ -21,6 +21,14 @@ BATCH: Final = 50
 PAUSE_S: Final = 0.1
 
 _log = get_logger("headers")
+
+
+class Publisher(Protocol):
+    """The way to the broker."""
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Queue a message."""
+        ...
 
 
 class HeaderStream:
@@ -79,13 +87,13 @@ def header_stream(
     genesis: Genesis,
     member: str,
     final: Callable[[int], FinalHeader | None],
-    publish: Callable[[str, bytes], None] | None,
+    broker: Publisher | None,
     clock: Clock,
 ) -> HeaderStream:
     """Return the stream to all gateways of a ledger, every half heartbeat; without a broker it sends nothing."""
-    topics = () if publish is None else tuple(down_topics(genesis).values())
+    topics = () if broker is None else tuple(down_topics(genesis).values())
     interval_ms = genesis_parameter(genesis, "heartbeat_ms") // 2
-    return HeaderStream(member, topics, final, publish or _nowhere, clock, interval_ms)
+    return HeaderStream(member, topics, final, _nowhere if broker is None else broker.publish, clock, interval_ms)
 
 
 def _nowhere(_topic: str, _item: bytes) -> None:

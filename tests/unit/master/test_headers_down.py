@@ -91,11 +91,12 @@ def test_node_pauses_between_gateways_and_sends_one_header_at_a_time(monkeypatch
 def test_stream_of_a_ledger_goes_to_the_gateways_of_its_genesis_file(*, has_broker: bool) -> None:
     sent: list[str] = []
 
-    def publish(topic: str, _: bytes) -> None:
-        sent.append(topic)
+    class Broker:
+        def publish(self, topic: str, payload: bytes) -> None:
+            sent.append(topic)
 
     clock = FakeClock()
-    stream = header_stream(GENESIS, HEADER.proposer, lambda _: FINAL, publish if has_broker else None, clock)
+    stream = header_stream(GENESIS, HEADER.proposer, lambda _: FINAL, Broker() if has_broker else None, clock)
 
     async def work() -> None:
         for _ in range(2):
