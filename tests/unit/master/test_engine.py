@@ -386,7 +386,6 @@ def test_engine_tells_everybody_of_a_new_fault_proof_once() -> None:
     assert world.sent == [("*", raw)]
 
 
-# holds FP-10
 def test_engine_tells_everybody_of_a_fault_that_a_gateway_found() -> None:
     world = World("abcd")
     raw = fault_of_b().encode()
@@ -396,6 +395,7 @@ def test_engine_tells_everybody_of_a_fault_that_a_gateway_found() -> None:
     assert world.sent == [("*", encode_message(Fault(raw)))]
 
 
+# holds FP-10
 def test_engine_tells_everybody_of_a_fault_that_its_replica_found() -> None:
     world = World("abcd")
 
