@@ -1,4 +1,4 @@
-"""An invariant breaks in one node: it signs nothing more, serves reads and keeps its log, which replays to that step."""
+"""An invariant breaks in one node: it signs nothing more, serves reads and keeps its log, which replays to there."""
 
 from __future__ import annotations
 
