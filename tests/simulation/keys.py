@@ -17,12 +17,12 @@ class KeyRing:
     """The keys of one cluster."""
 
     def __init__(self, size: int, *, is_keyed: bool) -> None:
-        self._is_keyed = is_keyed
+        self.is_keyed = is_keyed
         self._signing: dict[str, SigningKey] = {}
         self._secrets: dict[bytes, bytes] = {}
         validators = []
         for index in range(size):
-            member = f"node-{index}"
+            member = f"node-{index:x}"
             seed = sha256(f"vote key of {member}".encode())
             self._signing[member] = SigningKey(seed)
             public = bytes(self._signing[member].verify_key)
@@ -33,7 +33,7 @@ class KeyRing:
     def signer(self, member: str) -> Callable[[bytes], bytes]:
         """Return the function with which ``member`` signs."""
         key = self._signing[member]
-        if self._is_keyed:
+        if self.is_keyed:
             secret = self._secrets[bytes(key.verify_key)]
             return lambda message: blake2b(message, key=secret).digest()
         return lambda message: key.sign(message).signature
@@ -44,7 +44,7 @@ class KeyRing:
         Raises:
             SignatureError: It does not verify.
         """
-        if not self._is_keyed:
+        if not self.is_keyed:
             cose.verify_ed25519(public, message, signature)
         elif blake2b(message, key=self._secrets[public]).digest() != signature:
             raise SignatureError("the keyed hash differs")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from random import Random
 from typing import Final, Protocol
 
+from kit.exitcodes import StorageError
 from master.consensus.events import (
     Applied,
     Apply,
@@ -30,15 +31,17 @@ from master.consensus.events import (
     Wake,
 )
 from master.consensus.guard import SignerGuard
-from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Standing, Status
+from master.consensus.messages import Blocks, GetBlocks, GetBody, Gossip, Message, Propose, Standing, Status
 from master.consensus.records import decode_record
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
+from tests.simulation.disk import Disk
 from tests.simulation.judge import Judge
 from tests.simulation.network import Agenda
 from tests.simulation.plan import Plan
-from tests.simulation.toy import GENESIS, Ledger
+from tests.simulation.toy import GENESIS
 from wire.block import Block
+from wire.errors import WireError
 
 TICK_MS: Final = 100
 EVENTS_MAX: Final = 20_000
@@ -53,15 +56,6 @@ class Post(Protocol):
 
     def others(self, endpoint: str) -> list[str]:
         """Return the other members."""
-
-
-@dataclass
-class Disk:
-    """What is left after a crash."""
-
-    ledger: Ledger
-    guard: SignerGuard | None = field(default_factory=SignerGuard)
-    records: list[bytes] = field(default_factory=list)
 
 
 class Node:
@@ -79,6 +73,12 @@ class Node:
         self.clock_off_ms = 0
         self.is_censor = False
         self.is_twin = False
+        self.is_late_leader = False
+        """Sends a proposal just before the others lose patience."""
+        self.is_damaged = False
+        """Its log cannot be read: it stays down until the others are past the height."""
+        self.is_serving = False
+        """It stopped signing, and still answers what others want to read."""
         self.view_max = 0
         self._sign = sign
         self._judge = judge
@@ -108,21 +108,33 @@ class Node:
         """Boot from what is on disk."""
         if self.is_up:
             return
+        try:
+            records = self.disk.boot()
+        except (StorageError, WireError):
+            self.is_damaged = True
+            self._judge.count("log found damaged")
+            return
+        self.is_damaged = self.is_serving = False
         self._life += 1
         self._boot_ms = self._rng.randint(0, 10_000)
         self._draw_fuse()
         head, guard, nonce = self.disk.ledger.head, self.disk.guard, self._rng.randbytes(32)
         self.replica = Replica(self.settings, head, self._sign, self._now(), guard=guard, nonce=nonce)
-        records = [decode_record(raw) for raw in self.disk.records]
+        self._judge.booted(self.settings.member, self.disk.ledger, records, guard)
         self._effects.extend(self.replica.restore(records, self._now()))
         life = self._life
         self._agenda.after(self._rng.randint(0, TICK_MS), lambda: self._tick(life))
         self._pump()
 
     def crash(self) -> None:
-        """Lose everything but the disk; what was being written is there or is not."""
-        if self._is_busy and self._rng.random() < 0.5:
-            self._keep()
+        """Lose everything but the disk; what was being written is there, in part, or not."""
+        if self.disk.fail(self._written, self._sealed):
+            self._judge.count("F16")
+        if self.disk.raw.lied:
+            self._judge.count("F17")
+        self._forget()
+
+    def _forget(self) -> None:
         self._life += 1
         self.replica, self._is_busy, self._written, self._sealed = None, False, (), None
         self._events.clear()
@@ -135,11 +147,13 @@ class Node:
         """Crash no more."""
         self._fuse = 0
 
-    def pause(self, duration_ms: int) -> None:
-        """Stand still, then go on with stale timers."""
-        if self.is_up and not self._is_busy:
-            self._is_busy = True
-            self._later(duration_ms, self._resume)
+    def pause(self, duration_ms: int) -> bool:
+        """Stand still, then go on with stale timers; return whether it does."""
+        if not self.is_up or self._is_busy:
+            return False
+        self._is_busy = True
+        self._later(duration_ms, self._resume)
+        return True
 
     def take_transaction(self, raw: bytes) -> None:
         """Let a transaction wait."""
@@ -152,7 +166,7 @@ class Node:
 
     def receive(self, sender: str, message: Message) -> None:
         """Take a decoded and verified message, as the engine does."""
-        if not self.is_up:
+        if not self.is_up and not (self.is_serving and isinstance(message, GetBlocks)):
             return
         if isinstance(message, Gossip):
             for raw in message.transactions:
@@ -176,12 +190,13 @@ class Node:
         mean = self._plan.fuse_effects
         self._fuse = 1 + int(self._rng.expovariate(1 / mean)) if mean else 0
 
-    def _burns(self) -> bool:
+    def _burns(self, where: str) -> bool:
         """Tell whether the node dies at this boundary between effects."""
         self._fuse -= 1
         if self._fuse != 0:
             return False
         self._judge.count("crash")
+        self._judge.count(f"F10 {where}")
         self.crash()
         return True
 
@@ -200,9 +215,14 @@ class Node:
             self._agenda.after(TICK_MS, lambda: self._tick(life))
 
     def _take(self, event: Event) -> None:
-        if self.is_up and len(self._events) < EVENTS_MAX:
-            self._events.append(event)
-            self._pump()
+        if not self.is_up:
+            return
+        if len(self._events) >= self._plan.events_max and isinstance(event, Received | Tick | Connected):
+            self._judge.count("F14 receiver")  # as the engine does: peers repeat what matters
+            return
+        self._events.append(event)
+        self._judge.hold("I14", len(self._events) <= EVENTS_MAX, "too many events wait")
+        self._pump()
 
     def _resume(self) -> None:
         self._is_busy = False
@@ -214,7 +234,7 @@ class Node:
         self._is_stepping = True
         while self.is_up and not self._is_busy and (self._effects or self._events):
             if self._effects:
-                if not self._burns():
+                if not self._burns(f"before {type(self._effects[0]).__name__}"):
                     self._perform(self._effects.popleft())
             else:
                 self._step(self._events.popleft())
@@ -251,21 +271,31 @@ class Node:
             case Send():
                 self._send(effect.member, effect.message)
             case Broadcast():
-                for member in self._post.others(self.endpoint):
-                    self._send(member, effect.message)
-                    if self._burns():
-                        return
+                self._broadcast(effect)
             case Build() | Execute() | Apply():
                 self._work(effect)
             case Wake():
                 self._wake(effect.at_ms)
             case Report():
                 self.reports[effect.code] += 1
-                if effect.code.startswith("quarantine"):
-                    self._judge.count(effect.code)
+                self._judge.reported(effect)
+
+    def _broadcast(self, effect: Broadcast) -> None:
+        if self.is_late_leader and isinstance(effect.message, Propose):
+            self._judge.count("F30 late leader")
+            late_ms = self.settings.timeout_ms * 9 // 10
+            for member in self._post.others(self.endpoint):
+                self._later(late_ms, lambda member=member: self._send(member, effect.message))  # type: ignore[misc]
+            return
+        for member in self._post.others(self.endpoint):
+            self._send(member, effect.message)
+            if self._burns("in mid-send"):
+                return
 
     def _send(self, member: str, message: Message) -> None:
         self._judge.sent(self.settings.member, message)
+        if isinstance(message, GetBody) and self.replica is not None and self.replica.view:
+            self._judge.count("body fetched after NEW-VIEW")
         self._post.send(self.endpoint, member, message)
 
     def _write(self, effect: Persist | Seal) -> None:
@@ -277,18 +307,36 @@ class Node:
         self._later(self._rng.randint(0, self._plan.disk_ms), self._on_disk)
 
     def _on_disk(self) -> None:
-        self._keep()
+        if self._burns("while writing"):
+            return
+        try:
+            self._keep()
+        except StorageError:
+            self._stop_signing()
+            return
         self._resume()
 
+    def _stop_signing(self) -> None:
+        """Take no more part, for the disk is full; go on serving what is stored."""
+        self._judge.count("F20")
+        self._forget()
+        self.is_serving = True
+
     def _keep(self) -> None:
-        """Let what is being written reach the disk."""
+        """Let what is being written reach the disk.
+
+        Raises:
+            StorageError: The disk did not take it.
+        """
+        if self._written:
+            self.disk.append(self._written)
         for raw in self._written:
             self._judge.persisted(self.settings.member, decode_record(raw))
-        self.disk.records.extend(self._written)
         self._written = ()
         if self._sealed is not None:
+            self.disk.seal(self._sealed)
             self._judge.sealed(self.settings.member, self._sealed)
-            self.disk.guard, self._sealed = self._sealed, None
+            self._sealed = None
 
     def _wake(self, at_ms: int) -> None:
         if at_ms not in self._wakes:
@@ -316,6 +364,9 @@ class Node:
                 answer = Built(effect.height, effect.view, self._build(effect))
             case Execute():
                 answer = Executed(effect.block.header.digest(), ledger.accepts(effect.block))
+            case Apply() if self.disk.raw.is_full:
+                self._stop_signing()
+                return
             case Apply():
                 if not ledger.accepts(effect.block):
                     answer = Diverged(effect.block.header.height, "the roots differ")
@@ -326,9 +377,9 @@ class Node:
                     for raw in effect.block.transactions:
                         self.pending.pop(raw, None)
                     answer = Applied(head, self._waiting_ms())
-                    if self._burns():
+                    if self._burns("after Apply, before the log is cleared"):
                         return
-                    self.disk.records.clear()
+                    self.disk.wal.clear()
                     self._wakes.clear()
         if self._plan.overlaps:
             self._take(answer)

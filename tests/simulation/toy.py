@@ -19,8 +19,9 @@ GENESIS: Final = Head(0, sha256(b"genesis of the simulated chain"), 1_700_000_00
 class Ledger:
     """What one node has stored; survives crashes."""
 
-    def __init__(self, validators: ValidatorSet) -> None:
+    def __init__(self, validators: ValidatorSet, member: str = "") -> None:
         self._validators = validators
+        self.member = member
         self._validators_hash = validators.digest()
         self.blocks: list[tuple[Block, Certificate]] = []
         self.head = GENESIS
@@ -29,7 +30,7 @@ class Ledger:
 
     def copy(self, height: int) -> Ledger:
         """Return what was stored when ``height`` was the newest block."""
-        older = Ledger(self._validators)
+        older = Ledger(self._validators, self.member)
         for block, certificate in self.blocks[:height]:
             older.apply(block, certificate)
         return older
