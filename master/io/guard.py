@@ -70,9 +70,11 @@ class GuardFile:
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror}") from error
         self._number = 0
-        for number, guard in filter(None, (_read(slot, owner) for slot in slots)):
-            if number > self._number:
-                self._number, self.guard = number, guard
+        self._place = 1
+        """Of the slot that holds; the other one is written next."""
+        for place, found in enumerate(_read(slot, owner) for slot in slots):
+            if found is not None and found[0] > self._number:
+                self._place, (self._number, self.guard) = place, found
 
     def __enter__(self) -> Self:
         """Use it in a with statement."""
@@ -90,14 +92,15 @@ class GuardFile:
         """
         self._number += 1
         slot = _slot(self._number, self._owner, guard)
+        place = 1 - self._place
         try:
-            written = self._file.write(slot, self._number % 2 * SLOT_BYTES)
+            written = self._file.write(slot, place * SLOT_BYTES)
             if written != len(slot):
                 raise StorageError(f"{self._path}: only {written} of {len(slot)} bytes were written")
             self._file.sync()
         except OSError as error:
             raise StorageError(f"{self._path}: {error.strerror}") from error
-        self.guard = guard
+        self._place, self.guard = place, guard
 
     def close(self) -> None:
         """Close the file."""

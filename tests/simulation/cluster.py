@@ -299,7 +299,7 @@ class Cluster:
         start_ms = self._agenda.now_ms
         wanted = frozenset(self._given)
         while not all(node.is_up and wanted <= node.disk.ledger.done for node in self.core()):
-            demand(self._agenda.now_ms - start_ms < deadline_ms, f"stuck: {self._standing()}")
+            self._judge.hold("L1", self._agenda.now_ms - start_ms < deadline_ms, f"stuck: {self._standing()}")
             self._agenda.run(self._agenda.now_ms + _CHECK_MS)
         return self._agenda.now_ms - start_ms
 
@@ -316,10 +316,12 @@ class Cluster:
         views = [node.view_max for node in self.core()]
         broken = self._plan.silent + len(self.lost) + self._plan.liar + self._plan.twins + bool(self.odd)
         broken += len(self._network.broken)
-        demand(max(views) <= broken + 1, f"views keep growing: {views}")
+        self._judge.hold("L4", max(views) <= broken + 1, f"views keep growing: {views}")
         heights = {node.disk.ledger.head.height for node in self.core()}
         self._judge.ended([node.disk.ledger for node in self.core()])
-        demand(max(heights) - min(heights) <= 1 + _TAIL_MS // 1_000, f"nodes stay behind: {heights}")
+        self._judge.hold("L2", max(heights) - min(heights) <= 1 + _TAIL_MS // 1_000, f"nodes stay behind: {heights}")
+        if self._plan.censors_alone:
+            self._judge.hold("L3", self._judge.view_max <= self._plan.faults_max + 1, "a censor leads on and on")
         for node in self.core():
             is_odd = node.endpoint == self.odd
             demand(is_odd or not node.reports["vote-refused"], f"{node.endpoint} was refused: {node.reports}")

@@ -69,9 +69,11 @@ class Judge:
         """Prepared certificates seen so far; a liar may draw from them."""
         self.counts: dict[str, int] = {}
         """How often something worth reaching was reached, and how often each invariant was looked at."""
+        self.view_max = 0
+        """Highest view in which a block became final."""
         self._heads: dict[str, int] = {}
-        self._executed: dict[bytes, int] = {}
-        self._acknowledged: set[bytes] = set()
+        self._acknowledged: dict[bytes, int] = {}
+        """Height of each transaction that a client was told to be final."""
 
     def count(self, what: str) -> None:
         """Note that the run reached a situation."""
@@ -111,7 +113,8 @@ class Judge:
         """Compare all that nodes have stored, whatever happened to them on the way."""
         for ledger in ledgers:
             self._same_chain(ledger)
-            self.hold("I10", ledger.done >= self._acknowledged, "what a client was told to be final is not everywhere")
+            told = {raw for raw, height in self._acknowledged.items() if height <= ledger.head.height}
+            self.hold("I10", ledger.done >= told, "what a client was told to be final is not everywhere")
             fresh = ledger.copy(ledger.head.height)
             same = (fresh.state, fresh.done) == (ledger.state, ledger.done)
             self.hold("I13", same, "a state is not that of its blocks")
@@ -176,8 +179,8 @@ class Judge:
         self.hold("I1", self.chain.setdefault(height, digest) == digest, f"fork at height {height}")
         self.hold("I11", header.validators_hash == self._set_digest, f"block {height} names another validator set")
         for raw in block.transactions:
-            self.hold("I9", self._executed.setdefault(raw, height) == height, "a transaction was executed twice")
-            self._acknowledged.add(raw)
+            is_once = self._acknowledged.setdefault(raw, height) == height
+            self.hold("I9", is_once, "a transaction was executed twice")
         self._heads[ledger.member] = height
         facts = (certificate.step, certificate.epoch, certificate.height, certificate.digest)
         demand(facts == (Step.COMMIT, EPOCH, height, digest), f"the certificate of {height} is of something else")
@@ -186,6 +189,7 @@ class Judge:
         self._finals.setdefault(height, []).append(certificate)
         if len({final.view for final in self._finals[height]}) > 1:
             self.count("commit in two views")
+        self.view_max = max(self.view_max, certificate.view)
         if certificate.view:
             self.count("committed above view 0")
         for (at, view), prepared in self._prepared.items():
@@ -235,9 +239,8 @@ class Judge:
             memory.announced[height] = max(view, memory.announced.get(height, 0))
             self.count("view change")
             return
-        self.hold(
-            "I4", not is_new or view >= memory.announced.get(height, 0), f"{member} votes below its announced view"
-        )
+        is_above = not is_new or view >= memory.announced.get(height, 0)
+        self.hold("I4", is_above, f"{member} votes below its announced view")
         if step is Step.COMMIT:
             self.hold(
                 "I5", (height, view, digest) in memory.certified, f"{member} commits without its certificate on disk"

@@ -392,4 +392,6 @@ class Node:
         if build.height != ledger.head.height + 1:
             return None
         pending = [raw for raw in self.pending if not self.is_censor or raw[-1] % 2]
+        if len(pending) < len(self.pending):
+            self._judge.count("F31")
         return ledger.build(build, self.settings.member, self._now().wall_ms, pending)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from wire.certificate import faults
 
-SIZES: Final = (1, 4, 4, 4, 4, 5, 5, 6, 6, 7, 7, 10, 16)
+SIZES: Final = (1, *(4,) * 12, *(5,) * 6, *(6,) * 6, *(7,) * 5, 10, 16)
 PROFILES: Final = (
     "swarm",
     "calm",
@@ -128,6 +128,12 @@ class Plan:
         """The number of validators that may do anything."""
         return faults(self.size)
 
+    @property
+    def censors_alone(self) -> bool:
+        """Nothing but a censor keeps a transaction waiting."""
+        others = (self.loss, self.silent, self.fuse_effects, self.partition_every_ms, self.outage_ms, self.tail)
+        return self.censor and not any(others)
+
 
 def draw_plan(seed: int, profile: str | None = None) -> Plan:
     """Return the plan of ``seed``; without a profile the seed draws one of them, too."""
@@ -171,7 +177,8 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
             "lost": plan.faults_max,
         },
         "disks": {
-            "disk": rng.choice(DISK_FAULTS) if has_budget else "",
+            "size": max(4, plan.size),
+            "disk": DISK_FAULTS[plan.seed % len(DISK_FAULTS)],
             "fuse_effects": rng.choice((80, 250)),
             "loss": rng.choice((0.0, 0.05)),
         },

@@ -62,6 +62,7 @@ class Troubles:
             (_DRIFT_MS if plan.drift_ppm else 0, self._drift),
             (_FULL_MS if plan.disk == "full" else 0, self._fill),
             (1_500 if plan.disk == "missed" else 0, self._miss),
+            (3_000 if plan.disk == "snapshot" else 0, self._keep),
         )
         for interval_ms, trouble in mean:
             if interval_ms:
@@ -198,6 +199,9 @@ class Troubles:
         self._judge.count("F19")
         self._stage.nodes[self._stage.odd].disk.raw.misses = 1
 
+    def _keep(self) -> None:
+        self._snapshot = self._stage.nodes[self._stage.odd].disk.copy()
+
     def _clone(self) -> None:
         """Run all that is on one disk a second time, with the same key."""
         odd = self._stage.odd
@@ -222,7 +226,7 @@ class Troubles:
             case "backup":
                 disk.restore(rng.randint(0, disk.ledger.head.height))
             case "rot":
-                disk.raw.rots = 1
+                disk.raw.rots = rng.randint(1, 3)
             case "snapshot":
                 self._roll_back(disk)
             case _:
@@ -231,9 +235,8 @@ class Troubles:
             self._judge.count(names[kind])
 
     def _roll_back(self, disk: Disk) -> None:
-        """Keep all that is on a disk, or put back what was kept."""
-        if self._snapshot is None or self._rng.random() < 0.3:
-            self._snapshot = disk.copy()
+        """Put back what was kept, guard and all."""
+        if self._snapshot is None:
             return
         self._judge.count("F21 with its guard")
         older = self._snapshot.copy()

@@ -60,6 +60,24 @@ def test_guard_file_torn_at_any_byte_holds_the_one_before(path: Path) -> None:
         assert found(path) in (SECOND, THIRD)
 
 
+# holds CM-17
+@pytest.mark.parametrize("lives", [1, 2, 3])
+def test_guard_file_whose_first_save_in_a_life_is_torn_holds_the_one_before(path: Path, lives: int) -> None:
+    expected = FIRST
+    for life in range(1, lives):
+        expected = SignerGuard(floor=life)
+        with GuardFile(path, OWNER) as opened:
+            opened.save(expected)
+    before = path.read_bytes()
+    with GuardFile(path, OWNER) as opened:
+        opened.save(THIRD)
+    after = path.read_bytes()
+    changed = [place for place in range(2 * SLOT_BYTES) if before[place] != after[place]]
+    cut = changed[len(changed) // 2]
+    path.write_bytes(after[:cut] + before[cut:])
+    assert found(path) == expected
+
+
 def test_guard_file_missing_is_unreadable_until_something_is_saved(tmp_path: Path) -> None:
     path = tmp_path / "guard"
     assert found(path) is None
