@@ -25,6 +25,8 @@ STEP_S: Final = 0.01
 """What falls due within so long goes in one request."""
 SEQUENCE_MAX: Final = 256
 ASK_EVERY_S: Final = 0.01
+IDLE_S: Final = 3.0
+"""A connection that was not used for so long is not used again."""
 CONNECTIONS_MAX: Final = 64
 """To one node at once."""
 DRAIN_S: Final = 30.0
@@ -60,7 +62,8 @@ class Connections:
     def __init__(self, url: str) -> None:
         address = urlsplit(url)
         self._host, self._port = str(address.hostname), int(address.port or 80)
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter, float]] = []
+        # with the time of its last use
         self._open: list[asyncio.StreamWriter] = []
         self._room = asyncio.Semaphore(CONNECTIONS_MAX)
 
@@ -71,13 +74,22 @@ class Connections:
             OSError: No connection, or it broke.
         """
         async with self._room:
-            pair = self._idle.pop() if self._idle else await self._connect()
+            pair = self._kept() or await self._connect()
             try:
                 found = await self._exchange(*pair, method, path, body)
             except asyncio.IncompleteReadError as error:
                 raise ConnectionResetError(str(error)) from error
-            self._idle.append(pair)
+            self._idle.append((*pair, time.perf_counter()))
             return found
+
+    def _kept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """Return a connection that was used a moment ago: a node closes what is idle for five seconds."""
+        while self._idle:
+            reader, writer, used_s = self._idle.pop()
+            if time.perf_counter() - used_s < IDLE_S and not writer.is_closing():
+                return reader, writer
+            writer.close()
+        return None
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection(self._host, self._port)

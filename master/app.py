@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import secrets
 import signal
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from master.engine import Engine, Hooks
 from master.io.guard import GuardFile, create_guard, owner_of
+from master.io.inbound import Trust
 from master.io.ingest import Broker, BrokerLink
 from master.io.peers import PeerNetwork
 from master.io.state_cache import CachedState
@@ -41,7 +43,7 @@ from master.io.wal import WriteAheadLog
 from master.ledger.application import Application, TxRefused
 from master.ledger.proofs import Prover
 from master.mempool import Mempool
-from master.metrics import NodeMetrics
+from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node, genesis_parameter
 from master.views.events import ViewError
 from master.views.fold import catch_up
@@ -58,6 +60,8 @@ WAL_FILE: Final = "wal"
 GUARD_FILE: Final = "guard"
 RESTORED_FILE: Final = "restored"
 TABLES_FILE: Final = "views.sqlite"
+_COLLECT_AFTER: Final = (50_000, 20, 20)
+"""New objects, and young and middle collections, before the cycles among them are looked for."""
 _GAUGES_EVERY_S: Final = 1.0
 _GRACE_S: Final = 5
 _TABLES_RETRY_S: Final = 1.0
@@ -212,11 +216,12 @@ class NodeProcess:
         return PeerNetwork(
             peers.listen,
             {member: address for member, address in peers.addresses.items() if member != own},
-            members,
-            (
+            Trust(
+                members,
                 peer_context("server", peers.certificate, peers.key, trusted),
                 peer_context("client", peers.certificate, peers.key, trusted),
             ),
+            counters=PeerCounters(self._metrics),
         )
 
     def _build_broker(self) -> BrokerLink | None:
@@ -263,9 +268,9 @@ class NodeProcess:
         # what arrived here while there was no connection would else wait until this node leads
         self._engine.gossip(self._node.waiting(), member)
 
-    def _refused_message(self, member: str, reason: str) -> None:
-        self._metrics.peer_refused.labels(member).inc()
-        _log.warning("refused a message of another validator", member=member, reason=reason)
+    def _refused_message(self, member: str, error: WireError) -> None:
+        self._metrics.peer_refused.labels(member, error.code).inc()
+        _log.warning("refused a message of another validator", member=member, code=error.code, reason=str(error))
 
     # ---- running ------------------------------------------------------------------------------
 
@@ -287,7 +292,7 @@ class NodeProcess:
                 server_header=False,
             )
         )
-        await self._network.start(self._engine.on_message, self._connected)
+        await self._network.start(self._engine.receive, self._connected)
         tasks = [
             asyncio.create_task(self._decide()),
             asyncio.create_task(self._follow_views()),
@@ -391,12 +396,20 @@ def run_node(config: NodeConfig) -> None:
                 open_guard(config, genesis) as guard,
                 asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
             ):
+                _collect_rarely()
                 runner.run(_run(config, store, wal, guard, tables))
         except OSError as error:
             raise StorageError(f"node {config.node.member}: {error}") from error
         finally:
             wal.close()
             tables.close()
+
+
+def _collect_rarely() -> None:
+    """Keep the collector of cycles out of the way of blocks, which make thousands of objects and few cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 async def _run(config: NodeConfig, store: Store, wal: WriteAheadLog, guard: GuardFile, tables: Tables) -> None:

@@ -153,8 +153,8 @@ class Chain:
         self.execute(block)
         execution = self._executions[block.header.digest()]
         self._store.commit(execution, certificate)
-        self._state.committed(execution)
         self._application.committed(execution)
+        self._state.committed(execution)
         self._executions.clear()
         self._head = execution.head
         header = block.header

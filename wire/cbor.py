@@ -13,7 +13,7 @@ from typing import Final, NoReturn, TypeAlias
 
 import cbor2
 
-from wire.errors import CborError
+from wire.errors import TOO_LARGE, TOO_MANY_VALUES, CborError
 from wire.types import INT_MAX, INT_MIN
 from wire.unicode14 import is_assigned
 
@@ -21,6 +21,8 @@ Value: TypeAlias = "int | bytes | str | bool | list[Value] | tuple[Value, ...] |
 
 DEPTH_MAX: Final = 8
 BYTES_MAX: Final = 16 * 1024 * 1024
+VALUES_MAX: Final = 1_048_576
+"""Values in one input: an array of empty arrays takes one byte for each of 64 in memory."""
 EXPLAINED_VALUES_MAX: Final = 131_072
 """Values that are looked at to name why bytes were refused; more than any transaction of 64 KiB can hold."""
 
@@ -52,25 +54,28 @@ def encode(value: Value) -> bytes:
 
     Source: RFC 8949, 4.2.1; docs/spec CBOR-1 to CBOR-9.
     """
-    _check(value, 0)
-    return cbor2.dumps(value, canonical=True)
+    # sorting takes the library twice as long as writing what stands in order already
+    return cbor2.dumps(value) if _check(value, 0) else cbor2.dumps(value, canonical=True)
 
 
-def decode(data: bytes, *, bytes_max: int = BYTES_MAX) -> Value:
+def decode(data: bytes, *, bytes_max: int = BYTES_MAX, values_max: int = VALUES_MAX) -> Value:
     """Return the value whose canonical encoding is exactly ``data``.
 
     Args:
         data: The whole encoding, nothing before and nothing behind it.
         bytes_max: Longest input in bytes that is looked at.
+        values_max: Most values that are built, containers, keys and what is in them alike.
 
     Raises:
-        CborError: Not canonical, not of the profile, or longer than ``bytes_max``; the message names the form and
-            the byte at which it stands.
+        CborError: Not canonical, not of the profile, longer than ``bytes_max`` or of more values than ``values_max``;
+            the message names the form and the byte at which it stands.
 
-    Source: RFC 8949, 4.2.1; docs/spec CBOR-10 to CBOR-14.
+    Source: RFC 8949, 4.2.1; docs/spec CBOR-10 to CBOR-14 and CBOR-20.
     """
     if len(data) > bytes_max:
-        raise CborError(f"CBOR of {len(data)} bytes is longer than the {bytes_max} allowed here")
+        raise CborError(f"CBOR of {len(data)} bytes is longer than the {bytes_max} allowed here", code=TOO_LARGE)
+    if len(data) > values_max:  # else it cannot hold more: every value takes a byte
+        _check_count(data, values_max)
     try:
         value: Value = cbor2.loads(
             data,
@@ -80,20 +85,20 @@ def decode(data: bytes, *, bytes_max: int = BYTES_MAX) -> Value:
             allow_duplicate_keys=False,
             strict_hashable_types=True,
         )
-        if encode(value) == data:
+        if _check(value, 0) and cbor2.dumps(value) == data:
             return value
     except (cbor2.CBORError, ValueError):  # CborError is a ValueError, too
         pass
     raise _Scanner(data).explain()
 
 
-def decode_map(data: bytes, *, bytes_max: int = BYTES_MAX) -> dict[str, Value]:
+def decode_map(data: bytes, *, bytes_max: int = BYTES_MAX, values_max: int = VALUES_MAX) -> dict[str, Value]:
     """Decode ``data`` as `decode` does and insist on a map.
 
     Raises:
         CborError: As for `decode`, or the value is no map.
     """
-    value = decode(data, bytes_max=bytes_max)
+    value = decode(data, bytes_max=bytes_max, values_max=values_max)
     if not isinstance(value, dict):
         raise CborError(f"CBOR holds a {type(value).__name__} where a map is due")
     return value
@@ -132,34 +137,67 @@ class _NoTags(dict[int, Callable[[object, object], NoReturn]]):
 _NO_TAGS: Final = _NoTags()
 
 
-def _check(value: object, depth: int) -> None:
+def _check_count(data: bytes, values_max: int) -> None:
+    """Refuse more than so many values before one of them is built; what is malformed is left to `decode`."""
+    at = count = 0
+    while at < len(data):
+        count += 1
+        if count > values_max:
+            raise CborError(f"more than {values_max} values (at byte {at})", code=TOO_MANY_VALUES)
+        major, argument = data[at] >> 5, data[at] & 31
+        at += 1
+        if argument in _ARGUMENT_BYTES:
+            end = at + _ARGUMENT_BYTES[argument]
+            argument, at = int.from_bytes(data[at:end], "big"), end
+        if major in (_BYTES, _TEXT):
+            at += argument
+
+
+def _check(value: object, depth: int) -> bool:
+    """Tell whether the keys of every map stand in canonical order; refuse what is outside the profile."""
     # exact types: a bool is no int here, and a subclass could encode as something else
     kind = type(value)
-    if isinstance(value, dict) and kind is dict:
-        _check_depth(depth)
-        for key in value:
-            if type(key) is not str:
-                raise CborError(f"a map key of type {type(key).__name__}, which is no text")
-            if not key.isascii():
-                check_text(key)
-        _check_entries(value.values(), depth + 1)
-    elif isinstance(value, list | tuple) and kind in (list, tuple):
-        _check_depth(depth)
-        _check_entries(value, depth + 1)
-    elif isinstance(value, str) and kind is str:
-        check_text(value)
+    if isinstance(value, str) and kind is str:
+        if not value.isascii():
+            check_text(value)
     elif isinstance(value, int):
         if kind is not bool and not (kind is int and INT_MIN <= value <= INT_MAX):
             raise CborError("an integer outside -2^63..2^63-1, or of a class of its own")
+    elif isinstance(value, dict) and kind is dict:
+        _check_depth(depth)
+        is_sorted = _check_keys(value)
+        return _check_entries(value.values(), depth + 1) and is_sorted
+    elif isinstance(value, list | tuple) and kind in (list, tuple):
+        _check_depth(depth)
+        return _check_entries(value, depth + 1)
     elif kind is not bytes and value is not None:
         raise CborError(f"a {kind.__name__} has no place in the CBOR profile")
+    return True
 
 
-def _check_entries(entries: Iterable[object], depth: int) -> None:
+def _check_entries(entries: Iterable[object], depth: int) -> bool:
+    is_sorted = True
     for entry in entries:
         # most of what there is, without a call: a block is a few thousand byte strings
         if type(entry) is not bytes:
-            _check(entry, depth)
+            is_sorted = _check(entry, depth) and is_sorted
+    return is_sorted
+
+
+def _check_keys(keys: Iterable[object]) -> bool:
+    """Tell whether keys ascend as their encodings do: the shorter first, those of one length by their bytes."""
+    is_sorted, last_bytes, last = True, -1, ""
+    for key in keys:
+        if type(key) is not str:
+            raise CborError(f"a map key of type {type(key).__name__}, which is no text")
+        key_bytes = len(key)
+        if not key.isascii():
+            check_text(key)
+            key_bytes = len(key.encode())
+        if key_bytes < last_bytes or (key_bytes == last_bytes and key <= last):
+            is_sorted = False
+        last_bytes, last = key_bytes, key
+    return is_sorted
 
 
 def _check_depth(depth: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from wire import cbor, cose
-from wire.errors import FormatError
+from wire.errors import TOO_LARGE, FormatError
 from wire.fields import Fields
 from wire.types import INT_MAX, TX_BYTES_MAX, Digest, sha256
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from nacl.signing import SigningKey
 
 TX_AAD: Final = b"gridwitness/tx/1"
+TX_VALUES_MAX: Final = 16_384
+"""CBOR values in a payload: 64 KiB of empty maps would hold a replica up for 60 ms."""
 VERSION_MAX: Final = 65_535
 _NAMES: Final = (
     "chain",
@@ -105,11 +107,11 @@ def open_tx(raw: bytes) -> SignedTx:
 
 def _check_size(raw: bytes) -> None:
     if len(raw) > TX_BYTES_MAX:
-        raise FormatError(f"transaction: {len(raw)} bytes, at most {TX_BYTES_MAX} are allowed")
+        raise FormatError(f"transaction: {len(raw)} bytes, at most {TX_BYTES_MAX} are allowed", code=TOO_LARGE)
 
 
 def _decode_payload(payload: bytes) -> Transaction:
-    fields = Fields(cbor.decode(payload, bytes_max=TX_BYTES_MAX), _NAMES, "transaction")
+    fields = Fields(cbor.decode(payload, bytes_max=TX_BYTES_MAX, values_max=TX_VALUES_MAX), _NAMES, "transaction")
     return Transaction(
         chain=fields.identifier("chain"),
         sender=fields.identifier("sender"),

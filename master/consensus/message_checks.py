@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from master.consensus.messages import Blocks, Message, Propose, Spoken, Standing, ViewChange, Vote
 from wire.certificate import Certificate, Step, ValidatorSet, verify_certificate
-from wire.errors import CertificateError
+from wire.errors import UNKNOWN_SIGNER, CertificateError
 
 Verify: TypeAlias = Callable[[bytes, bytes, bytes], None]
 
@@ -72,5 +72,5 @@ def _verify_signature(
 ) -> None:
     validator = validators.find(message.member)
     if validator is None:
-        raise CertificateError(f"message: {message.member!r} is no validator of this epoch")
+        raise CertificateError(f"message: {message.member!r} is no validator of this epoch", code=UNKNOWN_SIGNER)
     verify(validator.vote_key, message.signed_bytes(chain), message.signature)

@@ -32,11 +32,14 @@ from master.consensus.messages import (
 from wire import cbor
 from wire.block import BLOCK_BYTES_MAX, block_of_value
 from wire.certificate import VALIDATORS_MAX, Step, decode_certificate
-from wire.errors import FormatError
+from wire.errors import UNKNOWN_TYPE, FormatError
 from wire.fields import Fields
-from wire.types import TX_BYTES_MAX
+from wire.types import TX_BYTES_MAX, shown
 
 MESSAGE_BYTES_MAX: Final = BLOCK_BYTES_MAX + 256 * 1024
+VALUES_MAX: Final = 16_384
+BYTES_PER_VALUE: Final = 32
+"""A message has 16,384 values and one more for every 32 bytes: what is long is long because of its byte strings."""
 BLOCKS_PER_ANSWER_MAX: Final = 64
 GOSSIP_TRANSACTIONS_MAX: Final = 1024
 
@@ -51,14 +54,15 @@ def decode_message(raw: bytes) -> Message:
     """Decode a message; no signature in it has been checked.
 
     Raises:
-        CborError: Not canonical or longer than `MESSAGE_BYTES_MAX`.
+        CborError: Not canonical, longer than `MESSAGE_BYTES_MAX` or of too many values (CM-1).
         FormatError: An unknown type, or a field missing, unknown or out of range.
     """
-    value = cbor.decode_map(raw, bytes_max=MESSAGE_BYTES_MAX)
+    values_max = VALUES_MAX + len(raw) // BYTES_PER_VALUE
+    value = cbor.decode_map(raw, bytes_max=MESSAGE_BYTES_MAX, values_max=values_max)
     kind = value.pop("type", None)
     decoder = _DECODERS.get(kind) if isinstance(kind, str) else None
     if decoder is None:
-        raise FormatError(f"message: type {kind!r} is unknown")
+        raise FormatError(f"message: type {shown(kind)} is unknown", code=UNKNOWN_TYPE)
     return decoder(value)
 
 

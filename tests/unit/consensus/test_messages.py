@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from master.consensus.message_checks import verify_message
-from master.consensus.message_codec import decode_message, encode_message
+from master.consensus.message_codec import (
+    BYTES_PER_VALUE,
+    GOSSIP_TRANSACTIONS_MAX,
+    VALUES_MAX,
+    decode_message,
+    encode_message,
+)
 from master.consensus.messages import (
     Blocks,
     Body,
@@ -181,6 +187,22 @@ def test_message_malformed_is_refused_and_the_field_is_named(raw: bytes, reason:
 def test_message_not_canonical_is_refused(raw: bytes) -> None:
     with pytest.raises((CborError, FormatError)):
         decode_message(raw)
+
+
+# holds TP-6
+@pytest.mark.parametrize("entry", [b"\x80", b"\xa0", b"\x00", b"\x60"])
+def test_message_of_small_values_without_end_is_refused_before_they_are_built(entry: bytes) -> None:
+    number = 1_000_000
+    raw = b"\xa1\x64type\x9a" + number.to_bytes(4, "big") + entry * number
+    with pytest.raises(CborError, match="more than 47634 values"):
+        decode_message(raw)
+
+
+# holds TP-6
+def test_message_of_as_many_transactions_as_a_block_may_hold_is_decoded() -> None:
+    message = Gossip(tuple(bytes((number % 251,)) * 64 for number in range(GOSSIP_TRANSACTIONS_MAX)))
+    assert decode_message(encode_message(message)) == message
+    assert VALUES_MAX + 100_000 * 64 // BYTES_PER_VALUE > 100_000
 
 
 # holds CM-2
