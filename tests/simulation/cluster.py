@@ -109,7 +109,9 @@ class Cluster:
     def send(self, endpoint: str, member: str, message: Message) -> None:
         """Send to one member, to both of its twins."""
         if member == self._liar_member and self._liar is not None:
-            self._liar.hear(message)
+            answer = self._liar.hear(message)
+            if answer is not None:
+                self._network.send(member, endpoint, encode_message(answer))
             return
         raw = encode_message(message)
         for receiver in (member, member + TWIN):

@@ -121,6 +121,7 @@ FAULTS: Final = (
             "F28 wrong epoch",
             "F28 wrong signature",
             "F28 another view",
+            "F28 another block",
         ),
     ),
     Entry(

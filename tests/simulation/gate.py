@@ -22,7 +22,7 @@ from tests.simulation.mutants import MUTANTS, Mutant
 
 ROOT: Final = Path(__file__).parents[2]
 SEEDS: Final = 40
-_COPIED: Final = ("master", "wire", "tests/simulation")
+_COPIED: Final = ("kit", "master", "wire", "tests/interop", "tests/simulation")
 _BROKEN_EDIT: Final = re.compile(r"\b(NameError|SyntaxError|ImportError|AttributeError|TypeError|UnboundLocalError)\b")
 _WITHIN_S: Final = 300
 

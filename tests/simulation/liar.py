@@ -46,12 +46,25 @@ class Liar:
         self._blocks: list[Block] = []
         self._heard: dict[str, ViewChange] = {}
 
-    def hear(self, message: Message) -> None:
-        """Remember the view changes of others, to build new views from them; answer nothing."""
+    def hear(self, message: Message) -> Message | None:
+        """Remember the view changes of others, to build new views from them; answer nothing, or wrong blocks."""
+        if isinstance(message, GetBlocks) and self._rng.random() < 0.5:
+            return self._spoiled(message.first_height)
         if isinstance(message, GetBody | GetBlocks):
             self._judge.count("F27 body or block withheld")
         if isinstance(message, ViewChange):
             self._heard[message.member] = message
+        return None
+
+    def _spoiled(self, first_height: int) -> Message | None:
+        """Return a block that was changed after it was certified."""
+        stored = max((node.disk.ledger.blocks for node in self._nodes), key=len)[first_height - 1 : first_height + 2]
+        if not stored:
+            return None
+        self._judge.count("F28 another block")
+        block, certificate = stored[0]
+        other = Block(replace(block.header, time_ms=block.header.time_ms + 1), block.transactions)
+        return Blocks(((other, certificate), *stored[1:]))
 
     def lie(self) -> list[tuple[str, Message]]:
         """Return messages, each with the endpoint it is for."""
@@ -138,11 +151,6 @@ class Liar:
         if rng.random() < 0.5 and self._blocks:
             return Body(rng.choice(self._blocks))
         first = rng.randint(0, len(stored))
-        if stored and rng.random() < 0.4:
-            block, certificate = stored[-1]
-            return Blocks(
-                ((Block(replace(block.header, time_ms=block.header.time_ms + 1), block.transactions), certificate),)
-            )
         return Blocks(tuple(stored[first : first + 3]))
 
     def _ask(self, node: Node) -> Message:

@@ -33,13 +33,14 @@ class Mutant:
 
 _REPLICA, _SYNC, _VOTES = (f"master/consensus/{name}.py" for name in ("replica", "sync", "votes"))
 _CHECKS, _MESSAGES, _GUARD = (f"master/consensus/{name}.py" for name in ("checks", "messages", "guard"))
+_PROOFS: Final = "master/consensus/message_checks.py"
 _RECOVERY, _SIGNER, _VIEWS = (f"master/consensus/{name}.py" for name in ("recovery", "signer", "views"))
 
 MUTANTS: Final = (
     Mutant(
         "quorum of 2f+1 with six validators",
         "six",
-        15,
+        0,
         (
             Edit(
                 "wire/certificate.py",
@@ -94,9 +95,9 @@ MUTANTS: Final = (
     Mutant(
         "digest taken from the certificate, not from the block",
         "liar",
-        12,
+        1,
         (
-            Edit(_MESSAGES, "certificate.digest != block.header.digest() or certificate.step", "certificate.step"),
+            Edit(_PROOFS, "certificate.digest != block.header.digest() or certificate.step", "certificate.step"),
             Edit(
                 _SYNC,
                 "certified = (certificate.height, certificate.epoch, certificate.digest)",
@@ -113,7 +114,7 @@ MUTANTS: Final = (
     Mutant(
         "votes while catching up",
         "crashes",
-        16,
+        3,
         (
             Edit(
                 _SYNC,
@@ -160,7 +161,7 @@ MUTANTS: Final = (
     Mutant(
         "body not in the log",
         "outage",
-        2,
+        0,
         (
             Edit(
                 _REPLICA,
@@ -179,7 +180,7 @@ MUTANTS: Final = (
     Mutant(
         "signer guard asked for nothing",
         "torn",
-        9,
+        0,
         (
             Edit(_GUARD, "        if statement.place < self.place:\n", "        if self.is_restored and False:\n"),
             Edit(
@@ -192,7 +193,7 @@ MUTANTS: Final = (
     Mutant(
         "no quarantine without a guard",
         "erased",
-        5,
+        0,
         (
             Edit(
                 _RECOVERY,
