@@ -23,6 +23,7 @@ from kit.keystore import KeyFile, load_signing_key
 from kit.logs import get_logger
 from kit.metrics import new_registry
 from kit.tls import mqtt_context, peer_context
+from master.accusations import Accusations
 from master.api.app import build_api, notifier
 from master.chain import Chain, VerifiedSignatures
 from master.complaints import OldestWatch
@@ -41,6 +42,7 @@ from master.io.store import Store
 from master.io.tables import Tables
 from master.io.wal import WriteAheadLog
 from master.ledger.application import Application, TxRefused
+from master.ledger.faults import FaultCourt
 from master.ledger.proofs import Prover
 from master.mempool import Mempool
 from master.metrics import NodeMetrics, PeerCounters
@@ -167,7 +169,17 @@ class NodeProcess:
             skew_ms=genesis_parameter(genesis, "skew_ms"),
         )
         block_bytes_max = genesis_parameter(genesis, "block_bytes_max")
-        self._chain = Chain(application, store, self._mempool, validators, config.node.member, block_bytes_max, state)
+        self._accusations = Accusations(FaultCourt(genesis.chain(), {0: validators}.get), state)
+        self._chain = Chain(
+            application,
+            store,
+            self._mempool,
+            validators,
+            config.node.member,
+            block_bytes_max,
+            state,
+            self._accusations.waiting,
+        )
         now = Now(self._clock.now_ms(), self._clock.monotonic_ms())
         replica = Replica(
             self._settings,
@@ -198,6 +210,7 @@ class NodeProcess:
             report=lambda code, _: self._metrics.reports.labels(code).inc(),
             refused_message=self._refused_message,
             is_pending=self._node.has_pending,
+            accuse=self._accuse,
             waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
         )
         self._engine = Engine(replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
@@ -259,7 +272,17 @@ class NodeProcess:
 
     # ---- hooks of the engine ------------------------------------------------------------------
 
+    def _accuse(self, raw: bytes) -> bool:
+        proof = self._accusations.add(raw)
+        if proof is None:
+            return False
+        self._metrics.faults.labels(proof.member, proof.kind).inc()
+        detail = {"member": proof.member, "kind": proof.kind, "height": proof.height, "digest": proof.digest().hex()}
+        _log.critical("a validator broke the protocol", **detail)
+        return True
+
     def _applied(self, block: Block) -> None:
+        self._accusations.applied(block.fault_proofs)
         self._node.applied(block)
         self._new_block.set()
 

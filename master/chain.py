@@ -7,7 +7,7 @@ when its block is executed.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from master.consensus.events import Build, Head
@@ -88,6 +88,7 @@ class Chain:
         member: str,
         block_bytes_max: int,
         state: StateInMemory,
+        fault_proofs: Callable[[], Sequence[bytes]] = tuple,
     ) -> None:
         self._application = application
         self._store = store
@@ -97,6 +98,8 @@ class Chain:
         self._member = member
         self._block_bytes_max = block_bytes_max
         self._executions: OrderedDict[Digest, Execution] = OrderedDict()
+        self._fault_proofs = fault_proofs
+        self._known_faults: Sequence[bytes] = ()
         self._head = store.head()
         self.refused: list[Digest] = []
         """Pending transactions that no block can hold any more; emptied by the event loop."""
@@ -107,7 +110,8 @@ class Chain:
         return self._head
 
     def candidates(self) -> Sequence[SignedTx]:
-        """Return pending transactions in a fair order, about one block of them."""
+        """Return pending transactions in a fair order, about one block of them; called on the event loop."""
+        self._known_faults = self._fault_proofs()
         return self._mempool.candidates(self._block_bytes_max)
 
     def build(self, build: Build, candidates: Sequence[SignedTx], wall_ms: int) -> Block | None:
@@ -123,6 +127,7 @@ class Chain:
             time_ms=max(wall_ms, build.time_ms_min),
             candidates=candidates,
             bytes_max=self._block_bytes_max,
+            fault_proofs=self._known_faults,
         )
         self.refused.extend(tx for tx, _ in refused)
         if not execution.block.transactions and not build.empty_allowed:

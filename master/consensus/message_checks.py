@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from master.consensus.fault_messages import Quote
 from master.consensus.messages import Blocks, Message, Propose, Spoken, Standing, ViewChange, Vote
 from wire.certificate import Certificate, Step, ValidatorSet, verify_certificate
 from wire.errors import UNKNOWN_SIGNER, CertificateError
@@ -28,7 +29,7 @@ def verify_message(message: Message, chain: str, validators: ValidatorSet, verif
         CertificateError: The signer is no validator, or a certificate lacks signatures.
         SignatureError: A signature does not verify.
     """
-    if isinstance(message, Vote | ViewChange | Propose | Standing):
+    if isinstance(message, Vote | ViewChange | Propose | Standing | Quote):
         _verify_signature(message, chain, validators, verify)
     if isinstance(message, Standing):
         _verify_standing(message, chain, validators, verify)
@@ -68,7 +69,10 @@ def _verify_standing(message: Standing, chain: str, validators: ValidatorSet, ve
 
 
 def _verify_signature(
-    message: Vote | ViewChange | Propose | Standing | Spoken, chain: str, validators: ValidatorSet, verify: Verify
+    message: Vote | ViewChange | Propose | Standing | Spoken | Quote,
+    chain: str,
+    validators: ValidatorSet,
+    verify: Verify,
 ) -> None:
     validator = validators.find(message.member)
     if validator is None:

@@ -148,7 +148,7 @@ class Cluster:
             bodies_max=8,
         )
         if disk is None:
-            disk = Disk(Ledger(self._keys.validators, endpoint), member, rng)
+            disk = Disk(Ledger(self._keys.validators), member, rng)
         node = Node(endpoint, settings, self._keys.signer(member), disk, self._judge)
         node.is_twin = plan.twins and member not in self._honest
         node.is_censor = plan.censor and member == self.odd

@@ -169,7 +169,7 @@ INVARIANTS: Final = (
         elsewhere="two processes are compared",
     ),
     Entry("I16", "no honest node runs ahead of the others' views", f"{_JUDGE}._check_pace", ("I16",)),
-    Entry("I17", "no honest node is accused by evidence", "", elsewhere="fault proofs do not exist yet"),
+    Entry("I17", "no honest node is accused by evidence", f"{_JUDGE}.accused", ("I17",)),
     Entry("I18", "sums are conserved (market, settlement)", "", elsewhere=_LATER),
     Entry("I19", "no plaintext of an envelope where it does not belong", "", elsewhere=_LATER),
 )

@@ -16,6 +16,7 @@ from tests.simulation.keys import KeyRing
 from tests.simulation.toy import CHAIN, EPOCH, Ledger
 from wire.block import Block
 from wire.certificate import Certificate, Step, faults, verify_certificate
+from wire.faultproof import FaultProof, decode_fault_proof, verify_fault_proof
 from wire.types import Digest
 
 _MECHANISMS: Final = {
@@ -168,7 +169,15 @@ class Judge:
             carried = any(entry.prepared is not None for entry in message.view_changes)
             self.count("value carried over" if carried else "view led freely")
 
-    def applied(self, ledger: Ledger, guard: SignerGuard, block: Block, certificate: Certificate) -> None:
+    def accused(self, proof: FaultProof) -> None:
+        """Look at a fault proof that a node made: it must hold, and no honest member may be in it."""
+        verify_fault_proof(decode_fault_proof(proof.encode()), CHAIN, EPOCH, self._keys.validators, self._keys.verify)
+        self.hold(
+            "I17", proof.member not in self._honest, f"{proof.member} is accused of {proof.kind} at {proof.height}"
+        )
+        self.count(f"proven: {proof.kind}")
+
+    def applied(self, member: str, ledger: Ledger, guard: SignerGuard, block: Block, certificate: Certificate) -> None:
         """Look at a block that is about to be stored."""
         header = block.header
         height, digest = header.height, header.digest()
@@ -181,7 +190,7 @@ class Judge:
         for raw in block.transactions:
             is_once = self._acknowledged.setdefault(raw, height) == height
             self.hold("I9", is_once, "a transaction was executed twice")
-        self._heads[ledger.member] = height
+        self._heads[member] = height
         facts = (certificate.step, certificate.epoch, certificate.height, certificate.digest)
         demand(facts == (Step.COMMIT, EPOCH, height, digest), f"the certificate of {height} is of something else")
         verify_certificate(certificate, CHAIN, self._keys.validators, self._keys.verify)

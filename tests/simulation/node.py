@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from kit.exitcodes import StorageError
 from master.consensus.events import (
+    Accuse,
     Applied,
     Apply,
     Broadcast,
@@ -276,9 +277,15 @@ class Node:
                 self._work(effect)
             case Wake():
                 self._wake(effect.at_ms)
-            case Report():
-                self.reports[effect.code] += 1
-                self._judge.reported(effect)
+            case Accuse() | Report():
+                self._tell(effect)
+
+    def _tell(self, effect: Accuse | Report) -> None:
+        if isinstance(effect, Accuse):
+            self._judge.accused(effect.proof)
+            return
+        self.reports[effect.code] += 1
+        self._judge.reported(effect)
 
     def _broadcast(self, effect: Broadcast) -> None:
         if self.is_late_leader and isinstance(effect.message, Propose):
@@ -372,7 +379,7 @@ class Node:
                     answer = Diverged(effect.block.header.height, "the roots differ")
                 else:
                     assert self.disk.guard is not None
-                    self._judge.applied(ledger, self.disk.guard, effect.block, effect.certificate)
+                    self._judge.applied(self.settings.member, ledger, self.disk.guard, effect.block, effect.certificate)
                     head = ledger.apply(effect.block, effect.certificate)
                     for raw in effect.block.transactions:
                         self.pending.pop(raw, None)

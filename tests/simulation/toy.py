@@ -8,6 +8,7 @@ from master.consensus.events import Build, Head
 from wire.block import Block
 from wire.certificate import Certificate, ValidatorSet
 from wire.header import ZERO_DIGEST, Header, tx_root
+from wire.merkle import EMPTY_HEAD
 from wire.types import Digest, sha256
 
 CHAIN: Final = "simulated"
@@ -19,9 +20,8 @@ GENESIS: Final = Head(0, sha256(b"genesis of the simulated chain"), 1_700_000_00
 class Ledger:
     """What one node has stored; survives crashes."""
 
-    def __init__(self, validators: ValidatorSet, member: str = "") -> None:
+    def __init__(self, validators: ValidatorSet) -> None:
         self._validators = validators
-        self.member = member
         self._validators_hash = validators.digest()
         self.blocks: list[tuple[Block, Certificate]] = []
         self.head = GENESIS
@@ -30,7 +30,7 @@ class Ledger:
 
     def copy(self, height: int) -> Ledger:
         """Return what was stored when ``height`` was the newest block."""
-        older = Ledger(self._validators, self.member)
+        older = Ledger(self._validators)
         for block, certificate in self.blocks[:height]:
             older.apply(block, certificate)
         return older
@@ -60,7 +60,7 @@ class Ledger:
             validators_hash=self._validators_hash,
             next_validators_hash=self._validators_hash,
             code_table_hash=ZERO_DIGEST,
-            fault_proof_root=ZERO_DIGEST,
+            fault_proof_root=EMPTY_HEAD,
         )
         return Block(header, transactions)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from master.consensus.fault_messages import Fault, Quote
 from master.consensus.message_checks import verify_message
 from master.consensus.message_codec import (
     BYTES_PER_VALUE,
@@ -21,6 +22,7 @@ from master.consensus.messages import (
     GetStanding,
     Gossip,
     Message,
+    Propose,
     Spoken,
     Standing,
     Status,
@@ -42,6 +44,7 @@ from master.consensus.snapshot_messages import (
 from tests.simulation.toy import CHAIN
 from tests.unit.consensus.bench import Peers
 from tests.unit.ledger.snapshots import crowded, cut
+from tests.unit.wire.test_faultproof import PROOF
 from tests.unit.wire.test_snapshot import MANIFEST
 from wire import cbor
 from wire.certificate import Certificate, Step
@@ -73,6 +76,12 @@ def standing(
     return Standing(*frame, is_quarantined, spoken, signature)
 
 
+def quote(proposal: Propose) -> Quote:
+    """Return what the leader signed with a proposal."""
+    digest = proposal_digest(proposal.block.header.digest(), proposal.view_changes)
+    return Quote(proposal.member, proposal.block.header.epoch, 1, proposal.view, digest, proposal.signature)
+
+
 CHANGES = tuple(PEERS.change(index, 1, PREPARED if index == 2 else None) for index in (0, 2, 3))
 
 MESSAGES: dict[str, Message] = {
@@ -101,6 +110,8 @@ MESSAGES: dict[str, Message] = {
     "get archive": GetArchive(42, 7),
     "archive": Archive((OldBlock(BLOCK.header, COMMITTED, (b"outcome", b"")),)),
     "no archive": Archive(()),
+    "quote": quote(PEERS.propose(0, BLOCK)),
+    "fault": Fault(PROOF.encode()),
 }
 
 
@@ -108,7 +119,7 @@ def verify(message: Message) -> None:
     verify_message(message, CHAIN, PEERS.keys.validators, PEERS.keys.verify)
 
 
-# holds CM-1 SN-5
+# holds CM-1 SN-5 FP-9 FP-10
 @pytest.mark.parametrize("word", MESSAGES)
 def test_message_of_every_kind_survives_the_round_trip_and_verifies(word: str) -> None:
     message = MESSAGES[word]
@@ -165,6 +176,10 @@ def changed(word: str, **fields: Any) -> bytes:  # noqa: ANN401
             ),
             "archive.outcomes",
         ),
+        (changed("quote", height=0), "quote.height"),
+        (changed("quote", step="propose"), "'step' is unknown"),
+        (changed("fault", proof=bytes(1025)), "fault.proof"),
+        (changed("fault", proof=cbor.encode({})), "fault-proof: field"),
         (changed("status", phase="asleep"), "status.phase"),
         (changed("status", height=0), "status.height"),
         (changed("get blocks", first_height=0), "get-blocks.first_height"),
@@ -206,7 +221,7 @@ def test_message_of_as_many_transactions_as_a_block_may_hold_is_decoded() -> Non
 
 
 # holds CM-2
-@pytest.mark.parametrize("word", ["prepare", "view change", "propose"])
+@pytest.mark.parametrize("word", ["prepare", "view change", "propose", "quote"])
 def test_message_of_a_stranger_or_with_a_wrong_signature_is_refused(word: str) -> None:
     message: Any = MESSAGES[word]
     with pytest.raises(CertificateError, match="no validator"):
