@@ -21,9 +21,12 @@ from tests.simulation.liar import Liar
 from tests.simulation.network import Agenda, Network
 from tests.simulation.node import Node
 from tests.simulation.plan import UNDETECTED, Plan
-from tests.simulation.toy import CHAIN, EPOCH, Ledger
+from tests.simulation.real import AnyLedger, Members, RealLedger, close_ledgers, genesis_of
+from tests.simulation.toy import Ledger
 from tests.simulation.troubles import TWIN, Troubles
+from tests.simulation.verdicts import judge_ledgers
 from wire.errors import WireError
+from wire.genesis import Genesis
 
 _CHECK_MS: Final = 100
 _TAIL_MS: Final = 3_000
@@ -53,6 +56,11 @@ class Cluster:
         self._rng = Random(f"run {plan.seed}")
         self._agenda = Agenda()
         self._keys = KeyRing(plan.size, is_keyed=plan.is_keyed)
+        self._genesis: Genesis | None = None
+        if plan.is_real:
+            self._genesis = genesis_of(self._keys)
+            self._keys.adopt(self._genesis)
+            self._callers = Members(self._genesis, self._rng)
         members = [validator.member for validator in self._keys.validators.validators]
         self._rng.shuffle(members)
         silent, rest = members[: plan.silent], members[plan.silent :]
@@ -133,8 +141,8 @@ class Cluster:
         plan, rng = self._plan, self._rng
         settings = Settings(
             member=member,
-            chain=CHAIN,
-            epoch=EPOCH,
+            chain=self._keys.chain,
+            epoch=self._keys.epoch,
             validators=self._keys.validators,
             rotation_blocks=plan.rotation_blocks,
             block_interval_ms=30,
@@ -148,8 +156,9 @@ class Cluster:
             bodies_max=8,
         )
         if disk is None:
-            disk = Disk(Ledger(self._keys.validators), member, rng)
+            disk = Disk(self._new_ledger(member), member, rng)
         node = Node(endpoint, settings, self._keys.signer(member), disk, self._judge)
+        node.start_ms = self._keys.start_ms
         node.is_twin = plan.twins and member not in self._honest
         node.is_censor = plan.censor and member == self.odd
         node.is_late_leader = plan.late and member == self.odd
@@ -157,6 +166,9 @@ class Cluster:
             self._judge.count("F26")
         node.join(self, self._agenda, plan, rng)
         self.nodes[endpoint] = node
+
+    def _new_ledger(self, member: str) -> AnyLedger:
+        return Ledger(self._keys.validators) if self._genesis is None else RealLedger(self._genesis, member)
 
     def _deliver(self, sender: str, receiver: str, stream: bytes, is_spoiled: bool) -> None:  # noqa: FBT001
         node = self.nodes[receiver]
@@ -182,7 +194,7 @@ class Cluster:
             try:
                 message: Message | None = decode_message(raw)
                 assert message is not None
-                verify_message(message, CHAIN, self._keys.validators, self._keys.verify)
+                verify_message(message, self._keys.chain, self._keys.validators, self._keys.verify)
             except WireError:
                 message = None
             self._decoded[raw] = message
@@ -207,11 +219,16 @@ class Cluster:
         self._agenda.after(self._rng.randint(1, 2 * mean_ms), again)
 
     def _client(self) -> None:
-        raw = f"transaction {len(self._given)} {self._rng.random()}".encode()
         up = [node for node in self.nodes.values() if node.is_up]
         if not up:
             return
-        self._given.append(raw)
+        is_brief = self._plan.is_real and self._rng.random() < 0.3
+        if self._plan.is_real:
+            raw = self._callers.call(self._agenda.now_ms, is_brief=is_brief)
+        else:
+            raw = f"transaction {len(self._given)} {self._rng.random()}".encode()
+        if not is_brief:
+            self._given.append(raw)
         if self._plan.reach_all:
             for node in up:
                 node.take_transaction(raw)
@@ -320,7 +337,7 @@ class Cluster:
         broken += len(self._network.broken)
         self._judge.hold("L4", max(views) <= broken + 1, f"views keep growing: {views}")
         heights = {node.disk.ledger.head.height for node in self.core()}
-        self._judge.ended([node.disk.ledger for node in self.core()])
+        self._compare([node.disk.ledger for node in self.core()])
         self._judge.hold("L2", max(heights) - min(heights) <= 1 + _TAIL_MS // 1_000, f"nodes stay behind: {heights}")
         if self._plan.censors_alone:
             self._judge.hold("L3", self._judge.view_max <= self._plan.faults_max + 1, "a censor leads on and on")
@@ -329,6 +346,13 @@ class Cluster:
             demand(is_odd or not node.reports["vote-refused"], f"{node.endpoint} was refused: {node.reports}")
             demand(is_odd or not node.reports["quarantine"], f"{node.endpoint} in quarantine: {node.reports}")
             demand(not node.reports["divergence"], f"{node.endpoint} diverged: {node.reports}")
+
+    def _compare(self, ledgers: list[AnyLedger]) -> None:
+        if self._genesis is None:
+            self._judge.ended([ledger for ledger in ledgers if isinstance(ledger, Ledger)])
+        else:
+            real = [ledger for ledger in ledgers if isinstance(ledger, RealLedger)]
+            judge_ledgers(self._judge, self._genesis, real, self._rng)
 
     def _standing(self) -> str:
         return ", ".join(
@@ -344,4 +368,7 @@ class Cluster:
 
 def run_plan(plan: Plan) -> Outcome:
     """Run one plan; what breaks is in the outcome."""
-    return Cluster(plan).run()
+    try:
+        return Cluster(plan).run()
+    finally:
+        close_ledgers()

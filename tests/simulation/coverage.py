@@ -144,7 +144,7 @@ FAULTS: Final = (
 
 INVARIANTS: Final = (
     Entry("I1", "one digest per final height", f"{_JUDGE}.applied", ("I1",)),
-    Entry("I2", "blocks and state identical at equal height", f"{_JUDGE}.ended", ("I2",)),
+    Entry("I2", "blocks and state identical at equal height", f"{_JUDGE}.ended", ("I2", "I2 store")),
     Entry(
         "I3",
         "an honest node signs one digest per height, view and step, over all its lives",
@@ -156,11 +156,23 @@ INVARIANTS: Final = (
     Entry("I6", "a final block excludes other certificates in later views", f"{_JUDGE}._on_certificate", ("I6",)),
     Entry("I7", "certificates satisfy a checker that shares no code", f"{_JUDGE}._check_apart", ("I7",)),
     Entry("I8", "what is final stays, after any crash", f"{_JUDGE}.booted", ("I8",)),
-    Entry("I9", "a transaction is executed once", f"{_JUDGE}.applied", ("I9",)),
-    Entry("I10", "what a client was told to be final is in the chain for ever", f"{_JUDGE}.ended", ("I10",)),
+    Entry("I9", "a transaction is executed once, and never after its time", f"{_JUDGE}.applied", ("I9", "I9 expiry")),
+    Entry(
+        "I10", "what a client was told to be final is in the chain for ever", f"{_JUDGE}.ended", ("I10", "I10 receipt")
+    ),
     Entry("I11", "the validator set is the one that replay gives", f"{_JUDGE}.applied", ("I11",)),
-    Entry("I12", "no light client accepts a header that contradicts the chain", "", elsewhere="not judged yet"),
-    Entry("I13", "a recovered node is byte for byte like one that never failed", f"{_JUDGE}.ended", ("I13",)),
+    Entry(
+        "I12",
+        "no light client accepts a header that contradicts the chain",
+        "tests.simulation.verdicts:_follow",
+        ("I12",),
+    ),
+    Entry(
+        "I13",
+        "a recovered node is byte for byte like one that never failed",
+        f"{_JUDGE}.ended",
+        ("I13", "I13 store", "I13 tree"),
+    ),
     Entry("I14", "queues and memory are bounded", f"{_JUDGE}.stepped", ("I14",)),
     Entry(
         "I15",

@@ -12,7 +12,8 @@ from master.consensus.guard import SignerGuard
 from master.consensus.records import Record, decode_record
 from master.io.guard import SLOT_BYTES, GuardFile, create_guard, owner_of
 from master.io.wal import WriteAheadLog
-from tests.simulation.toy import CHAIN, Ledger
+from tests.simulation.real import AnyLedger
+from tests.simulation.toy import CHAIN
 
 WAL: Final = Path("consensus.wal")
 GUARD: Final = Path("signer.guard")
@@ -151,7 +152,7 @@ class FakeDisk:
 class Disk:
     """What is left of a node after a crash: its ledger, its log and its guard."""
 
-    def __init__(self, ledger: Ledger, member: str, rng: Random) -> None:
+    def __init__(self, ledger: AnyLedger, member: str, rng: Random) -> None:
         self.ledger = ledger
         self.raw = FakeDisk(rng)
         self.owner = owner_of(CHAIN, member, member.encode())
@@ -171,6 +172,7 @@ class Disk:
             StorageError: The log is damaged.
             WireError: A record is.
         """
+        self.ledger.reopen()
         self._guard = GuardFile(GUARD, self.owner, self.raw)
         self.wal = WriteAheadLog(WAL, self.raw)
         return [decode_record(raw) for raw in self.wal.read()]

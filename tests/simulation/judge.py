@@ -13,7 +13,8 @@ from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from tests.interop.independent_checker import check_certificate
 from tests.simulation.keys import KeyRing
-from tests.simulation.toy import CHAIN, EPOCH, Ledger
+from tests.simulation.real import AnyLedger
+from tests.simulation.toy import Ledger
 from wire.block import Block
 from wire.certificate import Certificate, Step, faults, verify_certificate
 from wire.faultproof import FaultProof, decode_fault_proof, verify_fault_proof
@@ -98,7 +99,7 @@ class Judge:
             if report.code == "view-change" and words in report.detail:
                 self.count(name)
 
-    def booted(self, member: str, ledger: Ledger, records: list[Record], guard: SignerGuard | None) -> None:
+    def booted(self, member: str, ledger: AnyLedger, records: list[Record], guard: SignerGuard | None) -> None:
         """Look at the disk with which a node starts: what was final is final still."""
         for record in records:
             self.persisted(member, record)
@@ -124,7 +125,7 @@ class Judge:
         states = {ledger.copy(shortest).state for ledger in ledgers}
         self.hold("I2", len(stored) == len(states) == 1, "stored blocks or states differ at one height")
 
-    def _same_chain(self, ledger: Ledger) -> None:
+    def _same_chain(self, ledger: AnyLedger) -> None:
         for block, _ in ledger.blocks[-3:]:
             height = block.header.height
             self.hold("I8", self.chain.get(height) == block.header.digest(), f"block {height} on a disk is another one")
@@ -171,13 +172,21 @@ class Judge:
 
     def accused(self, proof: FaultProof) -> None:
         """Look at a fault proof that a node made: it must hold, and no honest member may be in it."""
-        verify_fault_proof(decode_fault_proof(proof.encode()), CHAIN, EPOCH, self._keys.validators, self._keys.verify)
+        verify_fault_proof(
+            decode_fault_proof(proof.encode()),
+            self._keys.chain,
+            self._keys.epoch,
+            self._keys.validators,
+            self._keys.verify,
+        )
         self.hold(
             "I17", proof.member not in self._honest, f"{proof.member} is accused of {proof.kind} at {proof.height}"
         )
         self.count(f"proven: {proof.kind}")
 
-    def applied(self, member: str, ledger: Ledger, guard: SignerGuard, block: Block, certificate: Certificate) -> None:
+    def applied(
+        self, member: str, ledger: AnyLedger, guard: SignerGuard, block: Block, certificate: Certificate
+    ) -> None:
         """Look at a block that is about to be stored."""
         header = block.header
         height, digest = header.height, header.digest()
@@ -192,8 +201,11 @@ class Judge:
             self.hold("I9", is_once, "a transaction was executed twice")
         self._heads[member] = height
         facts = (certificate.step, certificate.epoch, certificate.height, certificate.digest)
-        demand(facts == (Step.COMMIT, EPOCH, height, digest), f"the certificate of {height} is of something else")
-        verify_certificate(certificate, CHAIN, self._keys.validators, self._keys.verify)
+        demand(
+            facts == (Step.COMMIT, self._keys.epoch, height, digest),
+            f"the certificate of {height} is of something else",
+        )
+        verify_certificate(certificate, self._keys.chain, self._keys.validators, self._keys.verify)
         self._check_apart(block, certificate)
         self._finals.setdefault(height, []).append(certificate)
         if len({final.view for final in self._finals[height]}) > 1:
@@ -211,8 +223,8 @@ class Judge:
             return
         entries = self._keys.validators.validators
         rows = [{"member": at.member, "vote_key": at.vote_key, "tls_digest": at.tls_digest} for at in entries]
-        epoch = (EPOCH, rows, 1)
-        header = check_certificate(CHAIN, epoch, block.header.encode(), certificate.to_value())
+        epoch = (self._keys.epoch, rows, 1)
+        header = check_certificate(self._keys.chain, epoch, block.header.encode(), certificate.to_value())
         self.hold("I7", header["height"] == block.header.height, "the independent checker reads another header")
 
     def stepped(self, replica: Replica, settings: Settings) -> None:
@@ -227,7 +239,7 @@ class Judge:
         demand(len(state.signed) <= 4 * (state.view + 1), "too many statements")
 
     def _on_certificate(self, memory: Memory, certificate: Certificate) -> None:
-        verify_certificate(certificate, CHAIN, self._keys.validators, self._keys.verify)
+        verify_certificate(certificate, self._keys.chain, self._keys.validators, self._keys.verify)
         height, view, digest = certificate.height, certificate.view, certificate.digest
         demand(self._prepared.setdefault((height, view), digest) == digest, f"two prepared at {height} in {view}")
         memory.certified.add((height, view, digest))

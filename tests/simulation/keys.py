@@ -7,9 +7,11 @@ from hashlib import blake2b
 
 from nacl.signing import SigningKey
 
+from tests.simulation.toy import CHAIN, EPOCH, GENESIS
 from wire import cose
 from wire.certificate import Validator, ValidatorSet
 from wire.errors import SignatureError
+from wire.genesis import Genesis
 from wire.types import sha256
 
 
@@ -29,6 +31,12 @@ class KeyRing:
             self._secrets[public] = seed
             validators.append(Validator(member, public, sha256(public)))
         self.validators = ValidatorSet(tuple(validators))
+        self.chain, self.epoch, self.start_ms = CHAIN, EPOCH, GENESIS.time_ms
+
+    def adopt(self, genesis: Genesis) -> None:
+        """Vote on the ledger of a genesis file that names these keys."""
+        self.validators, self.chain, self.epoch = genesis.validator_set(), genesis.chain(), 0
+        self.start_ms = genesis.time_ms
 
     def signer(self, member: str) -> Callable[[bytes], bytes]:
         """Return the function with which ``member`` signs."""

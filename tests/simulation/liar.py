@@ -23,7 +23,7 @@ from master.consensus.messages import (
 from tests.simulation.forgeries import KINDS, forge
 from tests.simulation.judge import Judge
 from tests.simulation.node import Node
-from tests.simulation.toy import CHAIN, EPOCH
+from tests.simulation.toy import CHAIN, EPOCH, Ledger
 from wire.block import Block
 from wire.certificate import Step, vote_bytes
 from wire.types import sha256
@@ -186,6 +186,7 @@ class Liar:
 
     def _block(self, node: Node) -> Block:
         rng, ledger = self._rng, node.disk.ledger
+        assert isinstance(ledger, Ledger), "this liar builds toy blocks"
         fitting = [entry for entry in self._blocks if entry.header.parent == ledger.head.digest]
         if fitting and rng.random() < 0.4:
             return rng.choice(fitting)

@@ -1,7 +1,7 @@
 """Bugs that others have shipped, each as an edit of this source, with the faults under which the simulator finds it.
 
-Source: the list of section "Mutation gate" in the reference. "Stale set after an epoch" is not in it: there is no
-change of validators yet; in its place stand bugs of the signer guard, of quarantine and of complaints.
+Source: the list of section "Mutation gate" in the reference; `NAMED` holds its fifteen. The others concern the signer
+guard, quarantine, complaints and what is sent in the order of a set.
 """
 
 from __future__ import annotations
@@ -30,6 +30,25 @@ class Mutant:
     """Where it was found last; tried first."""
     edits: tuple[Edit, ...]
 
+
+NAMED: Final = (
+    "quorum of 2f+1 with six validators",
+    "certificate dropped on view change",
+    "certificate of the lowest view wins",
+    "VIEW-CHANGE never sent again",
+    "vote sent before it is on disk",
+    "digest taken from the certificate, not from the block",
+    "freshness asked of a block that is proposed again",
+    "votes while catching up",
+    "highest announced view adopted",
+    "block applied twice",
+    "outcomes' events in the order of a set",
+    "stale validators after an epoch",
+    "VIEW-CHANGE signed without its certificate",
+    "body not in the log",
+    "only VIEW-CHANGEs for exactly this view counted",
+)
+"""The bugs that must be in the gate, whatever else is."""
 
 _REPLICA, _SYNC, _VOTES = (f"master/consensus/{name}.py" for name in ("replica", "sync", "votes"))
 _CHECKS, _MESSAGES, _GUARD = (f"master/consensus/{name}.py" for name in ("checks", "messages", "guard"))
@@ -143,6 +162,20 @@ MUTANTS: Final = (
                 _SYNC,
                 "useful = [pair for pair in message.blocks if pair[0].header.height >= state.rules.height]",
                 "useful = list(message.blocks)",
+            ),
+        ),
+    ),
+    Mutant(
+        "outcomes' events in the order of a set",
+        "hash-seeds:real",
+        0,
+        (
+            Edit(
+                "master/ledger/application.py",
+                "raw = Outcome(signed.id, code, tuple(events)).encode()",
+                "kinds = {event.type for event in events}\n"
+                "            events[:] = [event for kind in kinds for event in events if event.type == kind]\n"
+                "            raw = Outcome(signed.id, code, tuple(events)).encode()",
             ),
         ),
     ),

@@ -40,6 +40,7 @@ from tests.simulation.disk import Disk
 from tests.simulation.judge import Judge
 from tests.simulation.network import Agenda
 from tests.simulation.plan import Plan
+from tests.simulation.real import RealLedger
 from tests.simulation.toy import GENESIS
 from wire.block import Block
 from wire.errors import WireError
@@ -72,6 +73,7 @@ class Node:
         self.pending: dict[bytes, None] = {}
         self.reports: Counter[str] = Counter()
         self.clock_off_ms = 0
+        self.start_ms = GENESIS.time_ms
         self.is_censor = False
         self.is_twin = False
         self.is_late_leader = False
@@ -185,7 +187,7 @@ class Node:
 
     def _now(self) -> Now:
         now_ms = self._agenda.now_ms
-        return Now(GENESIS.time_ms + now_ms + self.clock_off_ms, now_ms + self._boot_ms)
+        return Now(self.start_ms + now_ms + self.clock_off_ms, now_ms + self._boot_ms)
 
     def _draw_fuse(self) -> None:
         mean = self._plan.fuse_effects
@@ -212,8 +214,16 @@ class Node:
 
     def _tick(self, life: int) -> None:
         if life == self._life:
+            self._drop_stale()
             self._take(Tick(bool(self.pending), self._waiting_ms()))
             self._agenda.after(TICK_MS, lambda: self._tick(life))
+
+    def _drop_stale(self) -> None:
+        """Forget transactions that no block can hold any more, as the mempool's owner does."""
+        ledger = self.disk.ledger
+        if isinstance(ledger, RealLedger):
+            time_ms = self._now().wall_ms
+            self.pending = {raw: None for raw in self.pending if ledger.may_stand(raw, time_ms)}
 
     def _take(self, event: Event) -> None:
         if not self.is_up:
@@ -383,6 +393,7 @@ class Node:
                     head = ledger.apply(effect.block, effect.certificate)
                     for raw in effect.block.transactions:
                         self.pending.pop(raw, None)
+                    self._drop_stale()
                     answer = Applied(head, self._waiting_ms())
                     if self._burns("after Apply, before the log is cleared"):
                         return

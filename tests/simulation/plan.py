@@ -28,6 +28,7 @@ PROFILES: Final = (
     "links",
     "small",
     "late",
+    "real",
 )
 DISK_FAULTS: Final = (
     "torn",
@@ -111,6 +112,8 @@ class Plan:
     """What one validator's disk suffers: one of `DISK_FAULTS`."""
     censor: bool = False
     """One validator, when it leads, leaves half of the transactions out."""
+    is_real: bool = False
+    """The real application executes real calls on the real store."""
     late: bool = False
     """One validator sends its proposals just before the others lose patience."""
     core: bool = False
@@ -210,7 +213,25 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
             "spoiled": 0.1,
             "loss": 0.05,
         },
-        "small": {"events_max": rng.choice((10, 40)), "delay_ms": 60, "upgrade": True, "drift_ppm": 20_000},
+        "small": {
+            "events_max": rng.choice((4, 8)),
+            "work_ms": 25,
+            "disk_ms": 12,
+            "overlaps": False,
+            "upgrade": True,
+            "drift_ppm": 20_000,
+        },
+        "real": {
+            "size": 4,
+            "is_keyed": False,
+            "is_real": True,
+            "faults_ms": 5_000,
+            "fuse_effects": rng.choice((100, 300)),
+            "loss": 0.05,
+            "jumps": plan.seed % 2 == 0,
+            "disk": ("", "torn", "rot", "full", "backup")[plan.seed % 5],
+            "transaction_every_ms": 60,
+        },
         "late": {"late": has_budget, "timeout_ms": 500, "jumps": True, "transaction_every_ms": 60},
         "six": {"size": 6, "partition_every_ms": 800, "delay_ms": 30, "loss": 0.1},
     }

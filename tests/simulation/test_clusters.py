@@ -67,18 +67,13 @@ def test_cluster_without_faults_stays_in_view_zero() -> None:
         assert found.height > 10
 
 
+@pytest.mark.parametrize("profile", ["swarm", "real"])
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
-def test_cluster_same_seed_under_another_hash_seed_gives_the_same_run(hash_seed: str) -> None:
-    expected = run_plan(draw_plan(3)).trace
-    code = (
-        "from tests.simulation.cluster import run_plan\n"
-        "from tests.simulation.plan import draw_plan\n"
-        "print(run_plan(draw_plan(3)).trace)"
-    )
+def test_cluster_same_seed_under_another_hash_seed_gives_the_same_run(hash_seed: str, profile: str) -> None:
+    expected = run_plan(draw_plan(3, profile)).trace
+    command = [sys.executable, "-m", "tests.simulation", "--trace", "--first", "3", "--profile", profile]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    answer = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=50
-    )
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=50)
     assert answer.stdout.strip() == expected
 
 
