@@ -2,7 +2,8 @@
 
 Four validators, one of which is a pair of twins that lead view 0 with two values. Messages go in rounds; in each round
 the five endpoints fall into two groups in every possible way, and what was said in the round before arrives within a
-group and is lost between groups; or only some endpoints hear what was said, in every possible way. After the third round all timers run out once, so that view 1 follows. The core is the
+group and is lost between groups; or only some endpoints hear what was said, in every possible way.
+After the third round all timers run out once, so that view 1 follows. The core is the
 real one; nothing is drawn.
 
 What is left out, and why nothing is lost by it: deliveries to different validators commute, so one order of them stands

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from random import Random
-from typing import Final, Protocol
+from types import SimpleNamespace
+from typing import Final, Protocol, cast
 
 from kit.exitcodes import StorageError
+from master.complaints import OldestWatch
 from master.consensus.events import (
     Accuse,
     Applied,
@@ -44,10 +46,12 @@ from tests.simulation.real import RealLedger
 from tests.simulation.toy import GENESIS
 from wire.block import Block
 from wire.errors import WireError
+from wire.tx import SignedTx
 
 TICK_MS: Final = 100
 EVENTS_MAX: Final = 20_000
 _BLOCKS_PER_ANSWER: Final = 6
+_GOSSIPED: Final = 100
 
 
 class Post(Protocol):
@@ -58,6 +62,23 @@ class Post(Protocol):
 
     def others(self, endpoint: str) -> list[str]:
         """Return the other members."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """What waits at a node, as the watch over the oldest sees it."""
+
+    node: Node
+
+    def oldest(self) -> SignedTx | None:
+        """Return what came first; of a signed transaction the watch asks these two fields alone."""
+        raw = next(iter(self.node.pending), None)
+        return None if raw is None else cast("SignedTx", SimpleNamespace(id=raw, raw=raw))
+
+    def remove(self, tx_ids: Sequence[bytes]) -> None:
+        """Forget some."""
+        for raw in tx_ids:
+            self.node.pending.pop(raw, None)
 
 
 class Node:
@@ -94,7 +115,7 @@ class Node:
         self._sealed: SignerGuard | None = None
         self._wakes: set[int] = set()
         self._heads: dict[str, tuple[int, int]] = {}
-        self._oldest: tuple[bytes | None, int] = None, 0
+        self._watch: OldestWatch
         self._fuse = 0
         self._boot_ms = 0
 
@@ -120,6 +141,7 @@ class Node:
         self.is_damaged = self.is_serving = False
         self._life += 1
         self._boot_ms = self._rng.randint(0, 10_000)
+        self._watch = OldestWatch(_Waiting(self), self._may_stand, self._gossip, self)
         self._draw_fuse()
         head, guard, nonce = self.disk.ledger.head, self.disk.guard, self._rng.randbytes(32)
         self.replica = Replica(self.settings, head, self._sign, self._now(), guard=guard, nonce=nonce)
@@ -163,8 +185,18 @@ class Node:
         if self.is_up and raw not in self.disk.ledger.done:
             self.pending[raw] = None
 
+    def now_ms(self) -> int:
+        """Return the wall clock; this and the next implement `kit.clock.Clock`."""
+        return self._now().wall_ms
+
+    def monotonic_ms(self) -> int:
+        """Return the clock that never jumps."""
+        return self._now().monotonic_ms
+
     def connected(self, member: str) -> None:
         """Tell of a new connection."""
+        if self.is_up and self.pending:
+            self._post.send(self.endpoint, member, Gossip(tuple(self.pending)[:_GOSSIPED]))
         self._take(Connected(member))
 
     def receive(self, sender: str, message: Message) -> None:
@@ -269,11 +301,16 @@ class Node:
         return [height for height, at_ms in self._heads.values() if at_ms >= since_ms]
 
     def _waiting_ms(self) -> int:
-        """Tell for how long the oldest transaction has been the oldest, as the real node does."""
-        oldest = next(iter(self.pending), None)
-        if oldest != self._oldest[0]:
-            self._oldest = oldest, self._agenda.now_ms
-        return 0 if oldest is None else self._agenda.now_ms - self._oldest[1]
+        """Tell for how long the oldest transaction has been the oldest; the real watch tells it to the others again."""
+        return self._watch.waiting_ms()
+
+    def _gossip(self, transactions: Sequence[bytes]) -> None:
+        for member in self._post.others(self.endpoint):
+            self._post.send(self.endpoint, member, Gossip(tuple(transactions)))
+
+    def _may_stand(self, waiting: SignedTx) -> bool:
+        ledger = self.disk.ledger
+        return not isinstance(ledger, RealLedger) or ledger.may_stand(waiting.raw, self._now().wall_ms)
 
     def _perform(self, effect: Effect) -> None:
         match effect:
