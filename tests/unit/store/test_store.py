@@ -25,8 +25,10 @@ from tests.unit.contracts.reports import entry, evidence, item, release
 from tests.unit.ledger.test_faults import proof as fault_proof
 from tests.unit.ledger.test_faults import propose as propose_with_proofs
 from tests.unit.ledger.worlds import World, key_of, make_genesis
+from wire import cbor
 from wire.certificate import Certificate, Step, Validator, ValidatorSet, build_certificate
 from wire.epochs import verify_epochs
+from wire.errors import WireError
 from wire.historyproof import (
     decode_consistency_proof,
     decode_history_proof,
@@ -499,6 +501,15 @@ def test_block_that_ends_an_epoch_without_the_set_that_it_names_is_refused(store
         with pytest.raises(StoreError, match="ends an epoch"):
             store.commit(execution, certificate, given)
     assert store.head().height == 1
+
+
+def test_head_whose_edge_holds_something_else_than_digests_is_refused(world: World) -> None:
+    value = cbor.decode_map(encode_head(world.head))
+    edge = value["history_edge"]
+    assert isinstance(edge, list)
+    for more in (b"short", None, 7):
+        with pytest.raises(WireError, match="history_edge"):
+            decode_head(cbor.encode({**value, "history_edge": [*edge, more]}))
 
 
 # holds FP-7
