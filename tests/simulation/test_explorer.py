@@ -12,7 +12,7 @@ pytestmark = pytest.mark.simulation
 def test_explorer_with_one_cut_sees_every_state_and_no_two_validators_disagree() -> None:
     rounds = list(explore(cuts=1))
     assert [number for number, _, _ in rounds] == list(range(1, ROUNDS + 1))
-    assert rounds[0][1:] == (2 * CHOICES, 94)
+    assert rounds[0][1:] == (2 * CHOICES, 68)
     assert all(seen > 1 for _, _, seen in rounds)
 
 
