@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from kit.exitcodes import StorageError
-from kit.files import LOCAL_FILES, Files
+from kit.files import LOCAL_FILES, Files, storage_error, write_at
 from master.consensus.guard import GUARD_BYTES_MAX, SignerGuard, decode_guard
 from wire.errors import WireError
 from wire.types import DIGEST_BYTES, Digest, sha256
@@ -66,15 +66,12 @@ class GuardFile:
             if not files.exists(path):
                 files.create(path, bytes(2 * SLOT_BYTES))
             self._file = files.open(path)
-            slots = [self._file.read(SLOT_BYTES, place * SLOT_BYTES) for place in (0, 1)]
         except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}") from error
-        self._number = 0
-        self._place = 1
-        """Of the slot that holds; the other one is written next."""
-        for place, found in enumerate(_read(slot, owner) for slot in slots):
-            if found is not None and found[0] > self._number:
-                self._place, (self._number, self.guard) = place, found
+            raise storage_error(path, error) from error
+        self._found = self._tried = 0
+        self.read()
+        self._place = self._found
+        """Of the slot that is known to be on disk; the other one is written next."""
 
     def __enter__(self) -> Self:
         """Use it in a with statement."""
@@ -84,22 +81,33 @@ class GuardFile:
         """Close the file."""
         self.close()
 
+    def read(self) -> None:
+        """Take up what stands in the file, which need not be on disk.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        try:
+            slots = [self._file.read(SLOT_BYTES, place * SLOT_BYTES) for place in (0, 1)]
+        except OSError as error:
+            raise storage_error(self._path, error) from error
+        self.guard, self._found, newest = None, 1, 0
+        for place, found in enumerate(_read(slot, self._owner) for slot in slots):
+            if found is not None and found[0] > newest:
+                self._found, (newest, self.guard) = place, found
+        self._tried = max(self._tried, newest)
+
     def save(self, guard: SignerGuard) -> None:
         """Return when ``guard`` is on disk.
 
         Raises:
-            StorageError: The disk did not take it; nothing may be signed.
+            DiskFullError: There is no room for it; nothing may be signed.
+            StorageError: The disk did not take it for another reason.
         """
-        self._number += 1
-        slot = _slot(self._number, self._owner, guard)
+        self._tried += 1
         place = 1 - self._place
-        try:
-            written = self._file.write(slot, place * SLOT_BYTES)
-            if written != len(slot):
-                raise StorageError(f"{self._path}: only {written} of {len(slot)} bytes were written")
-            self._file.sync()
-        except OSError as error:
-            raise StorageError(f"{self._path}: {error.strerror}") from error
+        slot = _slot(self._tried, self._owner, guard)
+        write_at(self._file, self._path, slot, place * SLOT_BYTES)
         self._place, self.guard = place, guard
 
     def close(self) -> None:

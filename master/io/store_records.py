@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from kit.exitcodes import StorageError
+from kit.exitcodes import DiskFullError, StorageError
 from master.ledger.rows import Head
 from wire import cbor
 from wire.fields import Fields
@@ -24,6 +24,10 @@ class StoreError(StorageError):
 
 class StoreFullError(StoreError):
     """There is no room for the block; nothing of it was written."""
+
+
+class StoreDiskFullError(StoreFullError, DiskFullError):
+    """The disk, not the store, has no room: there may be some again later."""
 
 
 class StoreCorruptError(StoreError):

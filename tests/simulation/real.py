@@ -16,11 +16,11 @@ from typing import Final, TypeAlias
 from kit.exitcodes import StorageError
 from master.chain import Chain, VerifiedSignatures
 from master.consensus.events import Build, Head
-from master.engine import BlockRefusedError
 from master.io.store import Store
 from master.io.store_env import TABLES
 from master.ledger.application import Application, TxRefused
 from master.mempool import Mempool
+from master.seams import BlockRefusedError
 from tests.simulation.keys import KeyRing
 from tests.simulation.toy import Ledger
 from tests.unit.contracts.reports import artefact, entry, evidence, item
