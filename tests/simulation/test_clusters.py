@@ -67,6 +67,7 @@ def test_cluster_without_faults_stays_in_view_zero() -> None:
         assert found.height > 10
 
 
+# holds CM-25
 @pytest.mark.parametrize("profile", ["swarm", "real"])
 @pytest.mark.parametrize("hash_seed", ["0", "1"])
 def test_cluster_same_seed_under_another_hash_seed_gives_the_same_run(hash_seed: str, profile: str) -> None:

@@ -21,6 +21,7 @@ def test_campaign_short_meets_every_fault_and_every_rare_event() -> None:
     assert missing(campaign()) == []
 
 
+# holds CM-25
 @pytest.mark.parametrize("profile", MECHANISMS)
 def test_campaign_repairs_each_fault_by_its_own_mechanism(profile: str) -> None:
     assert profile in PROFILES
