@@ -32,6 +32,7 @@ _LIAR, _JUDGE, _TROUBLES = (
     "tests.simulation.troubles:Troubles",
 )
 _CLUSTER: Final = "tests.simulation.cluster:Cluster"
+_JOINING: Final = "counted by the runs of a joining node, in test_joiner.py"
 _LATER: Final = "belongs to contracts that do not exist yet"
 
 FAULTS: Final = (
@@ -139,7 +140,7 @@ FAULTS: Final = (
     Entry("F36", "the leader is removed", "", elsewhere="not injected yet"),
     Entry("F37", "a joiner never comes", "", elsewhere="not injected yet"),
     Entry("F38", "some nodes lack the code of an upgrade", "", elsewhere="the code table cannot change yet"),
-    Entry("F39", "a node prunes while another one syncs", "", elsewhere="not injected yet"),
+    Entry("F39", "a node prunes while another one syncs", "tests.simulation.joiner:JoinRun", elsewhere=_JOINING),
 )
 
 INVARIANTS: Final = (
@@ -199,21 +200,24 @@ LIVENESS: Final = (
     ),
 )
 
-SOMETIMES: Final = tuple(
-    Entry(name, name, place, (name,))
-    for name, place in (
-        ("value carried over", f"{_JUDGE}.sent"),
-        ("view led freely", f"{_JUDGE}.sent"),
-        ("committed above view 0", f"{_JUDGE}.applied"),
-        ("commit in two views", f"{_JUDGE}.applied"),
-        ("jump by f+1", f"{_JUDGE}.reported"),
-        ("body fetched after NEW-VIEW", f"{_NODE}._send"),
-        ("quarantine", f"{_JUDGE}.reported"),
-        ("quarantine-over", f"{_JUDGE}.reported"),
-        ("only a quorum heals", f"{_CLUSTER}._choose_core"),
-        ("log found damaged", f"{_NODE}.start"),
-        ("connection closed for a frame", f"{_CLUSTER}._deliver"),
-    )
+SOMETIMES: Final = (
+    *(
+        Entry(name, name, place, (name,))
+        for name, place in (
+            ("value carried over", f"{_JUDGE}.sent"),
+            ("view led freely", f"{_JUDGE}.sent"),
+            ("committed above view 0", f"{_JUDGE}.applied"),
+            ("commit in two views", f"{_JUDGE}.applied"),
+            ("jump by f+1", f"{_JUDGE}.reported"),
+            ("body fetched after NEW-VIEW", f"{_NODE}._send"),
+            ("quarantine", f"{_JUDGE}.reported"),
+            ("quarantine-over", f"{_JUDGE}.reported"),
+            ("only a quorum heals", f"{_CLUSTER}._choose_core"),
+            ("log found damaged", f"{_NODE}.start"),
+            ("connection closed for a frame", f"{_CLUSTER}._deliver"),
+        )
+    ),
+    Entry("chunk rejected", "chunk rejected", "tests.simulation.joiner:JoinRun", elsewhere=_JOINING),
 )
 
 MECHANISMS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
