@@ -343,9 +343,14 @@ class Engine:
             case Accuse():
                 self._expose(Fault(effect.proof.encode()))
             case Report():
-                _log.warning(effect.code, detail=effect.detail)
-                self._hooks.report(effect.code, effect.detail)
+                self._report(effect)
         return None
+
+    def _report(self, report: Report) -> None:
+        _log.warning(report.code, detail=report.detail)
+        self._hooks.report(report.code, report.detail)
+        if report.cause:
+            self._hooks.view_left(report.cause)
 
     async def _build(self, build: Build) -> Event:
         candidates = self._ledger.candidates()

@@ -74,6 +74,7 @@ class World:
     refused: list[tuple[str, str]] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
     incidents: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     gossiped: list[bytes] = field(default_factory=list)
     accused: list[bytes] = field(default_factory=list)
     is_disk_full: bool = False
@@ -93,6 +94,7 @@ class World:
             refused_message=lambda member, error: self.refused.append((member, error.code)),
             is_pending=lambda: self.is_pending,
             incident=self.incidents.append,
+            view_left=self.left.append,
             accuse=self.accuse,
         )
         self.engine = Engine(self.replica, settings, self, self, self, self, hooks, self.clock)
@@ -289,6 +291,19 @@ def test_engine_whose_disk_fails_while_it_waits_for_room_stays_stopped(monkeypat
     assert world.engine.failure == "the log is damaged"
     assert world.reports == ["disk-full", "storage"]
     assert disk.boots == 0
+
+
+# holds EL-8
+def test_engine_counts_the_views_that_are_left_by_their_reason() -> None:
+    world = World("abcd")
+
+    def is_left() -> bool:
+        world.clock.advance(200)
+        return bool(world.left)
+
+    asyncio.run(world.run_until(is_left))
+    assert world.left[0] == "timeout"
+    assert "view-change" in world.reports
 
 
 def test_engine_that_has_stopped_forgets_what_waits() -> None:
