@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kit.exitcodes import PermissionDeniedError, StorageError
 
@@ -14,6 +14,92 @@ if TYPE_CHECKING:
 MODE_PUBLIC = 0o644
 MODE_PRIVATE = 0o600
 _OTHERS = 0o077
+
+
+class PlacedFile(Protocol):
+    """A file that is read and written at places, and synchronised when its owner says so."""
+
+    def read(self, size: int, at: int) -> bytes:
+        """Return at most ``size`` bytes from place ``at``."""
+        ...
+
+    def write(self, data: bytes, at: int) -> int:
+        """Write at a place; return how many bytes were taken."""
+        ...
+
+    def sync(self) -> None:
+        """Return when what was written is on disk."""
+        ...
+
+    def cut(self, size: int) -> None:
+        """Drop everything behind ``size`` bytes."""
+        ...
+
+    def close(self) -> None:
+        """Give the file back."""
+        ...
+
+
+class Files(Protocol):
+    """Where such files are."""
+
+    def exists(self, path: Path) -> bool:
+        """Tell whether there is a file."""
+        ...
+
+    def create(self, path: Path, data: bytes) -> None:
+        """Make a private file, whole or not at all, on disk before the call returns."""
+        ...
+
+    def open(self, path: Path) -> PlacedFile:
+        """Open a file that exists."""
+        ...
+
+
+class LocalFile:
+    """A file of this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    def read(self, size: int, at: int) -> bytes:
+        """Return at most ``size`` bytes from place ``at``."""
+        return os.pread(self._descriptor, size, at)
+
+    def write(self, data: bytes, at: int) -> int:
+        """Write at a place; return how many bytes were taken."""
+        return os.pwrite(self._descriptor, data, at)
+
+    def sync(self) -> None:
+        """Return when what was written is on disk."""
+        os.fdatasync(self._descriptor)
+
+    def cut(self, size: int) -> None:
+        """Drop everything behind ``size`` bytes."""
+        os.ftruncate(self._descriptor, size)
+
+    def close(self) -> None:
+        """Give the file back."""
+        os.close(self._descriptor)
+
+
+class LocalFiles:
+    """The files of this machine."""
+
+    def exists(self, path: Path) -> bool:
+        """Tell whether there is a file."""
+        return path.exists()
+
+    def create(self, path: Path, data: bytes) -> None:
+        """Make a private file, whole or not at all, on disk before the call returns."""
+        write_new(path, data, mode=MODE_PRIVATE)
+
+    def open(self, path: Path) -> LocalFile:
+        """Open a file that exists."""
+        return LocalFile(path)
+
+
+LOCAL_FILES = LocalFiles()
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = MODE_PUBLIC) -> None:

@@ -32,6 +32,7 @@ from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from master.engine import Engine, Hooks
 from master.io.guard import GuardFile, create_guard, owner_of
+from master.io.inbound import Trust
 from master.io.ingest import Broker, BrokerLink
 from master.io.peers import PeerNetwork
 from master.io.state_cache import CachedState
@@ -212,8 +213,8 @@ class NodeProcess:
         return PeerNetwork(
             peers.listen,
             {member: address for member, address in peers.addresses.items() if member != own},
-            members,
-            (
+            Trust(
+                members,
                 peer_context("server", peers.certificate, peers.key, trusted),
                 peer_context("client", peers.certificate, peers.key, trusted),
             ),
@@ -287,7 +288,7 @@ class NodeProcess:
                 server_header=False,
             )
         )
-        await self._network.start(self._engine.on_message, self._connected)
+        await self._network.start(self._engine.receive, self._connected)
         tasks = [
             asyncio.create_task(self._decide()),
             asyncio.create_task(self._follow_views()),

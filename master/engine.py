@@ -18,6 +18,7 @@ from typing import Final, Protocol, TypeVar
 from kit.clock import Clock
 from kit.exitcodes import StorageError
 from kit.logs import get_logger
+from master.answers import AnswerBudget
 from master.consensus.events import (
     Applied,
     Apply,
@@ -47,6 +48,7 @@ from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Status
 from master.consensus.records import Record, decode_record
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
+from master.inbox import Inbox
 from wire import cose
 from wire.block import BLOCK_BYTES_MAX, Block
 from wire.certificate import Certificate
@@ -55,11 +57,11 @@ from wire.tx import SignedTx
 
 ResultT = TypeVar("ResultT")
 
-EVENTS_MAX: Final = 20_000
-EVENT_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Most bytes of messages that may wait for the replica."""
 TICK_S: Final = 0.1
 _ANSWER_BYTES_MAX: Final = BLOCK_BYTES_MAX // 2
+DECODED_INLINE_BYTES: Final = 32 * 1024
+"""Longer messages are decoded and verified on another thread."""
+_DECODERS: Final = 2
 
 _log = get_logger("engine")
 
@@ -168,9 +170,10 @@ class Engine:
         self._network = network
         self._hooks = hooks
         self._clock = clock
-        self._events: asyncio.Queue[tuple[Event, int]] = asyncio.Queue(EVENTS_MAX)
-        self._waiting_bytes = 0
+        self._inbox = Inbox()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
+        self._answers = AnswerBudget()
         self._wake_tick = Tick(pending=True)
         self._is_wake_queued = False
         self._wakes: dict[int, asyncio.TimerHandle] = {}
@@ -194,8 +197,7 @@ class Engine:
         try:
             await self._perform_all(self._replica.restore(_decoded(records), self.now()))
             while True:
-                event, size_bytes = await self._events.get()
-                self._waiting_bytes -= size_bytes
+                event = await self._inbox.get()
                 if event is self._wake_tick:
                     self._is_wake_queued = False
                 await self._perform_all(self._replica.step(event, self.now()))
@@ -211,20 +213,19 @@ class Engine:
         finally:
             ticker.cancel()
             self._worker.shutdown(wait=True)
+            self._decoders.shutdown(wait=False)
 
-    def post(self, event: Event, size_bytes: int = 0) -> None:
-        """Hand an event to the replica; when the queue is full it is dropped, peers repeat.
+    def post(self, event: Event, size_bytes: int = 0, member: str = "") -> None:
+        """Hand an event to the replica; when there is no room it is dropped, peers repeat.
 
         Args:
             event: What happened.
             size_bytes: Bytes of the message that it brings; 0 for what is small and our own.
+            member: Who sent the message.
         """
-        if self._events.full() or (size_bytes and self._waiting_bytes + size_bytes > EVENT_BYTES_MAX):
+        if not self._inbox.put(event, size_bytes, member):
             self._hooks.report("event-dropped", type(event).__name__)
             self._is_wake_queued = self._is_wake_queued and event is not self._wake_tick
-            return
-        self._waiting_bytes += size_bytes
-        self._events.put_nowait((event, size_bytes))
 
     def wake(self) -> None:
         """Tell the replica that transactions wait; once, however many have come since it heard so last."""
@@ -236,14 +237,35 @@ class Engine:
         """A connection to ``member`` is up."""
         self.post(Connected(member))
 
-    def on_message(self, member: str, raw: bytes) -> None:
+    async def receive(self, member: str, raw: bytes) -> bool:
+        """Take what a member sent as soon as its share of the queue has room; a long message on another thread.
+
+        Returns:
+            False when it was refused.
+        """
+        await self._inbox.room(member, len(raw))
+        if len(raw) <= DECODED_INLINE_BYTES:
+            return self.on_message(member, raw)
+        opened = await asyncio.get_running_loop().run_in_executor(self._decoders, self._opened, raw)
+        return self._take(member, opened, len(raw))
+
+    def on_message(self, member: str, raw: bytes) -> bool:
         """Decode and verify what a member sent; refuse and count what is wrong."""
+        return self._take(member, self._opened(raw), len(raw))
+
+    def _opened(self, raw: bytes) -> Message | WireError:
+        """Decode and verify a message; in any thread."""
         try:
             message = decode_message(raw)
             verify_message(message, self._settings.chain, self._settings.validators, cose.verify_ed25519)
         except WireError as error:
-            self._hooks.refused_message(member, str(error))
-            return
+            return error
+        return message
+
+    def _take(self, member: str, message: Message | WireError, size_bytes: int) -> bool:
+        if isinstance(message, WireError):
+            self._hooks.refused_message(member, str(message))
+            return False
         if isinstance(message, Gossip):
             self._hooks.gossip(message.transactions)
         elif isinstance(message, GetBlocks):
@@ -251,7 +273,8 @@ class Engine:
         else:
             if isinstance(message, Status):
                 self.heights[member] = message.height - 1
-            self.post(Received(member, message), len(raw))
+            self.post(Received(member, message), size_bytes, member)
+        return True
 
     def gossip(self, transactions: Sequence[bytes], member: str | None = None) -> None:
         """Pass transactions on, at most 1,024 of 8 MiB in all.
@@ -310,7 +333,7 @@ class Engine:
             case Persist() | Seal():
                 await self._on_worker(partial(self._bring_to_disk, [effect]))
             case Send():
-                self._network.send(effect.member, encode_message(effect.message))
+                self._answer(effect.member, encode_message(effect.message))
             case Broadcast():
                 self._network.broadcast(encode_message(effect.message))
             case Build():
@@ -366,6 +389,13 @@ class Engine:
         self._wakes.pop(at_ms, None)
         self.post(Tick(self._hooks.is_pending(), self._hooks.waiting_ms()))
 
+    def _answer(self, member: str, message: bytes) -> None:
+        """Send to one member; long answers within its budget alone, since asking costs nothing."""
+        if self._answers.wait_s(member, len(message), self._clock.monotonic_ms()) > 0:
+            self._hooks.report("answer-refused", member)
+            return
+        self._network.send(member, message)
+
     def _answer_blocks(self, member: str, first_height: int) -> None:
         """Send committed blocks, one answer to a member at a time."""
         if member in self._answering:
@@ -378,8 +408,10 @@ class Engine:
     async def _send_blocks(self, member: str, first_height: int) -> None:
         try:
             loop = asyncio.get_running_loop()
-            answer: Message = await loop.run_in_executor(None, self._collect_blocks, first_height)
-            self._network.send(member, encode_message(answer))
+            answer = await loop.run_in_executor(None, lambda: encode_message(self._collect_blocks(first_height)))
+            while (wait_s := self._answers.wait_s(member, len(answer), self._clock.monotonic_ms())) > 0:  # noqa: ASYNC110 time alone refills it
+                await asyncio.sleep(wait_s)
+            self._network.send(member, answer)
         finally:
             self._answering.discard(member)
 

@@ -21,6 +21,8 @@ Value: TypeAlias = "int | bytes | str | bool | list[Value] | tuple[Value, ...] |
 
 DEPTH_MAX: Final = 8
 BYTES_MAX: Final = 16 * 1024 * 1024
+VALUES_MAX: Final = 1_048_576
+"""Values in one input: an array of empty arrays takes one byte for each of 64 in memory."""
 EXPLAINED_VALUES_MAX: Final = 131_072
 """Values that are looked at to name why bytes were refused; more than any transaction of 64 KiB can hold."""
 
@@ -56,21 +58,24 @@ def encode(value: Value) -> bytes:
     return cbor2.dumps(value, canonical=True)
 
 
-def decode(data: bytes, *, bytes_max: int = BYTES_MAX) -> Value:
+def decode(data: bytes, *, bytes_max: int = BYTES_MAX, values_max: int = VALUES_MAX) -> Value:
     """Return the value whose canonical encoding is exactly ``data``.
 
     Args:
         data: The whole encoding, nothing before and nothing behind it.
         bytes_max: Longest input in bytes that is looked at.
+        values_max: Most values that are built, containers, keys and what is in them alike.
 
     Raises:
-        CborError: Not canonical, not of the profile, or longer than ``bytes_max``; the message names the form and
-            the byte at which it stands.
+        CborError: Not canonical, not of the profile, longer than ``bytes_max`` or of more values than ``values_max``;
+            the message names the form and the byte at which it stands.
 
-    Source: RFC 8949, 4.2.1; docs/spec CBOR-10 to CBOR-14.
+    Source: RFC 8949, 4.2.1; docs/spec CBOR-10 to CBOR-14 and CBOR-20.
     """
     if len(data) > bytes_max:
         raise CborError(f"CBOR of {len(data)} bytes is longer than the {bytes_max} allowed here")
+    if len(data) > values_max:  # else it cannot hold more: every value takes a byte
+        _check_count(data, values_max)
     try:
         value: Value = cbor2.loads(
             data,
@@ -87,13 +92,13 @@ def decode(data: bytes, *, bytes_max: int = BYTES_MAX) -> Value:
     raise _Scanner(data).explain()
 
 
-def decode_map(data: bytes, *, bytes_max: int = BYTES_MAX) -> dict[str, Value]:
+def decode_map(data: bytes, *, bytes_max: int = BYTES_MAX, values_max: int = VALUES_MAX) -> dict[str, Value]:
     """Decode ``data`` as `decode` does and insist on a map.
 
     Raises:
         CborError: As for `decode`, or the value is no map.
     """
-    value = decode(data, bytes_max=bytes_max)
+    value = decode(data, bytes_max=bytes_max, values_max=values_max)
     if not isinstance(value, dict):
         raise CborError(f"CBOR holds a {type(value).__name__} where a map is due")
     return value
@@ -130,6 +135,22 @@ class _NoTags(dict[int, Callable[[object, object], NoReturn]]):
 
 
 _NO_TAGS: Final = _NoTags()
+
+
+def _check_count(data: bytes, values_max: int) -> None:
+    """Refuse more than so many values before one of them is built; what is malformed is left to `decode`."""
+    at = count = 0
+    while at < len(data):
+        count += 1
+        if count > values_max:
+            raise CborError(f"more than {values_max} values (at byte {at})")
+        major, argument = data[at] >> 5, data[at] & 31
+        at += 1
+        if argument in _ARGUMENT_BYTES:
+            end = at + _ARGUMENT_BYTES[argument]
+            argument, at = int.from_bytes(data[at:end], "big"), end
+        if major in (_BYTES, _TEXT):
+            at += argument
 
 
 def _check(value: object, depth: int) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from nacl.signing import SigningKey
 
 TX_AAD: Final = b"gridwitness/tx/1"
+TX_VALUES_MAX: Final = 16_384
+"""CBOR values in a payload: 64 KiB of empty maps would hold a replica up for 60 ms."""
 VERSION_MAX: Final = 65_535
 _NAMES: Final = (
     "chain",
@@ -109,7 +111,7 @@ def _check_size(raw: bytes) -> None:
 
 
 def _decode_payload(payload: bytes) -> Transaction:
-    fields = Fields(cbor.decode(payload, bytes_max=TX_BYTES_MAX), _NAMES, "transaction")
+    fields = Fields(cbor.decode(payload, bytes_max=TX_BYTES_MAX, values_max=TX_VALUES_MAX), _NAMES, "transaction")
     return Transaction(
         chain=fields.identifier("chain"),
         sender=fields.identifier("sender"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from master.consensus import snapshot_messages
 from master.consensus.messages import (
     PHASES,
     Blocks,
@@ -36,6 +37,9 @@ from wire.fields import Fields
 from wire.types import TX_BYTES_MAX
 
 MESSAGE_BYTES_MAX: Final = BLOCK_BYTES_MAX + 256 * 1024
+VALUES_MAX: Final = 16_384
+BYTES_PER_VALUE: Final = 32
+"""A message has 16,384 values and one more for every 32 bytes: what is long is long because of its byte strings."""
 BLOCKS_PER_ANSWER_MAX: Final = 64
 GOSSIP_TRANSACTIONS_MAX: Final = 1024
 
@@ -50,10 +54,11 @@ def decode_message(raw: bytes) -> Message:
     """Decode a message; no signature in it has been checked.
 
     Raises:
-        CborError: Not canonical or longer than `MESSAGE_BYTES_MAX`.
+        CborError: Not canonical, longer than `MESSAGE_BYTES_MAX` or of too many values (CM-1).
         FormatError: An unknown type, or a field missing, unknown or out of range.
     """
-    value = cbor.decode_map(raw, bytes_max=MESSAGE_BYTES_MAX)
+    values_max = VALUES_MAX + len(raw) // BYTES_PER_VALUE
+    value = cbor.decode_map(raw, bytes_max=MESSAGE_BYTES_MAX, values_max=values_max)
     kind = value.pop("type", None)
     decoder = _DECODERS.get(kind) if isinstance(kind, str) else None
     if decoder is None:
@@ -227,6 +232,7 @@ _DECODERS: Final[dict[str, Callable[[object], Message]]] = {
     "get-body": _decode_get_body,
     "body": _decode_body,
     "gossip": _decode_gossip,
+    **snapshot_messages.DECODERS,
 }
 
 _ENCODERS: Final[dict[type, tuple[str, Callable[[Any], dict[str, cbor.Value]]]]] = {
@@ -244,4 +250,5 @@ _ENCODERS: Final[dict[type, tuple[str, Callable[[Any], dict[str, cbor.Value]]]]]
     GetBody: ("get-body", lambda request: {"digest": request.digest}),
     Body: ("body", lambda body: {"block": body.block.to_value()}),
     Gossip: ("gossip", lambda gossip: {"transactions": list(gossip.transactions)}),
+    **snapshot_messages.ENCODERS,
 }

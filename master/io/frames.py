@@ -20,6 +20,11 @@ class FrameDecoder:
         self._bytes_max = bytes_max
         self._buffer = bytearray()
 
+    @property
+    def is_between_frames(self) -> bool:
+        """Tell whether no frame has begun that is not complete."""
+        return not self._buffer
+
     def receive(self, data: bytes) -> list[bytes]:
         """Take bytes from the connection and return the frames that are complete now.
 

@@ -6,13 +6,12 @@ signature was released; the other slot then holds, and the write-ahead log, whic
 
 from __future__ import annotations
 
-import os
 import struct
 from pathlib import Path
 from typing import Final, Self
 
 from kit.exitcodes import StorageError
-from kit.files import write_new
+from kit.files import LOCAL_FILES, Files
 from master.consensus.guard import GUARD_BYTES_MAX, SignerGuard, decode_guard
 from wire.errors import WireError
 from wire.types import DIGEST_BYTES, Digest, sha256
@@ -26,16 +25,22 @@ def owner_of(chain: str, member: str, vote_key: bytes) -> Digest:
     return sha256(b"\0".join((b"gridwitness/guard/1", chain.encode(), member.encode(), vote_key)))
 
 
-def create_guard(path: Path, owner: Digest, guard: SignerGuard) -> None:
+def create_guard(path: Path, owner: Digest, guard: SignerGuard, files: Files = LOCAL_FILES) -> None:
     """Write a first guard; one that exists is left as it is, for it knows what the key has signed.
+
+    Args:
+        path: The guard's own file.
+        owner: As of `owner_of`.
+        guard: To begin with.
+        files: Where it is.
 
     Raises:
         StorageError: The folder cannot be written.
     """
-    if path.exists():
+    if files.exists(path):
         return
     try:
-        write_new(path, _slot(1, owner, guard) + bytes(SLOT_BYTES), mode=0o600)
+        files.create(path, _slot(1, owner, guard) + bytes(SLOT_BYTES))
     except OSError as error:
         raise StorageError(f"{path}: {error.strerror}") from error
 
@@ -43,12 +48,13 @@ def create_guard(path: Path, owner: Digest, guard: SignerGuard) -> None:
 class GuardFile:
     """One file, one writer."""
 
-    def __init__(self, path: Path, owner: Digest) -> None:
+    def __init__(self, path: Path, owner: Digest, files: Files = LOCAL_FILES) -> None:
         """Open the file, or make an unreadable one.
 
         Args:
             path: The guard's own file; never part of a backup.
             owner: As of `owner_of`.
+            files: Where it is.
 
         Raises:
             StorageError: The file cannot be opened or made.
@@ -57,10 +63,10 @@ class GuardFile:
         self.guard: SignerGuard | None = None
         """What was found; None when there is no readable guard of this owner."""
         try:
-            if not path.exists():
-                write_new(path, bytes(2 * SLOT_BYTES), mode=0o600)
-            self._descriptor = os.open(path, os.O_RDWR)
-            slots = [os.pread(self._descriptor, SLOT_BYTES, place * SLOT_BYTES) for place in (0, 1)]
+            if not files.exists(path):
+                files.create(path, bytes(2 * SLOT_BYTES))
+            self._file = files.open(path)
+            slots = [self._file.read(SLOT_BYTES, place * SLOT_BYTES) for place in (0, 1)]
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror}") from error
         self._number = 0
@@ -85,17 +91,17 @@ class GuardFile:
         self._number += 1
         slot = _slot(self._number, self._owner, guard)
         try:
-            written = os.pwrite(self._descriptor, slot, self._number % 2 * SLOT_BYTES)
+            written = self._file.write(slot, self._number % 2 * SLOT_BYTES)
             if written != len(slot):
                 raise StorageError(f"{self._path}: only {written} of {len(slot)} bytes were written")
-            os.fdatasync(self._descriptor)
+            self._file.sync()
         except OSError as error:
             raise StorageError(f"{self._path}: {error.strerror}") from error
         self.guard = guard
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._descriptor)
+        self._file.close()
 
 
 def _slot(number: int, owner: Digest, guard: SignerGuard) -> bytes:

@@ -8,7 +8,6 @@ said is lost.
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from kit.exitcodes import StorageError
-from kit.files import sync_folder
+from kit.files import LOCAL_FILES, Files
 
 _FRAME: Final = struct.Struct(">II")
 _LENGTH: Final = struct.Struct(">I")
@@ -26,17 +25,20 @@ FRAME_BYTES_MAX: Final = 32 * 1024 * 1024
 class WriteAheadLog:
     """One file, one writer."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, files: Files = LOCAL_FILES) -> None:
         """Open or create the log at ``path``.
+
+        Args:
+            path: The log's own file.
+            files: Where it is.
 
         Raises:
             OSError: The file cannot be opened.
         """
-        is_new = not path.exists()
         self._path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        if is_new:
-            sync_folder(path.parent)
+        if not files.exists(path):
+            files.create(path, b"")
+        self._file = files.open(path)
         self._end = 0
 
     def read(self) -> list[bytes]:
@@ -56,13 +58,13 @@ class WriteAheadLog:
                 f"{self._path} is damaged at byte {at}: what this node signed there is not known, so it must not sign "
                 "again at this height; move the file away once the other nodes are past it"
             )
-        os.ftruncate(self._descriptor, at)
+        self._file.cut(at)
         self._end = at
         return records
 
     def _length(self, at: int) -> int:
         """Return the length that a frame says it has, 0 when there is none."""
-        head = os.pread(self._descriptor, _FRAME.size, at)
+        head = self._file.read(_FRAME.size, at)
         return 0 if len(head) < _FRAME.size else int(_FRAME.unpack(head)[0])
 
     def _frame(self, at: int) -> bytes | None:
@@ -70,7 +72,7 @@ class WriteAheadLog:
         length = self._length(at)
         if not 0 < length <= FRAME_BYTES_MAX:
             return None
-        frame = os.pread(self._descriptor, _FRAME.size + length, at)
+        frame = self._file.read(_FRAME.size + length, at)
         body = frame[_FRAME.size :]
         is_whole = len(body) == length and zlib.crc32(body) == _FRAME.unpack_from(frame)[1]
         return body if is_whole else None
@@ -87,23 +89,23 @@ class WriteAheadLog:
         body = b"".join(_LENGTH.pack(len(record)) + record for record in records)
         frame = _FRAME.pack(len(body), zlib.crc32(body)) + body
         try:
-            written = os.pwrite(self._descriptor, frame, self._end)
+            written = self._file.write(frame, self._end)
             if written != len(frame):
                 raise StorageError(f"{self._path}: only {written} of {len(frame)} bytes were written")
-            os.fdatasync(self._descriptor)
+            self._file.sync()
         except OSError as error:
-            os.ftruncate(self._descriptor, self._end)
+            self._file.cut(self._end)
             raise StorageError(f"{self._path}: {error.strerror}") from error
         self._end += len(frame)
 
     def clear(self) -> None:
         """Forget everything: the height it spoke of is final and stored."""
-        os.ftruncate(self._descriptor, 0)
+        self._file.cut(0)
         self._end = 0
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._descriptor)
+        self._file.close()
 
 
 def _split(body: bytes) -> list[bytes]:

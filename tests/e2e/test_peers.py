@@ -12,10 +12,13 @@ import pytest
 from kit.config import HostPort
 from kit.tls import Identity, peer_context, self_signed
 from master.io.frames import frame
+from master.io.inbound import Counters, Trust
+from master.io.limits import PeerLimits
 from master.io.peers import PeerNetwork
 from wire.types import sha256
 
 WAIT_S = 30.0
+REFUSED = b"refused"
 
 
 class Member:
@@ -31,20 +34,32 @@ class Member:
         self.connected: list[str] = []
         self.network: PeerNetwork
 
-    def build(self, members: list[Member], trusted: list[Member]) -> None:
+    def build(
+        self,
+        members: list[Member],
+        trusted: list[Member],
+        limits: PeerLimits | None = None,
+        counters: Counters | None = None,
+    ) -> None:
         ders = [member.identity.der() for member in trusted]
         self.network = PeerNetwork(
             HostPort("127.0.0.1", self.port),
             {member.name: HostPort("127.0.0.1", member.port) for member in members if member is not self},
-            {sha256(member.identity.der()): member.name for member in trusted},
-            (
+            Trust(
+                {sha256(member.identity.der()): member.name for member in trusted},
                 peer_context("server", self.certificate, self.key, ders),
                 peer_context("client", self.certificate, self.key, ders),
             ),
+            limits,
+            counters,
         )
 
     async def start(self) -> None:
-        await self.network.start(lambda member, raw: self.heard.append((member, raw)), self.connected.append)
+        await self.network.start(self.hear, self.connected.append)
+
+    async def hear(self, member: str, raw: bytes) -> bool:
+        self.heard.append((member, raw))
+        return raw != REFUSED
 
 
 def free_port() -> int:

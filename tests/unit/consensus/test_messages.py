@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from master.consensus.message_checks import verify_message
-from master.consensus.message_codec import decode_message, encode_message
+from master.consensus.message_codec import (
+    BYTES_PER_VALUE,
+    GOSSIP_TRANSACTIONS_MAX,
+    VALUES_MAX,
+    decode_message,
+    encode_message,
+)
 from master.consensus.messages import (
     Blocks,
     Body,
@@ -23,12 +29,25 @@ from master.consensus.messages import (
     proposal_digest,
     standing_bytes,
 )
+from master.consensus.snapshot_messages import (
+    Archive,
+    Chunk,
+    GetArchive,
+    GetChunk,
+    GetSnapshot,
+    OldBlock,
+    SnapshotManifest,
+    Wanted,
+)
 from tests.simulation.toy import CHAIN
 from tests.unit.consensus.bench import Peers
+from tests.unit.ledger.snapshots import crowded, cut
+from tests.unit.wire.test_snapshot import MANIFEST
 from wire import cbor
 from wire.certificate import Certificate, Step
 from wire.errors import CborError, CertificateError, FormatError, SignatureError
 from wire.header import ZERO_DIGEST
+from wire.snapshot import Place
 from wire.types import sha256
 
 PEERS = Peers()
@@ -73,6 +92,15 @@ MESSAGES: dict[str, Message] = {
     "get body": GetBody(sha256(b"x")),
     "body": Body(BLOCK),
     "gossip": Gossip((b"a", b"b")),
+    "get snapshot": GetSnapshot(),
+    "manifest": SnapshotManifest(MANIFEST),
+    "no manifest": SnapshotManifest(None),
+    "get chunk": GetChunk(42, (Wanted(3, Place()), Wanted(1023, Place(1023, 16_384)))),
+    "chunk": Chunk(42, tuple(cut(crowded(), 1)[1][:2])),
+    "no chunk": Chunk(42, ()),
+    "get archive": GetArchive(42, 7),
+    "archive": Archive((OldBlock(BLOCK.header, COMMITTED, (b"outcome", b"")),)),
+    "no archive": Archive(()),
 }
 
 
@@ -80,7 +108,7 @@ def verify(message: Message) -> None:
     verify_message(message, CHAIN, PEERS.keys.validators, PEERS.keys.verify)
 
 
-# holds CM-1
+# holds CM-1 SN-5
 @pytest.mark.parametrize("word", MESSAGES)
 def test_message_of_every_kind_survives_the_round_trip_and_verifies(word: str) -> None:
     message = MESSAGES[word]
@@ -94,7 +122,7 @@ def changed(word: str, **fields: Any) -> bytes:  # noqa: ANN401
     return cbor.encode(value)
 
 
-# holds CM-1
+# holds CM-1 SN-5
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
@@ -113,6 +141,30 @@ def changed(word: str, **fields: Any) -> bytes:  # noqa: ANN401
         (changed("propose", block={}), "'header' is missing"),
         (changed("propose", view_changes=[5]), "view change: a int"),
         (changed("propose", view_changes=[None] * 17), "at most 16 entries"),
+        (changed("get snapshot", more=1), "'more' is unknown"),
+        (changed("manifest", manifest=b"\x00"), "snapshot"),
+        (changed("manifest", manifest=b""), "snapshot-manifest.manifest"),
+        (changed("get chunk", height=0), "get-chunk.height"),
+        (changed("get chunk", wanted=[[0, 0, 0]] * 65), "at most 64 entries"),
+        (changed("get chunk", wanted=[[0, 0]]), "get-chunk.wanted"),
+        (changed("get chunk", wanted=[5]), "get-chunk.wanted"),
+        (changed("get chunk", wanted=[[1024, 0, 0]]), "get-chunk.wanted.subtree"),
+        (changed("get chunk", wanted=[[0, 1024, 0]]), "get-chunk.wanted.bucket"),
+        (changed("get chunk", wanted=[[0, 0, -1]]), "get-chunk.wanted.entries"),
+        (changed("chunk", parts=[5]), "part: a int"),
+        (changed("chunk", parts=[{}] * 65), "at most 64 entries"),
+        (changed("get archive", height=0), "get-archive.height"),
+        (changed("get archive", outcomes=-1), "get-archive.outcomes"),
+        (changed("archive", blocks=[{}] * 65), "at most 64 entries"),
+        (
+            changed(
+                "archive",
+                blocks=[
+                    {"header": BLOCK.header.encode(), "certificate": COMMITTED.to_value(), "outcomes": [bytes(1048577)]}
+                ],
+            ),
+            "archive.outcomes",
+        ),
         (changed("status", phase="asleep"), "status.phase"),
         (changed("status", height=0), "status.height"),
         (changed("get blocks", first_height=0), "get-blocks.first_height"),
@@ -135,6 +187,22 @@ def test_message_malformed_is_refused_and_the_field_is_named(raw: bytes, reason:
 def test_message_not_canonical_is_refused(raw: bytes) -> None:
     with pytest.raises((CborError, FormatError)):
         decode_message(raw)
+
+
+# holds TP-6
+@pytest.mark.parametrize("entry", [b"\x80", b"\xa0", b"\x00", b"\x60"])
+def test_message_of_small_values_without_end_is_refused_before_they_are_built(entry: bytes) -> None:
+    number = 1_000_000
+    raw = b"\xa1\x64type\x9a" + number.to_bytes(4, "big") + entry * number
+    with pytest.raises(CborError, match="more than 47634 values"):
+        decode_message(raw)
+
+
+# holds TP-6
+def test_message_of_as_many_transactions_as_a_block_may_hold_is_decoded() -> None:
+    message = Gossip(tuple(bytes((number % 251,)) * 64 for number in range(GOSSIP_TRANSACTIONS_MAX)))
+    assert decode_message(encode_message(message)) == message
+    assert VALUES_MAX + 100_000 * 64 // BYTES_PER_VALUE > 100_000
 
 
 # holds CM-2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -11,13 +12,15 @@ from nacl.signing import SigningKey
 
 from kit.clock import FakeClock
 from kit.exitcodes import StorageError
-from master.consensus.events import Build, Connected, Head, Now, Received, Tick
+from master import answers
+from master.consensus.events import Build, Connected, Head, Now, Received, Send, Tick
 from master.consensus.guard import SignerGuard
 from master.consensus.message_codec import decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Gossip, Propose, Status, Vote
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
-from master.engine import EVENT_BYTES_MAX, BlockRefusedError, Engine, Hooks
+from master.engine import DECODED_INLINE_BYTES, BlockRefusedError, Engine, Hooks
+from master.inbox import EVENT_BYTES_MAX
 from wire.block import Block
 from wire.certificate import Certificate, Step, Validator, ValidatorSet, vote_bytes
 from wire.header import ZERO_DIGEST, Header, tx_root
@@ -294,6 +297,76 @@ def test_engine_hears_heights_and_gossip() -> None:
     world.engine.on_message("b", encode_message(Gossip((b"tx",))))
     assert world.engine.heights == {"b": 7}
     assert world.gossiped == [b"tx"]
+
+
+# holds TP-6
+def test_engine_opens_long_messages_on_another_thread_and_short_ones_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+    opened = Engine._opened
+
+    def watched(engine: Engine, raw: bytes) -> object:
+        threads.append(threading.current_thread().name)
+        return opened(engine, raw)
+
+    monkeypatch.setattr(Engine, "_opened", watched)
+    world = World("abcd")
+    long_one = encode_message(Gossip((bytes(DECODED_INLINE_BYTES),)))
+
+    async def run() -> None:
+        assert await world.engine.receive("b", encode_message(Gossip((b"tx",))))
+        assert await world.engine.receive("b", long_one)
+        assert not await world.engine.receive("b", long_one + b"\x00")
+
+    asyncio.run(run())
+    assert threads[0] == threading.main_thread().name
+    assert [name.startswith("decode") for name in threads] == [False, True, True]
+    assert world.gossiped == [b"tx", bytes(DECODED_INLINE_BYTES)]
+    assert [member for member, _ in world.refused] == ["b"]
+
+
+# holds TP-8
+def test_engine_asked_for_a_body_without_end_sends_what_its_budget_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "LONG_BYTES", 0)
+    monkeypatch.setattr(answers, "BURST_BYTES", 50)
+    monkeypatch.setattr(answers, "BYTES_PER_S", 50)
+    world = World("abcd")
+    size = len(encode_message(Gossip((b"tx",))))
+    assert size <= 50 < 2 * size
+
+    async def run() -> None:
+        for _ in range(2):
+            await world.engine._perform(Send("b", Gossip((b"tx",))))
+        await world.engine._perform(Send("c", Gossip((b"tx",))))
+        world.clock.advance(1000)
+        await world.engine._perform(Send("b", Gossip((b"tx",))))
+
+    asyncio.run(run())
+    assert [member for member, _ in world.sent] == ["b", "c", "b"]
+    assert world.reports == ["answer-refused"]
+
+
+# holds TP-8
+def test_engine_asked_for_blocks_without_end_answers_as_fast_as_its_budget_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World("a")
+    waits: list[str] = []
+
+    def wait_s(_: object, member: str, size_bytes: int, now_ms: int) -> float:
+        assert (size_bytes > 0, now_ms) == (True, world.clock.monotonic_ms())
+        waits.append(member)
+        return 0.01 if len(waits) % 2 else 0
+
+    monkeypatch.setattr(answers.AnswerBudget, "wait_s", wait_s)
+
+    async def run() -> None:
+        await world.run_until(lambda: len(world.stored) == 3)
+        world.engine.on_message("b", encode_message(GetBlocks(1)))
+        while not [to for to, _ in world.sent if to == "b"]:  # noqa: ASYNC110 the answer comes from a thread
+            await asyncio.sleep(0.002)
+
+    asyncio.run(run())
+    assert waits == ["b", "b"]
 
 
 def test_engine_gossips_to_all_or_to_one_and_never_nothing() -> None:

@@ -115,6 +115,27 @@ def test_cbor_length_at_its_bound_is_accepted_and_past_it_refused_unread() -> No
         cbor.decode(b"\xff" * 5, bytes_max=4)
 
 
+# holds CBOR-20
+@pytest.mark.parametrize("entry", [b"\x80", b"\xa0", b"\x00", b"\x60", b"\xf6", b"\x41a", b"\x18\x20", b"\x79\x00\x00"])
+def test_cbor_more_values_than_allowed_are_refused_before_one_is_built(entry: bytes) -> None:
+    with pytest.raises(CborError, match=r"more than 4 values \(at byte"):
+        cbor.decode(b"\x85" + entry * 5, values_max=4)
+
+
+# holds CBOR-20
+def test_cbor_as_many_values_as_allowed_are_accepted_however_long() -> None:
+    value: cbor.Value = [b"a" * 300, "b" * 30, {"c": 1}]
+    assert cbor.decode(cbor.encode(value), values_max=6) == value
+    with pytest.raises(CborError, match="more than 5 values"):
+        cbor.decode(cbor.encode(value), values_max=5)
+
+
+# holds CBOR-20
+def test_cbor_malformed_input_longer_than_the_values_allowed_is_refused_by_its_form() -> None:
+    with pytest.raises(CborError, match="truncated"):
+        cbor.decode(b"\x5b" + b"\x7f" * 8 + b"more", values_max=4)
+
+
 class Colour(enum.IntEnum):
     RED = 1
 

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.wire.samples import CHAIN, RAW_TX, TX, key_of, public_of
 from wire import cbor, cose
 from wire.errors import CborError, FormatError, SignatureError
-from wire.tx import TX_AAD, open_tx
+from wire.tx import TX_AAD, TX_VALUES_MAX, open_tx
 from wire.types import TX_BYTES_MAX, sha256
 
 FIELDS: dict[str, Any] = {
@@ -116,6 +116,15 @@ def test_tx_of_exactly_64_kib_is_accepted_and_of_one_byte_more_refused() -> None
         replace(fits, args={"b": bytes(room + 1)}).sign(key_of("gw-1"))
     with pytest.raises(FormatError, match="65537 bytes, at most 65536 are allowed"):
         open_tx(raw + b"\x00")
+
+
+# holds TX-11
+def test_tx_of_more_values_than_allowed_is_refused() -> None:
+    room = TX_VALUES_MAX - 2 * len(FIELDS) - 3  # the map, its keys and values, and the one key of args and its array
+    fits = replace(TX, args={"b": [[]] * room}, seq=1, valid_until_ms=1)
+    assert open_tx(fits.sign(key_of("gw-1"))).tx == fits
+    with pytest.raises(CborError, match="more than 16384 values"):
+        replace(fits, args={"b": [[]] * (room + 1)}).sign(key_of("gw-1"))
 
 
 # holds TX-2

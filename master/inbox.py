@@ -1,0 +1,100 @@
+"""Events that wait for the replica: bounded in all and for every member, and served in turn.
+
+A member that floods fills its own share and then waits; its messages delay another's by one at a time. What this node
+says to itself (timers, transactions that wait) has a turn of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from master.consensus.events import Event
+
+EVENTS_MAX: Final = 20_000
+EVENT_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Most bytes of messages that may wait."""
+MEMBER_EVENTS_MAX: Final = 1_024
+MEMBER_BYTES_MAX: Final = 16 * 1024 * 1024
+_ROOM_S: Final = 5.0
+_OWN: Final = ""
+
+
+@dataclass(slots=True)
+class _Share:
+    """What waits of one member."""
+
+    events: deque[tuple[Event, int]] = field(default_factory=deque)
+    size_bytes: int = 0
+    room: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Tell whether one more message fits; a single one always does."""
+        is_full = len(self.events) >= MEMBER_EVENTS_MAX or self.size_bytes + size_bytes > MEMBER_BYTES_MAX
+        return not self.events or not is_full
+
+
+class Inbox:
+    """A queue with many mouths."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._shares: dict[str, _Share] = {}
+        self._turns: deque[str] = deque()
+        """Whose events wait; the first is served next."""
+        self._filled = asyncio.Event()
+        self._count = 0
+        self._size_bytes = 0
+
+    def put(self, event: Event, size_bytes: int = 0, member: str = _OWN) -> bool:
+        """Let an event wait; False when there is no room for it.
+
+        Args:
+            event: What happened.
+            size_bytes: Bytes of the message that it brings.
+            member: Who sent it; nobody: this node itself.
+        """
+        share = self._shares.setdefault(member, _Share())
+        is_own = member == _OWN
+        is_full = self._count >= EVENTS_MAX or (size_bytes and self._size_bytes + size_bytes > EVENT_BYTES_MAX)
+        if is_full or not (is_own or share.has_room(size_bytes)):
+            return False
+        if not share.events:
+            self._turns.append(member)
+        share.events.append((event, size_bytes))
+        share.size_bytes += size_bytes
+        self._count += 1
+        self._size_bytes += size_bytes
+        self._filled.set()
+        return True
+
+    async def room(self, member: str, size_bytes: int) -> None:
+        """Wait until a member's share has room for one more message, or for five seconds.
+
+        A replica that has stopped empties no queue; what then arrives is dropped, so that peers are not held up.
+        """
+        share = self._shares.setdefault(member, _Share())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ROOM_S):
+                while not share.has_room(size_bytes):
+                    share.room.clear()
+                    await share.room.wait()
+
+    async def get(self) -> Event:
+        """Return the next event, of every member in turn."""
+        while not self._turns:
+            self._filled.clear()
+            await self._filled.wait()
+        member = self._turns.popleft()
+        share = self._shares[member]
+        event, size_bytes = share.events.popleft()
+        if share.events:
+            self._turns.append(member)
+        share.size_bytes -= size_bytes
+        share.room.set()
+        self._count -= 1
+        self._size_bytes -= size_bytes
+        return event

@@ -1,0 +1,103 @@
+"""What waits for the replica: bounded, and every member in turn."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from master import inbox
+from master.consensus.events import Connected, Event, Tick
+from master.inbox import EVENT_BYTES_MAX, MEMBER_BYTES_MAX, MEMBER_EVENTS_MAX, Inbox
+
+
+def event(name: str) -> Event:
+    return Connected(name)
+
+
+async def drain(box: Inbox, number: int) -> list[Event]:
+    return [await box.get() for _ in range(number)]
+
+
+def test_inbox_gives_what_one_member_sent_in_its_order() -> None:
+    async def main() -> None:
+        box = Inbox()
+        events = [event(str(number)) for number in range(5)]
+        assert all(box.put(entry, 1, "b") for entry in events)
+        assert await drain(box, 5) == events
+
+    asyncio.run(main())
+
+
+# holds TP-6
+def test_inbox_flood_of_one_member_delays_another_by_one_event() -> None:
+    async def main() -> None:
+        box = Inbox()
+        for number in range(100):
+            assert box.put(event(f"b{number}"), 1, "b")
+        assert box.put(event("c"), 1, "c")
+        assert box.put(Tick(pending=False))
+        assert await drain(box, 4) == [event("b0"), event("c"), Tick(pending=False), event("b1")]
+
+    asyncio.run(main())
+
+
+# holds TP-6
+def test_inbox_share_of_a_member_is_bounded_and_others_still_have_room() -> None:
+    box = Inbox()
+    assert all(box.put(event("b"), 1, "b") for _ in range(MEMBER_EVENTS_MAX))
+    assert not box.put(event("b"), 1, "b")
+    assert box.put(event("c"), MEMBER_BYTES_MAX + 1, "c")  # one alone always has room
+    assert not box.put(event("c"), 1, "c")
+    assert box.put(event("d"), 1, "d")
+
+
+def test_inbox_is_bounded_in_all() -> None:
+    box = Inbox()
+    assert box.put(event("own"), EVENT_BYTES_MAX)
+    assert not box.put(event("b"), 1, "b")
+    assert box.put(Tick(pending=False))
+    for _ in range(inbox.EVENTS_MAX - 2):
+        assert box.put(Tick(pending=False))
+    assert not box.put(Tick(pending=False))
+
+
+# holds TP-6
+def test_inbox_room_comes_when_an_event_of_the_member_is_taken() -> None:
+    async def main() -> None:
+        box = Inbox()
+        for _ in range(MEMBER_EVENTS_MAX):
+            box.put(event("b"), 1, "b")
+        await box.room("c", 1)
+        waiting = asyncio.create_task(box.room("b", 1))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await box.get()
+        await waiting
+        assert box.put(event("b"), 1, "b")
+
+    asyncio.run(main())
+
+
+def test_inbox_of_a_replica_that_stopped_holds_nobody_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "_ROOM_S", 0)
+
+    async def main() -> None:
+        box = Inbox()
+        box.put(event("b"), MEMBER_BYTES_MAX, "b")
+        await box.room("b", 1)
+        assert not box.put(event("b"), 1, "b")
+
+    asyncio.run(main())
+
+
+def test_inbox_get_waits_for_the_first_event() -> None:
+    async def main() -> None:
+        box = Inbox()
+        waiting = asyncio.create_task(box.get())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        box.put(event("b"), 1, "b")
+        assert await waiting == event("b")
+
+    asyncio.run(main())
