@@ -42,7 +42,7 @@ from master.io.wal import WriteAheadLog
 from master.ledger.application import Application, TxRefused
 from master.ledger.proofs import Prover
 from master.mempool import Mempool
-from master.metrics import NodeMetrics
+from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node, genesis_parameter
 from master.views.events import ViewError
 from master.views.fold import catch_up
@@ -218,6 +218,7 @@ class NodeProcess:
                 peer_context("server", peers.certificate, peers.key, trusted),
                 peer_context("client", peers.certificate, peers.key, trusted),
             ),
+            counters=PeerCounters(self._metrics),
         )
 
     def _build_broker(self) -> BrokerLink | None:
@@ -264,9 +265,9 @@ class NodeProcess:
         # what arrived here while there was no connection would else wait until this node leads
         self._engine.gossip(self._node.waiting(), member)
 
-    def _refused_message(self, member: str, reason: str) -> None:
-        self._metrics.peer_refused.labels(member).inc()
-        _log.warning("refused a message of another validator", member=member, reason=reason)
+    def _refused_message(self, member: str, error: WireError) -> None:
+        self._metrics.peer_refused.labels(member, error.code).inc()
+        _log.warning("refused a message of another validator", member=member, code=error.code, reason=str(error))
 
     # ---- running ------------------------------------------------------------------------------
 

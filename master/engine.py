@@ -42,7 +42,7 @@ from master.consensus.events import (
     Wake,
 )
 from master.consensus.guard import SignerGuard
-from master.consensus.message_checks import verify_message
+from master.consensus.message_checks import UnknownEpochError, known_part, verify_by_epoch
 from master.consensus.message_codec import BLOCKS_PER_ANSWER_MAX, decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Status
 from master.consensus.records import Record, decode_record
@@ -51,7 +51,7 @@ from master.consensus.state import Settings
 from master.inbox import Inbox
 from wire import cose
 from wire.block import BLOCK_BYTES_MAX, Block
-from wire.certificate import Certificate
+from wire.certificate import Certificate, ValidatorSet
 from wire.errors import WireError
 from wire.tx import SignedTx
 
@@ -101,6 +101,10 @@ class LedgerSeam(Protocol):
         """Return a stored block."""
         ...
 
+    def validators_of(self, epoch: int) -> ValidatorSet | None:
+        """Return the validators of an epoch, None when they are not known yet; called in any thread."""
+        ...
+
 
 class RecordLog(Protocol):
     """The write-ahead log."""
@@ -141,8 +145,8 @@ class Hooks:
     applied: Callable[[Block], None]
     gossip: Callable[[Sequence[bytes]], None]
     report: Callable[[str, str], None]
-    refused_message: Callable[[str, str], None]
-    """(member, reason)"""
+    refused_message: Callable[[str, WireError], None]
+    """(member, why)"""
     is_pending: Callable[[], bool]
     waiting_ms: Callable[[], int] = lambda: 0
     """For how long one acceptable transaction has been the oldest."""
@@ -257,14 +261,20 @@ class Engine:
         """Decode and verify a message; in any thread."""
         try:
             message = decode_message(raw)
-            verify_message(message, self._settings.chain, self._settings.validators, cose.verify_ed25519)
+            if isinstance(message, Blocks):
+                message = known_part(message, self._ledger.validators_of)
+            verify_by_epoch(message, self._settings.chain, self._ledger.validators_of, cose.verify_ed25519)
         except WireError as error:
             return error
         return message
 
     def _take(self, member: str, message: Message | WireError, size_bytes: int) -> bool:
+        if isinstance(message, UnknownEpochError):
+            # the sender is ahead; what it says is proven once this node has the blocks in between
+            self._hooks.report(message.code, str(message))
+            return True
         if isinstance(message, WireError):
-            self._hooks.refused_message(member, str(message))
+            self._hooks.refused_message(member, message)
             return False
         if isinstance(message, Gossip):
             self._hooks.gossip(message.transactions)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from master.io.inbound import FrameReason, HandshakeReason
 
 _LATENCY_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
@@ -25,6 +29,12 @@ class NodeMetrics:
             ("way", "reason"),
             registry=registry,
         )
+        self.malformed = Counter(
+            f"{prefix}_transactions_malformed_total",
+            "Transactions refused as malformed, by what was wrong: one of the codes of docs/spec TP-9",
+            ("reason",),
+            registry=registry,
+        )
         self.committed = Counter(
             f"{prefix}_transactions_committed_total", "Transactions in applied blocks", registry=registry
         )
@@ -38,13 +48,32 @@ class NodeMetrics:
         self.reports = Counter(
             f"{prefix}_consensus_reports_total",
             "What the replica and its shell reported, by code (block-refused, divergence, event-dropped, "
-            "invalid-proposal, storage, view-change, vote-refused)",
+            "invalid-proposal, storage, view-change, vote-refused, answer-refused)",
             ("code",),
             registry=registry,
         )
         self.peer_refused = Counter(
             f"{prefix}_peer_messages_refused_total",
-            "Messages of other validators refused",
+            "Messages of other validators refused, by reason: one of the codes of docs/spec TP-9",
+            ("member", "reason"),
+            registry=registry,
+        )
+        self.frames_refused = Counter(
+            f"{prefix}_peer_frames_refused_total",
+            "Connections of other validators cut off, by reason (length, silent, unfinished, displaced)",
+            ("member", "reason"),
+            registry=registry,
+        )
+        self.handshakes_refused = Counter(
+            f"{prefix}_handshakes_refused_total",
+            "Connections to the peer port that ended before they were authenticated, by reason (address-busy, "
+            "address-rate, displaced, deadline, tls, stranger)",
+            ("reason",),
+            registry=registry,
+        )
+        self.throttled_seconds = Counter(
+            f"{prefix}_peer_throttled_seconds_total",
+            "Time for which a validator was not read, since it sent more than its allowance",
             ("member",),
             registry=registry,
         )
@@ -63,3 +92,25 @@ class NodeMetrics:
             buckets=_LATENCY_BUCKETS_S,
             registry=registry,
         )
+
+
+class PeerCounters:
+    """What the peer port tells, as metrics."""
+
+    def __init__(self, metrics: NodeMetrics) -> None:
+        """Show every reason of a handshake from the start, with 0."""
+        self._metrics = metrics
+        for reason in get_args(HandshakeReason):
+            metrics.handshakes_refused.labels(reason)
+
+    def handshake_refused(self, reason: HandshakeReason) -> None:
+        """A connection ended before it was authenticated."""
+        self._metrics.handshakes_refused.labels(reason).inc()
+
+    def frame_refused(self, member: str, reason: FrameReason) -> None:
+        """A member's connection was cut off."""
+        self._metrics.frames_refused.labels(member, reason).inc()
+
+    def throttled(self, member: str, pause_s: float) -> None:
+        """A member is not read for so long."""
+        self._metrics.throttled_seconds.labels(member).inc(pause_s)

@@ -245,6 +245,7 @@ class Node:
         try:
             signed = open_tx(raw)
         except WireError as error:
+            self._metrics.malformed.labels(error.code).inc()
             status = _TOO_LARGE if len(raw) > TX_BYTES_MAX else _BAD_REQUEST
             return SubmitResult(tx_id, "refused", "malformed", status, f"{str(error)[:200]}.")
         reason = self.failure()

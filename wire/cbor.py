@@ -13,7 +13,7 @@ from typing import Final, NoReturn, TypeAlias
 
 import cbor2
 
-from wire.errors import CborError
+from wire.errors import TOO_LARGE, TOO_MANY_VALUES, CborError
 from wire.types import INT_MAX, INT_MIN
 from wire.unicode14 import is_assigned
 
@@ -73,7 +73,7 @@ def decode(data: bytes, *, bytes_max: int = BYTES_MAX, values_max: int = VALUES_
     Source: RFC 8949, 4.2.1; docs/spec CBOR-10 to CBOR-14 and CBOR-20.
     """
     if len(data) > bytes_max:
-        raise CborError(f"CBOR of {len(data)} bytes is longer than the {bytes_max} allowed here")
+        raise CborError(f"CBOR of {len(data)} bytes is longer than the {bytes_max} allowed here", code=TOO_LARGE)
     if len(data) > values_max:  # else it cannot hold more: every value takes a byte
         _check_count(data, values_max)
     try:
@@ -143,7 +143,7 @@ def _check_count(data: bytes, values_max: int) -> None:
     while at < len(data):
         count += 1
         if count > values_max:
-            raise CborError(f"more than {values_max} values (at byte {at})")
+            raise CborError(f"more than {values_max} values (at byte {at})", code=TOO_MANY_VALUES)
         major, argument = data[at] >> 5, data[at] & 31
         at += 1
         if argument in _ARGUMENT_BYTES:

@@ -13,7 +13,7 @@ from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
 from wire import cbor
-from wire.errors import SignatureError
+from wire.errors import MALFORMED, SignatureError
 from wire.types import sha256
 
 KID_BYTES: Final = 16
@@ -80,24 +80,27 @@ def parse1(data: bytes) -> Sign1:
         SignatureError: Not the one form that `sign1` writes; the message names what differs.
     """
     if data[: len(_PREFIX)] != _PREFIX:
-        raise SignatureError(_explain_prefix(data))
+        raise SignatureError(_explain_prefix(data), code=MALFORMED)
     at = len(_PREFIX) + KID_BYTES
     kid = data[len(_PREFIX) : at]
     if len(data) <= at + 1:
-        raise SignatureError("COSE_Sign1: truncated")
+        raise SignatureError("COSE_Sign1: truncated", code=MALFORMED)
     if data[at : at + 1] != _UNPROTECTED_EMPTY:
         raise SignatureError(
-            "COSE_Sign1: the unprotected header is not empty; anything there could be changed by others"
+            "COSE_Sign1: the unprotected header is not empty; anything there could be changed by others",
+            code=MALFORMED,
         )
     start, end = _payload_span(data, at + 1)
     signature_start = end + len(_SIGNATURE_HEAD)
     trailing = len(data) - signature_start - SIGNATURE_BYTES
     if trailing < 0:
-        raise SignatureError("COSE_Sign1: truncated")
+        raise SignatureError("COSE_Sign1: truncated", code=MALFORMED)
     if data[end:signature_start] != _SIGNATURE_HEAD:
-        raise SignatureError("COSE_Sign1: the signature is no byte string of 64 bytes in its shortest form")
+        raise SignatureError(
+            "COSE_Sign1: the signature is no byte string of 64 bytes in its shortest form", code=MALFORMED
+        )
     if trailing:
-        raise SignatureError(f"COSE_Sign1: {trailing} trailing bytes after the signature")
+        raise SignatureError(f"COSE_Sign1: {trailing} trailing bytes after the signature", code=MALFORMED)
     return Sign1(kid, data[start:end], data[signature_start:])
 
 
@@ -153,12 +156,12 @@ def _payload_span(data: bytes, at: int) -> tuple[int, int]:
     if head in _SHORT_HEADS:
         return at + 1, at + 1 + (head & 31)
     if head not in _LONG_HEADS:
-        raise SignatureError("COSE_Sign1: the payload is no byte string of definite length below 4 GiB")
+        raise SignatureError("COSE_Sign1: the payload is no byte string of definite length below 4 GiB", code=MALFORMED)
     width, shortest = _LONG_HEADS[head]
     start = at + 1 + width
     length = int.from_bytes(data[at + 1 : start], "big")
     if length < shortest and len(data) >= start:
-        raise SignatureError("COSE_Sign1: the payload's length is not in its shortest form")
+        raise SignatureError("COSE_Sign1: the payload's length is not in its shortest form", code=MALFORMED)
     return start, start + length
 
 

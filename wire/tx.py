@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from wire import cbor, cose
-from wire.errors import FormatError
+from wire.errors import TOO_LARGE, FormatError
 from wire.fields import Fields
 from wire.types import INT_MAX, TX_BYTES_MAX, Digest, sha256
 
@@ -107,7 +107,7 @@ def open_tx(raw: bytes) -> SignedTx:
 
 def _check_size(raw: bytes) -> None:
     if len(raw) > TX_BYTES_MAX:
-        raise FormatError(f"transaction: {len(raw)} bytes, at most {TX_BYTES_MAX} are allowed")
+        raise FormatError(f"transaction: {len(raw)} bytes, at most {TX_BYTES_MAX} are allowed", code=TOO_LARGE)
 
 
 def _decode_payload(payload: bytes) -> Transaction:

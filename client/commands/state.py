@@ -33,6 +33,9 @@ def get(
     genesis: Annotated[
         Path | None, typer.Option("--genesis", metavar="FILE", help="Genesis file from your own disk, for --verify.")
     ] = None,
+    height: Annotated[
+        int | None, typer.Option("--height", min=1, help="Show what stood there after this block, one of the newest.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write the proof.")] = None,
     *,
     verify: Annotated[bool, typer.Option("--verify", help="Believe nothing that the genesis file does not prove.")] = (
@@ -41,7 +44,9 @@ def get(
     is_hex: Annotated[bool, typer.Option("--hex", help="The key is written in hex.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Show what stands under a key after the newest block, or that nothing does.
+    """Show what stands under a key after the newest block, or that nothing does; with --height, after an earlier one.
+
+    A node keeps the states of the 64 blocks before the newest; it says which heights can be had when asked for others.
 
     With --verify the answer counts only when the node's proof leads to a block that a quorum of validators signed:
     exit code 65 says that it does not.
@@ -51,15 +56,18 @@ def get(
     raw_key = _key(namespace, key, is_hex=is_hex)
     if verify and genesis is None:
         raise UsageError("--verify needs --genesis FILE: what is on your own disk is all that is trusted")
+    at = {} if height is None else {"height": str(height)}
     path = f"/v1/state/{namespace}/{quote(raw_key, safe='')}"
     with NodeClient([node]) as client:
-        raw = client.get_bytes(path, {"proof": "1", "format": "cbor"})
+        raw = client.get_bytes(path, {"proof": "1", "format": "cbor", **at})
     try:
         proof = decode_state_proof(raw)
     except WireError as error:
         raise DataError(f"{node} did not send a state proof: {error}") from error
     if (proof.namespace, proof.key) != (namespace, raw_key):
         raise DataError(f"{node} sent the proof of another key")
+    if height not in (None, proof.final.header.height):
+        raise DataError(f"{node} sent the proof of height {proof.final.header.height}")
     if verify and genesis is not None:
         try:
             verify_state_proof(proof, load_genesis(genesis))

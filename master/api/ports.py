@@ -140,8 +140,14 @@ class LedgerPort(EventSource, Protocol):
 class ProofPort(Protocol):
     """Proofs. Called from worker threads; may block on the disk."""
 
-    def state_proof(self, namespace: str, key: bytes) -> StateProof | None:
-        """Return the proof of what the newest state holds, None when a block landed meanwhile: ask again."""
+    def state_proof(self, namespace: str, key: bytes, height: int | None = None) -> StateProof | None:
+        """Return the proof of what the state of a height, else the newest one, holds.
+
+        None when a block landed meanwhile: ask again.
+
+        Raises:
+            HeightNotKeptError: The state of that height cannot be shown.
+        """
         ...
 
     def history_proof(self, height: int, newer: int) -> HistoryProof | None:

@@ -20,6 +20,7 @@ TITLES: Final[Mapping[str, str]] = {
     "body-too-large": "The body of the request is too large",
     "body-too-slow": "The body of the request did not arrive in time",
     "busy": "The node serves as many requests as it can",
+    "height-not-kept": "The state of this height cannot be shown",
     "internal": "The node made a mistake",
     "malformed": "The body of the request is malformed",
     "method-not-allowed": "The route does not know this method",

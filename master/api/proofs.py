@@ -17,6 +17,7 @@ from master.api.chain import CBOR_TYPE, FORMAT, HEIGHT
 from master.api.lists import FRESHNESS
 from master.api.parameters import Number, Parameter, Word
 from master.api.problems import Problem, bad_parameter, not_found
+from master.ledger.undo import HeightNotKeptError
 from master.views.schema import Schema, hexadecimal, integer, nullable, record, sequence, text
 from wire import cbor
 from wire.epochs import EPOCHS_MAX, EpochEnd
@@ -31,6 +32,7 @@ PAUSE_S: Final = 0.01
 
 NAMESPACE: Final = Parameter("namespace", f"One of {', '.join(PUBLIC_NAMESPACES)}.", Word(), place="path")
 PROOF: Final = Parameter("proof", "1: with the proof.", Number(0, 1), default=0)
+AT: Final = Parameter("height", "Block after which it stood so; the newest one if not given.", Number(1, INT_MAX))
 NEWER: Final = Parameter("in", "Height of the newer block; the newest one if not given.", Number(1, INT_MAX))
 FROM_EPOCH: Final = Parameter("from", "Number of the first epoch.", Number(0, EPOCHS_MAX), default=0)
 LIMIT: Final = Parameter("limit", "Most epochs of the answer.", Number(1, EPOCHS_LIMIT), default=EPOCHS_LIMIT)
@@ -91,14 +93,17 @@ class _Encodes(Protocol):
 
 
 async def state(call: Call) -> Response:
-    """Answer what stands under a key of the newest state."""
+    """Answer what stands under a key of the newest state, or stood there at a recent height."""
     namespace, key = call.arguments.need(NAMESPACE), _key(call.request)
     if namespace not in PUBLIC_NAMESPACES:
         raise not_found(f"public namespace {namespace}")
     wants_proof, wants_cbor = call.arguments.need(PROOF) == 1, call.arguments.need(FORMAT) == "cbor"
     if wants_cbor and not wants_proof:
         raise bad_parameter("format", "cbor is the form of a proof; ask with proof=1")
-    proof = await _state_proof(call, namespace, key)
+    try:
+        proof = await _state_proof(call, namespace, key)
+    except HeightNotKeptError as error:
+        raise Problem(HTTPStatus.NOT_FOUND, "height-not-kept", str(error)) from error
     if wants_cbor:
         return Response(proof.encode(), media_type=CBOR_TYPE)
     return answer(
@@ -115,11 +120,11 @@ async def state(call: Call) -> Response:
 
 async def _state_proof(call: Call, namespace: str, key: bytes) -> StateProof:
     """Return the proof; a block that lands while it is made means one more attempt."""
-    context = call.context
+    context, height = call.context, call.arguments.get(AT)
     if not context.node.head_height():
         raise not_found("final block yet; a state proof needs one")
     for _ in range(ATTEMPTS_MAX):
-        proof = await context.blocking(lambda: context.proofs.state_proof(namespace, key))
+        proof = await context.blocking(lambda: context.proofs.state_proof(namespace, key, height))
         if proof is not None:
             return proof
         await asyncio.sleep(PAUSE_S)

@@ -178,9 +178,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         path="/v1/state/{namespace}/{key}",
         pattern="/v1/state/{namespace}/{key:path}",
         name="get_state",
-        about="What stands under a key of the newest state, on demand with its proof (docs/spec SP-1).",
+        about="What stands under a key of the newest state, or stood there after one of the 64 blocks before the "
+        "newest, on demand with its proof (docs/spec SP-1, UN-1).",
         handler=proofs.state,
-        parameters=(proofs.NAMESPACE, proofs.KEY, proofs.PROOF, chain.FORMAT),
+        parameters=(proofs.NAMESPACE, proofs.KEY, proofs.PROOF, proofs.AT, chain.FORMAT),
         answers={200: Answer("The entry, or its absence.", {JSON: proofs.STATE_SCHEMA, chain.CBOR_TYPE: _OCTETS})},
     ),
     *(route for table in TABLES.values() for route in _view_routes(table)),

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from master.consensus.messages import Blocks, Message, Propose, Spoken, Standing, ViewChange, Vote
 from wire.block import Block
 from wire.certificate import Certificate, Step, ValidatorSet, verify_certificate
-from wire.errors import CertificateError, SignatureError
+from wire.errors import UNKNOWN_EPOCH, UNKNOWN_SIGNER, CertificateError, SignatureError
 
 Verify: TypeAlias = Callable[[bytes, bytes, bytes], None]
 Sets: TypeAlias = Callable[[int], ValidatorSet | None]
@@ -20,6 +20,8 @@ Sets: TypeAlias = Callable[[int], ValidatorSet | None]
 
 class UnknownEpochError(CertificateError):
     """A message is of an epoch whose validators this node does not know yet; it may be right."""
+
+    default_code = UNKNOWN_EPOCH
 
 
 def verify_message(message: Message, chain: str, validators: ValidatorSet, verify: Verify) -> None:
@@ -111,5 +113,5 @@ def _verify_signature(
 ) -> None:
     validator = _set_of(sets, epoch).find(message.member)
     if validator is None:
-        raise CertificateError(f"message: {message.member!r} is no validator of epoch {epoch}")
+        raise CertificateError(f"message: {message.member!r} is no validator of epoch {epoch}", code=UNKNOWN_SIGNER)
     verify(validator.vote_key, message.signed_bytes(chain), message.signature)

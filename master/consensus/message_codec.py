@@ -32,9 +32,9 @@ from master.consensus.messages import (
 from wire import cbor
 from wire.block import BLOCK_BYTES_MAX, block_of_value
 from wire.certificate import VALIDATORS_MAX, Step, decode_certificate
-from wire.errors import FormatError
+from wire.errors import UNKNOWN_TYPE, FormatError
 from wire.fields import Fields
-from wire.types import TX_BYTES_MAX
+from wire.types import TX_BYTES_MAX, shown
 
 MESSAGE_BYTES_MAX: Final = BLOCK_BYTES_MAX + 256 * 1024
 VALUES_MAX: Final = 16_384
@@ -62,7 +62,7 @@ def decode_message(raw: bytes) -> Message:
     kind = value.pop("type", None)
     decoder = _DECODERS.get(kind) if isinstance(kind, str) else None
     if decoder is None:
-        raise FormatError(f"message: type {kind!r} is unknown")
+        raise FormatError(f"message: type {shown(kind)} is unknown", code=UNKNOWN_TYPE)
     return decoder(value)
 
 

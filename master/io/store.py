@@ -21,10 +21,12 @@ from master.io.store_records import (
     encode_head,
     unseal,
 )
+from master.io.store_undo import Undo, bucket_pairs, past_entry, read_undo, undo_blocks
 from master.ledger.genesis import genesis_root, genesis_writes, leaves_of
 from master.ledger.proofs import inclusion_paths
 from master.ledger.rows import EventRow, Execution, Head, event_rows, genesis_head
-from master.ledger.tree import StateTree, bucket_of
+from master.ledger.tree import StateTree, leaf_key
+from master.ledger.undo import PastEntry
 from wire import cbor
 from wire.block import Block, decode_block
 from wire.certificate import Certificate, Step, ValidatorSet, decode_certificate
@@ -152,12 +154,34 @@ class Store:
 
     def bucket(self, index: int) -> Sequence[tuple[Digest, Digest]]:
         """Return leaf key and value digest of every leaf of a bucket, sorted by leaf key."""
-        pairs = []
-        for key, content in self._walk("leaves", (index << 4).to_bytes(3, "big")):
-            if bucket_of(key) != index:
-                break
-            pairs.append((key, content))
-        return pairs
+        with self._env.begin() as txn:
+            return bucket_pairs(txn, self._tables, index)
+
+    def past_heights(self) -> range:
+        """Return the heights whose state can be shown, the newest among them; none before the first block."""
+        blocks, newest = self.undo_blocks(), self._head.height
+        oldest = blocks.start - 1 if blocks else newest
+        # height 0 has no header that could carry a proof
+        return range(max(1, oldest), newest + 1)
+
+    def past_entry(self, namespace: str, key: bytes, height: int) -> PastEntry | None:
+        """Return what stood under ``key`` after an older block, None when that height is not kept."""
+        with self._env.begin() as txn:
+            return past_entry(txn, self._tables, height, leaf_key(namespace, key), state_key(namespace, key))
+
+    def undo_blocks(self) -> range:
+        """Return the heights of the newest blocks, whose undo is kept."""
+        with self._env.begin() as txn:
+            return undo_blocks(txn, self._tables)
+
+    def undo(self, height: int) -> Undo:
+        """Return what a block overwrote.
+
+        Raises:
+            StoreCorruptError: It is missing or damaged.
+        """
+        with self._env.begin() as txn:
+            return read_undo(txn, self._tables, height)
 
     def state_tree(self) -> StateTree:
         """Return the tree over all leaves.
@@ -213,7 +237,7 @@ class Store:
                 put.put("transactions", tx, key + index.to_bytes(4, "big"))
             if execution.events:
                 put.append("events", key, execution.events.to_bytes(4, "big"))
-            put.state(execution.writes, execution.leaves)
+            put.undo(header.height, put.state(execution.writes, execution.leaves, execution.tree_update.before))
             if end is not None:
                 put.append("epochs", height_key(header.epoch), cbor.encode(end.to_value()))
             put.history(self._head.history, digest)

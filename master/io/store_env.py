@@ -11,7 +11,9 @@ from typing import Final, Self
 
 import lmdb
 
-from master.io.store_records import StoreError, StoreFullError, seal
+from master.io.store_records import CHECKSUM_BYTES, StoreError, StoreFullError, seal
+from master.io.store_undo import TABLE as UNDO
+from master.io.store_undo import Undo, write_undo
 from master.ledger.history import completed_nodes
 from master.ledger.rows import Leaf
 from master.ledger.state import Write
@@ -20,8 +22,8 @@ from wire.types import Digest
 
 READERS_MAX: Final = 256
 _TABLES: Final = ("meta", "blocks", "certificates", "outcomes", "transactions", "events", "state", "leaves")
-_LATER_TABLES: Final = ("history", "epochs", "headers")
-"""Added since; what an older store lacks of them follows from its blocks."""
+_LATER_TABLES: Final = ("history", "epochs", "headers", UNDO)
+"""Added since; what an older store lacks of them follows from its blocks, or is made with the next ones."""
 TABLES: Final = (*_TABLES, *_LATER_TABLES)
 _FULL: Final = (lmdb.MapFullError, lmdb.DiskError)
 
@@ -32,7 +34,7 @@ class Writing:
     def __init__(self, env: lmdb.Environment, tables: dict[str, lmdb._Database]) -> None:
         self._env = env
         self._tables = tables
-        self._txn: lmdb.Transaction
+        self._txn: lmdb.Transaction[bytes]
 
     def __enter__(self) -> Self:
         self._txn = self._env.begin(write=True)
@@ -68,19 +70,24 @@ class Writing:
         for level, index, node in completed_nodes(before, leaf_digest(digest)):
             self.put("history", node_key(level, index), node)
 
-    def state(self, writes: Sequence[Write], leaves: Sequence[Leaf]) -> None:
-        """Write and remove state entries and leaves."""
+    def state(self, writes: Sequence[Write], leaves: Sequence[Leaf], nodes: Sequence[tuple[int, Digest]] = ()) -> Undo:
+        """Write and remove state entries and leaves; return what stood there before, ``nodes`` beside it."""
+        values: list[tuple[bytes, bytes | None]] = []
+        table, swap, remove = self._tables["state"], self._txn.replace, self._txn.pop
         for write in writes:
             key = state_key(write.namespace, write.key)
-            if write.value is None:
-                self._txn.delete(key, db=self._tables["state"])
-            else:
-                self.put("state", key, write.value)
+            before = remove(key, table) if write.value is None else swap(key, seal("state", key, write.value), table)
+            values.append((key, before))
+        found: list[Leaf] = []
+        table = self._tables["leaves"]
         for key, value in leaves:
-            if value is None:
-                self._txn.delete(key, db=self._tables["leaves"])
-            else:
-                self.put("leaves", key, value)
+            before = remove(key, table) if value is None else swap(key, seal("leaves", key, value), table)
+            found.append((key, None if before is None else before[CHECKSUM_BYTES:]))
+        return Undo(found, nodes, values)
+
+    def undo(self, height: int, undo: Undo) -> None:
+        """Keep what a block overwrote, and give up what is too old."""
+        write_undo(self._txn, self._tables, height, undo)
 
 
 def environment(path: Path, map_bytes: int) -> tuple[lmdb.Environment, dict[str, lmdb._Database]]:

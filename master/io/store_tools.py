@@ -13,6 +13,7 @@ from kit.files import sync_folder
 from master.io.store import Store
 from master.io.store_env import TABLES
 from master.io.store_records import StoreCorruptError, StoreError, StoreFullError, unseal
+from master.io.undo_check import UndoCheck
 from master.ledger.application import Application, BlockRefused
 from master.ledger.tree import StateTree, leaf_key
 from wire import cbor
@@ -152,8 +153,13 @@ class Fsck:
                 self._note("state", key, "the state tree holds something else")
         if entries != known:
             self._note("leaves", b"", f"{known} leaves for {entries} state entries")
-        if StateTree.rebuild(sorted(leaves.items())).root != self._store.head().state_root:
+        tree = StateTree.rebuild(sorted(leaves.items()))
+        if tree.root != self._store.head().state_root:
             self._note("leaves", b"", "they do not lead to the state root of the newest block")
+            return
+        found = UndoCheck(self._store, self._genesis, leaves, tree).run(self._progress)
+        if found is not None:
+            self._note("undo", *found)
 
 
 @dataclass(frozen=True, slots=True)

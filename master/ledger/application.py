@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Final
 
 from master.contracts import membership, validator_records
@@ -16,11 +15,12 @@ from master.contracts.table import CONTRACTS, check_code_table
 from master.contracts.validator_records import Admitted
 from master.ledger import genesis as height_0
 from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings, decode_entry
+from master.ledger.preview import preview
 from master.ledger.rows import Execution, Head, Leaf, head_after
 from master.ledger.sequence import NAMESPACE as SEQUENCE
 from master.ledger.sequence import SequenceWindow, decode_window
 from master.ledger.state import Overlay, StateReader, Write
-from master.ledger.tree import StateTree, TreeUpdate, bucket_digest, bucket_of
+from master.ledger.tree import StateTree, TreeUpdate
 from wire.block import Block
 from wire.certificate import ValidatorSet
 from wire.errors import SignatureError, WireError
@@ -225,7 +225,7 @@ class Application:
         taken, done, refused = self._take(block_state, candidates, place, room)
         outcomes = [ran.outcome for ran in done]
         writes = block_state.writes()
-        leaves, update = self._preview(writes)
+        leaves, update = preview(self._reader, self._tree, writes)
         header = Header(
             chain=self._chain,
             epoch=epoch,
@@ -277,7 +277,7 @@ class Application:
         if tree_head(ran.outcome for ran in done) != block.header.outcome_root:
             raise BlockRefused("outcome-root", "its transactions have other outcomes here")
         writes = block_state.writes()
-        leaves, update = self._preview(writes)
+        leaves, update = preview(self._reader, self._tree, writes)
         if update.root != block.header.state_root:
             raise BlockRefused("state-root", "its transactions lead to another state here")
         return _execution(head, block, done, (writes, leaves, update))
@@ -426,17 +426,6 @@ class Application:
                 if reaction is not None:
                     reaction(CallContext(around, name, state, events), event)
         return code
-
-    def _preview(self, writes: Sequence[Write]) -> tuple[tuple[Leaf, ...], TreeUpdate]:
-        leaves = height_0.leaves_of(writes)
-        buckets: dict[int, Digest] = {}
-        for index, changed in groupby(leaves, key=lambda leaf: bucket_of(leaf[0])):
-            # most buckets are empty until there are a million leaves: the tree knows, without the disk
-            pairs: dict[Digest, Digest | None] = {} if self._tree.is_empty(index) else dict(self._reader.bucket(index))
-            pairs.update(changed)
-            kept = [(key, value) for key, value in sorted(pairs.items()) if value is not None]
-            buckets[index] = bucket_digest(kept)
-        return leaves, self._tree.preview(buckets)
 
 
 def _execution(

@@ -8,6 +8,7 @@ from typing import Protocol
 from master.ledger.history import consistency_path, inclusion_path
 from master.ledger.rows import Head
 from master.ledger.tree import StateTree, bucket_of, leaf_key
+from master.ledger.undo import HeightNotKeptError, PastEntry
 from wire.epochs import EPOCHS_MAX, EpochEnd
 from wire.errors import ProofError
 from wire.finality import FinalHeader
@@ -57,6 +58,12 @@ class ProofSource(Protocol):
     def bucket(self, index: int) -> Sequence[tuple[Digest, Digest]]:
         """Return leaf key and value digest of every leaf of a bucket, sorted by leaf key."""
 
+    def past_heights(self) -> range:
+        """Return the heights whose state can be shown, the newest among them; none before the first block."""
+
+    def past_entry(self, namespace: str, key: bytes, height: int) -> PastEntry | None:
+        """Return what stood under ``key`` after an older block, None when that height is not kept."""
+
     def header(self, height: int) -> Header | None:
         """Return a header, also one whose block is pruned."""
 
@@ -82,30 +89,47 @@ class Prover:
         self._source = source
         self._tree = tree
 
-    def state_proof(self, namespace: str, key: bytes) -> StateProof | None:
-        """Return the proof of what the newest state holds under ``key``.
+    def state_proof(self, namespace: str, key: bytes, height: int | None = None) -> StateProof | None:
+        """Return the proof of what the state holds, or held, under ``key``.
 
         Store and tree are read one after the other, so a block may have landed in between. The proof is checked
         against the header before it leaves: None means that it did not fit; try again.
+
+        Args:
+            namespace: Of the state.
+            key: Within the namespace.
+            height: Of the block after which it stood so; the newest one if not given.
+
+        Raises:
+            HeightNotKeptError: The state of that height is not kept, or not there yet.
         """
-        height = self._source.head().height
-        final = self._source.final_header(height)
+        newest = self._source.head().height
+        at = newest if height is None else height
+        if height is not None and height not in self._source.past_heights():
+            raise HeightNotKeptError(height, self._source.past_heights())
+        final = self._source.final_header(at)
         if final is None:
             return None
-        number = bucket_of(leaf_key(namespace, key))
-        proof = StateProof(
-            namespace,
-            key,
-            self._source.get(namespace, key),
-            tuple(self._source.bucket(number)),
-            self._tree.path(number),
-            final,
-        )
+        proof = self._newest(namespace, key, final) if at == newest else self._past(namespace, key, final)
+        if proof is None:
+            return None
         try:
             check_state(proof, final.header.state_root)
         except ProofError:
             return None
         return proof
+
+    def _newest(self, namespace: str, key: bytes, final: FinalHeader) -> StateProof:
+        number = bucket_of(leaf_key(namespace, key))
+        value, bucket = self._source.get(namespace, key), tuple(self._source.bucket(number))
+        return StateProof(namespace, key, value, bucket, self._tree.path(number), final)
+
+    def _past(self, namespace: str, key: bytes, final: FinalHeader) -> StateProof | None:
+        past = self._source.past_entry(namespace, key, final.header.height)
+        if past is None:
+            return None
+        path = self._tree.past_path(bucket_of(leaf_key(namespace, key)), past.buckets, past.nodes)
+        return StateProof(namespace, key, past.value, past.bucket, path, final)
 
     def history_proof(self, height: int, newer: int) -> HistoryProof | None:
         """Return the proof that block ``height`` is below block ``newer``; None when there is no such pair.

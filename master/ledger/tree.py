@@ -33,6 +33,7 @@ __all__ = [
     "DEPTH",
     "EMPTY_BUCKET",
     "EMPTY_ROOT",
+    "UNDO_LEVELS",
     "StateTree",
     "TreeUpdate",
     "bucket_digest",
@@ -41,6 +42,8 @@ __all__ = [
     "path_root",
 ]
 
+UNDO_LEVELS: Final = 8
+"""An update names the old digests of nodes on levels 1..8; those below follow from old buckets."""
 _NODE: Final = b"\x01"
 _PAGE_BITS: Final = 4
 _PAGE_MASK: Final = (1 << _PAGE_BITS) - 1
@@ -72,6 +75,8 @@ class TreeUpdate:
     """Root after."""
     levels: tuple[Nodes, ...]
     """Of each level, buckets first, root last."""
+    before: Nodes
+    """Number, see `StateTree.node`, and old digest of the changed nodes on levels 1..8."""
 
 
 class StateTree:
@@ -113,11 +118,21 @@ class StateTree:
         for level in range(DEPTH - 1, -1, -1):
             changed = self._parents(level, changed)
             levels.append(changed)
-        return TreeUpdate(self.root, changed[0][1] if changed else self.root, tuple(levels))
+        before = [
+            (1 << level | index, self._get(level, index))
+            for level in range(1, UNDO_LEVELS + 1)
+            for index, _ in levels[DEPTH - level]
+        ]
+        return TreeUpdate(self.root, changed[0][1] if changed else self.root, tuple(levels), before)
 
     def is_empty(self, bucket: int) -> bool:
         """Tell whether a bucket holds no leaf."""
         return self._get(DEPTH, bucket) == EMPTY_BUCKET
+
+    def node(self, number: int) -> Digest:
+        """Return a node by its number: 1 is the root, 2 n and 2 n + 1 are the children of n."""
+        level = number.bit_length() - 1
+        return self._get(level, number - (1 << level))
 
     def _parents(self, level: int, changed: Nodes) -> Nodes:
         """Return the nodes of ``level`` above changed nodes of the level below."""
@@ -157,6 +172,25 @@ class StateTree:
     def path(self, bucket: int) -> tuple[Digest, ...]:
         """Return the 20 sibling digests of a bucket, bucket level first."""
         return tuple(self._get(level, (bucket >> (DEPTH - level)) ^ 1) for level in range(DEPTH, 0, -1))
+
+    def past_path(self, bucket: int, buckets: Mapping[int, Digest], nodes: Mapping[int, Digest]) -> tuple[Digest, ...]:
+        """Return the siblings of a bucket as they were at an earlier height, bucket level first.
+
+        Args:
+            bucket: Number of the bucket.
+            buckets: Old digests of all changed buckets that share its first 8 bits.
+            nodes: Old digests of all changed nodes on levels 1..8, by number.
+        """
+        path: list[Digest] = []
+        changed: Nodes = sorted(buckets.items())
+        for level in range(DEPTH, UNDO_LEVELS, -1):
+            sibling = (bucket >> (DEPTH - level)) ^ 1
+            path.append(dict(changed).get(sibling) or self._get(level, sibling))
+            changed = self._parents(level - 1, changed)
+        for level in range(UNDO_LEVELS, 0, -1):
+            number = 1 << level | (bucket >> (DEPTH - level)) ^ 1
+            path.append(nodes.get(number) or self.node(number))
+        return tuple(path)
 
     def _get(self, level: int, index: int) -> Digest:
         page, at = self._levels[level].get(index >> _PAGE_BITS), (index & _PAGE_MASK) * DIGEST_BYTES

@@ -44,6 +44,12 @@ def test_state_of_a_running_node_is_proven_and_a_forged_one_refused(cluster: Clu
     forged = replace(decode_state_proof(out.read_bytes()), value=None)
     with pytest.raises(ValueError, match="SP-3"):
         checker.check_state(forged.encode(), cluster.layout.genesis.read_bytes())
+    recent = run_program(*get, "--height", str(max(1, shown["height"] - 1)), "--verify", "--genesis", genesis)
+    assert recent.returncode == 0, recent.stderr
+    assert json.loads(recent.stdout)["value"] == shown["value"]
+    ahead = run_program(*get, "--height", str(2**40))
+    assert ahead.returncode != 0
+    assert "can be had" in ahead.stdout + ahead.stderr
     other = tmp_path / "other.cbor"
     other.write_bytes(replace(decode_genesis(cluster.layout.genesis.read_bytes()), time_ms=1).encode())
     assert run_program(*get, "--verify", "--genesis", str(other)).returncode == 65

@@ -44,6 +44,7 @@ class FakeNode:
         return _give(self.answers[path], params or {})
 
     def get_bytes(self, path: str, params: Mapping[str, str] | None = None) -> bytes:
+        self.asked.append((path, dict(params or {})))
         return self.files[path]
 
     def post_cbor(self, path: str, body: bytes, *, content_type: str = "application/cbor") -> dict[str, Any]:

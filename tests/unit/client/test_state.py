@@ -77,9 +77,25 @@ def test_state_get_takes_a_key_in_hex(node: FakeNode) -> None:
     assert call("state", "get", "membership", b"gateway/gw-1".hex(), "--hex", *NODE) == 0
 
 
+def test_state_get_asks_for_the_height_that_is_wanted(node: FakeNode, genesis: str) -> None:
+    height = str(PROOF.final.header.height)
+    assert get("--height", height, "--verify", "--genesis", genesis) == 0
+    assert node.asked[-1] == (PATH, {"proof": "1", "format": "cbor", "height": height})
+    assert get() == 0
+    assert "height" not in node.asked[-1][1]
+
+
+def test_state_get_of_the_proof_of_another_height_exits_65(
+    node: FakeNode, genesis: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert get("--height", str(PROOF.final.header.height + 1), "--verify", "--genesis", genesis) == 65
+    assert "sent the proof of height" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
+        ("membership", "gateway/gw-1", "--height", "0"),
         ("membership", "gateway/gw-1", "--verify"),
         ("Member ship", "a"),
         ("membership", "zz", "--hex"),

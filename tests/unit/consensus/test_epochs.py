@@ -178,7 +178,7 @@ def test_joiner_that_does_not_know_what_its_key_has_signed_is_in_quarantine(guar
     assert not bench.replica._may_vote()
     effects = bench.feed(Applied(end_of_epoch(bench, FIVE)[1]))
     assert "quarantine" in reports(effects)
-    assert bench.replica.quarantine
+    assert bench.replica._voice.quarantine
     assert not bench.replica._may_vote()
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 
 import pytest
 
@@ -9,6 +10,7 @@ from master.ledger.tree import (
     DEPTH,
     EMPTY_BUCKET,
     EMPTY_ROOT,
+    UNDO_LEVELS,
     StateTree,
     bucket_digest,
     bucket_of,
@@ -139,3 +141,38 @@ def test_tree_without_leaves_holds_no_pages() -> None:
     tree = tree_of(leaves_of(1))
     assert [len(pages) for pages in tree._levels] == [1] * (DEPTH + 1)
     assert not any(StateTree()._levels)
+
+
+def test_update_names_the_old_digests_of_the_upper_nodes() -> None:
+    leaves = leaves_of(60)
+    tree = tree_of(leaves)
+    update = tree.preview({5: sha256(b"x"), 1 << 19: sha256(b"y")})
+    assert [number for number, _ in update.before] == [
+        number for level in range(1, UNDO_LEVELS + 1) for number in (1 << level, (1 << level) + (1 << level - 1))
+    ]
+    assert all(digest == tree.node(number) for number, digest in update.before)
+    assert tree.node(1) == tree.root
+    tree.apply(update)
+    assert any(digest != tree.node(number) for number, digest in update.before)
+
+
+def test_past_path_is_the_path_before_the_updates() -> None:
+    leaves = leaves_of(300)
+    tree, rng = tree_of(leaves), random.Random(3)
+    # as the ledger has them: some share the upper bits of what is asked for, one is its neighbour
+    asked = bucket_of(next(iter(leaves)))
+    old = {bucket_of(key): bucket_digest([(key, value)]) for key, value in leaves.items()}
+    paths, buckets, nodes = tree.path(asked), dict[int, bytes](), dict[int, bytes]()
+    for _ in range(4):
+        changed = {asked ^ 1, asked ^ 2, asked ^ rng.randrange(1 << 12), *rng.sample(range(BUCKETS), 50)}
+        update = tree.preview({number: rng.randbytes(32) for number in changed})
+        for number in changed:
+            if number >> DEPTH - UNDO_LEVELS == asked >> DEPTH - UNDO_LEVELS:
+                buckets.setdefault(number, old.get(number, EMPTY_BUCKET))
+        for number, digest in update.before:
+            nodes.setdefault(number, digest)
+        tree.apply(update)
+    assert tree.path(asked) != paths
+    assert tree.past_path(asked, buckets, nodes) == paths
+    assert tree.past_path(asked, {}, nodes) != paths
+    assert tree.past_path(asked, buckets, {}) != paths

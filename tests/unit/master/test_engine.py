@@ -89,7 +89,7 @@ class World:
             applied=lambda applied: self.diary.append(f"applied {applied.header.height}"),
             gossip=self.gossiped.extend,
             report=lambda code, _: self.reports.append(code),
-            refused_message=lambda member, reason: self.refused.append((member, reason)),
+            refused_message=lambda member, error: self.refused.append((member, error.code)),
             is_pending=lambda: self.is_pending,
         )
         self.engine = Engine(replica, settings, self, self, self, self, hooks, self.clock)
@@ -118,6 +118,9 @@ class World:
 
     def committed(self, height: int) -> tuple[Block, Certificate] | None:
         return self.stored[height - 1] if height <= len(self.stored) else None
+
+    def validators_of(self, epoch: int) -> ValidatorSet | None:
+        return validators(self.members) if epoch == 0 else None
 
     # ---- RecordLog
     def append(self, records: Iterable[bytes]) -> None:
@@ -239,7 +242,7 @@ def test_engine_counts_forged_vote_and_goes_on() -> None:
         world.engine.on_message("c", b"\xff")
 
     asyncio.run(world.run_until(lambda: len(world.refused) == 2, say))
-    assert [member for member, _ in world.refused] == ["b", "c"]
+    assert world.refused == [("b", "bad-signature"), ("c", "not-canonical")]
     assert world.engine.failure is None
 
 

@@ -213,20 +213,22 @@ def test_node_refuses_what_the_ledger_refuses_and_counts_it(code: str, http_stat
 
 
 @pytest.mark.parametrize(
-    ("raw", "http_status", "said"),
+    ("raw", "http_status", "said", "reason"),
     [
-        (b"", 400, "truncated"),
-        (b"hello", 400, "tag 18"),
-        (transaction() + b"\0", 400, "trailing"),
-        (bytes(65_537), 413, "at most 65536"),
+        (b"", 400, "truncated", "malformed"),
+        (b"hello", 400, "tag 18", "malformed"),
+        (transaction() + b"\0", 400, "trailing", "malformed"),
+        (bytes(65_537), 413, "at most 65536", "too-large"),
+        (transaction()[:24] + b"\xa0\x42\x18\x00" + transaction()[-66:], 400, "shortest form", "not-canonical"),
     ],
 )
-def test_node_refuses_malformed_bytes_with_a_sentence(raw: bytes, http_status: int, said: str) -> None:
+def test_node_refuses_malformed_bytes_with_a_sentence(raw: bytes, http_status: int, said: str, reason: str) -> None:
     world = World()
     result = world.node.take(raw, "mqtt")
     assert (result.code, result.http_status) == ("malformed", http_status)
     assert said in result.detail
     assert world.metric("transactions_refused_total", way="mqtt", reason="malformed") == 1
+    assert world.metric("transactions_malformed_total", reason=reason) == 1
 
 
 def forged(raw: bytes) -> bytes:

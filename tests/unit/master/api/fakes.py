@@ -15,6 +15,8 @@ from master.api.ports import NodeStatus, SubmitResult
 from master.ledger.genesis import genesis_writes, leaves_of
 from master.ledger.proofs import Prover
 from master.ledger.rows import EventRow, Head, event_rows
+from master.ledger.tree import bucket_of, leaf_key
+from master.ledger.undo import KEPT_BLOCKS, PastEntry
 from master.views.fold import catch_up
 from tests.unit.ledger.worlds import MemoryState
 from tests.unit.master.views.memory import MemoryTables
@@ -93,6 +95,12 @@ class MemoryLedger:
 
     def bucket(self, index: int) -> Sequence[tuple[bytes, bytes]]:
         return self.state.bucket(index)
+
+    def past_heights(self) -> range:
+        return range(max(1, len(self.blocks) - KEPT_BLOCKS), len(self.blocks) + 1)
+
+    def past_entry(self, namespace: str, key: bytes, height: int) -> PastEntry | None:
+        return PastEntry(self.get(namespace, key), tuple(self.bucket(bucket_of(leaf_key(namespace, key)))), {}, {})
 
     def header(self, height: int) -> Header | None:
         found = self.block(height)

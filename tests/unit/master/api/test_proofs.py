@@ -71,6 +71,7 @@ def test_state_key_of_any_bytes_is_read_from_the_raw_path(world: World) -> None:
         ("/v1/state/secrets/a", 404, "there is no public namespace secrets"),
         ("/v1/state/membership/", 400, "key: 1..446 bytes are due"),
         (f"/v1/state/membership/{'a' * 447}", 400, "key: 1..446 bytes are due"),
+        ("/v1/state/membership/a?height=0", 400, "height: an integer 1..9223372036854775807 is due"),
         ("/v1/state/membership/a?proof=2", 400, "proof: an integer 0..1 is due"),
         ("/v1/state/membership/a?format=cbor", 400, "format: cbor is the form of a proof; ask with proof=1"),
         ("/v1/headers/5/proof", 404, "there is no block 5 below block 5; the newest is 5"),
@@ -92,7 +93,7 @@ def test_state_before_the_first_block_has_no_proof() -> None:
 def test_state_proof_is_tried_again_while_blocks_land(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     made, asked = world.proofs.state_proof, []
 
-    def torn(namespace: str, key: bytes) -> StateProof | None:
+    def torn(namespace: str, key: bytes, _height: int | None) -> StateProof | None:
         asked.append(key)
         return made(namespace, key) if len(asked) > 2 else None
 
@@ -134,3 +135,26 @@ def test_epochs_come_in_order_and_lead_from_genesis(world: World) -> None:
 def test_every_contract_is_public_or_known_to_be_restricted() -> None:
     restricted: set[str] = set()
     assert {name for name, _ in CONTRACTS} <= {*proofs.PUBLIC_NAMESPACES, *restricted}
+
+
+# holds UN-1
+def test_state_at_a_recent_height_comes_with_the_proof_of_that_height(world: World) -> None:
+    for height in range(1, 6):
+        answer = fetch(world.api, f"/v1/state/membership/gateway%2Fgw-1?proof=1&height={height}").json()
+        proof = decode_state_proof(bytes.fromhex(answer["proof"]))
+        verify_state_proof(proof, GENESIS)
+        assert (answer["height"], proof.final.header) == (height, world.ledger.blocks[height - 1].header)
+    raw = fetch(world.api, "/v1/state/membership/gateway%2Fnobody?proof=1&height=2&format=cbor").body
+    assert (decode_state_proof(raw).value, decode_state_proof(raw).final.header.height) == (None, 2)
+
+
+# holds UN-3
+@pytest.mark.parametrize("height", [6, 1])
+def test_state_at_a_height_that_is_not_kept_is_a_problem_that_says_which_are(world: World, height: int) -> None:
+    if height == 1:
+        for _ in range(61):
+            world.commit([[]])
+    reply = fetch(world.api, f"/v1/state/membership/a?height={height}")
+    first, last = (1, 5) if height == 6 else (2, 66)
+    assert (reply.status, reply.json()["type"]) == (404, "urn:gridwitness:problem:height-not-kept")
+    assert reply.json()["detail"] == f"there is no state of height {height} here; heights {first} to {last} can be had"
