@@ -16,23 +16,21 @@ import uvicorn
 import uvloop
 
 from kit.clock import SystemClock
-from kit.exitcodes import ConfigurationError, DataError, StorageError
+from kit.exitcodes import DataError, GridwitnessError, StorageError
 from kit.files import read_bounded, sync_folder
-from kit.keystore import KeyFile, load_signing_key
 from kit.logs import get_logger
 from kit.metrics import new_registry
-from kit.tls import mqtt_context, peer_context
+from kit.tls import mqtt_context
 from master.api.app import build_api, notifier
 from master.chain import Chain, VerifiedSignatures
 from master.complaints import OldestWatch
 from master.config import NodeConfig
-from master.consensus.events import Head, Now
+from master.consensus.events import Now
 from master.consensus.guard import SignerGuard
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from master.engine import Engine, Hooks
-from master.io.guard import GuardFile, create_guard, owner_of
-from master.io.inbound import Trust
+from master.io.guard import GuardFile, create_guard
 from master.io.ingest import Broker, BrokerLink
 from master.io.peers import PeerNetwork
 from master.io.state_cache import CachedState
@@ -42,17 +40,19 @@ from master.io.wal import WriteAheadLog
 from master.ledger.application import Application, TxRefused
 from master.ledger.proofs import Prover
 from master.mempool import Mempool
-from master.metrics import NodeMetrics, PeerCounters
+from master.metrics import NodeMetrics
 from master.node import Node, genesis_parameter
+from master.seat import PeerBook, VoteKeys, check_seat, load_vote_keys
 from master.views.events import ViewError
 from master.views.fold import catch_up
 from master.views.ports import TablesError
 from wire.block import Block
+from wire.epochs import EPOCHS_MAX
 from wire.errors import WireError
 from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
 from wire.topics import host_topic
 from wire.tx import SignedTx
-from wire.types import DIGEST_BYTES, Digest, sha256
+from wire.types import DIGEST_BYTES, Digest
 
 STORE_FOLDER: Final = "ledger"
 WAL_FILE: Final = "wal"
@@ -79,51 +79,41 @@ def load_genesis(config: NodeConfig) -> Genesis:
         raise DataError(f"{path} is no genesis file: {error}") from error
 
 
-def load_vote_key(config: NodeConfig, genesis: Genesis) -> KeyFile:
-    """Read the vote key and check that it is the one that the genesis file names for this member.
-
-    Raises:
-        ConfigurationError: The member is no validator, or votes with another key.
-    """
-    member = config.node.member
-    validator = next((entry for entry in genesis.validators if entry.member == member), None)
-    if validator is None:
-        raise ConfigurationError(f"{member} is no validator of {genesis.chain()}; correct [node] member")
-    key = load_signing_key(config.node.vote_key)
-    if key.public != validator.vote_key:
-        raise ConfigurationError(f"{config.node.vote_key} is not the vote key that {genesis.chain()} has for {member}")
-    missing = {entry.member for entry in genesis.validators} - {member} - set(config.peers.addresses)
-    if missing:
-        raise ConfigurationError(f"[peers.addresses] lacks {', '.join(sorted(missing))}")
-    return key
-
-
-def init_node(config: NodeConfig) -> Genesis:
+def init_node(config: NodeConfig, *, is_following: bool = False) -> Genesis:
     """Make the node's data directory with the state of height 0.
+
+    Args:
+        config: Of the node.
+        is_following: The node joins a ledger that runs, with a key that its genesis file does not name.
 
     Raises:
         StorageError: There is a store already.
         DataError: The genesis file is damaged or asks for contracts that this software lacks.
     """
     genesis = load_genesis(config)
-    load_vote_key(config, genesis)
+    keys = load_vote_keys(config)
+    check_seat(config, genesis, keys, is_following=is_following)
     data_dir = config.node.data_dir
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     # only with a new store: a new guard beside blocks would hide that the old one is lost
     if not (data_dir / STORE_FOLDER).exists():
-        create_guard(data_dir / GUARD_FILE, _guard_owner(config, genesis), SignerGuard())
+        create_guard(data_dir / GUARD_FILE, keys.owners(genesis.chain())[0], SignerGuard())
     Store.create(data_dir / STORE_FOLDER, genesis, map_bytes=config.node.map_mib << 20).close()
     return genesis
 
 
-def open_guard(config: NodeConfig, genesis: Genesis) -> GuardFile:
+def open_guard(config: NodeConfig, owners: Sequence[Digest]) -> GuardFile:
     """Open the signer guard; a marker that a restore left in the data directory goes into it first.
+
+    Args:
+        config: Of the node.
+        owners: Of the guard, that of the key that signs now first.
 
     Raises:
         StorageError: The data directory cannot be read or written.
     """
     data_dir = config.node.data_dir
-    guard_file = GuardFile(data_dir / GUARD_FILE, _guard_owner(config, genesis))
+    guard_file = GuardFile(data_dir / GUARD_FILE, owners[0], also=owners[1:])
     marker = data_dir / RESTORED_FILE
     if marker.exists():
         guard_file.save(replace(guard_file.guard or SignerGuard(), is_restored=True))
@@ -132,18 +122,22 @@ def open_guard(config: NodeConfig, genesis: Genesis) -> GuardFile:
     return guard_file
 
 
-def _guard_owner(config: NodeConfig, genesis: Genesis) -> Digest:
-    return owner_of(genesis.chain(), config.node.member, load_vote_key(config, genesis).public)
-
-
 class NodeProcess:
     """Everything that runs in a full node's process."""
 
-    def __init__(self, config: NodeConfig, store: Store, wal: WriteAheadLog, guard: GuardFile, tables: Tables) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        keys: VoteKeys,
+        store: Store,
+        wal: WriteAheadLog,
+        guard: GuardFile,
+        tables: Tables,
+    ) -> None:
         """Build the parts on what is open already; nothing runs before `run`."""
         genesis = load_genesis(config)
-        key = load_vote_key(config, genesis)
         self._config = config
+        self._keys, self._guard = keys, guard
         self._clock = SystemClock()
         self._store, self._wal, self._tables = store, wal, tables
         self._registry = new_registry()
@@ -153,23 +147,26 @@ class NodeProcess:
         verified, state = VerifiedSignatures(), CachedState(store, tree.is_empty)
         application = Application(genesis, state, tree, verified, self._mempool.open)
         self._application = application
-        validators = genesis.validator_set()
+        block_bytes_max = genesis_parameter(genesis, "block_bytes_max")
+        self._chain = Chain(
+            application, store, self._mempool, genesis.validator_set(), config.node.member, block_bytes_max, state
+        )
+        epoch = self._chain.epoch
         self._settings = Settings(
             config.node.member,
             genesis.chain(),
-            0,
-            validators,
+            epoch.number,
+            epoch.validators,
             block_interval_ms=genesis_parameter(genesis, "block_interval_ms"),
             heartbeat_ms=genesis_parameter(genesis, "heartbeat_ms"),
             skew_ms=genesis_parameter(genesis, "skew_ms"),
+            vote_keys=keys.public,
         )
-        block_bytes_max = genesis_parameter(genesis, "block_bytes_max")
-        self._chain = Chain(application, store, self._mempool, validators, config.node.member, block_bytes_max, state)
         now = Now(self._clock.now_ms(), self._clock.monotonic_ms())
         replica = Replica(
             self._settings,
-            _consensus_head(store),
-            lambda data: key.signing_key.sign(data).signature,
+            self._chain.consensus_head(),
+            keys.sign,
             now,
             guard=guard.guard,
             nonce=secrets.token_bytes(DIGEST_BYTES),
@@ -188,7 +185,13 @@ class NodeProcess:
             clock=self._clock,
             verified=verified,
         )
-        self._network = self._build_network(genesis)
+        self._epoch = epoch.number
+        self._node.validators = [entry.member for entry in epoch.validators.validators]
+        self._book = PeerBook(config.node.member, config.peers)
+        self._peers = self._chain.peers
+        self._network = PeerNetwork(
+            config.peers.listen, self._book.addresses(self._peers), self._book.trust(self._peers)
+        )
         hooks = Hooks(
             applied=self._applied,
             gossip=self._node.take_gossip,
@@ -204,22 +207,6 @@ class NodeProcess:
         self._new_block.set()
         self._views_failure: str | None = None
         self._connect_node()
-
-    def _build_network(self, genesis: Genesis) -> PeerNetwork:
-        peers = self._config.peers
-        trusted = [validator.tls_certificate for validator in genesis.validators]
-        members = {sha256(validator.tls_certificate): validator.member for validator in genesis.validators}
-        own = self._config.node.member
-        return PeerNetwork(
-            peers.listen,
-            {member: address for member, address in peers.addresses.items() if member != own},
-            Trust(
-                members,
-                peer_context("server", peers.certificate, peers.key, trusted),
-                peer_context("client", peers.certificate, peers.key, trusted),
-            ),
-            counters=PeerCounters(self._metrics),
-        )
 
     def _build_broker(self) -> BrokerLink | None:
         mqtt, member = self._config.mqtt, self._config.node.member
@@ -257,8 +244,24 @@ class NodeProcess:
     # ---- hooks of the engine ------------------------------------------------------------------
 
     def _applied(self, block: Block) -> None:
+        self._turn()
         self._node.applied(block)
         self._new_block.set()
+
+    def _turn(self) -> None:
+        """Follow the ledger in who decides and who may connect; before the replica hears of the block."""
+        epoch = self._chain.epoch
+        if epoch.number != self._epoch:
+            self._epoch = epoch.number
+            self._node.validators = [entry.member for entry in epoch.validators.validators]
+            if self._keys.choose(epoch.validators):
+                self._guard.own(self._keys.owners(self._settings.chain)[0])
+        if self._chain.peers != self._peers:
+            self._peers = self._chain.peers
+            try:
+                self._network.renew(self._book.trust(self._peers), self._book.addresses(self._peers))
+            except GridwitnessError as error:
+                _log.error("who may connect could not be renewed", reason=str(error))
 
     def _connected(self, member: str) -> None:
         self._engine.on_connected(member)
@@ -299,6 +302,8 @@ class NodeProcess:
         if self._broker is not None:
             self._broker.start()
         stopping = asyncio.create_task(stop.wait())
+        if not self._settings.is_seated(self._settings.validators):
+            _log.warning("follows without a vote", member=self._settings.member)
         _log.info("running", member=self._settings.member, chain=self._settings.chain, height=self._chain.head.height)
         try:
             await asyncio.wait((*tasks, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -381,7 +386,11 @@ def run_node(config: NodeConfig) -> None:
     """
     genesis = load_genesis(config)
     data_dir = config.node.data_dir
+    keys = load_vote_keys(config)
     with Store.open(data_dir / STORE_FOLDER, genesis, map_bytes=config.node.map_mib << 20) as store:
+        ends = store.epoch_ends(EPOCHS_MAX)
+        keys.choose(ends[-1].validators if ends else genesis.validator_set())
+        check_seat(config, genesis, keys, is_following=True)
         url = config.node.database_url or f"sqlite:///{data_dir / TABLES_FILE}"
         try:
             tables = Tables(url, genesis)
@@ -390,10 +399,10 @@ def run_node(config: NodeConfig) -> None:
         wal = WriteAheadLog(data_dir / WAL_FILE)
         try:
             with (
-                open_guard(config, genesis) as guard,
+                open_guard(config, keys.owners(genesis.chain())) as guard,
                 asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
             ):
-                runner.run(_run(config, store, wal, guard, tables))
+                runner.run(_run(config, keys, store, wal, guard, tables))
         except OSError as error:
             raise StorageError(f"node {config.node.member}: {error}") from error
         finally:
@@ -401,12 +410,7 @@ def run_node(config: NodeConfig) -> None:
             tables.close()
 
 
-async def _run(config: NodeConfig, store: Store, wal: WriteAheadLog, guard: GuardFile, tables: Tables) -> None:
-    await NodeProcess(config, store, wal, guard, tables).run()
-
-
-def _consensus_head(store: Store) -> Head:
-    head = store.head()
-    block = store.block(head.height) if head.height else None
-    proposer = None if block is None else block.header.proposer
-    return Head(head.height, head.digest, head.time_ms, proposer, store.certificate(head.height))
+async def _run(
+    config: NodeConfig, keys: VoteKeys, store: Store, wal: WriteAheadLog, guard: GuardFile, tables: Tables
+) -> None:
+    await NodeProcess(config, keys, store, wal, guard, tables).run()

@@ -12,7 +12,6 @@ from typing import Final, Protocol
 
 from master.consensus.events import Build, Epoch, Head
 from master.contracts.validator_records import NAMESPACE as VALIDATORS
-from master.contracts.validator_records import Admitted
 from master.engine import BlockRefusedError
 from master.ledger.application import Application, BlockRefused
 from master.ledger.rows import Execution
@@ -38,7 +37,7 @@ class Store(Protocol):
     def commit(
         self, execution: Execution, certificate: Certificate, next_validators: ValidatorSet | None = None
     ) -> None:
-        """Store a block with all that comes of it, all or nothing, durably; with the set after it if it ends an epoch."""
+        """Store a block with all that comes of it, all or nothing; of the last one of an epoch the next set, too."""
         ...
 
     def epoch_ends(self, epoch: int) -> Sequence[EpochEnd]:
@@ -112,6 +111,8 @@ class Chain:
         self._is_epoch_new = bool(ends) and ends[-1].header.height == self._head.height
         self._following = application.validators()
         """The set that decides the next block but one, as the state names it."""
+        self.peers = application.peers(self._head)
+        """Who may connect, as the newest state says; replaced whenever it says otherwise."""
         self.refused: list[Digest] = []
         """Pending transactions that no block can hold any more; emptied by the event loop."""
 
@@ -138,10 +139,6 @@ class Chain:
         proposer = None if block is None else block.header.proposer
         certificate = self._store.certificate(height) if height else None
         return self._seen(proposer, certificate)
-
-    def peers(self) -> tuple[Admitted, ...]:
-        """Return who may connect, as the newest state says."""
-        return self._application.peers(self._head)
 
     def candidates(self) -> Sequence[SignedTx]:
         """Return pending transactions in a fair order, about one block of them."""
@@ -201,6 +198,10 @@ class Chain:
             self._sets = [*self._sets, self._following]
         if any(write.namespace == VALIDATORS for write in execution.writes):
             self._following = self._application.validators()
+            self.peers = self._application.peers(self._head)
+        elif len(self.peers) > len(self._following):
+            # some are admitted for a while alone
+            self.peers = self._application.peers(self._head)
         return self._seen(block.header.proposer, certificate)
 
     def _seen(self, proposer: str | None, certificate: Certificate | None) -> Head:

@@ -7,6 +7,7 @@ signature was released; the other slot then holds, and the write-ahead log, whic
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -48,13 +49,14 @@ def create_guard(path: Path, owner: Digest, guard: SignerGuard, files: Files = L
 class GuardFile:
     """One file, one writer."""
 
-    def __init__(self, path: Path, owner: Digest, files: Files = LOCAL_FILES) -> None:
+    def __init__(self, path: Path, owner: Digest, files: Files = LOCAL_FILES, *, also: Sequence[Digest] = ()) -> None:
         """Open the file, or make an unreadable one.
 
         Args:
             path: The guard's own file; never part of a backup.
             owner: As of `owner_of`.
             files: Where it is.
+            also: Owners whose guard is taken, too: other keys of the same node, between which it is rotated.
 
         Raises:
             StorageError: The file cannot be opened or made.
@@ -70,7 +72,7 @@ class GuardFile:
         except OSError as error:
             raise StorageError(f"{path}: {error.strerror}") from error
         self._number = 0
-        for number, guard in filter(None, (_read(slot, owner) for slot in slots)):
+        for number, guard in filter(None, (_read(slot, (owner, *also)) for slot in slots)):
             if number > self._number:
                 self._number, self.guard = number, guard
 
@@ -81,6 +83,10 @@ class GuardFile:
     def __exit__(self, *_: object) -> None:
         """Close the file."""
         self.close()
+
+    def own(self, owner: Digest) -> None:
+        """Write for another key from now on: the node's key has been rotated."""
+        self._owner = owner
 
     def save(self, guard: SignerGuard) -> None:
         """Return when ``guard`` is on disk.
@@ -110,13 +116,13 @@ def _slot(number: int, owner: Digest, guard: SignerGuard) -> bytes:
     return sha256(rest) + rest
 
 
-def _read(slot: bytes, owner: Digest) -> tuple[int, SignerGuard] | None:
+def _read(slot: bytes, owners: Sequence[Digest]) -> tuple[int, SignerGuard] | None:
     rest = slot[DIGEST_BYTES:]
     if len(slot) != SLOT_BYTES or sha256(rest) != slot[:DIGEST_BYTES]:
         return None
     number, length = _HEAD.unpack_from(rest)
     start = _HEAD.size + DIGEST_BYTES
-    if rest[_HEAD.size : start] != owner or length > GUARD_BYTES_MAX:
+    if rest[_HEAD.size : start] not in owners or length > GUARD_BYTES_MAX:
         return None
     try:
         return number, decode_guard(rest[start : start + length])

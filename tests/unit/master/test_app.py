@@ -14,17 +14,15 @@ from master.consensus.guard import SignerGuard
 from master.io.guard import create_guard, owner_of
 
 OWNER = owner_of("demo-00000000", "a", b"k" * 32)
-GENESIS: Any = None
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 only data_dir is looked at
-    monkeypatch.setattr(app, "_guard_owner", lambda *_: OWNER)
+def config(tmp_path: Path) -> Any:  # noqa: ANN401 only data_dir is looked at
     return SimpleNamespace(node=SimpleNamespace(data_dir=tmp_path))
 
 
 def opened(config: Any) -> SignerGuard | None:  # noqa: ANN401
-    with app.open_guard(config, GENESIS) as guard_file:
+    with app.open_guard(config, (OWNER,)) as guard_file:
         return guard_file.guard
 
 
