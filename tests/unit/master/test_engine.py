@@ -252,6 +252,15 @@ def test_engine_takes_genuine_vote_without_a_word() -> None:
     assert world.refused == []
 
 
+# holds VM-8
+def test_engine_drops_what_is_of_an_epoch_that_it_does_not_know_and_blames_nobody() -> None:
+    world = World("abcd")
+    vote = replace(vote_of_b(), epoch=1)
+    signed = replace(vote, signature=KEYS["b"].sign(vote.signed_bytes(CHAIN)).signature)
+    assert world.engine.on_message("b", encode_message(signed))
+    assert (world.refused, world.reports) == ([], ["unknown-epoch"])
+
+
 # holds CM-16
 def test_engine_certified_block_that_differs_here_stops_signing() -> None:
     world = World("abcd")

@@ -105,6 +105,11 @@ def good_requests(world: World) -> Iterator[tuple[str, str]]:
     yield "/v1/alarms/{id}", f"/v1/alarms/{alarm}"
     yield "/v1/references", "/v1/references?limit=2"
     yield "/v1/references/{id}", f"/v1/references/{release}"
+    proposal = next(key for table, key in world.tables.rows if table == "proposals")
+    yield "/v1/validators", "/v1/validators?status=validator"
+    yield "/v1/validators/{id}", "/v1/validators/grid"
+    yield "/v1/proposals", "/v1/proposals?limit=2"
+    yield "/v1/proposals/{id}", f"/v1/proposals/{proposal}"
     yield "/metrics", "/metrics"
     yield "/healthz", "/healthz"
     yield "/openapi.json", "/openapi.json"
