@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wire import cbor, historyproof, stateproof
+from wire import cbor, faultproof, historyproof, stateproof
 from wire.cose import kid_of
 from wire.errors import FormatError, SignatureError
 from wire.evidence import Entry, Evidence, decode_evidence
+from wire.faultproof import decode_fault_file, verify_fault_file
 from wire.finality import FinalHeader
 from wire.genesis import Genesis
 from wire.historyproof import decode_history_proof, verify_history_proof
@@ -146,14 +147,14 @@ def to_json(value: cbor.Value) -> object:
 
 
 def prove_other(raw: bytes, genesis: Genesis) -> dict[str, object] | None:
-    """Verify a state proof or a history proof and return what it proves as plain JSON values; None for anything else.
+    """Verify a state, history or fault proof and return what it proves as plain JSON values; None for anything else.
 
     Args:
         raw: The file.
         genesis: From the verifier's own disk.
 
     Raises:
-        WireError: It is one of the two, and does not verify.
+        WireError: It is one of them, and does not verify.
     """
     value = cbor.decode(raw, bytes_max=STATE_PROOF_BYTES_MAX)
     kind = value.get("type") if isinstance(value, dict) else None
@@ -181,7 +182,27 @@ def prove_other(raw: bytes, genesis: Genesis) -> dict[str, object] | None:
             "old_time_ms": old.time_ms,
             **_final(history.final),
         }
+    if kind == faultproof.FILE_TYPE:
+        return _prove_fault(raw, genesis)
     return None
+
+
+def _prove_fault(raw: bytes, genesis: Genesis) -> dict[str, object]:
+    file = decode_fault_file(raw)
+    verify_fault_file(file, genesis)
+    proof = file.proof
+    sides = [(said.step.name.lower().replace("_", "-"), said.view) for said in (proof.first, proof.second)]
+    return {
+        "verified": True,
+        "type": faultproof.FILE_TYPE,
+        "chain": proof.chain,
+        "member": proof.member,
+        "kind": proof.kind,
+        "epoch": proof.epoch,
+        "height": proof.height,
+        "signed": " and ".join(f"{step} in view {view}" for step, view in sides),
+        "digest": proof.digest().hex(),
+    }
 
 
 def _final(final: FinalHeader) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import secrets
 import signal
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from kit.files import read_bounded, sync_folder
 from kit.logs import get_logger
 from kit.metrics import new_registry
 from kit.tls import mqtt_context
+from master.accusations import Accusations
 from master.api.app import build_api, notifier
 from master.chain import Chain, VerifiedSignatures
 from master.complaints import OldestWatch
@@ -38,15 +40,17 @@ from master.io.store import Store
 from master.io.tables import Tables
 from master.io.wal import WriteAheadLog
 from master.ledger.application import Application, TxRefused
+from master.ledger.faults import FaultCourt
 from master.ledger.proofs import Prover
 from master.mempool import Mempool
-from master.metrics import NodeMetrics
+from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node, genesis_parameter
 from master.seat import PeerBook, VoteKeys, check_seat, load_vote_keys
 from master.views.events import ViewError
 from master.views.fold import catch_up
 from master.views.ports import TablesError
 from wire.block import Block
+from wire.certificate import ValidatorSet
 from wire.epochs import EPOCHS_MAX
 from wire.errors import WireError
 from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
@@ -59,6 +63,8 @@ WAL_FILE: Final = "wal"
 GUARD_FILE: Final = "guard"
 RESTORED_FILE: Final = "restored"
 TABLES_FILE: Final = "views.sqlite"
+_COLLECT_AFTER: Final = (50_000, 20, 20)
+"""New objects, and young and middle collections, before the cycles among them are looked for."""
 _GAUGES_EVERY_S: Final = 1.0
 _GRACE_S: Final = 5
 _TABLES_RETRY_S: Final = 1.0
@@ -145,11 +151,20 @@ class NodeProcess:
         self._mempool = Mempool()
         tree = store.state_tree()
         verified, state = VerifiedSignatures(), CachedState(store, tree.is_empty)
-        application = Application(genesis, state, tree, verified, self._mempool.open)
+        application = Application(genesis, state, tree, verified, self._mempool.open, self._begun_set)
         self._application = application
         block_bytes_max = genesis_parameter(genesis, "block_bytes_max")
+        court = FaultCourt(genesis.chain(), self._begun_set)
+        self._accusations = Accusations(court, state)
         self._chain = Chain(
-            application, store, self._mempool, genesis.validator_set(), config.node.member, block_bytes_max, state
+            application,
+            store,
+            self._mempool,
+            genesis.validator_set(),
+            config.node.member,
+            block_bytes_max,
+            state,
+            self._accusations.waiting,
         )
         epoch = self._chain.epoch
         self._settings = Settings(
@@ -190,7 +205,10 @@ class NodeProcess:
         self._book = PeerBook(config.node.member, config.peers)
         self._peers = self._chain.peers
         self._network = PeerNetwork(
-            config.peers.listen, self._book.addresses(self._peers), self._book.trust(self._peers)
+            config.peers.listen,
+            self._book.addresses(self._peers),
+            self._book.trust(self._peers),
+            counters=PeerCounters(self._metrics),
         )
         hooks = Hooks(
             applied=self._applied,
@@ -198,6 +216,7 @@ class NodeProcess:
             report=lambda code, _: self._metrics.reports.labels(code).inc(),
             refused_message=self._refused_message,
             is_pending=self._node.has_pending,
+            accuse=self._accuse,
             waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
         )
         self._engine = Engine(replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
@@ -243,10 +262,23 @@ class NodeProcess:
 
     # ---- hooks of the engine ------------------------------------------------------------------
 
+    def _accuse(self, raw: bytes) -> bool:
+        proof = self._accusations.add(raw)
+        if proof is None:
+            return False
+        self._metrics.faults.labels(proof.member, proof.kind).inc()
+        detail = {"member": proof.member, "kind": proof.kind, "height": proof.height, "digest": proof.digest().hex()}
+        _log.critical("a validator broke the protocol", **detail)
+        return True
+
     def _applied(self, block: Block) -> None:
         self._turn()
+        self._accusations.applied(block.fault_proofs)
         self._node.applied(block)
         self._new_block.set()
+
+    def _begun_set(self, epoch: int) -> ValidatorSet | None:
+        return self._chain.begun_set(epoch)
 
     def _turn(self) -> None:
         """Follow the ledger in who decides and who may connect; before the replica hears of the block."""
@@ -402,12 +434,20 @@ def run_node(config: NodeConfig) -> None:
                 open_guard(config, keys.owners(genesis.chain())) as guard,
                 asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
             ):
+                _collect_rarely()
                 runner.run(_run(config, keys, store, wal, guard, tables))
         except OSError as error:
             raise StorageError(f"node {config.node.member}: {error}") from error
         finally:
             wal.close()
             tables.close()
+
+
+def _collect_rarely() -> None:
+    """Keep the collector of cycles out of the way of blocks, which make thousands of objects and few cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 async def _run(

@@ -7,7 +7,7 @@ when its block is executed.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from master.consensus.events import Build, Epoch, Head
@@ -96,6 +96,7 @@ class Chain:
         member: str,
         block_bytes_max: int,
         state: StateInMemory,
+        fault_proofs: Callable[[], Sequence[bytes]] = tuple,
     ) -> None:
         self._application = application
         self._store = store
@@ -104,6 +105,8 @@ class Chain:
         self._member = member
         self._block_bytes_max = block_bytes_max
         self._executions: OrderedDict[Digest, Execution] = OrderedDict()
+        self._fault_proofs = fault_proofs
+        self._known_faults: Sequence[bytes] = ()
         self._head = store.head()
         ends = store.epoch_ends(EPOCHS_MAX)
         self._sets = [validators, *(end.validators for end in ends)]
@@ -130,6 +133,10 @@ class Chain:
         """Return the validators of an epoch; the next one is known as soon as its change has been executed."""
         if epoch == len(self._sets) and self._following != self._sets[-1]:
             return self._following
+        return self.begun_set(epoch)
+
+    def begun_set(self, epoch: int) -> ValidatorSet | None:
+        """Return the validators of an epoch that has begun with the next block or before."""
         return self._sets[epoch] if 0 <= epoch < len(self._sets) else None
 
     def consensus_head(self) -> Head:
@@ -141,7 +148,8 @@ class Chain:
         return self._seen(proposer, certificate)
 
     def candidates(self) -> Sequence[SignedTx]:
-        """Return pending transactions in a fair order, about one block of them."""
+        """Return pending transactions in a fair order, about one block of them; called on the event loop."""
+        self._known_faults = self._fault_proofs()
         return self._mempool.candidates(self._block_bytes_max)
 
     def build(self, build: Build, candidates: Sequence[SignedTx], wall_ms: int) -> Block | None:
@@ -158,6 +166,7 @@ class Chain:
             time_ms=max(wall_ms, build.time_ms_min),
             candidates=candidates,
             bytes_max=self._block_bytes_max,
+            fault_proofs=self._known_faults,
         )
         self.refused.extend(tx for tx, _ in refused)
         if not execution.block.transactions and not build.empty_allowed:
@@ -190,8 +199,8 @@ class Chain:
         execution = self._executions[block.header.digest()]
         is_end = self._following != self._sets[-1]
         self._store.commit(execution, certificate, self._following if is_end else None)
-        self._state.committed(execution)
         self._application.committed(execution)
+        self._state.committed(execution)
         self._executions.clear()
         self._head, self._is_epoch_new = execution.head, is_end
         if is_end:

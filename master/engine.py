@@ -20,6 +20,7 @@ from kit.exitcodes import StorageError
 from kit.logs import get_logger
 from master.answers import AnswerBudget
 from master.consensus.events import (
+    Accuse,
     Applied,
     Apply,
     Broadcast,
@@ -41,6 +42,7 @@ from master.consensus.events import (
     Tick,
     Wake,
 )
+from master.consensus.fault_messages import Fault
 from master.consensus.guard import SignerGuard
 from master.consensus.message_checks import UnknownEpochError, known_part, verify_by_epoch
 from master.consensus.message_codec import BLOCKS_PER_ANSWER_MAX, decode_message, encode_message
@@ -148,8 +150,14 @@ class Hooks:
     refused_message: Callable[[str, WireError], None]
     """(member, why)"""
     is_pending: Callable[[], bool]
+    accuse: Callable[[bytes], bool] = lambda _: False
+    """Takes a canonical fault proof and tells whether it is new; raises WireError when it proves nothing."""
     waiting_ms: Callable[[], int] = lambda: 0
     """For how long one acceptable transaction has been the oldest."""
+    overheard: Callable[[str, Message], bool] = lambda *_: False
+    """(member, message); tells whether the message is not for the replica."""
+    withholds: Callable[[Message], bool] = lambda _: False
+    """Tells whether a message must not go out now."""
 
 
 class Engine:
@@ -278,9 +286,11 @@ class Engine:
             return False
         if isinstance(message, Gossip):
             self._hooks.gossip(message.transactions)
+        elif isinstance(message, Fault):
+            self._on_fault(member, message)
         elif isinstance(message, GetBlocks):
             self._answer_blocks(member, message.first_height)
-        else:
+        elif not self._hooks.overheard(member, message):
             if isinstance(message, Status):
                 self.heights[member] = message.height - 1
             self.post(Received(member, message), size_bytes, member)
@@ -300,6 +310,17 @@ class Engine:
             self._network.broadcast(message)
         else:
             self._network.send(member, message)
+
+    def _on_fault(self, member: str, message: Fault) -> None:
+        try:
+            self._expose(message)
+        except WireError as error:
+            self._hooks.refused_message(member, error)
+
+    def _expose(self, message: Fault) -> None:
+        """Bring a fault proof to the ledger, and tell everybody when it is new."""
+        if self._hooks.accuse(message.proof):
+            self._network.broadcast(encode_message(message))
 
     async def _on_worker(self, call: Callable[[], ResultT]) -> ResultT:
         return await asyncio.get_running_loop().run_in_executor(self._worker, call)
@@ -354,6 +375,8 @@ class Engine:
                 return await self._apply(effect)
             case Wake():
                 self._wake(effect.at_ms)
+            case Accuse():
+                self._expose(Fault(effect.proof.encode()))
             case Report():
                 _log.warning(effect.code, detail=effect.detail)
                 self._hooks.report(effect.code, effect.detail)

@@ -52,6 +52,12 @@ class NodeMetrics:
             ("code",),
             registry=registry,
         )
+        self.faults = Counter(
+            f"{prefix}_faults_proven_total",
+            "Proofs that a validator broke the protocol, by member and kind; any value above 0 needs a person",
+            ("member", "kind"),
+            registry=registry,
+        )
         self.peer_refused = Counter(
             f"{prefix}_peer_messages_refused_total",
             "Messages of other validators refused, by reason: one of the codes of docs/spec TP-9",

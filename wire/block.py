@@ -1,4 +1,4 @@
-"""A block: its header and the signed transactions in order (docs/spec, clause HD-9)."""
+"""A block: its header, the signed transactions in order, and fault proofs (docs/spec, clauses HD-9 and HD-10)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Final
 
 from wire import cbor
 from wire.errors import FormatError
+from wire.faultproof import FAULT_PROOF_BYTES_MAX, FAULT_PROOFS_MAX
 from wire.fields import Fields
 from wire.header import BLOCK_TRANSACTIONS_MAX, HEADER_BYTES_MAX, Header, decode_header, tx_root
+from wire.merkle import tree_head
 from wire.types import TX_BYTES_MAX
 
 BLOCK_BYTES_MAX: Final = 8 * 1024 * 1024
+_NAMES: Final = ("header", "transactions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +24,13 @@ class Block:
     header: Header
     transactions: tuple[bytes, ...]
     """Whole COSE_Sign1 transactions in the order of execution."""
+    fault_proofs: tuple[bytes, ...] = ()
+    """Canonical fault proofs, executed after the transactions."""
 
     def to_value(self) -> dict[str, cbor.Value]:
-        """Return the block as a CBOR map."""
-        return {"header": self.header.encode(), "transactions": list(self.transactions)}
+        """Return the block as a CBOR map; without fault proofs it has no field for them."""
+        value: dict[str, cbor.Value] = {"header": self.header.encode(), "transactions": list(self.transactions)}
+        return {**value, "fault_proofs": list(self.fault_proofs)} if self.fault_proofs else value
 
     def encode(self) -> bytes:
         """Return the canonical bytes."""
@@ -42,13 +48,15 @@ def decode_block(raw: bytes) -> Block:
 
 
 def block_of_value(value: object) -> Block:
-    """Check a decoded block; its transactions are bytes that lead to tx_root, not yet opened.
+    """Check a decoded block; transactions and fault proofs are bytes that lead to their roots, not yet opened.
 
     Raises:
         CborError: The header is not canonical.
-        FormatError: A field is missing, unknown or out of range, or the header has another tx_count or tx_root.
+        FormatError: A field is missing, unknown or out of range, or the header has another tx_count, tx_root or
+            fault_proof_root.
     """
-    fields = Fields(value, ("header", "transactions"), "block")
+    has_proofs = isinstance(value, dict) and "fault_proofs" in value
+    fields = Fields(value, ("header", "transactions", "fault_proofs") if has_proofs else _NAMES, "block")
     header = decode_header(fields.octets("header", 1, HEADER_BYTES_MAX))
     entries = fields.sequence("transactions", BLOCK_TRANSACTIONS_MAX)
     transactions = tuple(entry for entry in entries if isinstance(entry, bytes) and len(entry) <= TX_BYTES_MAX)
@@ -58,4 +66,15 @@ def block_of_value(value: object) -> Block:
         raise FormatError(f"block.transactions: {len(transactions)} of them, the header counts {header.tx_count}")
     if tx_root(transactions) != header.tx_root:
         raise FormatError("block.transactions: they do not lead to the header's tx_root")
-    return Block(header, transactions)
+    proofs = _fault_proofs(fields) if has_proofs else ()
+    if tree_head(proofs) != header.fault_proof_root:
+        raise FormatError("block.fault_proofs: they do not lead to the header's fault_proof_root")
+    return Block(header, transactions, proofs)
+
+
+def _fault_proofs(fields: Fields) -> tuple[bytes, ...]:
+    entries = fields.sequence("fault_proofs", FAULT_PROOFS_MAX)
+    proofs = tuple(entry for entry in entries if isinstance(entry, bytes) and len(entry) <= FAULT_PROOF_BYTES_MAX)
+    if not proofs or len(proofs) != len(entries):
+        raise FormatError("block.fault_proofs: byte strings of at most 1,024 bytes are due, or no field at all")
+    return proofs

@@ -54,8 +54,8 @@ def encode(value: Value) -> bytes:
 
     Source: RFC 8949, 4.2.1; docs/spec CBOR-1 to CBOR-9.
     """
-    _check(value, 0)
-    return cbor2.dumps(value, canonical=True)
+    # sorting takes the library twice as long as writing what stands in order already
+    return cbor2.dumps(value) if _check(value, 0) else cbor2.dumps(value, canonical=True)
 
 
 def decode(data: bytes, *, bytes_max: int = BYTES_MAX, values_max: int = VALUES_MAX) -> Value:
@@ -85,7 +85,7 @@ def decode(data: bytes, *, bytes_max: int = BYTES_MAX, values_max: int = VALUES_
             allow_duplicate_keys=False,
             strict_hashable_types=True,
         )
-        if encode(value) == data:
+        if _check(value, 0) and cbor2.dumps(value) == data:
             return value
     except (cbor2.CBORError, ValueError):  # CborError is a ValueError, too
         pass
@@ -153,34 +153,51 @@ def _check_count(data: bytes, values_max: int) -> None:
             at += argument
 
 
-def _check(value: object, depth: int) -> None:
+def _check(value: object, depth: int) -> bool:
+    """Tell whether the keys of every map stand in canonical order; refuse what is outside the profile."""
     # exact types: a bool is no int here, and a subclass could encode as something else
     kind = type(value)
-    if isinstance(value, dict) and kind is dict:
-        _check_depth(depth)
-        for key in value:
-            if type(key) is not str:
-                raise CborError(f"a map key of type {type(key).__name__}, which is no text")
-            if not key.isascii():
-                check_text(key)
-        _check_entries(value.values(), depth + 1)
-    elif isinstance(value, list | tuple) and kind in (list, tuple):
-        _check_depth(depth)
-        _check_entries(value, depth + 1)
-    elif isinstance(value, str) and kind is str:
-        check_text(value)
+    if isinstance(value, str) and kind is str:
+        if not value.isascii():
+            check_text(value)
     elif isinstance(value, int):
         if kind is not bool and not (kind is int and INT_MIN <= value <= INT_MAX):
             raise CborError("an integer outside -2^63..2^63-1, or of a class of its own")
+    elif isinstance(value, dict) and kind is dict:
+        _check_depth(depth)
+        is_sorted = _check_keys(value)
+        return _check_entries(value.values(), depth + 1) and is_sorted
+    elif isinstance(value, list | tuple) and kind in (list, tuple):
+        _check_depth(depth)
+        return _check_entries(value, depth + 1)
     elif kind is not bytes and value is not None:
         raise CborError(f"a {kind.__name__} has no place in the CBOR profile")
+    return True
 
 
-def _check_entries(entries: Iterable[object], depth: int) -> None:
+def _check_entries(entries: Iterable[object], depth: int) -> bool:
+    is_sorted = True
     for entry in entries:
         # most of what there is, without a call: a block is a few thousand byte strings
         if type(entry) is not bytes:
-            _check(entry, depth)
+            is_sorted = _check(entry, depth) and is_sorted
+    return is_sorted
+
+
+def _check_keys(keys: Iterable[object]) -> bool:
+    """Tell whether keys ascend as their encodings do: the shorter first, those of one length by their bytes."""
+    is_sorted, last_bytes, last = True, -1, ""
+    for key in keys:
+        if type(key) is not str:
+            raise CborError(f"a map key of type {type(key).__name__}, which is no text")
+        key_bytes = len(key)
+        if not key.isascii():
+            check_text(key)
+            key_bytes = len(key.encode())
+        if key_bytes < last_bytes or (key_bytes == last_bytes and key <= last):
+            is_sorted = False
+        last_bytes, last = key_bytes, key
+    return is_sorted
 
 
 def _check_depth(depth: int) -> None:

@@ -25,7 +25,9 @@ app = typer.Typer(no_args_is_help=True, help="Look into a genesis file.")
 
 
 def verify(
-    file: Annotated[Path, typer.Argument(help="Bundle of 'gridwitness tx get', or proof of 'gridwitness state get'.")],
+    file: Annotated[
+        Path, typer.Argument(help="Bundle of 'gridwitness tx get', proof of 'gridwitness state get', or fault proof.")
+    ],
     genesis: GenesisOption,
     *,
     json: JsonOption = False,
@@ -33,8 +35,9 @@ def verify(
     """Prove offline that a transaction is in the ledger and what came of it; only the genesis file is trusted.
 
     Checked are the sender's signature, the transaction's and the outcome's place in the block, and the signatures of a
-    quorum of validators over that block. A state proof or a history proof is taken, too: it shows what stood under a
-    key, or that an old block is in the chain. Exit code 0: all of it holds; 65: it does not, and the message says what.
+    quorum of validators over that block. A state proof, a history proof or a fault proof is taken, too: it shows what
+    stood under a key, that an old block is in the chain, or that a validator broke the protocol. Exit code 0: all of it
+    holds; 65: it does not, and the message says what.
 
     Example: gridwitness verify report.bundle --genesis genesis.cbor
     """

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from master.api import chain, lists, proofs, service, stream, submit
+from master.api import chain, faults, lists, proofs, service, stream, submit
 from master.api.call import Handler
 from master.api.parameters import Parameter
 from master.views.schema import Schema, Table, hexadecimal, record, sequence, text
@@ -185,6 +185,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: Answer("The entry, or its absence.", {JSON: proofs.STATE_SCHEMA, chain.CBOR_TYPE: _OCTETS})},
     ),
     *(route for table in TABLES.values() for route in _view_routes(table)),
+    Route(
+        path="/v1/faults/{id}/proof",
+        name="get_fault_proof",
+        about="Proof that a validator broke the protocol: what `gridwitness verify` takes (docs/spec FP-4).",
+        handler=faults.proof,
+        parameters=(faults.FAULT_ID,),
+        answers={200: Answer("Canonical CBOR.", {chain.CBOR_TYPE: _OCTETS})},
+    ),
     Route(
         path="/v1/events",
         name="follow_events",

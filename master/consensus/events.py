@@ -13,6 +13,7 @@ from master.consensus.guard import SignerGuard
 from master.consensus.messages import Message
 from wire.block import Block
 from wire.certificate import Certificate, ValidatorSet
+from wire.faultproof import FaultProof
 from wire.types import Digest
 
 
@@ -175,7 +176,14 @@ class Report:
     detail: str
 
 
-Effect: TypeAlias = "Persist | Seal | Send | Broadcast | Build | Execute | Apply | Wake | Report"
+@dataclass(frozen=True, slots=True)
+class Accuse:
+    """A validator broke the protocol, and this proves it: tell everybody, and bring it to the ledger."""
+
+    proof: FaultProof
+
+
+Effect: TypeAlias = "Persist | Seal | Send | Broadcast | Build | Execute | Apply | Wake | Report | Accuse"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from master.consensus.fault_messages import Quote
 from master.consensus.messages import Blocks, Message, Propose, Spoken, Standing, ViewChange, Vote
 from wire.block import Block
 from wire.certificate import Certificate, Step, ValidatorSet, verify_certificate
@@ -44,7 +45,7 @@ def verify_by_epoch(message: Message, chain: str, sets: Sets, verify: Verify) ->
         SignatureError: A signature does not verify.
     """
     match message:
-        case Vote() | ViewChange():
+        case Vote() | ViewChange() | Quote():
             _verify_signature(message, message.epoch, chain, sets, verify)
             if isinstance(message, ViewChange) and message.prepared is not None:
                 _verify_prepared(message, message.prepared, chain, sets, verify)
@@ -60,7 +61,7 @@ def verify_by_epoch(message: Message, chain: str, sets: Sets, verify: Verify) ->
                     raise CertificateError(f"block {block.header.height}: its certificate is about something else")
                 verify_certificate(certificate, chain, _set_of(sets, certificate.epoch), verify)
         case _:
-            pass  # nothing in it is signed by a validator's key
+            pass  # nothing in it is signed by a validator's key, or it is proven elsewhere
 
 
 def known_part(message: Blocks, sets: Sets) -> Blocks:
@@ -109,7 +110,11 @@ def _verify_standing(message: Standing, chain: str, sets: Sets, verify: Verify) 
 
 
 def _verify_signature(
-    message: Vote | ViewChange | Propose | Standing | Spoken, epoch: int, chain: str, sets: Sets, verify: Verify
+    message: Vote | ViewChange | Propose | Standing | Spoken | Quote,
+    epoch: int,
+    chain: str,
+    sets: Sets,
+    verify: Verify,
 ) -> None:
     validator = _set_of(sets, epoch).find(message.member)
     if validator is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from master.consensus import snapshot_messages
+from master.consensus import fault_messages, snapshot_messages
 from master.consensus.messages import (
     PHASES,
     Blocks,
@@ -233,6 +233,7 @@ _DECODERS: Final[dict[str, Callable[[object], Message]]] = {
     "body": _decode_body,
     "gossip": _decode_gossip,
     **snapshot_messages.DECODERS,
+    **fault_messages.DECODERS,
 }
 
 _ENCODERS: Final[dict[type, tuple[str, Callable[[Any], dict[str, cbor.Value]]]]] = {
@@ -251,4 +252,5 @@ _ENCODERS: Final[dict[type, tuple[str, Callable[[Any], dict[str, cbor.Value]]]]]
     Body: ("body", lambda body: {"block": body.block.to_value()}),
     Gossip: ("gossip", lambda gossip: {"transactions": list(gossip.transactions)}),
     **snapshot_messages.ENCODERS,
+    **fault_messages.ENCODERS,
 }

@@ -51,13 +51,13 @@ def encode_record(record: Record) -> bytes:
     """Return the canonical bytes of a record."""
     match record:
         case Accepted():
-            return cbor.encode({"type": "accepted", "body": encode_message(record.propose)})
+            return cbor.encode({"body": encode_message(record.propose), "type": "accepted"})
         case Fetched():
-            return cbor.encode({"type": "fetched", "body": record.block.encode()})
+            return cbor.encode({"body": record.block.encode(), "type": "fetched"})
         case Signed():
-            return cbor.encode({"type": "signed", "body": encode_message(record.message)})
+            return cbor.encode({"body": encode_message(record.message), "type": "signed"})
         case _:
-            return cbor.encode({"type": "prepared", "body": record.certificate.encode()})
+            return cbor.encode({"body": record.certificate.encode(), "type": "prepared"})
 
 
 def decode_record(raw: bytes) -> Record:

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from master.consensus.checks import check_proposal
 from master.consensus.events import (
+    Accuse,
     Applied,
     Apply,
     Broadcast,
@@ -34,12 +35,14 @@ from master.consensus.events import (
     Tick,
     Wake,
 )
+from master.consensus.fault_messages import Quote
 from master.consensus.guard import SignerGuard
 from master.consensus.messages import (
     Blocks,
     Body,
     GetBody,
     GetStanding,
+    Message,
     Propose,
     Standing,
     Status,
@@ -55,6 +58,7 @@ from master.consensus.sync import Sync
 from master.consensus.views import Views
 from master.consensus.voice import Voice
 from master.consensus.votes import highest_prepared
+from master.consensus.witness import Witness
 from wire.block import Block
 from wire.certificate import Step
 from wire.types import Digest
@@ -93,6 +97,7 @@ class Replica:
         # what the last tick said; out of date after a block, but worth a try: an empty pool answers with no block
         self._is_pending = False
         self._sync = Sync(settings)
+        self._witness = Witness(settings.member, settings.chain)
         self._views = Views(settings, self._voice, self._sync, now)
 
     @property
@@ -160,6 +165,12 @@ class Replica:
 
     def _on_message(self, event: Received, now: Now) -> list[Effect]:
         message, state = event.message, self._height
+        proofs = self._witness.look(message, state.rules.height, state.view, state.rules.epoch)
+        return [*map(Accuse, proofs), *self._on_known(event, message, now)]
+
+    def _on_known(self, event: Received, message: Message, now: Now) -> list[Effect]:
+        """Take a message that was compared with what its author said before."""
+        state = self._height
         match message:
             case Vote() | ViewChange() | Propose():
                 return self._on_signed(event, message, now)
@@ -203,7 +214,18 @@ class Replica:
                 return self._views.follow(state, now)
             case _:
                 state.votes.add(message)
-                return []
+                return self._quote(message)
+
+    def _quote(self, vote: Vote) -> list[Effect]:
+        """Show who prepares another block what the leader signed for this node: the leader may have signed both."""
+        state, proposal = self._height, self._height.proposal
+        is_other = vote.step is Step.PREPARE and vote.view == state.view and vote.member not in state.quoted
+        if proposal is None or not is_other or vote.digest == proposal.block.header.digest():
+            return []
+        state.quoted.add(vote.member)
+        digest = proposal_digest(proposal.block.header.digest(), proposal.view_changes)
+        place = (state.rules.epoch, state.rules.height, state.view)
+        return [Send(vote.member, Quote(proposal.member, *place, digest, proposal.signature))]
 
     def _on_propose(self, message: Propose, now: Now) -> list[Effect]:
         state = self._height

@@ -71,6 +71,8 @@ class HeightState:
     """What the signer guard did not allow."""
     is_silent: bool = False
     """The guard refused a VIEW-CHANGE: this node must not speak before the height is final."""
+    quoted: set[str] = field(default_factory=set)
+    """Who was shown, in this view, what the leader signed for this node."""
     own: dict[Step, Vote | ViewChange] = field(default_factory=dict)
     """Own messages of the present view, for sending them again."""
     later: dict[tuple[str, str], tuple[int, Received]] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class HeightState:
         self.is_building = self.is_idle = False
         self.own = {}
         self.wanted.clear()
+        self.quoted.clear()
         self.signed = {key: digest for key, digest in self.signed.items() if key[1] >= view}
 
     def keep_body(self, block: Block, bodies_max: int) -> None:

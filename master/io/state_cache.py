@@ -45,6 +45,8 @@ class CachedState:
         self._is_empty = is_empty
         self._entries_max, self._bytes_max, self._buckets_max = entries_max, bytes_max, buckets_max
         self._entries: dict[_Entry, bytes | None] = {}
+        self._absent: set[_Entry] = set()
+        """Entries whose buckets were empty before the next block."""
         self._buckets: dict[int, tuple[tuple[Digest, Digest], ...]] = {}
         self._bytes = 0
         self._blocks = 0
@@ -56,10 +58,14 @@ class CachedState:
         known: bytes | tuple[None] | None = self._entries.get(entry, _ABSENT)
         if not isinstance(known, tuple):
             return known
-        if self._is_empty(bucket_of(leaf_key(namespace, key))):
-            # not kept: the tree may be a moment behind the store
-            return None
         blocks = self._blocks
+        if entry in self._absent:
+            return None
+        if self._is_empty(bucket_of(leaf_key(namespace, key))):
+            with self._changing:
+                if blocks == self._blocks and len(self._absent) < self._entries_max:
+                    self._absent.add(entry)
+            return None
         value = self._below.get(namespace, key)
         with self._changing:
             # what was read before a block landed may be out of date by now
@@ -84,9 +90,10 @@ class CachedState:
         return pairs
 
     def committed(self, execution: Execution) -> None:
-        """Take over what a block changed; call it once the store below has it."""
+        """Take over what a block changed; call it once the store below and the tree have it."""
         with self._changing:
             self._blocks += 1
+            self._absent.clear()
             for write in execution.writes:
                 self._keep((write.namespace, write.key), write.value)
             # a bucket is read again when the next block changes it

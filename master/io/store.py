@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from kit.files import sync_folder
+from master.io.store_archive import StoreArchive
 from master.io.store_env import Writing, environment, height_key, node_key, own, state_key
 from master.io.store_records import (
     StoreCorruptError,
@@ -22,9 +23,11 @@ from master.io.store_records import (
     unseal,
 )
 from master.io.store_undo import Undo, bucket_pairs, past_entry, read_undo, undo_blocks
+from master.io.store_view import StoreView
+from master.ledger.faults import block_rows
 from master.ledger.genesis import genesis_root, genesis_writes, leaves_of
 from master.ledger.proofs import inclusion_paths
-from master.ledger.rows import EventRow, Execution, Head, event_rows, genesis_head
+from master.ledger.rows import EventRow, Execution, Head, genesis_head
 from master.ledger.tree import StateTree, leaf_key
 from master.ledger.undo import PastEntry
 from wire import cbor
@@ -60,6 +63,8 @@ class Store:
             os.close(self._owner)
             raise
         self._path = path
+        self.archive = StoreArchive(self._env, self._tables, self._genesis_digest, self.history_node)
+        """How far back this store goes."""
         self._head: Head
 
     @classmethod
@@ -194,6 +199,10 @@ class Store:
             raise StoreCorruptError(f"store {self._path}: its state is not that of height {self._head.height}")
         return tree
 
+    def view(self) -> StoreView:
+        """Return the store as of now, for one reader in one thread; close it soon."""
+        return StoreView(self._env, self._tables)
+
     # blocks
 
     def head(self) -> Head:
@@ -237,6 +246,8 @@ class Store:
                 put.put("transactions", tx, key + index.to_bytes(4, "big"))
             if execution.events:
                 put.append("events", key, execution.events.to_bytes(4, "big"))
+            if execution.block.fault_proofs:
+                put.append("faults", key, cbor.encode(list(execution.block.fault_proofs)))
             put.undo(header.height, put.state(execution.writes, execution.leaves, execution.tree_update.before))
             if end is not None:
                 put.append("epochs", height_key(header.epoch), cbor.encode(end.to_value()))
@@ -320,6 +331,12 @@ class Store:
         value = cbor.decode(raw, bytes_max=_OUTCOMES_BYTES_MAX)
         return tuple(entry for entry in value if isinstance(entry, bytes)) if isinstance(value, list) else ()
 
+    def fault_proofs(self, height: int) -> tuple[bytes, ...]:
+        """Return the canonical fault proofs of a block, also when its body is pruned."""
+        raw = self._read("faults", height_key(height))
+        value = None if raw is None else cbor.decode(raw)
+        return tuple(entry for entry in value if isinstance(entry, bytes)) if isinstance(value, list) else ()
+
     def find_tx(self, tx_id: Digest) -> tuple[int, int] | None:
         """Return height and index of a transaction, or None when no block holds it."""
         raw = self._read("transactions", tx_id)
@@ -373,7 +390,7 @@ class Store:
             header = self.header(height)
             if header is None:
                 raise StoreCorruptError(f"store {self._path}: block {height} is missing")
-            for row in event_rows(height, header.time_ms, self.outcomes(height)):
+            for row in block_rows(height, header.time_ms, self.outcomes(height), self.fault_proofs(height)):
                 if (row.height, row.index) > (after_height, after_index):
                     found.append(row)
                 if len(found) >= limit:

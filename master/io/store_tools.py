@@ -23,6 +23,7 @@ from wire.epochs import EPOCHS_MAX, TrustedEpoch, decode_epochs_field, verify_he
 from wire.errors import CertificateError, WireError
 from wire.fields import Fields
 from wire.genesis import Genesis
+from wire.header import Header
 from wire.merkle import Frontier, leaf_digest, tree_head
 from wire.receipt import decode_outcome
 from wire.tx import SignedTx
@@ -108,7 +109,7 @@ class Fsck:
                 if header.epoch == epoch.number + 1:
                     epoch = self._next_epoch(epoch, height)
                 verify_header(self._genesis.chain(), epoch, header, certificate)
-                self._check_outcomes(height, self._store.block(height), header.outcome_root)
+                self._check_outcomes(height, self._store.block(height), header)
             except (StoreError, WireError) as error:
                 self._note("blocks", height, str(error))
                 return
@@ -131,14 +132,17 @@ class Fsck:
             raise StoreCorruptError(f"the end of epoch {epoch.number} is missing")
         return TrustedEpoch(epoch.number + 1, ends[-1].validators, height)
 
-    def _check_outcomes(self, height: int, block: Block | None, root: Digest) -> None:
+    def _check_outcomes(self, height: int, block: Block | None, header: Header) -> None:
         outcomes = self._store.outcomes(height)
-        if tree_head(outcomes) != root:
+        if tree_head(outcomes) != header.outcome_root:
             self._note("outcomes", height, "they do not lead to the block's outcome_root")
         for index, raw in enumerate(() if block is None else block.transactions):
             if self._store.find_tx(sha256(raw)) != (height, index):
                 self._note("transactions", sha256(raw), f"it does not lead to place {index} of block {height}")
-        if bool(sum(len(decode_outcome(raw).events) for raw in outcomes)) != self._store.has_events(height):
+        proofs = self._store.fault_proofs(height)
+        if tree_head(proofs) != header.fault_proof_root:
+            self._note("faults", height, "they do not lead to the block's fault_proof_root")
+        if bool(proofs or sum(len(decode_outcome(raw).events) for raw in outcomes)) != self._store.has_events(height):
             self._note("events", height, "it is not what the outcomes say")
 
     def _check_state(self) -> None:
@@ -211,8 +215,9 @@ def rebuild(
     stopped = None
     with Store.create(path, genesis, map_bytes=map_bytes) as store:
         tree = store.state_tree()
-        application = Application(genesis, store, tree, SignedTx.verify)
-        epoch = TrustedEpoch(0, genesis.validator_set(), 1)
+        begun = {0: genesis.validator_set()}
+        application = Application(genesis, store, tree, SignedTx.verify, epochs=begun.get)
+        epoch = TrustedEpoch(0, begun[0], 1)
         try:
             for block, certificate in blocks:
                 header = block.header
@@ -224,6 +229,7 @@ def rebuild(
                     if following is None:
                         raise CertificateError(f"block {header.height}: the set that comes after it is not known")
                     epoch = TrustedEpoch(epoch.number + 1, following, header.height + 1)
+                    begun[epoch.number] = following
                 store.commit(execution, certificate, following)
                 application.committed(execution)
                 progress(1)

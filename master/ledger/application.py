@@ -15,6 +15,7 @@ from master.contracts.table import CONTRACTS, check_code_table
 from master.contracts.validator_records import Admitted
 from master.ledger import genesis as height_0
 from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings, decode_entry
+from master.ledger.faults import EpochSets, FaultCourt, FaultRefusedError
 from master.ledger.preview import preview
 from master.ledger.rows import Execution, Head, Leaf, head_after
 from master.ledger.sequence import NAMESPACE as SEQUENCE
@@ -26,7 +27,7 @@ from wire.certificate import ValidatorSet
 from wire.errors import SignatureError, WireError
 from wire.genesis import AccountKey, Genesis
 from wire.header import Header, tx_root
-from wire.merkle import EMPTY_HEAD, tree_head
+from wire.merkle import tree_head
 from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event, Outcome
 from wire.tx import SignedTx, open_tx
 from wire.types import Digest
@@ -116,6 +117,7 @@ class Application:
         tree: Over the leaves of that state.
         verify: Checks a signature; the shell injects one that remembers.
         open_tx: Opens a block's transactions; the shell injects one that remembers.
+        epochs: Validators of every epoch up to now; without it, those of the genesis file alone.
 
     Raises:
         FormatError: The genesis file asks for contracts that this software does not have, or for parameters that it
@@ -123,7 +125,13 @@ class Application:
     """
 
     def __init__(
-        self, genesis: Genesis, reader: StateReader, tree: StateTree, verify: Verify, open_tx: Open = open_tx
+        self,
+        genesis: Genesis,
+        reader: StateReader,
+        tree: StateTree,
+        verify: Verify,
+        open_tx: Open = open_tx,
+        epochs: EpochSets | None = None,
     ) -> None:
         check_code_table(genesis.code_table)
         self._genesis_writes = height_0.genesis_writes(genesis)
@@ -139,6 +147,8 @@ class Application:
         self._tree = tree
         self._verify = verify
         self._open_tx = open_tx
+        first_set = genesis.validator_set()
+        self._court = FaultCourt(self._chain, epochs or {0: first_set}.get)
         self._account_keys: dict[bytes, tuple[bytes, AccountKey]] = {}
 
     def validators(self) -> ValidatorSet:
@@ -184,7 +194,7 @@ class Application:
         """
         return self._admit(Overlay(self._reader), tx, time_ms, _unverified).key.key
 
-    def propose(
+    def propose(  # noqa: PLR0913 - all that a block is built from
         self,
         head: Head,
         *,
@@ -195,6 +205,7 @@ class Application:
         time_ms: int,
         candidates: Sequence[SignedTx],
         bytes_max: int,
+        fault_proofs: Sequence[bytes] = (),
     ) -> tuple[Execution, tuple[tuple[Digest, str], ...]]:
         """Build and execute the block after ``head``.
 
@@ -209,6 +220,7 @@ class Application:
             time_ms: Block time, above the head's.
             candidates: In the order of execution.
             bytes_max: Most bytes of transactions; the ledger's own limit holds too.
+            fault_proofs: What is known against validators; taken as far as it may stand in the block.
 
         Returns:
             The execution, and (id, code) of every candidate that was refused.
@@ -224,6 +236,7 @@ class Application:
         room = min(bytes_max, self._block_bytes_max(block_state))
         taken, done, refused = self._take(block_state, candidates, place, room)
         outcomes = [ran.outcome for ran in done]
+        proofs = self._court.choose(block_state, fault_proofs, place.height, place.time_ms)
         writes = block_state.writes()
         leaves, update = preview(self._reader, self._tree, writes)
         header = Header(
@@ -241,9 +254,9 @@ class Application:
             validators_hash=validators_hash,
             next_validators_hash=next_validators_hash,
             code_table_hash=self._code_table_hash,
-            fault_proof_root=EMPTY_HEAD,
+            fault_proof_root=tree_head(proofs),
         )
-        block = Block(header, tuple(taken))
+        block = Block(header, tuple(taken), proofs)
         return _execution(head, block, done, (writes, leaves, update)), refused
 
     def process(self, head: Head, block: Block) -> Execution:
@@ -274,6 +287,7 @@ class Application:
                 raise BlockRefused("bad-transaction", f"transaction {number}: {error.code}") from error
             except ContractFaultError as error:
                 raise BlockRefused("contract-fault", f"transaction {number}: {error}") from error
+        self._record_faults(block_state, block)
         if tree_head(ran.outcome for ran in done) != block.header.outcome_root:
             raise BlockRefused("outcome-root", "its transactions have other outcomes here")
         writes = block_state.writes()
@@ -315,6 +329,12 @@ class Application:
                 room -= len(candidate.raw)
         return taken, done, tuple(refused)
 
+    def _record_faults(self, state: Overlay, block: Block) -> None:
+        try:
+            self._court.execute(state, block.fault_proofs, block.header.height, block.header.time_ms)
+        except FaultRefusedError as error:
+            raise BlockRefused("fault-proofs", str(error)) from error
+
     def _check_head(self, head: Head) -> None:
         if head.state_root != self._tree.root:
             raise ValueError("the head has another state root than the state tree")
@@ -328,7 +348,7 @@ class Application:
             ("history-root", header.history_root == head.history.head(), "another history_root"),
             ("time", header.time_ms > head.time_ms, f"{header.time_ms} is not above the head's {head.time_ms}"),
             ("code-table", header.code_table_hash == self._code_table_hash, "another code_table_hash"),
-            ("fault-proofs", header.fault_proof_root == EMPTY_HEAD, "fault proofs are not in use yet"),
+            ("fault-proofs", header.fault_proof_root == tree_head(block.fault_proofs), "another fault_proof_root"),
         )
         for code, holds, detail in rules:
             if not holds:
@@ -435,7 +455,7 @@ def _execution(
         block,
         tuple(ran.outcome for ran in done),
         tuple(ran.tx for ran in done),
-        sum(ran.events for ran in done),
+        sum(ran.events for ran in done) + len(block.fault_proofs),
         *effect,
         head_after(head, block),
     )

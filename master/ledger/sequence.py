@@ -49,7 +49,7 @@ class SequenceWindow:
 
     def encode(self) -> bytes:
         """Return the canonical state value."""
-        return cbor.encode({"highest": self.highest, "window": self.seen.to_bytes(_WINDOW_BYTES, "big")})
+        return cbor.encode({"window": self.seen.to_bytes(_WINDOW_BYTES, "big"), "highest": self.highest})
 
 
 def decode_window(raw: bytes | None) -> SequenceWindow:

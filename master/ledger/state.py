@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Protocol
 
 from wire.types import Digest
@@ -93,10 +94,11 @@ class Overlay:
 
     def writes(self) -> tuple[Write, ...]:
         """Return what differs from the layer below, sorted by namespace and key."""
+        below = self._below.get
         return tuple(
-            Write(namespace, key, self._changes[namespace, key])
-            for namespace, key in sorted(self._changes)
-            if self._changes[namespace, key] != self._below.get(namespace, key)
+            Write(namespace, key, value)
+            for (namespace, key), value in sorted(self._changes.items(), key=itemgetter(0))
+            if value != below(namespace, key)
         )
 
     def _changed(self, namespace: str, key: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby, islice
 from typing import Final, TypeAlias
 
 from wire.statetree import (
@@ -42,9 +42,12 @@ __all__ = [
     "path_root",
 ]
 
+_STARTED: Final = hashlib.sha256(b"\x01")
+"""What begins every inner node; a copy of it costs a fifth less than a new one."""
+_END: Final = ((-1, b""),)
+"""Behind the last changed node of a level."""
 UNDO_LEVELS: Final = 8
 """An update names the old digests of nodes on levels 1..8; those below follow from old buckets."""
-_NODE: Final = b"\x01"
 _PAGE_BITS: Final = 4
 _PAGE_MASK: Final = (1 << _PAGE_BITS) - 1
 
@@ -136,21 +139,28 @@ class StateTree:
 
     def _parents(self, level: int, changed: Nodes) -> Nodes:
         """Return the nodes of ``level`` above changed nodes of the level below."""
-        below, default, new = self._levels[level + 1], _DEFAULTS[level + 1], hashlib.sha256
+        below, default, new = self._levels[level + 1].get, _DEFAULTS[level + 1], _STARTED.copy
         parents: list[tuple[int, Digest]] = []
-        place, count = 0, len(changed)
-        while place < count:
-            index, digest = changed[place]
-            place += 1
-            # node_digest written out: a block of a thousand transactions comes here twenty thousand times
-            if not index & 1 and place < count and changed[place][0] == index + 1:
-                parents.append((index >> 1, new(_NODE + digest + changed[place][1]).digest()))
-                place += 1
+        done = -1
+        # node_digest written out: a block of a thousand transactions comes here twenty thousand times
+        for (index, digest), (following, right) in zip(changed, chain(islice(changed, 1, None), _END), strict=False):
+            if index == done:
                 continue
-            page, at = below.get(index >> _PAGE_BITS), ((index ^ 1) & _PAGE_MASK) * DIGEST_BYTES
-            sibling = default if page is None else bytes(page[at : at + DIGEST_BYTES])
-            pair = sibling + digest if index & 1 else digest + sibling
-            parents.append((index >> 1, new(_NODE + pair).digest()))
+            if index ^ 1 == following:
+                done = following
+                node = new()
+                node.update(digest + right)
+                parents.append((index >> 1, node.digest()))
+                continue
+            page = below(index >> _PAGE_BITS)
+            if page is None:
+                sibling: Digest | bytearray = default
+            else:
+                at = ((index ^ 1) & _PAGE_MASK) * DIGEST_BYTES
+                sibling = page[at : at + DIGEST_BYTES]
+            node = new()
+            node.update(sibling + digest if index & 1 else digest + sibling)
+            parents.append((index >> 1, node.digest()))
         return parents
 
     def apply(self, update: TreeUpdate) -> None:

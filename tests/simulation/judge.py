@@ -14,6 +14,7 @@ from tests.simulation.keys import KeyRing
 from tests.simulation.toy import CHAIN, EPOCH, Ledger
 from wire.block import Block
 from wire.certificate import Certificate, Step, faults, verify_certificate
+from wire.faultproof import FaultProof, decode_fault_proof, verify_fault_proof
 from wire.types import Digest
 
 
@@ -103,6 +104,12 @@ class Judge:
         if isinstance(message, Propose) and message.view_changes:
             carried = any(entry.prepared is not None for entry in message.view_changes)
             self.count("value carried over" if carried else "view led freely")
+
+    def accused(self, proof: FaultProof) -> None:
+        """Look at a fault proof that a node made: it must hold, and no honest member may be in it."""
+        verify_fault_proof(decode_fault_proof(proof.encode()), CHAIN, EPOCH, self._keys.validators, self._keys.verify)
+        demand(proof.member not in self._honest, f"{proof.member} is accused of {proof.kind} at {proof.height}")
+        self.count(f"proven: {proof.kind}")
 
     def applied(self, ledger: Ledger, guard: SignerGuard, block: Block, certificate: Certificate) -> None:
         """Look at a block that is about to be stored."""

@@ -9,6 +9,7 @@ from random import Random
 from typing import Final, Protocol
 
 from master.consensus.events import (
+    Accuse,
     Applied,
     Apply,
     Broadcast,
@@ -259,10 +260,16 @@ class Node:
                 self._work(effect)
             case Wake():
                 self._wake(effect.at_ms)
-            case Report():
-                self.reports[effect.code] += 1
-                if effect.code.startswith("quarantine"):
-                    self._judge.count(effect.code)
+            case Accuse() | Report():
+                self._tell(effect)
+
+    def _tell(self, effect: Accuse | Report) -> None:
+        if isinstance(effect, Accuse):
+            self._judge.accused(effect.proof)
+            return
+        self.reports[effect.code] += 1
+        if effect.code.startswith("quarantine"):
+            self._judge.count(effect.code)
 
     def _send(self, member: str, message: Message) -> None:
         self._judge.sent(self.settings.member, message)

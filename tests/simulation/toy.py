@@ -9,6 +9,7 @@ from tests.simulation.registry import Registry
 from wire.block import Block
 from wire.certificate import Certificate, ValidatorSet
 from wire.header import ZERO_DIGEST, Header, tx_root
+from wire.merkle import EMPTY_HEAD
 from wire.types import Digest, sha256
 
 CHAIN: Final = "simulated"
@@ -73,7 +74,7 @@ class Ledger:
             validators_hash=self.validators.digest(),
             next_validators_hash=self.registry.validators.digest(),
             code_table_hash=ZERO_DIGEST,
-            fault_proof_root=ZERO_DIGEST,
+            fault_proof_root=EMPTY_HEAD,
         )
         return Block(header, transactions)
 

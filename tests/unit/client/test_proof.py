@@ -9,8 +9,10 @@ import pytest
 from client.commands.verify import FILE_BYTES_MAX
 from client.proof import prove
 from kit.exitcodes import run
-from tests.unit.client.ledgers import MEMBERS, World, evidence
+from tests.unit.client.ledgers import MEMBERS, World, evidence, key_of
+from wire.certificate import Step, vote_bytes
 from wire.errors import CborError, CertificateError, FormatError, ProofError, SignatureError, WireError
+from wire.faultproof import FaultFile, FaultProof, Statement
 from wire.receipt import Outcome
 
 
@@ -153,3 +155,34 @@ def test_genesis_show_names_everybody(tmp_path: Path, capsys: pytest.CaptureFixt
     shown = json.loads(capsys.readouterr().out)
     assert shown["chain"] == World().genesis.chain()
     assert [entry["member"] for entry in shown["validators"]] == list(MEMBERS)
+
+
+def fault_of(world: World) -> FaultFile:
+    member, chain = MEMBERS[0], world.genesis.chain()
+    first, second = (
+        Statement(step, view, digest, key_of(member).sign(vote_bytes(chain, 0, step, 7, view, digest)).signature)
+        for step, view, digest in ((Step.COMMIT, 0, bytes(range(32))), (Step.VIEW_CHANGE, 2, bytes(32)))
+    )
+    return FaultFile(FaultProof(chain, 0, 7, member, first, second), ())
+
+
+# holds FP-4
+def test_verify_fault_file_says_who_broke_the_protocol(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = World()
+    file, genesis = tmp_path / "fault.cbor", tmp_path / "genesis.cbor"
+    file.write_bytes(fault_of(world).encode())
+    genesis.write_bytes(world.genesis.encode())
+    assert _run("verify", str(file), "--genesis", str(genesis), "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["member"], shown["kind"], shown["height"]) == (MEMBERS[0], "amnesia", 7)
+    assert shown["signed"] == "commit in view 0 and view-change in view 2"
+
+
+# holds FP-4
+def test_verify_fault_file_that_accuses_somebody_else_is_refused(tmp_path: Path) -> None:
+    world = World()
+    made = fault_of(world)
+    file, genesis = tmp_path / "fault.cbor", tmp_path / "genesis.cbor"
+    file.write_bytes(replace(made, proof=replace(made.proof, member=MEMBERS[1])).encode())
+    genesis.write_bytes(world.genesis.encode())
+    assert _run("verify", str(file), "--genesis", str(genesis)) == 65

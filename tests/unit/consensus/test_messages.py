@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from master.consensus.fault_messages import Fault, Quote
 from master.consensus.message_checks import verify_message
 from master.consensus.message_codec import (
     BYTES_PER_VALUE,
@@ -21,6 +22,7 @@ from master.consensus.messages import (
     GetStanding,
     Gossip,
     Message,
+    Propose,
     Spoken,
     Standing,
     Status,
@@ -35,19 +37,19 @@ from master.consensus.snapshot_messages import (
     GetArchive,
     GetChunk,
     GetSnapshot,
-    OldBlock,
     SnapshotManifest,
     Wanted,
 )
 from tests.simulation.toy import CHAIN
 from tests.unit.consensus.bench import Peers
 from tests.unit.ledger.snapshots import crowded, cut
+from tests.unit.wire.test_faultproof import PROOF
 from tests.unit.wire.test_snapshot import MANIFEST
 from wire import cbor
 from wire.certificate import Certificate, Step
 from wire.errors import CborError, CertificateError, FormatError, SignatureError
 from wire.header import ZERO_DIGEST
-from wire.snapshot import Place
+from wire.snapshot import OldBlock, Place
 from wire.types import sha256
 
 PEERS = Peers()
@@ -71,6 +73,12 @@ def standing(
     signed = standing_bytes(CHAIN, *frame, is_quarantined=is_quarantined)
     signature = peers.keys.signer(frame[0])(signed)
     return Standing(*frame, is_quarantined, spoken, signature)
+
+
+def quote(proposal: Propose) -> Quote:
+    """Return what the leader signed with a proposal."""
+    digest = proposal_digest(proposal.block.header.digest(), proposal.view_changes)
+    return Quote(proposal.member, proposal.block.header.epoch, 1, proposal.view, digest, proposal.signature)
 
 
 CHANGES = tuple(PEERS.change(index, 1, PREPARED if index == 2 else None) for index in (0, 2, 3))
@@ -99,8 +107,10 @@ MESSAGES: dict[str, Message] = {
     "chunk": Chunk(42, tuple(cut(crowded(), 1)[1][:2])),
     "no chunk": Chunk(42, ()),
     "get archive": GetArchive(42, 7),
-    "archive": Archive((OldBlock(BLOCK.header, COMMITTED, (b"outcome", b"")),)),
+    "archive": Archive((OldBlock(BLOCK.header, COMMITTED, (b"outcome", b""), (b"proof",)),)),
     "no archive": Archive(()),
+    "quote": quote(PEERS.propose(0, BLOCK)),
+    "fault": Fault(PROOF.encode()),
 }
 
 
@@ -108,7 +118,7 @@ def verify(message: Message) -> None:
     verify_message(message, CHAIN, PEERS.keys.validators, PEERS.keys.verify)
 
 
-# holds CM-1 SN-5
+# holds CM-1 SN-5 FP-9 FP-10
 @pytest.mark.parametrize("word", MESSAGES)
 def test_message_of_every_kind_survives_the_round_trip_and_verifies(word: str) -> None:
     message = MESSAGES[word]
@@ -120,6 +130,14 @@ def changed(word: str, **fields: Any) -> bytes:  # noqa: ANN401
     value = cbor.decode_map(encode_message(MESSAGES[word]), bytes_max=1 << 20)
     value.update(fields)
     return cbor.encode(value)
+
+
+OLD_BLOCK: dict[str, cbor.Value] = {
+    "header": BLOCK.header.encode(),
+    "certificate": COMMITTED.to_value(),
+    "outcomes": [],
+    "fault_proofs": [],
+}
 
 
 # holds CM-1 SN-5
@@ -156,15 +174,8 @@ def changed(word: str, **fields: Any) -> bytes:  # noqa: ANN401
         (changed("get archive", height=0), "get-archive.height"),
         (changed("get archive", outcomes=-1), "get-archive.outcomes"),
         (changed("archive", blocks=[{}] * 65), "at most 64 entries"),
-        (
-            changed(
-                "archive",
-                blocks=[
-                    {"header": BLOCK.header.encode(), "certificate": COMMITTED.to_value(), "outcomes": [bytes(1048577)]}
-                ],
-            ),
-            "archive.outcomes",
-        ),
+        (changed("archive", blocks=[{**OLD_BLOCK, "outcomes": [bytes(1048577)]}]), "archive.outcomes"),
+        (changed("archive", blocks=[{**OLD_BLOCK, "fault_proofs": [5]}]), "archive.fault_proofs"),
         (changed("status", phase="asleep"), "status.phase"),
         (changed("status", height=0), "status.height"),
         (changed("get blocks", first_height=0), "get-blocks.first_height"),
@@ -206,7 +217,7 @@ def test_message_of_as_many_transactions_as_a_block_may_hold_is_decoded() -> Non
 
 
 # holds CM-2
-@pytest.mark.parametrize("word", ["prepare", "view change", "propose"])
+@pytest.mark.parametrize("word", ["prepare", "view change", "propose", "quote"])
 def test_message_of_a_stranger_or_with_a_wrong_signature_is_refused(word: str) -> None:
     message: Any = MESSAGES[word]
     with pytest.raises(CertificateError, match="no validator"):

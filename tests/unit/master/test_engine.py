@@ -14,6 +14,7 @@ from kit.clock import FakeClock
 from kit.exitcodes import StorageError
 from master import answers
 from master.consensus.events import Build, Connected, Head, Now, Received, Send, Tick
+from master.consensus.fault_messages import Fault
 from master.consensus.guard import SignerGuard
 from master.consensus.message_codec import decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Gossip, Propose, Status, Vote
@@ -21,9 +22,12 @@ from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from master.engine import DECODED_INLINE_BYTES, BlockRefusedError, Engine, Hooks
 from master.inbox import EVENT_BYTES_MAX
+from master.ledger.faults import FaultRefusedError
 from wire.block import Block
 from wire.certificate import Certificate, Step, Validator, ValidatorSet, vote_bytes
+from wire.faultproof import FaultProof, Statement, decode_fault_proof
 from wire.header import ZERO_DIGEST, Header, tx_root
+from wire.merkle import EMPTY_HEAD
 from wire.tx import SignedTx
 
 NOW_MS = 1_800_000_000_000
@@ -53,7 +57,7 @@ def block(height: int, parent: bytes, members: str, proposer: str = "a") -> Bloc
         validators_hash=members_hash,
         next_validators_hash=members_hash,
         code_table_hash=ZERO_DIGEST,
-        fault_proof_root=ZERO_DIGEST,
+        fault_proof_root=EMPTY_HEAD,
     )
     return Block(header, ())
 
@@ -69,6 +73,7 @@ class World:
     refused: list[tuple[str, str]] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
     gossiped: list[bytes] = field(default_factory=list)
+    accused: list[bytes] = field(default_factory=list)
     is_disk_full: bool = False
     diverges: bool = False
     is_pending: bool = True
@@ -91,8 +96,16 @@ class World:
             report=lambda code, _: self.reports.append(code),
             refused_message=lambda member, error: self.refused.append((member, error.code)),
             is_pending=lambda: self.is_pending,
+            accuse=self.accuse,
         )
         self.engine = Engine(replica, settings, self, self, self, self, hooks, self.clock)
+
+    def accuse(self, proof: bytes) -> bool:
+        """Take a proof once; height 7 stands for one that does not verify."""
+        if decode_fault_proof(proof).height != 1:
+            raise FaultRefusedError("it proves nothing")
+        self.accused.append(proof)
+        return self.accused.count(proof) == 1
 
     # ---- LedgerSeam
     def candidates(self) -> Sequence[SignedTx]:
@@ -244,6 +257,44 @@ def test_engine_counts_forged_vote_and_goes_on() -> None:
     asyncio.run(world.run_until(lambda: len(world.refused) == 2, say))
     assert world.refused == [("b", "bad-signature"), ("c", "not-canonical")]
     assert world.engine.failure is None
+
+
+def fault_of_b(height: int = 1) -> FaultProof:
+    """Return the proof that member b prepared two blocks."""
+    first, second = (
+        Statement(
+            Step.PREPARE, 0, digest, KEYS["b"].sign(vote_bytes(CHAIN, 0, Step.PREPARE, height, 0, digest)).signature
+        )
+        for digest in (bytes(32), b"\x01" * 32)
+    )
+    return FaultProof(CHAIN, 0, height, "b", first, second)
+
+
+# holds FP-10
+def test_engine_tells_everybody_of_a_new_fault_proof_once() -> None:
+    world = World("abcd")
+    raw = encode_message(Fault(fault_of_b().encode()))
+    for member in ("c", "d"):
+        world.engine.on_message(member, raw)
+    assert world.sent == [("*", raw)]
+    world.engine.on_message("c", encode_message(Fault(fault_of_b(7).encode())))
+    assert world.refused == [("c", "bad-proof")]
+    assert world.sent == [("*", raw)]
+
+
+# holds FP-10
+def test_engine_tells_everybody_of_a_fault_that_its_replica_found() -> None:
+    world = World("abcd")
+
+    def say() -> None:
+        leader_says(world)
+        other = replace(vote_of_b(), digest=b"\x01" * 32)
+        signature = KEYS["b"].sign(other.signed_bytes(CHAIN)).signature
+        world.engine.on_message("b", encode_message(replace(other, signature=signature)))
+
+    asyncio.run(world.run_until(lambda: bool(world.accused), say))
+    assert world.accused == [fault_of_b().encode()]
+    assert ("*", encode_message(Fault(fault_of_b().encode()))) in world.sent
 
 
 def test_engine_takes_genuine_vote_without_a_word() -> None:

@@ -27,7 +27,7 @@ from wire.cbor import Value
 from wire.certificate import Certificate, Step
 from wire.genesis import AccountKey, Gateway, Genesis, GenesisValidator, Organisation, Station
 from wire.header import ZERO_DIGEST, Header
-from wire.merkle import Frontier
+from wire.merkle import EMPTY_HEAD, Frontier
 from wire.receipt import Outcome, Receipt
 from wire.tx import SignedTx, Transaction
 from wire.types import TX_BYTES_MAX, sha256
@@ -149,7 +149,7 @@ def block(*transactions: bytes, proposer: str = "a") -> Block:
         validators_hash=ZERO_DIGEST,
         next_validators_hash=ZERO_DIGEST,
         code_table_hash=ZERO_DIGEST,
-        fault_proof_root=ZERO_DIGEST,
+        fault_proof_root=EMPTY_HEAD,
     )
     return Block(header, transactions)
 

@@ -24,7 +24,7 @@ class Counting:
     def get(self, namespace: str, key: bytes) -> bytes | None:
         self.asked.append(key)
         found = self.state.get(namespace, key)
-        self._land()
+        self.land()
         return found
 
     def scan(self, namespace: str, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -33,10 +33,10 @@ class Counting:
     def bucket(self, index: int) -> Sequence[tuple[Digest, Digest]]:
         self.asked.append(index)
         found = self.state.bucket(index)
-        self._land()
+        self.land()
         return found
 
-    def _land(self) -> None:
+    def land(self) -> None:
         """Let a block land between the answer and its keeping, once."""
         if self.cache is not None:
             cache, self.cache = self.cache, None
@@ -60,10 +60,55 @@ def test_cached_state_does_not_look_for_what_the_tree_knows_to_be_missing() -> N
     cache = CachedState(below, empty.__contains__)
     assert (cache.get("ns", b"z"), cache.get("ns", b"a")) == (None, b"A")
     assert below.asked == [b"a"]
-    # once the tree has caught up, it is looked for
+
+
+def test_cached_state_looks_again_for_what_was_missing_once_a_block_has_landed() -> None:
+    below, looked = Counting(), list[int]()
+    is_empty = True
+
+    def ask(bucket: int) -> bool:
+        looked.append(bucket)
+        return is_empty
+
+    cache = CachedState(below, ask)
+    assert [cache.get("ns", b"z"), cache.get("ns", b"z")] == [None, None]
+    assert len(looked) == 1
     below.state.entries["ns", b"z"] = b"Z"
-    empty.clear()
+    is_empty = False
+    assert cache.get("ns", b"z") is None
+    below.cache = cache
+    below.land()
     assert cache.get("ns", b"z") == b"Z"
+
+
+def test_cached_state_does_not_keep_as_missing_what_a_block_overtook() -> None:
+    below = Counting()
+    is_empty = True
+
+    def ask(_bucket: int) -> bool:
+        found = is_empty
+        below.land()
+        return found
+
+    cache = CachedState(below, ask)
+    below.state.entries["ns", b"z"] = b"Z"
+    below.cache = cache
+    assert cache.get("ns", b"z") is None
+    is_empty = False
+    assert cache.get("ns", b"z") == b"Z"
+
+
+def test_cached_state_keeps_no_more_missing_entries_than_it_may() -> None:
+    looked: list[int] = []
+
+    def ask(bucket: int) -> bool:
+        looked.append(bucket)
+        return True
+
+    cache = CachedState(Counting(), ask, entries_max=1)
+    for key in (b"y", b"z", b"z", b"y"):
+        assert cache.get("ns", key) is None
+    assert len(looked) == 3
 
 
 def test_cached_state_asks_once_for_a_bucket() -> None:

@@ -22,6 +22,8 @@ from master.io.store_records import (
 from master.ledger.proofs import Prover
 from master.ledger.rows import Execution, Head, head_after
 from tests.unit.contracts.reports import entry, evidence, item, release
+from tests.unit.ledger.test_faults import proof as fault_proof
+from tests.unit.ledger.test_faults import propose as propose_with_proofs
 from tests.unit.ledger.worlds import World, key_of, make_genesis
 from wire.certificate import Certificate, Step, Validator, ValidatorSet, build_certificate
 from wire.epochs import verify_epochs
@@ -497,3 +499,18 @@ def test_block_that_ends_an_epoch_without_the_set_that_it_names_is_refused(store
         with pytest.raises(StoreError, match="ends an epoch"):
             store.commit(execution, certificate, given)
     assert store.head().height == 1
+
+
+# holds FP-7
+def test_store_keeps_fault_proofs_and_their_events_also_when_pruned(store: Store, world: World) -> None:
+    raw = fault_proof(world)
+    execution = propose_with_proofs(world, raw)
+    store.commit(execution, certify(world, execution))
+    world.commit(execution)
+    assert store.block(1) == execution.block
+    assert (store.fault_proofs(1), store.fault_proofs(2)) == ((raw,), ())
+    (row,) = store.events(0, -1, 9)
+    assert (row.contract, row.height, row.index, row.data["proof"]) == ("faults", 1, 0, raw)
+    store.prune(range(1, 2))
+    assert store.fault_proofs(1) == (raw,)
+    assert store.events(0, -1, 9) == [row]

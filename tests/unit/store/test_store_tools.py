@@ -26,8 +26,10 @@ from master.io.store_tools import (
     rebuild,
 )
 from master.ledger.proofs import Prover
+from tests.unit.ledger.test_faults import proof as fault_proof
+from tests.unit.ledger.test_faults import propose as propose_with_proofs
 from tests.unit.ledger.worlds import World, key_of, make_genesis
-from tests.unit.store.test_store import MAP_BYTES, ends_epoch, grow
+from tests.unit.store.test_store import MAP_BYTES, certify, ends_epoch, grow
 from wire.block import Block
 from wire.certificate import Certificate, Validator, ValidatorSet
 from wire.historyproof import verify_history_proof
@@ -401,3 +403,17 @@ def test_manifest_of_another_format_is_refused(path: Path, world: World, tmp_pat
     manifest.write_text(manifest.read_text().replace('"format": 2', '"format": 1'))
     with pytest.raises(DataError, match="there is no"):
         restore(tmp_path / "backup", world.genesis, tmp_path / "new", tmp_path / "restored")
+
+
+# holds FP-7
+def test_fsck_finds_fault_proofs_that_are_missing_or_too_many(tmp_path: Path, world: World) -> None:
+    execution = propose_with_proofs(world, fault_proof(world))
+    with Store.create(tmp_path / "ledger", world.genesis, map_bytes=MAP_BYTES) as store:
+        store.commit(execution, certify(world, execution))
+    assert damages(tmp_path / "ledger", world) == []
+    change(tmp_path / "ledger", "faults", (1).to_bytes(8, "big"), lambda _: None)
+    found = {damage.table: damage.problem for damage in damages(tmp_path / "ledger", world)}
+    assert found == {
+        "faults": "they do not lead to the block's fault_proof_root",
+        "events": "it is not what the outcomes say",
+    }

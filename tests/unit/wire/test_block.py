@@ -9,6 +9,7 @@ from tests.unit.wire.samples import BLOCK, HEADER, OUTCOMES, TXS, VALIDATORS, Js
 from wire import cbor
 from wire.block import BLOCK_BYTES_MAX, Block, block_of_value, decode_block
 from wire.errors import CborError, FormatError
+from wire.faultproof import FAULT_PROOF_BYTES_MAX, FAULT_PROOFS_MAX
 from wire.header import HEADER_BYTES_MAX, Header, decode_header, tx_root
 from wire.merkle import EMPTY_HEAD, Frontier, leaf_digest, tree_head
 from wire.types import TX_BYTES_MAX, sha256
@@ -107,6 +108,33 @@ def test_header_history_is_the_tree_over_block_digests_genesis_first() -> None:
 # holds HD-10
 def test_header_without_fault_proofs_holds_the_empty_head() -> None:
     assert HEADER.fault_proof_root == EMPTY_HEAD == sha256(b"")
+
+
+# holds HD-10
+def test_block_with_fault_proofs_round_trips_and_its_header_holds_their_head() -> None:
+    proofs = (b"one proof", bytes(FAULT_PROOF_BYTES_MAX))
+    block = Block(replace(HEADER, fault_proof_root=tree_head(proofs)), TXS, proofs)
+    assert decode_block(block.encode()) == block
+
+
+# holds HD-10
+@pytest.mark.parametrize(
+    ("header", "proofs", "reason"),
+    [
+        (HEADER, [b"one proof"], "do not lead to the header's fault_proof_root"),
+        (replace(HEADER, fault_proof_root=tree_head([b"one proof"])), None, "do not lead to the header's fault_proof"),
+        (HEADER, [], "or no field at all"),
+        (HEADER, [bytes(FAULT_PROOF_BYTES_MAX + 1)], "at most 1,024 bytes"),
+        (HEADER, ["text"], "at most 1,024 bytes"),
+        (HEADER, [b"p"] * (FAULT_PROOFS_MAX + 1), "an array of at most 16"),
+    ],
+)
+def test_block_with_other_fault_proofs_than_its_header_says_is_refused(
+    header: Header, proofs: Json, reason: str
+) -> None:
+    value: Json = {"header": header.encode(), "transactions": list(TXS)}
+    with pytest.raises(FormatError, match=reason):
+        decode_block(cbor.encode(value if proofs is None else {**value, "fault_proofs": proofs}))
 
 
 # holds HD-9

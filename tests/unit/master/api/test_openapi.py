@@ -16,6 +16,7 @@ from master.views.table import TABLES
 from tests.unit.master.api.fakes import World, signed
 from tests.unit.master.api.http import Reply, Stream, fetch
 from tests.unit.master.api.schemas import problems
+from tests.unit.master.api.test_faults import proof_of, record
 from wire.types import sha256
 
 
@@ -110,6 +111,10 @@ def good_requests(world: World) -> Iterator[tuple[str, str]]:
     yield "/v1/validators/{id}", "/v1/validators/grid"
     yield "/v1/proposals", "/v1/proposals?limit=2"
     yield "/v1/proposals/{id}", f"/v1/proposals/{proposal}"
+    fault = record(world, proof_of(0))
+    yield "/v1/faults", "/v1/faults"
+    yield "/v1/faults/{id}", f"/v1/faults/{fault}"
+    yield "/v1/faults/{id}/proof", f"/v1/faults/{fault}/proof"
     yield "/metrics", "/metrics"
     yield "/healthz", "/healthz"
     yield "/openapi.json", "/openapi.json"

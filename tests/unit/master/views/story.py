@@ -74,7 +74,7 @@ class Story:
 
     def _step(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         return self._random.choice(
-            (self._report, self._report, self._verdict, self._alarm, self._release, self._change)
+            (self._report, self._report, self._verdict, self._alarm, self._release, self._fault, self._change)
         )()
 
     def _change(self) -> list[tuple[str, str, str, dict[str, Value]]]:
@@ -146,6 +146,17 @@ class Story:
             data["count"] = count + 1
         self._alarms[device, cause] = data
         return [("consistency", kind, device, data)]
+
+    def _fault(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        data: dict[str, Value] = {
+            "member": "sub-west",
+            "epoch": 0,
+            "height": self.height,
+            "kind": self._random.choice(("prepare", "amnesia")),
+            "view": 0,
+            "proof": b"canonical bytes",
+        }
+        return [("faults", "fault_proven", "sub-west", data)]
 
     def _release(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         name = f"release-{len(self._releases)}"
