@@ -12,9 +12,8 @@ from typing import Final, Literal, Protocol
 
 from kit.clock import Clock
 from kit.logs import get_logger
-from master.api.ports import MempoolStatus, NodeStatus, PeerStatus, SubmitResult
+from master.api.ports import MempoolStatus, NodeStatus, PastStatus, PeerStatus, SubmitResult
 from master.chain import Chain
-from master.consensus.replica import Replica
 from master.contracts.parameters import INTEGERS
 from master.ledger.application import Application, TxRefused
 from master.mempool import Mempool, MempoolError
@@ -72,6 +71,20 @@ class _Screened:
     public_key: bytes
 
 
+class Deciding(Protocol):
+    """The replica, as far as people ask about it."""
+
+    @property
+    def view(self) -> int:
+        """View of the height that is being decided."""
+        ...
+
+    @property
+    def leader(self) -> str:
+        """Leader of that view."""
+        ...
+
+
 class Receipts(Protocol):
     """Committed transactions and their receipts; blocking."""
 
@@ -101,7 +114,7 @@ class Node:
         application: Application,
         mempool: Mempool,
         receipts: Receipts,
-        replica: Replica,
+        replica: Deciding,
         metrics: NodeMetrics,
         clock: Clock,
         verified: Callable[[SignedTx, bytes], None] = SignedTx.verify,
@@ -137,6 +150,7 @@ class Node:
         self.heard_height: Callable[[str], int] = lambda _: 0
         self.failure: Callable[[], str | None] = lambda: None
         self.views_failure: Callable[[], str | None] = lambda: None
+        self.past: Callable[[], PastStatus] = whole_past
 
     # ---- what the API asks --------------------------------------------------------------------
 
@@ -158,6 +172,7 @@ class Node:
                 for member in self._others()
             ],
             mempool=MempoolStatus(transactions=len(self._mempool), bytes=self._mempool.size_bytes),
+            past=self.past(),
             version=self._version,
         )
 
@@ -391,6 +406,7 @@ class Node:
     def refresh_gauges(self) -> None:
         """Bring the gauges up to date."""
         self._metrics.view.set(self._replica.view)
+        self._metrics.taking_part.set(self.failure() is None)
         self._metrics.mempool.set(len(self._mempool))
         self._metrics.mempool_bytes.set(self._mempool.size_bytes)
         self._metrics.peers.set(sum(map(self.is_connected, self._others())))
@@ -418,6 +434,11 @@ def _to_verify(screened: Sequence[SubmitResult | _Screened]) -> list[_Screened]:
 def _refused(tx_id: Digest, code: str) -> SubmitResult:
     detail = _DETAILS.get(code, "The transaction is refused.")
     return SubmitResult(tx_id, "refused", code, _HTTP_STATUS.get(code, _BAD_REQUEST), detail)
+
+
+def whole_past() -> PastStatus:
+    """Return the past of a node that has all blocks."""
+    return PastStatus(known_from=1, blocks_from=1, snapshot="idle", subtrees_missing=0)
 
 
 def down_topics(genesis: Genesis) -> dict[str, str]:

@@ -16,6 +16,7 @@ from kit.files import sync_folder
 from master.io.store_archive import StoreArchive
 from master.io.store_env import Writing, environment, height_key, node_key, own, state_key
 from master.io.store_records import (
+    CHECKSUM_BYTES,
     StoreCorruptError,
     StoreError,
     decode_head,
@@ -125,6 +126,19 @@ class Store:
             raise
         return store
 
+    def recheck(self) -> None:
+        """Return if the store takes a write and its head on disk is the one that this process knows.
+
+        Raises:
+            DiskFullError: It takes none yet.
+            StoreError: The head is another one, or the store must be opened again.
+        """
+        with self._writing() as put:
+            put.put("meta", b"format", cbor.encode(FORMAT))
+        found = self._check_meta()
+        if (found.height, found.digest) != (self._head.height, self._head.digest):
+            raise StoreCorruptError(f"store {self._path}: its head is block {found.height}, not {self._head.height}")
+
     def close(self) -> None:
         """Give the store back; a second call does nothing."""
         if self._owner >= 0:
@@ -191,10 +205,13 @@ class Store:
     def state_tree(self) -> StateTree:
         """Return the tree over all leaves.
 
+        Their checksums are left alone: the root says more, and a node waits for this at every start.
+
         Raises:
             StoreCorruptError: Its root is not the head's state root.
         """
-        tree = StateTree.rebuild(self._walk("leaves", b""))
+        with self._env.begin(self._tables["leaves"]) as txn, txn.cursor() as cursor:
+            tree = StateTree.rebuild(cursor, CHECKSUM_BYTES)
         if tree.root != self._head.state_root:
             raise StoreCorruptError(f"store {self._path}: its state is not that of height {self._head.height}")
         return tree

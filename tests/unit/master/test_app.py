@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from master import app
+from master import seat
 from master.consensus.guard import SignerGuard
 from master.io.guard import create_guard, owner_of
 
@@ -22,15 +22,15 @@ def config(tmp_path: Path) -> Any:  # noqa: ANN401 only data_dir is looked at
 
 
 def opened(config: Any) -> SignerGuard | None:  # noqa: ANN401
-    with app.open_guard(config, (OWNER,)) as guard_file:
+    with seat.open_guard(config, (OWNER,)) as guard_file:
         return guard_file.guard
 
 
 def test_open_guard_without_a_marker_takes_the_guard_as_it_is(config: Any) -> None:  # noqa: ANN401
     assert opened(config) is None
     guard = SignerGuard(floor=7)
-    (config.node.data_dir / app.GUARD_FILE).unlink()
-    create_guard(config.node.data_dir / app.GUARD_FILE, OWNER, guard)
+    (config.node.data_dir / seat.GUARD_FILE).unlink()
+    create_guard(config.node.data_dir / seat.GUARD_FILE, OWNER, guard)
     assert opened(config) == guard
 
 
@@ -41,8 +41,8 @@ def test_open_guard_with_the_marker_of_a_restore_marks_the_guard_for_good(
     guard: SignerGuard | None,
 ) -> None:
     if guard is not None:
-        create_guard(config.node.data_dir / app.GUARD_FILE, OWNER, guard)
-    marker = config.node.data_dir / app.RESTORED_FILE
+        create_guard(config.node.data_dir / seat.GUARD_FILE, OWNER, guard)
+    marker = config.node.data_dir / seat.RESTORED_FILE
     marker.touch()
     expected = replace(guard or SignerGuard(), is_restored=True)
     assert opened(config) == expected
