@@ -14,6 +14,7 @@ from kit.clock import Clock
 from kit.logs import get_logger
 from master.api.ports import MempoolStatus, NodeStatus, PastStatus, PeerStatus, SubmitResult
 from master.chain import Chain
+from master.consensus.progress import Progress
 from master.contracts.parameters import INTEGERS
 from master.ledger.application import Application, TxRefused
 from master.mempool import Mempool, MempoolError
@@ -82,6 +83,11 @@ class Deciding(Protocol):
     @property
     def leader(self) -> str:
         """Leader of that view."""
+        ...
+
+    @property
+    def progress(self) -> Progress:
+        """What the height waits for."""
         ...
 
 
@@ -155,7 +161,7 @@ class Node:
 
     def status(self) -> NodeStatus:
         """Return what /v1/status says."""
-        head = self._chain.head
+        head, progress = self._chain.head, self._replica.progress
         return NodeStatus(
             node=self._member,
             chain=self._chain_name,
@@ -166,6 +172,8 @@ class Node:
             ledger_stale=self.ledger_stale(),
             view=self._replica.view,
             leader=self._replica.leader,
+            waits_for=progress.awaits,
+            missing=list(progress.missing),
             peers=[
                 PeerStatus(member=member, connected=self.is_connected(member), height=self.heard_height(member))
                 for member in self._validators

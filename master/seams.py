@@ -125,5 +125,7 @@ class Hooks:
     """(member, message); tells whether the message is not for the replica."""
     withholds: Callable[[Message], bool] = lambda _: False
     """Tells whether a message must not go out now."""
+    view_left: Callable[[str], None] = lambda _: None
+    """A view was left; the word says why: as of `Report.cause`."""
     incident: Callable[[str], None] = lambda _: None
     """Something happened that must never happen; the text says what."""
