@@ -226,8 +226,8 @@ class Node:
         """
         return self._take_here([raw], way)[0]
 
-    def take_gossip(self, transactions: Sequence[bytes]) -> None:
-        """Take transactions that arrived at another node."""
+    def take_gossip(self, transactions: Sequence[bytes]) -> asyncio.Future[None] | None:
+        """Take transactions that arrived at another node; return the work that goes on, if any does."""
         if len(transactions) < _VERIFY_ELSEWHERE_MIN:
             self._take_here(transactions, "gossip")
         elif self._gossip_waiting + len(transactions) > _GOSSIP_WAITING_MAX:
@@ -235,7 +235,8 @@ class Node:
             self._metrics.refused.labels("gossip", "busy").inc(len(transactions))
         else:
             self._gossip_waiting += len(transactions)
-            self._start(self._take_later(transactions))
+            return self._start(self._take_later(transactions))
+        return None
 
     async def _take_later(self, transactions: Sequence[bytes]) -> None:
         try:
@@ -361,10 +362,11 @@ class Node:
         if batch:
             self.send_gossip(batch)
 
-    def _start(self, work: Coroutine[object, object, None]) -> None:
+    def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
     # ---- after a block ------------------------------------------------------------------------
 

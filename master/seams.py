@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -112,7 +113,8 @@ class Hooks:
     """What the rest of the node is told; called on the event loop."""
 
     applied: Callable[[Block], None]
-    gossip: Callable[[Sequence[bytes]], None]
+    gossip: Callable[[Sequence[bytes]], asyncio.Future[None] | None]
+    """Takes transactions of others; returns the work that goes on, if any does."""
     report: Callable[[str, str], None]
     refused_message: Callable[[str, WireError], None]
     """(member, why)"""
