@@ -13,7 +13,7 @@ from kit.http import NodeClient
 from kit.logs import configure_logs
 from kit.terminal import Terminal
 from kit.tls import self_signed
-from master import upkeep
+from master import unlocking, upkeep
 from master.app import init_node, run_node
 from master.config import load_node_config
 from master.consortium import build_genesis
@@ -109,6 +109,8 @@ def status(
 
 for command in (upkeep.fsck, upkeep.rebuild, upkeep.export, upkeep.backup, upkeep.restore, upkeep.prune):
     app.command()(command)
+app.command("lock-report")(unlocking.lock_report)
+app.command()(unlocking.unlock)
 
 
 def _status_lines(value: dict[str, object]) -> list[str]:

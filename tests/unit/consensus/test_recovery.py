@@ -177,7 +177,7 @@ def quarantined() -> Bench:
     bench.reboot()
     assert bench.replica.quarantine is not None
     assert reports(bench.first) == ["quarantine"]
-    assert bench.guard == SignerGuard(is_restored=True), "on disk for later starts"
+    assert bench.guard == SignerGuard(is_restored=True, lock=NONCE), "on disk for later starts"
     return bench
 
 
