@@ -150,6 +150,10 @@ class Hooks:
     """Takes a canonical fault proof and tells whether it is new; raises WireError when it proves nothing."""
     waiting_ms: Callable[[], int] = lambda: 0
     """For how long one acceptable transaction has been the oldest."""
+    overheard: Callable[[str, Message], bool] = lambda *_: False
+    """(member, message); tells whether the message is not for the replica."""
+    withholds: Callable[[Message], bool] = lambda _: False
+    """Tells whether a message must not go out now."""
 
 
 class Engine:
@@ -276,7 +280,7 @@ class Engine:
             self._on_fault(member, message)
         elif isinstance(message, GetBlocks):
             self._answer_blocks(member, message.first_height)
-        else:
+        elif not self._hooks.overheard(member, message):
             if isinstance(message, Status):
                 self.heights[member] = message.height - 1
             self.post(Received(member, message), size_bytes, member)

@@ -6,6 +6,7 @@ the entries of some neighbouring buckets of one subtree and the digests that lea
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,11 +19,13 @@ from wire.finality import FinalHeader, decode_final_header, decode_path, verify_
 from wire.merkle import Frontier
 from wire.stateproof import BUCKET_PAIRS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX
 from wire.statetree import DEPTH, EMPTY_BUCKET, bucket_digest, bucket_of, leaf_key, node_digest
-from wire.types import DIGEST_BYTES, Digest, sha256
+from wire.types import DIGEST_BYTES, Digest, check_identifier, sha256
 
 if TYPE_CHECKING:
+    from wire.certificate import Certificate
     from wire.epochs import TrustedEpoch
     from wire.genesis import Genesis
+    from wire.header import Header
 
 TYPE: Final = "snapshot"
 VERSION: Final = 1
@@ -31,11 +34,13 @@ SUBTREES: Final = 1 << SUBTREE_LEVEL
 SUBTREE_BUCKETS: Final = 1 << (DEPTH - SUBTREE_LEVEL)
 MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
 PART_ENTRIES_MAX: Final = 65_536
+PART_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Of the entries of a part."""
 PART_PATH_MAX: Final = 2 * (DEPTH - SUBTREE_LEVEL)
 EDGE_MAX: Final = 63
 _PAIR_BYTES: Final = 2 * DIGEST_BYTES
 _MANIFEST: Final = ("type", "version", "final", "edge", "roots")
-_ENTRY: Final = ("namespace", "key", "value")
+_LENGTHS: Final = struct.Struct(">BHI")
 _PART: Final = ("subtree", "bucket", "buckets", "before", "entries", "after", "path")
 
 
@@ -123,7 +128,7 @@ class Part:
             "bucket": self.bucket,
             "buckets": self.buckets,
             "before": self.before,
-            "entries": [[entry.namespace, entry.key, entry.value] for entry in self.entries],
+            "entries": b"".join(map(_framed, self.entries)),
             "after": self.after,
             "path": list(self.path),
         }
@@ -160,6 +165,18 @@ class Manifest:
                 "roots": b"".join(self.roots),
             }
         )
+
+
+@dataclass(frozen=True, slots=True)
+class OldBlock:
+    """What every node keeps of a block, pruned or not, for proofs and query tables."""
+
+    header: Header
+    certificate: Certificate
+    outcomes: tuple[bytes, ...]
+    """Canonical, of its transactions in their order."""
+    fault_proofs: tuple[bytes, ...] = ()
+    """Canonical, as they stand in the block."""
 
 
 def decode_manifest(raw: bytes) -> Manifest:
@@ -219,7 +236,7 @@ def part_of_value(value: object) -> Part:
         bucket,
         fields.integer("buckets", 1, SUBTREE_BUCKETS - bucket),
         _pairs(fields, "before"),
-        tuple(_entry(entry) for entry in fields.sequence("entries", PART_ENTRIES_MAX)),
+        tuple(_entries(fields.octets("entries", 0, PART_BYTES_MAX))),
         _pairs(fields, "after"),
         decode_path(fields, "path", PART_PATH_MAX),
     )
@@ -232,15 +249,30 @@ def _pairs(fields: Fields, name: str) -> bytes:
     return pairs
 
 
-def _entry(value: object) -> Entry:
-    if not isinstance(value, list) or len(value) != len(_ENTRY):
-        raise FormatError("part.entries: arrays of namespace, key and value are due")
-    fields = Fields(dict(zip(_ENTRY, value, strict=True)), _ENTRY, "part.entries")
-    return Entry(
-        fields.identifier("namespace"),
-        fields.octets("key", 1, KEY_BYTES_MAX),
-        fields.octets("value", 1, VALUE_BYTES_MAX),
-    )
+def _framed(entry: Entry) -> bytes:
+    namespace = entry.namespace.encode("ascii")
+    head = _LENGTHS.pack(len(namespace), len(entry.key), len(entry.value))
+    return b"".join((head, namespace, entry.key, entry.value))
+
+
+def _entries(data: bytes) -> Iterator[Entry]:
+    """Yield the entries of a part.
+
+    Raises:
+        FormatError: A length is out of range or leads beyond the end.
+    """
+    at = count = 0
+    while at < len(data):
+        if at + _LENGTHS.size > len(data) or count == PART_ENTRIES_MAX:
+            raise FormatError(f"part.entries: cut off, or more than {PART_ENTRIES_MAX}")
+        named, keyed, valued = _LENGTHS.unpack_from(data, at)
+        start = at + _LENGTHS.size
+        at, count = start + named + keyed + valued, count + 1
+        if not (0 < keyed <= KEY_BYTES_MAX and 0 < valued <= VALUE_BYTES_MAX) or at > len(data):
+            raise FormatError(f"part.entries: entry {count} has a length out of range")
+        middle = start + named + keyed
+        namespace = check_identifier(data[start : start + named].decode("latin-1"), "part.entries.namespace")
+        yield Entry(namespace, data[start + named : middle], data[middle:at])
 
 
 def verify_part(part: Part, root: Digest) -> None:

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from wire import cbor
-from wire.certificate import Certificate, decode_certificate
+from wire.certificate import decode_certificate
 from wire.errors import FormatError
+from wire.faultproof import FAULT_PROOF_BYTES_MAX, FAULT_PROOFS_MAX
 from wire.fields import Fields
-from wire.header import BLOCK_TRANSACTIONS_MAX, HEADER_BYTES_MAX, Header, decode_header
+from wire.header import BLOCK_TRANSACTIONS_MAX, HEADER_BYTES_MAX, decode_header
 from wire.receipt import OUTCOME_BYTES_MAX
 from wire.snapshot import (
     MANIFEST_BYTES_MAX,
     SUBTREE_BUCKETS,
     SUBTREES,
     Manifest,
+    OldBlock,
     Part,
     Place,
     decode_manifest,
@@ -81,18 +83,11 @@ class GetArchive:
 
 
 @dataclass(frozen=True, slots=True)
-class OldBlock:
-    """What every node keeps of a block, pruned or not."""
-
-    header: Header
-    certificate: Certificate
-    outcomes: tuple[bytes, ...]
-    """Canonical; those behind the ones that were known, and only in the last entry of an answer not all of them."""
-
-
-@dataclass(frozen=True, slots=True)
 class Archive:
-    """Old blocks in descending order; none when the sender lacks them."""
+    """Old blocks in descending order; none when the sender lacks them.
+
+    Their outcomes are those behind the ones that were known, and in the last entry alone not all of them.
+    """
 
     blocks: tuple[OldBlock, ...]
 
@@ -116,6 +111,7 @@ def _archive_value(message: Archive) -> dict[str, cbor.Value]:
                 "header": block.header.encode(),
                 "certificate": block.certificate.to_value(),
                 "outcomes": list(block.outcomes),
+                "fault_proofs": list(block.fault_proofs),
             }
             for block in message.blocks
         ]
@@ -165,13 +161,21 @@ def _decode_archive(value: object) -> Archive:
 
 
 def _decode_old_block(value: object) -> OldBlock:
-    fields = Fields(value, ("header", "certificate", "outcomes"), "archive")
-    entries = fields.sequence("outcomes", BLOCK_TRANSACTIONS_MAX)
-    outcomes = tuple(entry for entry in entries if isinstance(entry, bytes) and len(entry) <= OUTCOME_BYTES_MAX)
-    if len(outcomes) != len(entries):
-        raise FormatError("archive.outcomes: byte strings of at most 1 MiB are due")
-    header = decode_header(fields.octets("header", 1, HEADER_BYTES_MAX))
-    return OldBlock(header, decode_certificate(fields.raw("certificate")), outcomes)
+    fields = Fields(value, ("header", "certificate", "outcomes", "fault_proofs"), "archive")
+    return OldBlock(
+        decode_header(fields.octets("header", 1, HEADER_BYTES_MAX)),
+        decode_certificate(fields.raw("certificate")),
+        _octets(fields, "outcomes", BLOCK_TRANSACTIONS_MAX, OUTCOME_BYTES_MAX),
+        _octets(fields, "fault_proofs", FAULT_PROOFS_MAX, FAULT_PROOF_BYTES_MAX),
+    )
+
+
+def _octets(fields: Fields, name: str, length_max: int, bytes_max: int) -> tuple[bytes, ...]:
+    entries = fields.sequence(name, length_max)
+    found = tuple(entry for entry in entries if isinstance(entry, bytes) and len(entry) <= bytes_max)
+    if len(found) != len(entries):
+        raise FormatError(f"{fields.where(name)}: byte strings of at most {bytes_max} bytes are due")
+    return found
 
 
 DECODERS: Final[dict[str, Callable[[object], Any]]] = {

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from kit.files import sync_folder
+from master.io.store_archive import StoreArchive
 from master.io.store_env import Writing, environment, height_key, node_key, own, state_key
 from master.io.store_records import (
     StoreCorruptError,
@@ -22,6 +23,7 @@ from master.io.store_records import (
     unseal,
 )
 from master.io.store_undo import Undo, bucket_pairs, past_entry, read_undo, undo_blocks
+from master.io.store_view import StoreView
 from master.ledger.faults import block_rows
 from master.ledger.genesis import genesis_root, genesis_writes, leaves_of
 from master.ledger.proofs import inclusion_paths
@@ -61,6 +63,8 @@ class Store:
             os.close(self._owner)
             raise
         self._path = path
+        self.archive = StoreArchive(self._env, self._tables, self._genesis_digest, self.history_node)
+        """How far back this store goes."""
         self._head: Head
 
     @classmethod
@@ -194,6 +198,10 @@ class Store:
         if tree.root != self._head.state_root:
             raise StoreCorruptError(f"store {self._path}: its state is not that of height {self._head.height}")
         return tree
+
+    def view(self) -> StoreView:
+        """Return the store as of now, for one reader in one thread; close it soon."""
+        return StoreView(self._env, self._tables)
 
     # blocks
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -17,7 +17,10 @@ from master.io.store_undo import Undo, write_undo
 from master.ledger.history import completed_nodes
 from master.ledger.rows import Leaf
 from master.ledger.state import Write
+from wire import cbor
 from wire.merkle import Frontier, leaf_digest
+from wire.receipt import decode_outcome
+from wire.snapshot import OldBlock
 from wire.types import Digest
 
 READERS_MAX: Final = 256
@@ -69,6 +72,29 @@ class Writing:
         """Add a block's digest to the history that has grown to ``before``."""
         for level, index, node in completed_nodes(before, leaf_digest(digest)):
             self.put("history", node_key(level, index), node)
+
+    def old_blocks(
+        self, above: int, blocks: Sequence[OldBlock], genesis_digest: Digest
+    ) -> Iterator[tuple[int, Digest]]:
+        """Write blocks in descending order from the one below ``above``, without their bodies.
+
+        Yields height and leaf of the history for each that is written; below the first block for the genesis file.
+        """
+        for block in blocks:
+            above -= 1
+            assert block.header.height == above
+            key = height_key(above)
+            self.put("headers", key, block.header.encode())
+            self.put("certificates", key, block.certificate.encode())
+            self.put("outcomes", key, cbor.encode(list(block.outcomes)))
+            if block.fault_proofs:
+                self.put("faults", key, cbor.encode(list(block.fault_proofs)))
+            events = sum(len(decode_outcome(raw).events) for raw in block.outcomes) + len(block.fault_proofs)
+            if events:
+                self.put("events", key, events.to_bytes(4, "big"))
+            yield above, leaf_digest(block.header.digest())
+            if above == 1:
+                yield 0, leaf_digest(genesis_digest)
 
     def state(self, writes: Sequence[Write], leaves: Sequence[Leaf], nodes: Sequence[tuple[int, Digest]] = ()) -> Undo:
         """Write and remove state entries and leaves; return what stood there before, ``nodes`` beside it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Final
 
 from kit.exitcodes import StorageError
@@ -56,6 +57,31 @@ def unseal(table: str, key: bytes, record: bytes) -> bytes:
     if record[:CHECKSUM_BYTES] != checksum(table, key, content):
         raise StoreCorruptError(f"store: the record {key.hex()} of table {table} is damaged; restore this node")
     return content
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveMark:
+    """How far back a store that began with a snapshot goes."""
+
+    snapshot: int
+    """Height of that snapshot."""
+    known_from: int
+    """Lowest height from which on headers, certificates and outcomes are here; 1 when the past is complete."""
+
+
+def encode_mark(mark: ArchiveMark) -> bytes:
+    """Return the canonical bytes of a mark."""
+    return cbor.encode({"snapshot": mark.snapshot, "known_from": mark.known_from})
+
+
+def decode_mark(raw: bytes) -> ArchiveMark:
+    """Return the mark of its canonical bytes.
+
+    Raises:
+        WireError: The bytes are not a mark.
+    """
+    fields = Fields(cbor.decode(raw), ("snapshot", "known_from"), "archive")
+    return ArchiveMark(fields.integer("snapshot", 1), fields.integer("known_from", 1))
 
 
 def encode_head(head: Head) -> bytes:

@@ -29,6 +29,29 @@ def completed_nodes(before: Frontier, digest: Digest) -> Iterator[tuple[int, int
         yield level, index, digest
 
 
+def frontier_at(size: int, nodes: Nodes) -> Frontier:
+    """Return the frontier over the first ``size`` leaves."""
+    levels = [level for level in reversed(range(size.bit_length())) if size >> level & 1]
+    return Frontier(size, [nodes(level, (size >> level) - 1) for level in levels])
+
+
+def older_nodes(index: int, digest: Digest, size: int, nodes: Nodes) -> Iterator[tuple[int, int, Digest]]:
+    """Yield the nodes (level, index, digest) that are complete once leaf ``index`` follows those behind it.
+
+    Args:
+        index: Of the leaf; all behind it up to ``size`` are known, and their nodes.
+        digest: Of the leaf, as `wire.merkle.leaf_digest` gives it.
+        size: Number of leaves; a node that reaches beyond is left to whoever appends.
+        nodes: The nodes that are known.
+    """
+    level = 0
+    yield level, index, digest
+    while not index & 1 and (index + 2) << level <= size:
+        digest = node_digest(digest, nodes(level, index + 1))
+        level, index = level + 1, index >> 1
+        yield level, index, digest
+
+
 def inclusion_path(index: int, size: int, nodes: Nodes) -> tuple[Digest, ...]:
     """Return the sibling digests of leaf ``index`` among the first ``size`` leaves, leaf upward.
 

@@ -37,7 +37,6 @@ from master.consensus.snapshot_messages import (
     GetArchive,
     GetChunk,
     GetSnapshot,
-    OldBlock,
     SnapshotManifest,
     Wanted,
 )
@@ -50,7 +49,7 @@ from wire import cbor
 from wire.certificate import Certificate, Step
 from wire.errors import CborError, CertificateError, FormatError, SignatureError
 from wire.header import ZERO_DIGEST
-from wire.snapshot import Place
+from wire.snapshot import OldBlock, Place
 from wire.types import sha256
 
 PEERS = Peers()
@@ -108,7 +107,7 @@ MESSAGES: dict[str, Message] = {
     "chunk": Chunk(42, tuple(cut(crowded(), 1)[1][:2])),
     "no chunk": Chunk(42, ()),
     "get archive": GetArchive(42, 7),
-    "archive": Archive((OldBlock(BLOCK.header, COMMITTED, (b"outcome", b"")),)),
+    "archive": Archive((OldBlock(BLOCK.header, COMMITTED, (b"outcome", b""), (b"proof",)),)),
     "no archive": Archive(()),
     "quote": quote(PEERS.propose(0, BLOCK)),
     "fault": Fault(PROOF.encode()),
@@ -131,6 +130,14 @@ def changed(word: str, **fields: Any) -> bytes:  # noqa: ANN401
     value = cbor.decode_map(encode_message(MESSAGES[word]), bytes_max=1 << 20)
     value.update(fields)
     return cbor.encode(value)
+
+
+OLD_BLOCK: dict[str, cbor.Value] = {
+    "header": BLOCK.header.encode(),
+    "certificate": COMMITTED.to_value(),
+    "outcomes": [],
+    "fault_proofs": [],
+}
 
 
 # holds CM-1 SN-5
@@ -167,19 +174,8 @@ def changed(word: str, **fields: Any) -> bytes:  # noqa: ANN401
         (changed("get archive", height=0), "get-archive.height"),
         (changed("get archive", outcomes=-1), "get-archive.outcomes"),
         (changed("archive", blocks=[{}] * 65), "at most 64 entries"),
-        (
-            changed(
-                "archive",
-                blocks=[
-                    {"header": BLOCK.header.encode(), "certificate": COMMITTED.to_value(), "outcomes": [bytes(1048577)]}
-                ],
-            ),
-            "archive.outcomes",
-        ),
-        (changed("quote", height=0), "quote.height"),
-        (changed("quote", step="propose"), "'step' is unknown"),
-        (changed("fault", proof=bytes(1025)), "fault.proof"),
-        (changed("fault", proof=cbor.encode({})), "fault-proof: field"),
+        (changed("archive", blocks=[{**OLD_BLOCK, "outcomes": [bytes(1048577)]}]), "archive.outcomes"),
+        (changed("archive", blocks=[{**OLD_BLOCK, "fault_proofs": [5]}]), "archive.fault_proofs"),
         (changed("status", phase="asleep"), "status.phase"),
         (changed("status", height=0), "status.height"),
         (changed("get blocks", first_height=0), "get-blocks.first_height"),

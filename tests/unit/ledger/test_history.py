@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from master.ledger.history import completed_nodes, consistency_path, inclusion_path
+from master.ledger.history import completed_nodes, consistency_path, frontier_at, inclusion_path, older_nodes
 from wire import merkle
 from wire.merkle import Frontier, leaf_digest
 from wire.types import Digest
@@ -36,6 +36,26 @@ def test_history_paths_are_those_of_the_rfc(size: int) -> None:
 
 def test_history_nodes_are_two_a_leaf_at_most() -> None:
     assert len(grown(33)) == 33 + 16 + 8 + 4 + 2 + 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_history_frontier_of_any_size_is_found_among_the_nodes(size: int) -> None:
+    nodes, frontier = grown(40), Frontier()
+    for digest in leaves_of(size):
+        frontier.append(digest)
+    assert frontier_at(size, lambda *at: nodes[at]).edge == frontier.edge
+
+
+# holds SN-9
+@pytest.mark.parametrize("size", SIZES)
+def test_history_filled_in_from_its_end_has_the_same_nodes(size: int) -> None:
+    expected, leaves = grown(size), leaves_of(size)
+    found: dict[tuple[int, int], Digest] = {}
+    for index in reversed(range(size)):
+        for level, place, node in older_nodes(index, leaves[index], size, lambda *at: found[at]):
+            assert (level, place) not in found
+            found[level, place] = node
+    assert found == expected
 
 
 @pytest.mark.parametrize(("index", "size"), [(-1, 3), (3, 3), (0, 0)])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -120,6 +121,10 @@ def test_manifest_not_canonical_is_refused() -> None:
         decode_manifest(MANIFEST.encode() + b"\x00")
 
 
+def _entry(namespace: bytes, key: bytes, value: bytes) -> bytes:
+    return struct.pack(">BHI", len(namespace), len(key), len(value)) + namespace + key + value
+
+
 PART = cut(crowded(), 1)[1][2].to_value()
 BAD_PARTS: dict[str, tuple[Json, str]] = {
     "subtree": ({"subtree": 1024}, "part.subtree"),
@@ -128,11 +133,13 @@ BAD_PARTS: dict[str, tuple[Json, str]] = {
     "too many buckets": ({"bucket": 1000, "buckets": 25}, "part.buckets"),
     "half a pair": ({"before": bytes(63)}, "part.before"),
     "pairs too many": ({"after": bytes(64 * 16_385)}, "part.after"),
-    "entry of two": ({"entries": [["notary", b"k"]]}, "part.entries"),
-    "entry no array": ({"entries": [7]}, "part.entries"),
-    "namespace": ({"entries": [["Notary", b"k", b"v"]]}, "part.entries.namespace"),
-    "no key": ({"entries": [["notary", b"", b"v"]]}, "part.entries.key"),
-    "no value": ({"entries": [["notary", b"k", b""]]}, "part.entries.value"),
+    "entry cut in its head": ({"entries": bytes(6)}, "part.entries"),
+    "entry cut in its value": ({"entries": _entry(b"notary", b"k", b"v")[:-1]}, "part.entries"),
+    "namespace": ({"entries": _entry(b"Notary", b"k", b"v")}, "part.entries.namespace"),
+    "no key": ({"entries": _entry(b"notary", b"", b"v")}, "part.entries"),
+    "key too long": ({"entries": _entry(b"notary", bytes(447), b"v")}, "part.entries"),
+    "no value": ({"entries": _entry(b"notary", b"k", b"")}, "part.entries"),
+    "too many entries": ({"entries": _entry(b"notary", b"k", b"v") * 65_537}, "more than 65536"),
     "path too long": ({"path": [bytes(32)] * 21}, "part.path"),
 }
 
