@@ -8,7 +8,7 @@ import pytest
 from master.consensus.events import Broadcast, Persist, Seal
 from master.consensus.guard import SignerGuard, Statement, decode_guard, statement_of
 from master.consensus.messages import ViewChange, Vote
-from master.consensus.records import Accepted, Fetched, Prepared, Signed
+from master.consensus.records import Accepted, Fetched, Prepared, Record, Signed
 from master.consensus.unlocking import known_at
 from tests.simulation.toy import EPOCH
 from tests.unit.consensus.bench import Bench, kinds, of, reports, said, votes
@@ -257,7 +257,7 @@ def test_known_at_a_height_is_the_highest_view_and_certificate_of_guard_and_log(
     bench = Bench()
     block, other = bench.block(b"one"), bench.block(b"two")
     low, high = (Prepared(bench.certificate(Step.PREPARE, block, view=view)) for view in (0, 3))
-    records = [
+    records: list[Record] = [
         high,
         low,
         Signed(bench.vote(1, Step.PREPARE, block, view=2)),
