@@ -186,7 +186,7 @@ def _unlocked_lines(signed: Unlock) -> list[str]:
     return [
         f"{statement.node} may vote again from {place} on, with {carried}",
         f"signed by {', '.join(entry[0] for entry in signed.signatures)}",
-        "what they accept: if lost votes made a block of that height final and only nodes know of it that did not report,",
-        "another block may become final there",
+        "what they accept: if lost votes made a block of that height final and only nodes know of it that did not",
+        "report, another block may become final there",
         "start the node now; the statement cannot be used again",
     ]

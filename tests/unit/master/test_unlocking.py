@@ -144,7 +144,7 @@ def test_unlock_says_to_people_what_the_signers_accept(locked: Locked) -> None:
     code, text = locked.node("unlock", locked.signed(), is_json=False)
     assert code == 0
     assert "dispatch may vote again from height 7, view 1 on, with no certificate" in text
-    assert "another block may become final there" in text
+    assert "report, another block may become final there" in text
     assert locked.log() == []
 
 
