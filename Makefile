@@ -64,9 +64,9 @@ lint: ## style, format, types, import arrows
 	if [ $$status -eq 0 ]; then echo 'lint: fine'; else echo 'lint: see above'; fi; \
 	exit $$status
 
-bench: ## measure, print a table, write build/bench/GROUP.json; ONLY=GROUP for one group
+bench: ## measure, print a table, write build/bench/GROUP.json; ONLY=GROUP for one group, SHORTER=N for loads of an Nth
 	@scripts/setup.sh broker
-	@.venv/bin/python -m benchmarks $(ONLY)
+	@GRIDWITNESS_BENCH_SHORTER=$(SHORTER) .venv/bin/python -m benchmarks $(ONLY)
 
 lock: ## choose versions anew within setup.cfg and write requirements/*.txt
 	@scripts/setup.sh

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiomqtt
 
-from benchmarks import throughput
+from benchmarks import faults, throughput
 from benchmarks.results import Result, percentile
 from client.demo.cluster import Cluster, open_cluster
 from client.demo.ports import LOOPBACK
@@ -92,11 +92,15 @@ class Reporter:
 
 
 def measure() -> Sequence[Result]:
-    """Measure reports of gateways, then open load of notary transactions: all nodes, one dead, and where time goes."""
+    """Measure reports of gateways, then open load of notary transactions, with faults, and where time goes."""
+    reports = measure_reports()
+    runs = throughput.measure()
     return (
-        *measure_reports(),
-        *throughput.measure(),
-        *throughput.measure_dead(),
+        *reports,
+        *(row for done in runs.values() for row in throughput.rows(done)),
+        *throughput.saturation_rows(runs),
+        *faults.measure(runs),
+        *throughput.floor_rows(),
         *throughput.measure_profile(),
     )
 

@@ -29,6 +29,8 @@ IDLE_S: Final = 3.0
 """A connection that was not used for so long is not used again."""
 CONNECTIONS_MAX: Final = 64
 """To one node at once."""
+LATE_S: Final = 1.0
+"""A transaction that waits longer is late."""
 DRAIN_S: Final = 30.0
 """How long what was sent may take after the last was due."""
 _OK: Final = (200, 202)
@@ -39,11 +41,18 @@ class Load:
     """What came of one load."""
 
     offered: int
-    committed: int
     elapsed_s: float
     """From the first due time to the last commit."""
-    latencies_ms: Sequence[float]
+    waits: Sequence[tuple[float, float]]
+    """Of each committed transaction: when it was due by `time.perf_counter`, and for how long it waited, seconds."""
+    blocks: int
+    """Stored while the load lasted."""
     problems: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def committed(self) -> int:
+        """Transactions that were committed."""
+        return len(self.waits)
 
     @property
     def rate(self) -> float:
@@ -53,7 +62,20 @@ class Load:
     def percentile_ms(self, part: float) -> float:
         """Return a percentile of the latencies; what was never committed counts as the longest wait."""
         lost = [DRAIN_S * 1000] * (self.offered - self.committed)
-        return percentile([*self.latencies_ms, *lost], part)
+        return percentile([*(wait_s * 1000 for _, wait_s in self.waits), *lost], part)
+
+    def late_until_s(self, since_s: float, late_s: float = LATE_S) -> float:
+        """Return when the last transaction that waited longer than ``late_s`` and ended after ``since_s`` was stored.
+
+        Args:
+            since_s: By `time.perf_counter`.
+            late_s: What counts as late.
+
+        Returns:
+            By `time.perf_counter`; ``since_s`` when none was late.
+        """
+        ends = [due_s + wait_s for due_s, wait_s in self.waits if wait_s > late_s]
+        return max([since_s, *ends])
 
 
 class Connections:
@@ -182,15 +204,16 @@ async def _offer(load: Offer) -> Load:
     with contextlib.suppress(asyncio.CancelledError):
         await watching
     due_s = {sha256(raw): start_s + number / load.rate for number, raw in enumerate(load.transactions)}
-    latencies_ms, last_s = [], start_s
+    waits, last_s = [], start_s
     async for tx_id, seen_s in watch.committed():
-        if tx_id in due_s:
-            latencies_ms.append((seen_s - due_s.pop(tx_id)) * 1000)
+        at_s = due_s.pop(tx_id, None)
+        if at_s is not None:
+            waits.append((at_s, seen_s - at_s))
             last_s = max(last_s, seen_s)
     for node in (*nodes, watched):
         await node.close()
     elapsed_s = max(last_s - start_s, len(load.transactions) / load.rate)
-    return Load(len(load.transactions), len(latencies_ms), elapsed_s, latencies_ms, problems)
+    return Load(len(load.transactions), elapsed_s, waits, len(watch.seen_s), problems)
 
 
 async def _send(load: Offer, nodes: Sequence[Connections], start_s: float, problems: Counter[str]) -> None:
@@ -202,7 +225,8 @@ async def _send(load: Offer, nodes: Sequence[Connections], start_s: float, probl
         while sent < due:
             body = b"".join(load.transactions[sent : min(due, sent + SEQUENCE_MAX)])
             sent = min(due, sent + SEQUENCE_MAX)
-            task = asyncio.create_task(_post(nodes[turn % len(nodes)], body, problems))
+            turns = [nodes[(turn + more) % len(nodes)] for more in range(len(nodes))]
+            task = asyncio.create_task(_post(turns, body, problems))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
             turn += 1
@@ -211,11 +235,16 @@ async def _send(load: Offer, nodes: Sequence[Connections], start_s: float, probl
         await asyncio.wait(under_way, timeout=DRAIN_S)
 
 
-async def _post(node: Connections, body: bytes, problems: Counter[str]) -> None:
-    try:
-        status, answer = await node.ask("POST", "/v1/tx", body)
-    except OSError as error:
-        problems[type(error).__name__] += 1
+async def _post(nodes: Sequence[Connections], body: bytes, problems: Counter[str]) -> None:
+    """Hand transactions to the first node that answers, as any client would."""
+    for node in nodes:
+        try:
+            status, answer = await node.ask("POST", "/v1/tx", body)
+        except OSError as error:
+            problems[type(error).__name__] += 1
+            continue
+        break
+    else:
         return
     if status not in _OK:
         problems[f"status {status}"] += 1

@@ -8,32 +8,36 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import psutil
 
 from benchmarks.load import Load, Offer, offer
-from benchmarks.notary import SENDERS, Notes, with_senders
-from benchmarks.results import Result
+from benchmarks.notary import SENDERS, Notes, key_of, with_senders
+from benchmarks.results import Result, median
+from benchmarks.times import shortened
 from client.demo.cluster import Cluster, open_cluster
 from client.demo.processes import wait_until
 from client.demo.topology import MEMBERS, build_topology
 from kit.files import read_bounded
 from wire.genesis import GENESIS_BYTES_MAX, decode_genesis
+from wire.tx import open_tx
 
-SECONDS: Final = {200: 20, 1_000: 20, 1_500: 60, 2_000: 20, 3_000: 20}
-"""How long each rate is offered."""
+SECONDS: Final = {200: 30, 1_000: 30, 1_500: 60, 2_000: 20, 3_000: 20}
+"""How long each rate is offered; the last one is more than the nodes can take."""
 WARM_UP: Final = (300, 3)
 """Rate and seconds of what is sent before anything is measured."""
 
-PROFILED: Final = (1_000, 10)
+_FLOOR_SIGNATURES: Final = 1_000
+PROFILED: Final = (1_000, 20)
 """Rate and seconds of the load under which the nodes' threads are sampled."""
 
 # part of the work -> marks of the functions that do it; of a stack the innermost frame with a mark counts
@@ -58,6 +62,7 @@ class Run:
     """One rate on one cluster."""
 
     rate: int
+    seconds: int
     load: Load
     cpu_us: float
     """CPU of all nodes together per committed transaction and node."""
@@ -66,13 +71,22 @@ class Run:
 
 
 @contextlib.contextmanager
-def bench_cluster(folder: Path, profile: Path | None = None) -> Iterator[tuple[Cluster, Notes]]:
-    """Start four nodes whose genesis file has the senders' keys; with ``profile`` they write samples there."""
+def bench_cluster(
+    folder: Path, profile: Path | None = None, prepare: Callable[[Cluster], None] = lambda _: None
+) -> Iterator[tuple[Cluster, Notes]]:
+    """Start four nodes whose genesis file has the senders' keys.
+
+    Args:
+        folder: For their files.
+        profile: Where they write samples, if anywhere.
+        prepare: Called once their files are written, before they start.
+    """
     topology = build_topology((("place", "north"),), 1, "bench")
     with open_cluster(folder / "d", topology, devices=False) as cluster:
         path = cluster.layout.genesis
         genesis = with_senders(decode_genesis(read_bounded(path, bytes_max=GENESIS_BYTES_MAX)))
         path.write_bytes(genesis.encode())
+        prepare(cluster)
         if profile is not None:
             profile.mkdir(parents=True, exist_ok=True)
             for member, program in cluster.nodes.items():
@@ -92,7 +106,7 @@ def run(cluster: Cluster, notes: Notes, rate: int, seconds: int) -> Run:
     load = offer(Offer(transactions, rate, urls, urls[-1]))
     used_s = _cpu_s(cluster, running) - before
     resident = max(psutil.Process(cluster.nodes[member].pid).memory_info().rss for member in running)
-    return Run(rate, load, used_s / max(1, load.committed) / len(running) * 1e6, resident / 2**20)
+    return Run(rate, seconds, load, used_s / max(1, load.committed) / len(running) * 1e6, resident / 2**20)
 
 
 def _cpu_s(cluster: Cluster, members: Sequence[str]) -> float:
@@ -114,52 +128,69 @@ def start_profile(folder: Path) -> None:
     time.sleep(0.5)
 
 
-def rows(done: Run, seconds: int) -> Sequence[Result]:
+def rows(done: Run) -> Sequence[Result]:
     """Return the rows of one run."""
     load = done.load
     problems = f"; {dict(load.problems)}" if load.problems else ""
+    lost = f"; {load.offered - load.committed} never stored" if load.committed < load.offered else ""
     note = (
-        f"open load for {seconds} s, 500-byte transactions of {SENDERS} keys over HTTP to all nodes in turn, "
-        f"from due time to stored at one node, fsync on{problems}"
+        f"open load for {done.seconds} s, 500-byte transactions of {SENDERS} keys over HTTP to all nodes in turn, "
+        f"from due time to stored at one node, fsync on{lost}{problems}"
     )
     name = f"{done.rate}/s offered"
     return (
         Result(f"{name}: committed", load.rate, "tx/s", note),
         Result(f"{name}: latency p50", load.percentile_ms(0.5), "ms", note),
         Result(f"{name}: latency p95", load.percentile_ms(0.95), "ms", note),
+        Result(f"{name}: latency worst", load.percentile_ms(1), "ms", note),
+        Result(f"{name}: blocks", load.blocks / load.elapsed_s, "1/s", note),
         Result(f"{name}: CPU per transaction and node", done.cpu_us, "us", note),
         Result(f"{name}: largest node", done.resident_mib, "MiB", note),
     )
 
 
-def measure(seconds: Mapping[int, int] = SECONDS) -> Sequence[Result]:
-    """Offer one rate after the other to one cluster, then profile another.
+def measure(seconds: Mapping[int, int] = SECONDS) -> Mapping[int, Run]:
+    """Offer one rate after the other to one cluster.
 
     Args:
         seconds: How long, by rate; a test passes one short rate.
     """
-    found: list[Result] = []
+    found: dict[int, Run] = {}
     with (
         tempfile.TemporaryDirectory(prefix="gridwitness-bench-") as name,
         bench_cluster(Path(name)) as (cluster, notes),
     ):
         warm_up(cluster, notes)
         for rate, duration in seconds.items():
-            found += rows(run(cluster, notes, rate, duration), duration)
+            found[rate] = run(cluster, notes, rate, shortened(duration))
             wait_until(lambda: cluster.wait_same_height() > 0, within_s=60, what="all nodes to hold all of it")
     return found
 
 
-def measure_dead(rate: int = 1_000, seconds: int = 20) -> Sequence[Result]:
-    """Offer a rate to three nodes while the first, who would lead, is dead all along."""
-    with (
-        tempfile.TemporaryDirectory(prefix="gridwitness-bench-") as name,
-        bench_cluster(Path(name)) as (cluster, notes),
-    ):
-        cluster.nodes[MEMBERS[0]].kill()
-        warm_up(cluster, notes)
-        done = run(cluster, notes, rate, seconds)
-    return [replace(row, name=f"one node dead, {row.name}") for row in rows(done, seconds)]
+def saturation_rows(runs: Mapping[int, Run]) -> Sequence[Result]:
+    """Say how much the nodes commit when they are offered more than they can take."""
+    done = runs[max(runs)]
+    note = f"committed while {done.rate}/s were offered and until all of it was stored; latency is what queues up"
+    return (Result("saturation", done.load.rate, "tx/s", note),)
+
+
+def floor_rows() -> Sequence[Result]:
+    """Say what one signature costs, which every node must check for every transaction."""
+    notes = Notes("bench-00000000")
+    signed = [open_tx(raw) for raw in notes.sign(_FLOOR_SIGNATURES)]
+    keys = [key_of(number).verify_key.encode() for number in range(_FLOOR_SIGNATURES)]
+    used_us = []
+    for entry, key in zip(signed, keys, strict=True):
+        began_s = time.perf_counter()
+        entry.verify(key)
+        used_us.append((time.perf_counter() - began_s) * 1e6)
+    check_us, cores = median(used_us), os.cpu_count() or 1
+    note = f"median of {_FLOOR_SIGNATURES} signatures of 500-byte transactions, one thread"
+    each = f"were checking signatures, {len(MEMBERS)} times each, all that {cores} cores did"
+    return (
+        Result("floor: one signature check", check_us, "us", note),
+        Result("floor: signature checks alone", cores / len(MEMBERS) / check_us * 1e6, "tx/s", each),
+    )
 
 
 def measure_profile() -> Sequence[Result]:
@@ -170,7 +201,7 @@ def measure_profile() -> Sequence[Result]:
         with bench_cluster(Path(name), samples) as (cluster, notes):
             warm_up(cluster, notes)
             start_profile(samples)
-            done = run(cluster, notes, rate, seconds)
+            done = run(cluster, notes, rate, shortened(seconds))
         return profile_rows(samples, done.load.committed)
 
 
@@ -232,7 +263,9 @@ def main() -> None:
             print(
                 f"{rate}/s: {load.rate:.0f} tx/s, "
                 f"p50 {load.percentile_ms(0.5):.0f}, p95 {load.percentile_ms(0.95):.0f} ms, "
-                f"{done.cpu_us:.0f} us/tx/node, {done.resident_mib:.0f} MiB, lost {load.offered - load.committed} "
+                f"{load.blocks / load.elapsed_s:.1f} blocks/s, {done.cpu_us:.0f} us/tx/node, "
+                f"{done.resident_mib:.0f} MiB, "
+                f"lost {load.offered - load.committed} "
                 f"{dict(load.problems)}",
                 flush=True,
             )
