@@ -211,6 +211,7 @@ class NodeProcess:
             refused_message=self._refused_message,
             is_pending=self._node.has_pending,
             accuse=self._accuse,
+            blamed=self._chain.leave_out,
             waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
         )
         self._engine = Engine(replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)

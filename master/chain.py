@@ -18,6 +18,7 @@ from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
 from wire.block import Block
 from wire.certificate import Certificate, ValidatorSet
+from wire.merkle import leaf_digest
 from wire.tx import SignedTx
 from wire.types import Digest
 
@@ -100,6 +101,9 @@ class Chain:
         self._executions: OrderedDict[Digest, Execution] = OrderedDict()
         self._fault_proofs = fault_proofs
         self._known_faults: Sequence[bytes] = ()
+        self._differing: tuple[Block, Sequence[Digest]] | None = None
+        """Newest block that came out otherwise here, and to what."""
+        self._left_out: set[Digest] = set()
         self._head = store.head()
         self.refused: list[Digest] = []
         """Pending transactions that no block can hold any more; emptied by the event loop."""
@@ -112,7 +116,9 @@ class Chain:
     def candidates(self) -> Sequence[SignedTx]:
         """Return pending transactions in a fair order, about one block of them; called on the event loop."""
         self._known_faults = self._fault_proofs()
-        return self._mempool.candidates(self._block_bytes_max)
+        candidates = self._mempool.candidates(self._block_bytes_max)
+        left_out, self._left_out = self._left_out, set()
+        return [signed for signed in candidates if signed.id not in left_out] if left_out else candidates
 
     def build(self, build: Build, candidates: Sequence[SignedTx], wall_ms: int) -> Block | None:
         """Build and execute a block on the head."""
@@ -146,7 +152,8 @@ class Chain:
         try:
             self._remember(self._application.process(self._head, block))
         except BlockRefused as error:
-            raise BlockRefusedError(str(error)) from error
+            self._differing = block, error.results
+            raise BlockRefusedError(str(error), diverged=error.diverged) from error
 
     def apply(self, block: Block, certificate: Certificate) -> Head:
         """Store a final block and return the new head.
@@ -164,6 +171,19 @@ class Chain:
         self._head = execution.head
         header = block.header
         return Head(header.height, self._head.digest, header.time_ms, header.proposer)
+
+    def results(self, digest: Digest) -> tuple[Block, Sequence[Digest]] | None:
+        """Return a block that was executed on the head, and the leaf digests of its outcomes as they came out here."""
+        execution = self._executions.get(digest)
+        if execution is not None:
+            return execution.block, [leaf_digest(raw) for raw in execution.outcomes]
+        differing = self._differing
+        is_it = differing is not None and differing[0].header.digest() == digest
+        return differing if is_it else None
+
+    def leave_out(self, transactions: Sequence[Digest]) -> None:
+        """Build the next block without these transactions, should this node lead; once."""
+        self._left_out.update(transactions)
 
     def committed(self, height: int) -> tuple[Block, Certificate] | None:
         """Return a stored block and its certificate."""

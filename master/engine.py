@@ -19,6 +19,7 @@ from kit.clock import Clock
 from kit.exitcodes import StorageError
 from kit.logs import get_logger
 from master.answers import AnswerBudget
+from master.consensus.blame import Blame
 from master.consensus.events import (
     Accuse,
     Applied,
@@ -42,7 +43,7 @@ from master.consensus.events import (
     Tick,
     Wake,
 )
-from master.consensus.fault_messages import Fault
+from master.consensus.fault_messages import Divergence, Fault
 from master.consensus.guard import SignerGuard
 from master.consensus.message_checks import verify_message
 from master.consensus.message_codec import BLOCKS_PER_ANSWER_MAX, decode_message, encode_message
@@ -50,12 +51,14 @@ from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Status
 from master.consensus.records import Record, decode_record
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
+from master.exposure import Exposure
 from master.inbox import Inbox
 from wire import cose
 from wire.block import BLOCK_BYTES_MAX, Block
-from wire.certificate import Certificate
+from wire.certificate import Certificate, faults
 from wire.errors import WireError
 from wire.tx import SignedTx
+from wire.types import Digest
 
 ResultT = TypeVar("ResultT")
 
@@ -69,7 +72,16 @@ _log = get_logger("engine")
 
 
 class BlockRefusedError(Exception):
-    """The application does not accept a block; the message says why."""
+    """The application does not accept a block; the message says why.
+
+    Args:
+        reason: One clear sentence.
+        diverged: It executed to something else, which may be this node's own fault; else the block breaks a rule.
+    """
+
+    def __init__(self, reason: str, *, diverged: bool = True) -> None:
+        super().__init__(reason)
+        self.diverged = diverged
 
 
 class LedgerSeam(Protocol):
@@ -97,6 +109,10 @@ class LedgerSeam(Protocol):
         Raises:
             BlockRefusedError: The block does not execute to its roots here.
         """
+        ...
+
+    def results(self, digest: Digest) -> tuple[Block, Sequence[Digest]] | None:
+        """Return a block that was executed on the head, and the leaf digests of its outcomes as they came out here."""
         ...
 
     def committed(self, height: int) -> tuple[Block, Certificate] | None:
@@ -148,6 +164,8 @@ class Hooks:
     is_pending: Callable[[], bool]
     accuse: Callable[[bytes], bool] = lambda _: False
     """Takes a canonical fault proof and tells whether it is new; raises WireError when it proves nothing."""
+    blamed: Callable[[Sequence[Digest]], None] = lambda _: None
+    """Takes ids of transactions that the next block of this node shall leave out."""
     waiting_ms: Callable[[], int] = lambda: 0
     """For how long one acceptable transaction has been the oldest."""
     overheard: Callable[[str, Message], bool] = lambda *_: False
@@ -178,6 +196,8 @@ class Engine:
         self._network = network
         self._hooks = hooks
         self._clock = clock
+        self._exposure = Exposure(network.broadcast, hooks.accuse, hooks.blamed, hooks.report)
+        self._blame = Blame(settings.member, faults(len(settings.validators)), ledger.results)
         self._inbox = Inbox()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
@@ -278,6 +298,9 @@ class Engine:
             self._hooks.gossip(message.transactions)
         elif isinstance(message, Fault):
             self._on_fault(member, message)
+        elif isinstance(message, Divergence):
+            height = self._replica.head.height + 1
+            self._exposure.follow(self._blame.heard(member, message, height, self._clock.monotonic_ms()))
         elif isinstance(message, GetBlocks):
             self._answer_blocks(member, message.first_height)
         elif not self._hooks.overheard(member, message):
@@ -303,14 +326,9 @@ class Engine:
 
     def _on_fault(self, member: str, message: Fault) -> None:
         try:
-            self._expose(message)
+            self._exposure.expose(message)
         except WireError as error:
             self._hooks.refused_message(member, error)
-
-    def _expose(self, message: Fault) -> None:
-        """Bring a fault proof to the ledger, and tell everybody when it is new."""
-        if self._hooks.accuse(message.proof):
-            self._network.broadcast(encode_message(message))
 
     async def _on_worker(self, call: Callable[[], ResultT]) -> ResultT:
         return await asyncio.get_running_loop().run_in_executor(self._worker, call)
@@ -366,7 +384,7 @@ class Engine:
             case Wake():
                 self._wake(effect.at_ms)
             case Accuse():
-                self._expose(Fault(effect.proof.encode()))
+                self._exposure.expose(Fault(effect.proof.encode()))
             case Report():
                 _log.warning(effect.code, detail=effect.detail)
                 self._hooks.report(effect.code, effect.detail)
@@ -378,12 +396,17 @@ class Engine:
         return Built(build.height, build.view, block)
 
     async def _execute(self, block: Block) -> Event:
+        digest = block.header.digest()
         try:
             await self._on_worker(lambda: self._ledger.execute(block))
         except BlockRefusedError as error:
             self._hooks.report("block-refused", str(error))
-            return Executed(block.header.digest(), accepted=False)
-        return Executed(block.header.digest(), accepted=True)
+            if not error.diverged:
+                return Executed(digest, accepted=False, fault=str(error))
+            self._exposure.follow(self._blame.diverged(digest, self._clock.monotonic_ms()))
+            return Executed(digest, accepted=False)
+        self._exposure.follow(self._blame.executed(digest, self._clock.monotonic_ms()))
+        return Executed(digest, accepted=True)
 
     async def _apply(self, effect: Apply) -> Event:
         try:

@@ -64,6 +64,8 @@ class Executed:
 
     digest: Digest
     accepted: bool
+    fault: str = ""
+    """Which rule the block breaks, so that no honest leader built it; empty when it only came out otherwise here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ class Replica:
             case Built():
                 effects = self._on_built(event)
             case Executed():
-                effects = self._on_executed(event)
+                effects = self._on_executed(event, now)
             case Applied():
                 effects = self._on_applied(event, now)
             case Connected():
@@ -267,15 +267,26 @@ class Replica:
         state.executed[event.block.header.digest()] = True
         return self._propose(event.block, proof)
 
-    def _on_executed(self, event: Executed) -> list[Effect]:
+    def _on_executed(self, event: Executed, now: Now) -> list[Effect]:
         state = self._height
         if event.digest not in state.executed:
             return []
         state.executed[event.digest] = event.accepted
         if event.accepted:
             return []
+        if event.fault:
+            return self._on_broken(event, now)
         detail = f"height {state.rules.height}: block {event.digest.hex()[:16]} came out otherwise"
         return [Report("divergence", detail)]
+
+    def _on_broken(self, event: Executed, now: Now) -> list[Effect]:
+        """Leave the view of a leader that signed a block which breaks a rule, unless it had to carry it on."""
+        state, proposal = self._height, self._height.proposal
+        effects: list[Effect] = [Report("invalid-proposal", event.fault)]
+        is_own_choice = proposal is not None and highest_prepared(proposal.view_changes) is None
+        if proposal is None or proposal.block.header.digest() != event.digest or not is_own_choice:
+            return effects
+        return [*effects, *self._views.leave(state, now, f"invalid proposal: {event.fault}")]
 
     def _on_applied(self, event: Applied, now: Now) -> list[Effect]:
         if event.head.height < self._height.rules.height:

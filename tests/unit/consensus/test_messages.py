@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from master.consensus.fault_messages import Fault, Quote
+from master.consensus.fault_messages import Divergence, Fault, Quote
 from master.consensus.message_checks import verify_message
 from master.consensus.message_codec import (
     BYTES_PER_VALUE,
@@ -111,6 +111,8 @@ MESSAGES: dict[str, Message] = {
     "no archive": Archive(()),
     "quote": quote(PEERS.propose(0, BLOCK)),
     "fault": Fault(PROOF.encode()),
+    "divergence": Divergence(7, sha256(b"block"), sha256(b"root"), (bytes(16), bytes(16))),
+    "divergence without results": Divergence(7, sha256(b"block"), sha256(b"root"), ()),
 }
 
 
@@ -118,7 +120,7 @@ def verify(message: Message) -> None:
     verify_message(message, CHAIN, PEERS.keys.validators, PEERS.keys.verify)
 
 
-# holds CM-1 SN-5 FP-9 FP-10
+# holds CM-1 SN-5 FP-9 FP-10 FP-15
 @pytest.mark.parametrize("word", MESSAGES)
 def test_message_of_every_kind_survives_the_round_trip_and_verifies(word: str) -> None:
     message = MESSAGES[word]
@@ -176,6 +178,14 @@ OLD_BLOCK: dict[str, cbor.Value] = {
         (changed("archive", blocks=[{}] * 65), "at most 64 entries"),
         (changed("archive", blocks=[{**OLD_BLOCK, "outcomes": [bytes(1048577)]}]), "archive.outcomes"),
         (changed("archive", blocks=[{**OLD_BLOCK, "fault_proofs": [5]}]), "archive.fault_proofs"),
+        (changed("quote", height=0), "quote.height"),
+        (changed("quote", step="propose"), "'step' is unknown"),
+        (changed("fault", proof=bytes(1025)), "fault.proof"),
+        (changed("fault", proof=cbor.encode({})), "fault-proof: field"),
+        (changed("divergence", height=0), "divergence.height"),
+        (changed("divergence", results=[bytes(15)]), "16 bytes each"),
+        (changed("divergence", results=[bytes(16)] * 4097), "at most 4096 entries"),
+        (changed("divergence", results=["text"]), "16 bytes each"),
         (changed("status", phase="asleep"), "status.phase"),
         (changed("status", height=0), "status.height"),
         (changed("get blocks", first_height=0), "get-blocks.first_height"),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from master.consensus.events import Build, Built, Execute, Persist, Wake
+from master.consensus.events import Build, Built, Execute, Executed, Persist, Wake
 from master.consensus.messages import Body, GetBody, Propose, ViewChange
 from master.consensus.records import Prepared, Signed
 from tests.simulation.toy import EPOCH, GENESIS
@@ -254,3 +254,32 @@ def test_peers_of_any_size_have_the_leader_of_the_specification() -> None:
         bench = Bench(0, size=size)
         assert bench.replica.leader == "node-0"
         assert len(Peers(size).keys.validators) == size
+
+
+# holds CM-10
+def test_replica_leaves_the_view_of_a_leader_whose_block_breaks_a_rule() -> None:
+    bench = Bench()
+    block = bench.block(b"replayed")
+    bench.hear(bench.propose(0, block))
+    effects = bench.feed(Executed(block.header.digest(), accepted=False, fault="bad-transaction: replayed"))
+    assert reports(effects) == ["invalid-proposal", "view-change"]
+    assert bench.replica.view == 1
+
+
+# holds CM-10
+def test_replica_stays_when_the_broken_block_was_carried_on_or_is_not_the_proposal() -> None:
+    bench = Bench(me=2)
+    block = bench.block(b"replayed")
+    prepared = bench.certificate(Step.PREPARE, block, signers=(0, 1, 3))
+    bench.hear_all(*(bench.change(index, 1, prepared) for index in (0, 1)))
+    changes = tuple(bench.change(index, 1, prepared) for index in (0, 1, 3))
+    bench.hear(bench.propose(1, block, 1, changes))
+    broken = Executed(block.header.digest(), accepted=False, fault="bad-transaction: replayed")
+    assert reports(bench.feed(broken)) == ["invalid-proposal"]
+    assert bench.replica.view == 1
+    bench = Bench()
+    bench.state.executed[block.header.digest()] = None
+    assert reports(bench.feed(broken)) == ["invalid-proposal"]
+    bench.hear(bench.propose(0, bench.block(b"another")))
+    assert reports(bench.feed(broken)) == ["invalid-proposal"]
+    assert bench.replica.view == 0

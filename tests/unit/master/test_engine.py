@@ -13,8 +13,8 @@ from nacl.signing import SigningKey
 from kit.clock import FakeClock
 from kit.exitcodes import StorageError
 from master import answers
-from master.consensus.events import Build, Connected, Head, Now, Received, Send, Tick
-from master.consensus.fault_messages import Fault
+from master.consensus.events import Build, Connected, Executed, Head, Now, Received, Send, Tick
+from master.consensus.fault_messages import Divergence, Fault
 from master.consensus.guard import SignerGuard
 from master.consensus.message_codec import decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Gossip, Propose, Status, Vote
@@ -29,6 +29,7 @@ from wire.faultproof import FaultProof, Statement, decode_fault_proof
 from wire.header import ZERO_DIGEST, Header, tx_root
 from wire.merkle import EMPTY_HEAD
 from wire.tx import SignedTx
+from wire.types import sha256
 
 NOW_MS = 1_800_000_000_000
 KEYS = {name: SigningKey(name.encode() * 32) for name in "abcd"}
@@ -74,6 +75,9 @@ class World:
     reports: list[str] = field(default_factory=list)
     gossiped: list[bytes] = field(default_factory=list)
     accused: list[bytes] = field(default_factory=list)
+    blamed: list[bytes] = field(default_factory=list)
+    executed: dict[bytes, tuple[Block, Sequence[bytes]]] = field(default_factory=dict)
+    breaks_rule: bool = False
     is_disk_full: bool = False
     diverges: bool = False
     is_pending: bool = True
@@ -97,6 +101,7 @@ class World:
             refused_message=lambda member, error: self.refused.append((member, error.code)),
             is_pending=lambda: self.is_pending,
             accuse=self.accuse,
+            blamed=self.blamed.extend,
         )
         self.engine = Engine(replica, settings, self, self, self, self, hooks, self.clock)
 
@@ -116,8 +121,14 @@ class World:
         parent = self.stored[-1][0].header.digest() if self.stored else GENESIS.digest
         return block(build.height, parent, self.members) if self.is_pending else None
 
+    def results(self, digest: bytes) -> tuple[Block, Sequence[bytes]] | None:
+        return self.executed.get(digest)
+
     def execute(self, executed: Block) -> None:
         self.diary.append(f"execute {executed.header.height}")
+        self.executed[executed.header.digest()] = executed, ()
+        if self.breaks_rule:
+            raise BlockRefusedError("bad-transaction: replayed", diverged=False)
         if self.diverges:
             raise BlockRefusedError("state-root: another state here")
 
@@ -453,3 +464,32 @@ def test_engine_leader_of_four_proposes_and_waits_for_the_others() -> None:
     kinds = [type(decode_message(raw)) for _, raw in world.sent]
     assert kinds.index(Propose) < kinds.index(Vote)
     assert world.stored == []
+
+
+# holds FP-15
+def test_engine_whose_execution_differs_tells_everybody_and_a_broken_rule_is_the_leaders_fault() -> None:
+    proposed = block(1, GENESIS.digest, "abcd", "b")
+    digest = proposed.header.digest()
+    world = World("abcd")
+    assert asyncio.run(world.engine._execute(proposed)) == Executed(digest, accepted=True)
+    assert world.sent == []
+    world.diverges = True
+    assert asyncio.run(world.engine._execute(proposed)) == Executed(digest, accepted=False)
+    assert [decode_message(raw) for _, raw in world.sent] == [Divergence(1, digest, sha256(b""), ())]
+    world.breaks_rule = True
+    answer = asyncio.run(world.engine._execute(proposed))
+    assert answer == Executed(digest, accepted=False, fault="bad-transaction: replayed")
+    assert len(world.sent) == 1
+
+
+# holds FP-16
+def test_engine_leaves_out_what_is_blamed_and_says_so() -> None:
+    world = World("abcd")
+    proposed = replace(block(1, GENESIS.digest, "abcd", "b"), transactions=(b"poison",))
+    digest = proposed.header.digest()
+    world.executed[digest] = proposed, (bytes(32),)
+    for member, result in (("b", bytes(32)), ("c", b"\x01" * 32), ("d", b"\x01" * 32)):
+        said = Divergence(1, digest, sha256(result), (result[:16],))
+        world.engine.on_message(member, encode_message(said))
+    assert world.blamed == [sha256(b"poison")]
+    assert world.reports == ["divergence-blamed"]
