@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup demo test simulate mutation-gate explore lint bench lock clean distclean
+.PHONY: help setup demo test simulate mutation-gate explore fuzz lint bench lock clean distclean
 
 export PYTHON
 # Debian keeps the broker where only root's PATH looks.
@@ -15,9 +15,10 @@ SEEDS ?= 100
 FIRST ?= 0
 PROFILE ?=
 CUTS ?= 2
+MINUTES ?= 10
 CODE := $(wildcard wire rules kit agent master client firmware_sim tests benchmarks)
 # Test folders in the order of their cost.
-TESTS := $(wildcard tests/unit tests/property tests/simulation tests/interop tests/e2e)
+TESTS := $(wildcard tests/unit tests/property tests/fuzz tests/simulation tests/interop tests/e2e)
 # What must be covered to the last branch.
 CORE := wire/*,rules/*,master/consensus/*,master/ledger/*
 
@@ -53,6 +54,10 @@ mutation-gate: ## plant known bugs in copies of the source; the simulator must f
 explore: ## every schedule of one height within bounds, on the real core; CUTS=n rounds with a split network
 	@scripts/setup.sh
 	@.venv/bin/python -m tests.simulation.explorer --cuts $(CUTS)
+
+fuzz: ## hostile bytes for every decoder, from a corpus of real runs; MINUTES=n ONLY=word
+	@scripts/setup.sh
+	@.venv/bin/python -m tests.fuzz --minutes $(MINUTES) --only "$(ONLY)"
 
 lint: ## style, format, types, import arrows
 	@scripts/setup.sh

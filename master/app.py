@@ -30,13 +30,14 @@ from master.complaints import OldestWatch
 from master.config import NodeConfig
 from master.consensus.events import Head, Now
 from master.consensus.guard import SignerGuard
-from master.consensus.replica import Replica
 from master.consensus.state import Settings
-from master.engine import Engine, Hooks
+from master.engine import Engine
 from master.io.guard import GuardFile, create_guard, owner_of
 from master.io.inbound import Trust
 from master.io.ingest import Broker, BrokerLink
 from master.io.peers import PeerNetwork
+from master.io.recheck import recheck
+from master.io.ring import Ring
 from master.io.state_cache import CachedState
 from master.io.store import Store
 from master.io.tables import Tables
@@ -47,6 +48,8 @@ from master.ledger.proofs import Prover
 from master.mempool import Mempool
 from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node, genesis_parameter
+from master.recorder import RecordedReplica, Recorder
+from master.seams import Hooks, Restart
 from master.views.events import ViewError
 from master.views.fold import catch_up
 from master.views.ports import TablesError
@@ -61,6 +64,8 @@ STORE_FOLDER: Final = "ledger"
 WAL_FILE: Final = "wal"
 GUARD_FILE: Final = "guard"
 RESTORED_FILE: Final = "restored"
+EVENTS_FOLDER: Final = "events"
+INCIDENTS_FOLDER: Final = "incidents"
 TABLES_FILE: Final = "views.sqlite"
 _COLLECT_AFTER: Final = (50_000, 20, 20)
 """New objects, and young and middle collections, before the cycles among them are looked for."""
@@ -180,16 +185,10 @@ class NodeProcess:
             state,
             self._accusations.waiting,
         )
-        now = Now(self._clock.now_ms(), self._clock.monotonic_ms())
-        replica = Replica(
-            self._settings,
-            _consensus_head(store),
-            lambda data: key.signing_key.sign(data).signature,
-            now,
-            guard=guard.guard,
-            nonce=secrets.token_bytes(DIGEST_BYTES),
-        )
-        self._replica = replica
+        self._guard = guard
+        self._recorder = self._build_recorder()
+        self._replica = RecordedReplica(lambda data: key.signing_key.sign(data).signature, self._recorder)
+        self._boot_replica()
         self._node = Node(
             genesis,
             config.node.member,
@@ -198,7 +197,7 @@ class NodeProcess:
             application=application,
             mempool=self._mempool,
             receipts=store,
-            replica=replica,
+            replica=self._replica,
             metrics=self._metrics,
             clock=self._clock,
             verified=verified,
@@ -207,20 +206,39 @@ class NodeProcess:
         hooks = Hooks(
             applied=self._applied,
             gossip=self._node.take_gossip,
-            report=lambda code, _: self._metrics.reports.labels(code).inc(),
+            report=self._report,
             refused_message=self._refused_message,
             is_pending=self._node.has_pending,
             accuse=self._accuse,
             blamed=self._chain.leave_out,
             waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
+            incident=self._keep_events,
         )
-        self._engine = Engine(replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
+        self._engine = Engine(self._replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
+        self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
         self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
         self._new_block = asyncio.Event()
         self._new_block.set()
         self._views_failure: str | None = None
         self._connect_node()
+
+    def _boot_replica(self) -> None:
+        """Make the replica from what is on disk."""
+        self._replica.boot(
+            settings=self._settings,
+            head=_consensus_head(self._store),
+            now=Now(self._clock.now_ms(), self._clock.monotonic_ms()),
+            guard=self._guard.guard,
+            nonce=secrets.token_bytes(DIGEST_BYTES),
+        )
+
+    def _build_recorder(self) -> Recorder | None:
+        node = self._config.node
+        if not node.event_log_mib:
+            return None
+        ring = Ring(node.data_dir / EVENTS_FOLDER, node.data_dir / INCIDENTS_FOLDER, node.event_log_mib << 20)
+        return Recorder(ring, version("gridwitness"), self._clock, self._report)
 
     def _build_network(self, genesis: Genesis) -> PeerNetwork:
         peers = self._config.peers
@@ -287,6 +305,15 @@ class NodeProcess:
         self._node.applied(block)
         self._new_block.set()
 
+    def _report(self, code: str, _detail: str) -> None:
+        self._metrics.reports.labels(code).inc()
+
+    def _keep_events(self, reason: str) -> None:
+        """Keep the event log of something that must never happen."""
+        if self._recorder is not None:
+            self._recorder.note(reason)
+            self._recorder.keep()
+
     def _connected(self, member: str) -> None:
         self._engine.on_connected(member)
         # what arrived here while there was no connection would else wait until this node leads
@@ -348,6 +375,8 @@ class NodeProcess:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._recorder is not None:
+            self._recorder.close()
 
     async def _decide(self) -> None:
         """Run the replica; should its disk fail, go on serving reads without it."""

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from master.consensus.events import Build, Head
-from master.engine import BlockRefusedError
 from master.ledger.application import Application, BlockRefused
 from master.ledger.rows import Execution
 from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
+from master.seams import BlockRefusedError
 from wire.block import Block
 from wire.certificate import Certificate, ValidatorSet
 from wire.merkle import leaf_digest

@@ -13,7 +13,7 @@ from kit.http import NodeClient
 from kit.logs import configure_logs
 from kit.terminal import Terminal
 from kit.tls import self_signed
-from master import unlocking, upkeep
+from master import replaying, unlocking, upkeep
 from master.app import init_node, run_node
 from master.config import load_node_config
 from master.consortium import build_genesis
@@ -107,7 +107,15 @@ def status(
     Terminal(as_json=as_json).show(value, lambda: _status_lines(value))
 
 
-for command in (upkeep.fsck, upkeep.rebuild, upkeep.export, upkeep.backup, upkeep.restore, upkeep.prune):
+for command in (
+    upkeep.fsck,
+    upkeep.rebuild,
+    upkeep.export,
+    upkeep.backup,
+    upkeep.restore,
+    upkeep.prune,
+    replaying.replay,
+):
     app.command()(command)
 app.command("lock-report")(unlocking.lock_report)
 app.command()(unlocking.unlock)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from kit.clock import Clock
-from kit.exitcodes import StorageError
+from kit.exitcodes import DiskFullError, StorageError
 from kit.logs import get_logger
 from master.answers import AnswerBudget
 from master.consensus.blame import Blame
@@ -44,25 +44,25 @@ from master.consensus.events import (
     Wake,
 )
 from master.consensus.fault_messages import Divergence, Fault
-from master.consensus.guard import SignerGuard
 from master.consensus.message_checks import verify_message
 from master.consensus.message_codec import BLOCKS_PER_ANSWER_MAX, decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Status
 from master.consensus.records import Record, decode_record
-from master.consensus.replica import Replica
 from master.consensus.state import Settings
 from master.exposure import Exposure
 from master.inbox import Inbox
+from master.seams import BlockRefusedError, Core, Guard, Hooks, LedgerSeam, Network, RecordLog, Restart
 from wire import cose
 from wire.block import BLOCK_BYTES_MAX, Block
 from wire.certificate import Certificate, faults
 from wire.errors import WireError
-from wire.tx import SignedTx
-from wire.types import Digest
 
 ResultT = TypeVar("ResultT")
 
 TICK_S: Final = 0.1
+ROOM_RETRY_S: Final = 1.0
+ROOM_RETRY_S_MAX: Final = 30.0
+"""How long to wait before a full disk is looked at again: doubled up to the second until a block is stored."""
 _ANSWER_BYTES_MAX: Final = BLOCK_BYTES_MAX // 2
 DECODED_INLINE_BYTES: Final = 32 * 1024
 """Longer messages are decoded and verified on another thread."""
@@ -71,115 +71,12 @@ _DECODERS: Final = 2
 _log = get_logger("engine")
 
 
-class BlockRefusedError(Exception):
-    """The application does not accept a block; the message says why.
-
-    Args:
-        reason: One clear sentence.
-        diverged: It executed to something else, which may be this node's own fault; else the block breaks a rule.
-    """
-
-    def __init__(self, reason: str, *, diverged: bool = True) -> None:
-        super().__init__(reason)
-        self.diverged = diverged
-
-
-class LedgerSeam(Protocol):
-    """The application under the replica; runs on the engine's worker thread but where it says so."""
-
-    def candidates(self) -> Sequence[SignedTx]:
-        """Return what could stand in the next block; called on the event loop."""
-        ...
-
-    def build(self, build: Build, candidates: Sequence[SignedTx], wall_ms: int) -> Block | None:
-        """Build and execute a block, None when there is nothing to put into it."""
-        ...
-
-    def execute(self, block: Block) -> None:
-        """Execute a proposed block on the head.
-
-        Raises:
-            BlockRefusedError: A transaction or a root is wrong.
-        """
-        ...
-
-    def apply(self, block: Block, certificate: Certificate) -> Head:
-        """Store a final block durably and return the new head.
-
-        Raises:
-            BlockRefusedError: The block does not execute to its roots here.
-        """
-        ...
-
-    def results(self, digest: Digest) -> tuple[Block, Sequence[Digest]] | None:
-        """Return a block that was executed on the head, and the leaf digests of its outcomes as they came out here."""
-        ...
-
-    def committed(self, height: int) -> tuple[Block, Certificate] | None:
-        """Return a stored block."""
-        ...
-
-
-class RecordLog(Protocol):
-    """The write-ahead log."""
-
-    def append(self, records: Iterable[bytes]) -> None:
-        """Return when the records are on disk."""
-        ...
-
-    def clear(self) -> None:
-        """Forget the height that was applied."""
-        ...
-
-
-class Guard(Protocol):
-    """The signer guard's own file."""
-
-    def save(self, guard: SignerGuard) -> None:
-        """Return when it is on disk."""
-        ...
-
-
-class Network(Protocol):
-    """Sends to other validators; nothing is guaranteed."""
-
-    def send(self, member: str, message: bytes) -> None:
-        """Queue for one member."""
-        ...
-
-    def broadcast(self, message: bytes) -> None:
-        """Queue for all others."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What the rest of the node is told; called on the event loop."""
-
-    applied: Callable[[Block], None]
-    gossip: Callable[[Sequence[bytes]], None]
-    report: Callable[[str, str], None]
-    refused_message: Callable[[str, WireError], None]
-    """(member, why)"""
-    is_pending: Callable[[], bool]
-    accuse: Callable[[bytes], bool] = lambda _: False
-    """Takes a canonical fault proof and tells whether it is new; raises WireError when it proves nothing."""
-    blamed: Callable[[Sequence[Digest]], None] = lambda _: None
-    """Takes ids of transactions that the next block of this node shall leave out."""
-    waiting_ms: Callable[[], int] = lambda: 0
-    """For how long one acceptable transaction has been the oldest."""
-    overheard: Callable[[str, Message], bool] = lambda *_: False
-    """(member, message); tells whether the message is not for the replica."""
-    withholds: Callable[[Message], bool] = lambda _: False
-    """Tells whether a message must not go out now."""
-
-
 class Engine:
     """Runs one replica."""
 
     def __init__(
         self,
-        replica: Replica,
+        replica: Core,
         settings: Settings,
         ledger: LedgerSeam,
         log: RecordLog,
@@ -198,6 +95,8 @@ class Engine:
         self._clock = clock
         self._exposure = Exposure(network.broadcast, hooks.accuse, hooks.blamed, hooks.report)
         self._blame = Blame(settings.member, faults(len(settings.validators)), ledger.results)
+        self._room_retry_s = ROOM_RETRY_S
+        self._is_stopped = False
         self._inbox = Inbox()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
@@ -209,6 +108,8 @@ class Engine:
         self._background: set[asyncio.Task[None]] = set()
         self.heights: dict[str, int] = {}
         """Highest block that each member was heard to have."""
+        self.restart: Restart | None = None
+        """How to begin anew after the disk was full; None stays stopped."""
         self.failure: str | None = None
         """Why this node stopped taking part; None while it does."""
 
@@ -219,29 +120,62 @@ class Engine:
     async def run(self, records: Sequence[bytes]) -> None:
         """Restore from the write-ahead log's records and take part until cancelled.
 
-        Returns when the disk fails. Any other error is a mistake of ours and ends the run with it.
+        While the disk is full it signs nothing, and begins anew from what is on disk once there is room. Returns when
+        the disk fails in another way or we made a mistake: then it signs nothing any more. Reads go on in any case.
         """
         ticker = asyncio.create_task(self._tick_forever())
         try:
-            await self._perform_all(self._replica.restore(_decoded(records), self.now()))
             while True:
-                event = await self._inbox.get()
-                if event is self._wake_tick:
-                    self._is_wake_queued = False
-                await self._perform_all(self._replica.step(event, self.now()))
+                try:
+                    await self._take_part(records)
+                except DiskFullError as error:
+                    if self.restart is None:
+                        raise
+                    self._stop("disk-full", str(error))
+                    records = await self._wait_for_room(self.restart)
         except StorageError as error:
-            # without its disk this node must not sign; it goes on serving reads
-            self.failure = str(error)
-            _log.critical("stopped signing", reason=str(error))
-            self._hooks.report("storage", str(error))
-        except Exception as error:
-            self.failure = f"unexpected {type(error).__name__}: {error}"
-            _log.critical("stopped signing", reason=self.failure)
-            raise
+            self._stop("storage", str(error))
+        except Exception as error:  # noqa: BLE001 a broken invariant stops signing, not reading
+            self._stop("unexpected", f"unexpected {type(error).__name__}: {error}")
+            _log.exception("this must never happen")
+            self._hooks.incident(str(self.failure))
         finally:
             ticker.cancel()
             self._worker.shutdown(wait=True)
             self._decoders.shutdown(wait=False)
+
+    async def _take_part(self, records: Sequence[bytes]) -> None:
+        await self._perform_all(self._replica.restore(_decoded(records), self.now()))
+        while True:
+            event = await self._inbox.get()
+            if event is self._wake_tick:
+                self._is_wake_queued = False
+            await self._perform_all(self._replica.step(event, self.now()))
+
+    def _stop(self, code: str, reason: str) -> None:
+        """Sign nothing and forget what waits; others repeat it should this node begin anew."""
+        self.failure, self._is_stopped = reason, True
+        _log.critical("stopped signing", reason=reason)
+        self._hooks.report(code, reason)
+        self._inbox.clear()
+        self._is_wake_queued = False
+        self._forget_wakes()
+
+    async def _wait_for_room(self, restart: Restart) -> Sequence[bytes]:
+        """Return the log's records once the disk takes writes again and the replica is made anew."""
+        while True:
+            await asyncio.sleep(self._room_retry_s)
+            self._room_retry_s = min(2 * self._room_retry_s, ROOM_RETRY_S_MAX)
+            try:
+                records = await self._on_worker(restart.check)
+            except DiskFullError as error:
+                self.failure = str(error)
+                continue
+            restart.boot()
+            self.failure, self._is_stopped = None, False
+            _log.warning("the disk has room again; this node takes part again")
+            self._hooks.report("disk-room", "the disk has room again")
+            return records
 
     def post(self, event: Event, size_bytes: int = 0, member: str = "") -> None:
         """Hand an event to the replica; when there is no room it is dropped, peers repeat.
@@ -251,6 +185,8 @@ class Engine:
             size_bytes: Bytes of the message that it brings; 0 for what is small and our own.
             member: Who sent the message.
         """
+        if self._is_stopped:
+            return
         if not self._inbox.put(event, size_bytes, member):
             self._hooks.report("event-dropped", type(event).__name__)
             self._is_wake_queued = self._is_wake_queued and event is not self._wake_tick
@@ -413,10 +349,10 @@ class Engine:
             head = await self._on_worker(lambda: self._store(effect))
         except BlockRefusedError as error:
             self.failure = f"height {effect.block.header.height} came out differently here: {error}"
+            self._hooks.incident(self.failure)
             return Diverged(effect.block.header.height, str(error))
-        for handle in self._wakes.values():
-            handle.cancel()
-        self._wakes.clear()
+        self._forget_wakes()
+        self._room_retry_s = ROOM_RETRY_S
         self._hooks.applied(effect.block)
         return Applied(replace(head, certificate=effect.certificate), self._hooks.waiting_ms())
 
@@ -424,6 +360,11 @@ class Engine:
         head = self._ledger.apply(effect.block, effect.certificate)
         self._log.clear()
         return head
+
+    def _forget_wakes(self) -> None:
+        for handle in self._wakes.values():
+            handle.cancel()
+        self._wakes.clear()
 
     def _wake(self, at_ms: int) -> None:
         if at_ms in self._wakes:

@@ -71,6 +71,15 @@ class Inbox:
         self._filled.set()
         return True
 
+    def clear(self) -> None:
+        """Forget everything that waits."""
+        for share in self._shares.values():
+            share.events.clear()
+            share.size_bytes = 0
+            share.room.set()
+        self._turns.clear()
+        self._count = self._size_bytes = 0
+
     async def room(self, member: str, size_bytes: int) -> None:
         """Wait until a member's share has room for one more message, or for five seconds.
 

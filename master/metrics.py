@@ -43,12 +43,18 @@ class NodeMetrics:
             f"{prefix}_head_time_seconds", "Block time of the newest block, seconds since 1970 UTC", registry=registry
         )
         self.view = Gauge(f"{prefix}_view", "View of the height that is being decided", registry=registry)
+        self.taking_part = Gauge(
+            f"{prefix}_taking_part",
+            "1 while this node takes part in consensus; 0 when its disk is full or it stopped signing",
+            registry=registry,
+        )
         self.mempool = Gauge(f"{prefix}_mempool_transactions", "Transactions that wait for a block", registry=registry)
         self.mempool_bytes = Gauge(f"{prefix}_mempool_bytes", "Bytes of transactions that wait", registry=registry)
         self.reports = Counter(
             f"{prefix}_consensus_reports_total",
-            "What the replica and its shell reported, by code (block-refused, divergence, event-dropped, "
-            "invalid-proposal, storage, view-change, vote-refused, answer-refused)",
+            "What the replica and its shell reported, by code (block-refused, divergence, divergence-blamed, event-dropped, "
+            "answer-refused, event-log, disk-full, disk-room, invalid-proposal, storage, unexpected, view-change, "
+            "vote-refused)",
             ("code",),
             registry=registry,
         )

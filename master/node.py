@@ -14,7 +14,6 @@ from kit.clock import Clock
 from kit.logs import get_logger
 from master.api.ports import MempoolStatus, NodeStatus, PeerStatus, SubmitResult
 from master.chain import Chain
-from master.consensus.replica import Replica
 from master.contracts.parameters import INTEGERS
 from master.ledger.application import Application, TxRefused
 from master.mempool import Mempool, MempoolError
@@ -72,6 +71,20 @@ class _Screened:
     public_key: bytes
 
 
+class Deciding(Protocol):
+    """The replica, as far as people ask about it."""
+
+    @property
+    def view(self) -> int:
+        """View of the height that is being decided."""
+        ...
+
+    @property
+    def leader(self) -> str:
+        """Leader of that view."""
+        ...
+
+
 class Receipts(Protocol):
     """Committed transactions and their receipts; blocking."""
 
@@ -101,7 +114,7 @@ class Node:
         application: Application,
         mempool: Mempool,
         receipts: Receipts,
-        replica: Replica,
+        replica: Deciding,
         metrics: NodeMetrics,
         clock: Clock,
         verified: Callable[[SignedTx, bytes], None] = SignedTx.verify,
@@ -387,6 +400,7 @@ class Node:
     def refresh_gauges(self) -> None:
         """Bring the gauges up to date."""
         self._metrics.view.set(self._replica.view)
+        self._metrics.taking_part.set(self.failure() is None)
         self._metrics.mempool.set(len(self._mempool))
         self._metrics.mempool_bytes.set(self._mempool.size_bytes)
         self._metrics.peers.set(sum(map(self.is_connected, self._validators)))

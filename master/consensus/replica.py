@@ -50,7 +50,7 @@ from master.consensus.messages import (
 )
 from master.consensus.records import Accepted, Fetched, Prepared, Record, Signed, encode_record
 from master.consensus.recovery import Recovery
-from master.consensus.state import Settings, open_height
+from master.consensus.state import HeightState, Settings, open_height
 from master.consensus.sync import Sync
 from master.consensus.views import Views
 from master.consensus.voice import Voice
@@ -99,6 +99,11 @@ class Replica:
     def head(self) -> Head:
         """The newest applied block."""
         return self._height.rules.head
+
+    @property
+    def state(self) -> HeightState:
+        """What is known of the height that is being decided; to be looked at, not changed."""
+        return self._height
 
     @property
     def view(self) -> int:

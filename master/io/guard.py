@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from kit.exitcodes import StorageError
-from kit.files import LOCAL_FILES, Files
+from kit.files import LOCAL_FILES, Files, storage_error, write_at
 from master.consensus.guard import GUARD_BYTES_MAX, SignerGuard, decode_guard
 from wire.errors import WireError
 from wire.types import DIGEST_BYTES, Digest, sha256
@@ -66,13 +66,9 @@ class GuardFile:
             if not files.exists(path):
                 files.create(path, bytes(2 * SLOT_BYTES))
             self._file = files.open(path)
-            slots = [self._file.read(SLOT_BYTES, place * SLOT_BYTES) for place in (0, 1)]
         except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}") from error
-        self._number = 0
-        for number, guard in filter(None, (_read(slot, owner) for slot in slots)):
-            if number > self._number:
-                self._number, self.guard = number, guard
+            raise storage_error(path, error) from error
+        self._number = self._tried = self.read()
 
     def __enter__(self) -> Self:
         """Use it in a with statement."""
@@ -82,22 +78,35 @@ class GuardFile:
         """Close the file."""
         self.close()
 
+    def read(self) -> int:
+        """Take up what stands in the file; return its number, 0 when nothing readable stands there.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        try:
+            slots = [self._file.read(SLOT_BYTES, place * SLOT_BYTES) for place in (0, 1)]
+        except OSError as error:
+            raise storage_error(self._path, error) from error
+        self.guard, newest = None, 0
+        for number, guard in filter(None, (_read(slot, self._owner) for slot in slots)):
+            if number > newest:
+                newest, self.guard = number, guard
+        return newest
+
     def save(self, guard: SignerGuard) -> None:
         """Return when ``guard`` is on disk.
 
         Raises:
-            StorageError: The disk did not take it; nothing may be signed.
+            DiskFullError: There is no room for it; nothing may be signed.
+            StorageError: The disk did not take it for another reason.
         """
-        self._number += 1
-        slot = _slot(self._number, self._owner, guard)
-        try:
-            written = self._file.write(slot, self._number % 2 * SLOT_BYTES)
-            if written != len(slot):
-                raise StorageError(f"{self._path}: only {written} of {len(slot)} bytes were written")
-            self._file.sync()
-        except OSError as error:
-            raise StorageError(f"{self._path}: {error.strerror}") from error
-        self.guard = guard
+        self._tried += 1
+        if self._tried % 2 == self._number % 2:
+            self._tried += 1  # an attempt failed: the slot that is known to be on disk stays as it is
+        slot = _slot(self._tried, self._owner, guard)
+        write_at(self._file, self._path, slot, self._tried % 2 * SLOT_BYTES)
+        self._number, self.guard = self._tried, guard
 
     def close(self) -> None:
         """Close the file."""

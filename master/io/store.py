@@ -125,6 +125,19 @@ class Store:
             raise
         return store
 
+    def recheck(self) -> None:
+        """Return if the store takes a write and its head on disk is the one that this process knows.
+
+        Raises:
+            DiskFullError: It takes none yet.
+            StoreError: The head is another one, or the store must be opened again.
+        """
+        with self._writing() as put:
+            put.put("meta", b"format", cbor.encode(FORMAT))
+        found = self._check_meta()
+        if (found.height, found.digest) != (self._head.height, self._head.digest):
+            raise StoreCorruptError(f"store {self._path}: its head is block {found.height}, not {self._head.height}")
+
     def close(self) -> None:
         """Give the store back; a second call does nothing."""
         if self._owner >= 0:

@@ -6,12 +6,12 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
-from kit.exitcodes import StorageError
+from kit.exitcodes import DiskFullError, StorageError
 from master.ledger.rows import Head
 from wire import cbor
 from wire.fields import Fields
+from wire.finality import decode_path
 from wire.merkle import Frontier
-from wire.types import DIGEST_BYTES
 
 CHECKSUM_BYTES: Final = 8
 _HEAD: Final = ("height", "digest", "time_ms", "state_root", "history_size", "history_edge")
@@ -24,6 +24,10 @@ class StoreError(StorageError):
 
 class StoreFullError(StoreError):
     """There is no room for the block; nothing of it was written."""
+
+
+class StoreDiskFullError(StoreFullError, DiskFullError):
+    """The disk, not the store, has no room: there may be some again later."""
 
 
 class StoreCorruptError(StoreError):
@@ -105,12 +109,11 @@ def decode_head(raw: bytes) -> Head:
         WireError: The bytes are not a head.
     """
     fields = Fields(cbor.decode(raw), _HEAD, "head")
-    edge = fields.sequence("history_edge", _EDGE_MAX)
-    digests = [entry for entry in edge if isinstance(entry, bytes) and len(entry) == DIGEST_BYTES]
+    edge = decode_path(fields, "history_edge", _EDGE_MAX)
     return Head(
         fields.integer("height"),
         fields.digest("digest"),
         fields.integer("time_ms"),
         fields.digest("state_root"),
-        Frontier(fields.integer("history_size"), digests),
+        Frontier(fields.integer("history_size"), edge),
     )

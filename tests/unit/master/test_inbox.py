@@ -101,3 +101,19 @@ def test_inbox_get_waits_for_the_first_event() -> None:
         assert await waiting == event("b")
 
     asyncio.run(main())
+
+
+# holds EL-7
+def test_inbox_cleared_has_room_again_for_everybody() -> None:
+    async def main() -> None:
+        box = Inbox()
+        while box.put(event("full"), 1, "b"):
+            pass
+        waiting = asyncio.create_task(box.room("b", 1))
+        await asyncio.sleep(0)
+        box.clear()
+        await waiting
+        assert box.put(event("fresh"), 1, "b")
+        assert await drain(box, 1) == [event("fresh")]
+
+    asyncio.run(main())

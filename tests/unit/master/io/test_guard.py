@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.exitcodes import StorageError
+from kit.exitcodes import DiskFullError, StorageError
 from master.consensus.guard import SignerGuard
 from master.io.guard import SLOT_BYTES, GuardFile, create_guard, owner_of
 
@@ -106,6 +106,33 @@ def test_guard_file_on_a_full_disk_says_so(path: Path, monkeypatch: pytest.Monke
         with pytest.raises(StorageError, match="only 7 of"):
             opened.save(SECOND)
     assert found(path) == FIRST
+
+
+# holds EL-7
+@pytest.mark.parametrize("written", [0, 7, SLOT_BYTES])
+def test_guard_file_that_could_not_save_never_touches_the_slot_that_it_knows_to_be_on_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    real = os.pwrite
+
+    def short(descriptor: int, data: bytes, at: int) -> int:
+        real(descriptor, data[:written], at)
+        raise OSError(28, "No space left on device")
+
+    with GuardFile(path, OWNER) as opened:
+        opened.save(SECOND)
+        known = path.read_bytes()[:SLOT_BYTES]
+        for _ in range(3):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "pwrite", short)
+                with pytest.raises(DiskFullError):
+                    opened.save(THIRD)
+            assert path.read_bytes()[:SLOT_BYTES] == known
+            opened.read()
+            assert opened.guard == (THIRD if written == SLOT_BYTES else SECOND)
+        opened.save(THIRD)
+        assert path.read_bytes()[:SLOT_BYTES] == known
+    assert found(path) == THIRD
 
 
 def test_guard_file_with_a_guard_of_another_version_is_unreadable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
