@@ -52,9 +52,9 @@ class NodeMetrics:
         self.mempool_bytes = Gauge(f"{prefix}_mempool_bytes", "Bytes of transactions that wait", registry=registry)
         self.reports = Counter(
             f"{prefix}_consensus_reports_total",
-            "What the replica and its shell reported, by code (block-refused, divergence, divergence-blamed, event-dropped, "
-            "answer-refused, event-log, disk-full, disk-room, invalid-proposal, storage, unexpected, view-change, "
-            "vote-refused)",
+            "What the replica and its shell reported, by code (block-refused, divergence, divergence-blamed, "
+            "event-dropped, answer-refused, event-log, disk-full, disk-room, invalid-proposal, storage, unexpected, "
+            "view-change, vote-refused)",
             ("code",),
             registry=registry,
         )
