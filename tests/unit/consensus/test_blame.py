@@ -54,7 +54,7 @@ def test_blame_results_go_out_again_only_after_a_while() -> None:
     node = Node()
     node.hear(2, results(BAD, is_list=False))
     other = Bench().block(b"another")
-    node.lookup = lambda _: (other, (GOOD[0],))  # type: ignore[method-assign,assignment,return-value]
+    node.lookup = lambda _: (other, (GOOD[0],))  # type: ignore[method-assign,assignment]
     node.blame._lookup = node.lookup
     message = results(BAD, is_list=False, block=other.header.digest())
     assert node.hear(2, message, now_ms=LIST_INTERVAL_MS - 1) == Findings()
