@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from master.consensus.events import Build, Head
+from master.consensus.messages import ViewChangeSet
 from master.ledger.application import Application, BlockRefused
 from master.ledger.rows import Execution
 from master.ledger.rows import Head as LedgerHead
@@ -35,6 +36,10 @@ class Store(Protocol):
 
     def commit(self, execution: Execution, certificate: Certificate) -> None:
         """Store a block with all that comes of it, all or nothing, durably."""
+        ...
+
+    def keep_view_changes(self, height: int, view_changes: Sequence[bytes]) -> None:
+        """Keep canonical view change sets of a height, durably."""
         ...
 
     def block(self, height: int) -> Block | None:
@@ -171,6 +176,10 @@ class Chain:
         self._head = execution.head
         header = block.header
         return Head(header.height, self._head.digest, header.time_ms, header.proposer)
+
+    def archive(self, height: int, view_changes: Sequence[ViewChangeSet]) -> None:
+        """Keep what votes above view 0 rested on."""
+        self._store.keep_view_changes(height, [entry.encode() for entry in view_changes])
 
     def results(self, digest: Digest) -> tuple[Block, Sequence[Digest]] | None:
         """Return a block that was executed on the head, and the leaf digests of its outcomes as they came out here."""

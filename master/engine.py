@@ -357,6 +357,8 @@ class Engine:
         return Applied(replace(head, certificate=effect.certificate), self._hooks.waiting_ms())
 
     def _store(self, effect: Apply) -> Head:
+        if effect.view_changes:
+            self._ledger.archive(effect.block.header.height, effect.view_changes)
         head = self._ledger.apply(effect.block, effect.certificate)
         self._log.clear()
         return head

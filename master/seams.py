@@ -8,7 +8,7 @@ from typing import Protocol
 
 from master.consensus.events import Build, Effect, Event, Head, Now
 from master.consensus.guard import SignerGuard
-from master.consensus.messages import Message
+from master.consensus.messages import Message, ViewChangeSet
 from master.consensus.records import Record
 from wire.block import Block
 from wire.certificate import Certificate
@@ -55,6 +55,10 @@ class LedgerSeam(Protocol):
         Raises:
             BlockRefusedError: The block does not execute to its roots here.
         """
+        ...
+
+    def archive(self, height: int, view_changes: Sequence[ViewChangeSet]) -> None:
+        """Keep what votes above view 0 rested on, before the block of that height is stored."""
         ...
 
     def results(self, digest: Digest) -> tuple[Block, Sequence[Digest]] | None:

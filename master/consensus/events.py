@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from master.consensus.guard import SignerGuard
-from master.consensus.messages import Message
+from master.consensus.messages import Message, ViewChangeSet
 from wire.block import Block
 from wire.certificate import Certificate
 from wire.faultproof import FaultProof
@@ -148,6 +148,8 @@ class Apply:
 
     block: Block
     certificate: Certificate
+    view_changes: tuple[ViewChangeSet, ...] = ()
+    """What this node's PREPAREs of that height rested on, to be kept beside the block."""
 
 
 @dataclass(frozen=True, slots=True)

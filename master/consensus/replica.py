@@ -10,6 +10,7 @@ Source: Castro and Liskov 1999 with signatures and a window of one; docs/spec/co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from master.consensus.checks import check_proposal
 from master.consensus.events import (
@@ -307,7 +308,9 @@ class Replica:
 
     def _apply_next(self) -> list[Effect]:
         apply = self._sync.next(self._height)
-        return [] if apply is None else self._voice.floored(apply)
+        if apply is None:
+            return []
+        return self._voice.floored(replace(apply, view_changes=self._height.archive()))
 
     # ---- what has become possible -------------------------------------------------------------
 
@@ -395,6 +398,7 @@ class Replica:
         if not state.executed.get(digest):
             return self._execute(proposal.block)
         state.logged.add(digest)
+        state.rely(proposal)
         # the leader's own proposal is in the log since before it was sent
         basis = () if proposal.member == self._settings.member else (Accepted(proposal),)
         return self._vote(Step.PREPARE, digest, *basis)
@@ -427,7 +431,7 @@ class Replica:
         if body is None:
             return self._sync.ask_body(committed.digest, committed.signers, state, now)
         state.is_applying = True
-        return self._voice.floored(Apply(body, committed))
+        return self._voice.floored(Apply(body, committed, state.archive()))
 
     def _execute(self, block: Block) -> list[Effect]:
         state = self._height

@@ -12,6 +12,7 @@ from master.consensus.message_codec import (
     GOSSIP_TRANSACTIONS_MAX,
     VALUES_MAX,
     decode_message,
+    decode_view_change_set,
     encode_message,
 )
 from master.consensus.messages import (
@@ -27,6 +28,7 @@ from master.consensus.messages import (
     Standing,
     Status,
     ViewChange,
+    ViewChangeSet,
     prepared_digest,
     proposal_digest,
     standing_bytes,
@@ -333,3 +335,14 @@ def test_standing_with_an_unproven_head_or_statement_is_refused() -> None:
 def test_standing_with_a_flag_that_is_no_flag_is_refused() -> None:
     with pytest.raises(FormatError, match="true or false"):
         decode_message(changed("standing", quarantined=0))
+
+
+# holds FP-17
+def test_view_change_set_round_trips_and_another_form_is_refused() -> None:
+    made = ViewChangeSet(1, CHANGES)
+    assert decode_view_change_set(made.encode()) == made
+    value: Any = cbor.decode(made.encode())
+    changes: list[dict[str, Any]] = [{"view": 0}, {"view_changes": [5]}, {"view_changes": [None] * 17}, {"more": 1}]
+    for wrong in changes:
+        with pytest.raises(FormatError):
+            decode_view_change_set(cbor.encode({**value, **wrong}))

@@ -9,6 +9,7 @@ import pytest
 
 from master.chain import Chain
 from master.consensus.events import Build
+from master.consensus.messages import ViewChangeSet
 from master.mempool import Mempool
 from master.seams import BlockRefusedError
 from tests.unit.ledger.test_faults import proof
@@ -24,6 +25,7 @@ class Site:
         self.world = World()
         self.mempool = Mempool()
         self.faults: list[bytes] = []
+        self.kept: list[tuple[int, list[bytes]]] = []
         store: Any = self
         validators = self.world.genesis.validator_set()
         self.chain = Chain(
@@ -39,6 +41,9 @@ class Site:
 
     def head(self) -> object:
         return self.world.head
+
+    def keep_view_changes(self, height: int, view_changes: list[bytes]) -> None:
+        self.kept.append((height, view_changes))
 
     def give(self, name: str) -> SignedTx:
         signed = self.world.sign("gw-1", "notary", "put", {"key": name, "data": b"noted"})
@@ -121,3 +126,10 @@ def test_results_of_a_contract_that_fails_end_with_a_mark(monkeypatch: pytest.Mo
     good = site.chain.results(block.header.digest())
     assert good is not None
     assert list(found[1]) == [good[1][0], bytes(32)]
+
+
+# holds FP-17
+def test_chain_hands_view_changes_to_the_store() -> None:
+    site = Site()
+    site.chain.archive(7, [ViewChangeSet(2, ())])
+    assert site.kept == [(7, [ViewChangeSet(2, ()).encode()])]

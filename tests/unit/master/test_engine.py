@@ -13,11 +13,11 @@ from nacl.signing import SigningKey
 from kit.clock import FakeClock
 from kit.exitcodes import DiskFullError, StorageError
 from master import answers, engine
-from master.consensus.events import Build, Connected, Executed, Head, Now, Received, Send, Tick
+from master.consensus.events import Apply, Build, Connected, Executed, Head, Now, Received, Send, Tick
 from master.consensus.fault_messages import Divergence, Fault
 from master.consensus.guard import SignerGuard
 from master.consensus.message_codec import decode_message, encode_message
-from master.consensus.messages import Blocks, GetBlocks, Gossip, Propose, Status, Vote
+from master.consensus.messages import Blocks, GetBlocks, Gossip, Propose, Status, ViewChangeSet, Vote
 from master.consensus.state import Settings
 from master.engine import DECODED_INLINE_BYTES, Engine
 from master.inbox import EVENT_BYTES_MAX
@@ -121,6 +121,9 @@ class World:
         assert (tuple(candidates), wall_ms) == ((), self.clock.now_ms())
         parent = self.stored[-1][0].header.digest() if self.stored else GENESIS.digest
         return block(build.height, parent, self.members) if self.is_pending else None
+
+    def archive(self, height: int, view_changes: Sequence[ViewChangeSet]) -> None:
+        self.diary.append(f"archive {height}: {[entry.view for entry in view_changes]}")
 
     def results(self, digest: bytes) -> tuple[Block, Sequence[bytes]] | None:
         return self.executed.get(digest)
@@ -600,3 +603,14 @@ def test_engine_leaves_out_what_is_blamed_and_says_so() -> None:
         world.engine.on_message(member, encode_message(said))
     assert world.blamed == [sha256(b"poison")]
     assert world.reports == ["divergence-blamed"]
+
+
+# holds FP-17
+def test_engine_keeps_view_changes_before_it_stores_their_block() -> None:
+    world = World("a")
+    proposed = block(1, GENESIS.digest, "a")
+    certificate = Certificate(Step.COMMIT, 0, 1, 3, proposed.header.digest(), ())
+    for view_changes in ((), (ViewChangeSet(3, ()),)):
+        world.engine._store(Apply(proposed, certificate, view_changes))
+    assert [entry for entry in world.diary if entry.startswith("archive")] == ["archive 1: [3]"]
+    assert len(world.stored) == 2
