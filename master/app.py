@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import secrets
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
@@ -40,16 +39,20 @@ from master.io.recheck import recheck
 from master.io.ring import Ring
 from master.io.state_cache import CachedState
 from master.io.store import Store
+from master.io.sync_disk import SyncDisk
 from master.io.tables import Tables
 from master.io.wal import WriteAheadLog
+from master.joining import adopt_snapshot, build_state_sync, past_of
 from master.ledger.application import Application, TxRefused
 from master.ledger.faults import FaultCourt
 from master.ledger.proofs import Prover
 from master.mempool import Mempool
 from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node, genesis_parameter
+from master.process import Server, collect_rarely
 from master.recorder import RecordedReplica, Recorder
 from master.seams import Hooks, Restart
+from master.statesync import Around
 from master.views.events import ViewError
 from master.views.fold import catch_up
 from master.views.ports import TablesError
@@ -67,8 +70,6 @@ RESTORED_FILE: Final = "restored"
 EVENTS_FOLDER: Final = "events"
 INCIDENTS_FOLDER: Final = "incidents"
 TABLES_FILE: Final = "views.sqlite"
-_COLLECT_AFTER: Final = (50_000, 20, 20)
-"""New objects, and young and middle collections, before the cycles among them are looked for."""
 _GAUGES_EVERY_S: Final = 1.0
 _GRACE_S: Final = 5
 _TABLES_RETRY_S: Final = 1.0
@@ -149,7 +150,15 @@ def _guard_owner(config: NodeConfig, genesis: Genesis) -> Digest:
 class NodeProcess:
     """Everything that runs in a full node's process."""
 
-    def __init__(self, config: NodeConfig, store: Store, wal: WriteAheadLog, guard: GuardFile, tables: Tables) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        store: Store,
+        wal: WriteAheadLog,
+        guard: GuardFile,
+        tables: Tables,
+        sync_disk: SyncDisk,
+    ) -> None:
         """Build the parts on what is open already; nothing runs before `run`."""
         genesis = load_genesis(config)
         key = load_vote_key(config, genesis)
@@ -203,6 +212,15 @@ class NodeProcess:
             verified=verified,
         )
         self._network = self._build_network(genesis)
+        self._new_block, self._is_replaced = asyncio.Event(), asyncio.Event()
+        around = Around(
+            self._network.send,
+            lambda code, _: self._metrics.reports.labels(code).inc(),
+            lambda: self._chain.head.height,
+            self._is_replaced.set,
+            self._new_block.set,
+        )
+        self._state_sync = build_state_sync(config, genesis, sync_disk, around, self._clock)
         hooks = Hooks(
             applied=self._applied,
             gossip=self._node.take_gossip,
@@ -211,6 +229,8 @@ class NodeProcess:
             is_pending=self._node.has_pending,
             accuse=self._accuse,
             blamed=self._chain.leave_out,
+            overheard=self._state_sync.overheard,
+            withholds=self._state_sync.withholds,
             waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
             incident=self._keep_events,
         )
@@ -218,7 +238,6 @@ class NodeProcess:
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
         self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
-        self._new_block = asyncio.Event()
         self._new_block.set()
         self._views_failure: str | None = None
         self._connect_node()
@@ -270,8 +289,9 @@ class NodeProcess:
         node.send_gossip = self._engine.gossip
         node.is_connected = self._network.is_connected
         node.heard_height = lambda member: self._engine.heights.get(member, 0)
+        node.past = past_of(self._store, self._state_sync)
         node.failure = lambda: self._engine.failure
-        node.views_failure = lambda: self._views_failure or self._quarantine()
+        node.views_failure = lambda: self._views_failure or self._quarantine() or self._state_sync.unready()
         if self._broker is not None:
             node.publish = self._broker.publish
 
@@ -302,6 +322,7 @@ class NodeProcess:
 
     def _applied(self, block: Block) -> None:
         self._accusations.applied(block.fault_proofs)
+        self._state_sync.applied(block.header.height)
         self._node.applied(block)
         self._new_block.set()
 
@@ -325,13 +346,13 @@ class NodeProcess:
 
     # ---- running ------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+    async def run(self) -> bool:
+        """Serve until SIGTERM or SIGINT, or until a fetched snapshot lies ready; return True for that one."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        server = _Server(
+        server = Server(
             uvicorn.Config(
                 self._api,
                 host=self._config.api.listen.host,
@@ -348,21 +369,25 @@ class NodeProcess:
             asyncio.create_task(self._decide()),
             asyncio.create_task(self._follow_views()),
             asyncio.create_task(self._refresh_gauges()),
+            asyncio.create_task(self._state_sync.run()),
             asyncio.create_task(server.serve()),
         ]
         if self._broker is not None:
             self._broker.start()
         stopping = asyncio.create_task(stop.wait())
+        replaced = asyncio.create_task(self._is_replaced.wait())
         _log.info("running", member=self._settings.member, chain=self._settings.chain, height=self._chain.head.height)
         try:
-            await asyncio.wait((*tasks, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((*tasks, stopping, replaced), return_when=asyncio.FIRST_COMPLETED)
         finally:
             server.should_exit = True
             notifier(self._api).close()
+            replaced.cancel()
             await self._stop(tasks, stopping)
         for task in tasks:
             if not task.cancelled() and task.exception() is not None:
                 task.result()
+        return self._is_replaced.is_set() and not stop.is_set()
 
     async def _stop(self, tasks: list[asyncio.Task[None]], stopping: asyncio.Task[bool]) -> None:
         stopping.cancel()
@@ -391,6 +416,8 @@ class NodeProcess:
             while self._views_failure is None:
                 await self._new_block.wait()
                 self._new_block.clear()
+                if self._tables.position().complete_height + 1 < self._store.archive.known_from():
+                    continue  # the past is still being filled in
                 try:
                     await loop.run_in_executor(worker, catch_up, self._store, self._tables, self._chain.head.height)
                 except TablesError as error:
@@ -419,15 +446,6 @@ class NodeProcess:
             await asyncio.sleep(_GAUGES_EVERY_S)
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn without its own signal handlers: the process has one place that stops it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the process."""
-        yield
-
-
 def run_node(config: NodeConfig) -> None:
     """Run a full node until it is told to stop.
 
@@ -436,41 +454,47 @@ def run_node(config: NodeConfig) -> None:
         ConfigurationError: Keys, members and genesis do not fit together.
     """
     genesis = load_genesis(config)
-    data_dir = config.node.data_dir
-    with Store.open(data_dir / STORE_FOLDER, genesis, map_bytes=config.node.map_mib << 20) as store:
-        url = config.node.database_url or f"sqlite:///{data_dir / TABLES_FILE}"
+    collect_rarely()
+    while True:
+        with open_guard(config, genesis) as guard:
+            adopt_snapshot(config.node.data_dir / STORE_FOLDER, genesis, config.node.map_mib << 20, guard)
+        if not _run_on_store(config, genesis):
+            return
+
+
+def _run_on_store(config: NodeConfig, genesis: Genesis) -> bool:
+    """Run the node until it is told to stop, or until another store is to take the place of this one: True."""
+    node, map_bytes = config.node, config.node.map_mib << 20
+    path = node.data_dir / STORE_FOLDER
+    with Store.open(path, genesis, map_bytes=map_bytes) as store:
+        url = node.database_url or f"sqlite:///{node.data_dir / TABLES_FILE}"
         try:
             tables = Tables(url, genesis)
         except TablesError as error:
-            raise StorageError(f"query tables of {config.node.member}: {error}") from error
-        wal = WriteAheadLog(data_dir / WAL_FILE)
+            raise StorageError(f"query tables of {node.member}: {error}") from error
+        wal = WriteAheadLog(node.data_dir / WAL_FILE)
         try:
             with (
                 open_guard(config, genesis) as guard,
+                contextlib.closing(SyncDisk(store, path, genesis, map_bytes)) as sync_disk,
                 asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
             ):
-                _collect_rarely()
-                runner.run(_run(config, store, wal, guard, tables))
+                return runner.run(_run(config, store, wal, guard, tables, sync_disk))
         except OSError as error:
-            raise StorageError(f"node {config.node.member}: {error}") from error
+            raise StorageError(f"node {node.member}: {error}") from error
         finally:
             wal.close()
             tables.close()
 
 
-def _collect_rarely() -> None:
-    """Keep the collector of cycles out of the way of blocks, which make thousands of objects and few cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
-
-
-async def _run(config: NodeConfig, store: Store, wal: WriteAheadLog, guard: GuardFile, tables: Tables) -> None:
-    await NodeProcess(config, store, wal, guard, tables).run()
+async def _run(
+    config: NodeConfig, store: Store, wal: WriteAheadLog, guard: GuardFile, tables: Tables, sync_disk: SyncDisk
+) -> bool:
+    return await NodeProcess(config, store, wal, guard, tables, sync_disk).run()
 
 
 def _consensus_head(store: Store) -> Head:
     head = store.head()
-    block = store.block(head.height) if head.height else None
-    proposer = None if block is None else block.header.proposer
+    header = store.header(head.height) if head.height else None
+    proposer = None if header is None else header.proposer
     return Head(head.height, head.digest, head.time_ms, proposer, store.certificate(head.height))

@@ -12,7 +12,7 @@ from typing import Final, Literal, Protocol
 
 from kit.clock import Clock
 from kit.logs import get_logger
-from master.api.ports import MempoolStatus, NodeStatus, PeerStatus, SubmitResult
+from master.api.ports import MempoolStatus, NodeStatus, PastStatus, PeerStatus, SubmitResult
 from master.chain import Chain
 from master.contracts.parameters import INTEGERS
 from master.ledger.application import Application, TxRefused
@@ -149,6 +149,7 @@ class Node:
         self.heard_height: Callable[[str], int] = lambda _: 0
         self.failure: Callable[[], str | None] = lambda: None
         self.views_failure: Callable[[], str | None] = lambda: None
+        self.past: Callable[[], PastStatus] = whole_past
 
     # ---- what the API asks --------------------------------------------------------------------
 
@@ -170,6 +171,7 @@ class Node:
                 for member in self._validators
             ],
             mempool=MempoolStatus(transactions=len(self._mempool), bytes=self._mempool.size_bytes),
+            past=self.past(),
             version=self._version,
         )
 
@@ -428,6 +430,11 @@ def _to_verify(screened: Sequence[SubmitResult | _Screened]) -> list[_Screened]:
 def _refused(tx_id: Digest, code: str) -> SubmitResult:
     detail = _DETAILS.get(code, "The transaction is refused.")
     return SubmitResult(tx_id, "refused", code, _HTTP_STATUS.get(code, _BAD_REQUEST), detail)
+
+
+def whole_past() -> PastStatus:
+    """Return the past of a node that has all blocks."""
+    return PastStatus(known_from=1, blocks_from=1, snapshot="idle", subtrees_missing=0)
 
 
 def down_topics(genesis: Genesis) -> dict[str, str]:

@@ -181,6 +181,11 @@ class StateSync:
         """Tell whether a message must not go out now: blocks are of no use while a state is fetched."""
         return isinstance(message, GetBlocks) and self.fetch.is_active
 
+    def unready(self) -> str | None:
+        """Return why this node shows an old state, or None."""
+        manifest = self.fetch.manifest
+        return None if manifest is None else f"this node fetches a snapshot of block {manifest.height}"
+
     def applied(self, height: int) -> None:
         """Begin a snapshot when it is time; called before the next block can be stored."""
         if height % self._snapshot_blocks:
