@@ -364,7 +364,7 @@ class NodeProcess:
                 server_header=False,
             )
         )
-        await self._network.start(self._engine.receive, self._connected)
+        await self._network.start(self._engine.receive, self._connected, self._engine.on_gone)
         tasks = [
             asyncio.create_task(self._decide()),
             asyncio.create_task(self._follow_views()),

@@ -28,6 +28,7 @@ from master.consensus.events import (
     Build,
     Built,
     Connected,
+    Disconnected,
     Diverged,
     Effect,
     Event,
@@ -200,6 +201,10 @@ class Engine:
     def on_connected(self, member: str) -> None:
         """A connection to ``member`` is up."""
         self.post(Connected(member))
+
+    def on_gone(self, member: str) -> None:
+        """No connection of ``member`` is left: what it said of itself counts no more."""
+        self.post(Disconnected(member))
 
     async def receive(self, member: str, raw: bytes) -> bool:
         """Take what a member sent as soon as its share of the queue has room; a long message on another thread.

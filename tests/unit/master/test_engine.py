@@ -13,7 +13,7 @@ from nacl.signing import SigningKey
 from kit.clock import FakeClock
 from kit.exitcodes import DiskFullError, StorageError
 from master import answers, engine
-from master.consensus.events import Apply, Build, Connected, Executed, Head, Now, Received, Send, Tick
+from master.consensus.events import Apply, Build, Connected, Disconnected, Executed, Head, Now, Received, Send, Tick
 from master.consensus.fault_messages import Divergence, Fault
 from master.consensus.guard import SignerGuard
 from master.consensus.message_codec import decode_message, encode_message
@@ -614,3 +614,11 @@ def test_engine_keeps_view_changes_before_it_stores_their_block() -> None:
         world.engine._store(Apply(proposed, certificate, view_changes))
     assert [entry for entry in world.diary if entry.startswith("archive")] == ["archive 1: [3]"]
     assert len(world.stored) == 2
+
+
+# holds CM-29
+def test_engine_tells_its_replica_of_a_member_that_is_gone() -> None:
+    world = World("abcd")
+    world.engine.on_gone("b")
+    event = asyncio.run(world.engine._inbox.get())
+    assert event == Disconnected("b")
