@@ -14,8 +14,8 @@ ONLY ?=
 SEEDS ?= 100
 FIRST ?= 0
 PROFILE ?=
+MINUTES ?=
 CUTS ?= 2
-MINUTES ?= 10
 CODE := $(wildcard wire rules kit agent master client firmware_sim tests benchmarks)
 # Test folders in the order of their cost.
 TESTS := $(wildcard tests/unit tests/property tests/fuzz tests/simulation tests/interop tests/e2e)
@@ -57,7 +57,7 @@ explore: ## every schedule of one height within bounds, on the real core; CUTS=n
 
 fuzz: ## hostile bytes for every decoder, from a corpus of real runs; MINUTES=n ONLY=word
 	@scripts/setup.sh
-	@.venv/bin/python -m tests.fuzz --minutes $(MINUTES) --only "$(ONLY)"
+	@.venv/bin/python -m tests.fuzz --minutes $(or $(MINUTES),10) --only "$(ONLY)"
 
 lint: ## style, format, types, import arrows
 	@scripts/setup.sh
@@ -69,9 +69,9 @@ lint: ## style, format, types, import arrows
 	if [ $$status -eq 0 ]; then echo 'lint: fine'; else echo 'lint: see above'; fi; \
 	exit $$status
 
-bench: ## measure, print a table, write build/bench/GROUP.json; ONLY=GROUP for one group, SHORTER=N for loads of an Nth
+bench: ## measure, print a table, write build/bench/GROUP.json; ONLY=GROUP for one group, MINUTES=n for soak, SHORTER=N for loads of an Nth
 	@scripts/setup.sh broker
-	@GRIDWITNESS_BENCH_SHORTER=$(SHORTER) .venv/bin/python -m benchmarks $(ONLY)
+	@GRIDWITNESS_BENCH_SHORTER=$(SHORTER) .venv/bin/python -m benchmarks $(ONLY) $(if $(MINUTES),--minutes $(MINUTES))
 
 lock: ## choose versions anew within setup.cfg and write requirements/*.txt
 	@scripts/setup.sh
