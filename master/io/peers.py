@@ -69,7 +69,7 @@ class PeerNetwork:
 
     async def start(
         self,
-        on_message: Callable[[str, bytes], Awaitable[bool]],
+        on_message: Callable[[str, bytes], Awaitable[int]],
         on_connected: Callable[[str], None],
         on_gone: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -77,7 +77,7 @@ class PeerNetwork:
 
         Args:
             on_message: Awaited with (member, message) for everything that arrives, per member one after the other;
-                False when it was refused.
+                returns what it cost, as so many short messages, and 0 when it was refused.
             on_connected: Called when a member can be sent to.
             on_gone: Called when nothing can arrive from a member any more.
 

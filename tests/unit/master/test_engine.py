@@ -400,6 +400,15 @@ def test_engine_tells_everybody_of_a_new_fault_proof_once() -> None:
     assert world.sent == [("*", raw)]
 
 
+def test_engine_tells_everybody_of_a_fault_that_a_gateway_found() -> None:
+    world = World("abcd")
+    raw = fault_of_b().encode()
+    for _ in range(2):
+        world.engine.expose(raw)
+    assert world.accused == [raw, raw]
+    assert world.sent == [("*", encode_message(Fault(raw)))]
+
+
 # holds FP-10
 def test_engine_tells_everybody_of_a_fault_that_its_replica_found() -> None:
     world = World("abcd")
@@ -494,6 +503,24 @@ def test_engine_opens_long_messages_on_another_thread_and_short_ones_at_once(mon
     assert [name.startswith("decode") for name in threads] == [False, True, True]
     assert world.gossiped == [b"tx", bytes(DECODED_INLINE_BYTES)]
     assert [member for member, _ in world.refused] == ["b"]
+
+
+# holds TP-5
+def test_engine_gossip_costs_by_its_transactions_and_lets_others_have_their_turn() -> None:
+    world = World("abcd")
+    transactions = tuple(number.to_bytes(2, "big") * 40 for number in range(1000))
+    turns: list[int] = []
+
+    async def run() -> None:
+        receiving = asyncio.create_task(world.engine.receive("b", encode_message(Gossip(transactions))))
+        while not receiving.done():
+            turns.append(len(world.gossiped))
+            await asyncio.sleep(0)
+        assert await receiving == 1 + 1000 // 8
+
+    asyncio.run(run())
+    assert world.gossiped == list(transactions)
+    assert {256, 512, 768} <= set(turns)
 
 
 # holds TP-8
