@@ -187,16 +187,8 @@ class NodeProcess:
         )
         block_bytes_max = genesis_parameter(genesis, "block_bytes_max")
         self._accusations = Accusations(FaultCourt(genesis.chain(), {0: validators}.get), state)
-        self._chain = Chain(
-            application,
-            store,
-            self._mempool,
-            validators,
-            config.node.member,
-            block_bytes_max,
-            state,
-            self._accusations.waiting,
-        )
+        own, pool, known = config.node.member, self._mempool, self._accusations.waiting
+        self._chain = Chain(application, store, pool, validators, own, block_bytes_max, state, known)
         self._guard = guard
         self._recorder = self._build_recorder()
         self._replica = RecordedReplica(lambda data: key.signing_key.sign(data).signature, self._recorder)
