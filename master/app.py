@@ -31,6 +31,7 @@ from master.consensus.events import Head, Now
 from master.consensus.guard import SignerGuard
 from master.consensus.state import Settings
 from master.engine import Engine
+from master.headers_down import header_stream
 from master.io.guard import GuardFile, create_guard, owner_of
 from master.io.inbound import Trust
 from master.io.ingest import Broker, BrokerLink
@@ -53,6 +54,7 @@ from master.process import Server, collect_rarely
 from master.recorder import RecordedReplica, Recorder
 from master.seams import Hooks, Restart
 from master.statesync import Around
+from master.tips import Tips
 from master.views.events import ViewError
 from master.views.fold import catch_up
 from master.views.ports import TablesError
@@ -167,6 +169,7 @@ class NodeProcess:
         self._store, self._wal, self._tables = store, wal, tables
         self._registry = new_registry()
         self._metrics = NodeMetrics(self._registry)
+        self._counters = PeerCounters(self._metrics)
         self._mempool = Mempool()
         tree = store.state_tree()
         verified, state = VerifiedSignatures(), CachedState(store, tree.is_empty)
@@ -184,16 +187,8 @@ class NodeProcess:
         )
         block_bytes_max = genesis_parameter(genesis, "block_bytes_max")
         self._accusations = Accusations(FaultCourt(genesis.chain(), {0: validators}.get), state)
-        self._chain = Chain(
-            application,
-            store,
-            self._mempool,
-            validators,
-            config.node.member,
-            block_bytes_max,
-            state,
-            self._accusations.waiting,
-        )
+        own, pool, known = config.node.member, self._mempool, self._accusations.waiting
+        self._chain = Chain(application, store, pool, validators, own, block_bytes_max, state, known)
         self._guard = guard
         self._recorder = self._build_recorder()
         self._replica = RecordedReplica(lambda data: key.signing_key.sign(data).signature, self._recorder)
@@ -225,7 +220,7 @@ class NodeProcess:
             applied=self._applied,
             gossip=self._node.take_gossip,
             report=self._report,
-            refused_message=self._refused_message,
+            refused_message=self._counters.message_refused,
             is_pending=self._node.has_pending,
             accuse=self._accuse,
             blamed=self._chain.leave_out,
@@ -237,6 +232,7 @@ class NodeProcess:
         self._engine = Engine(self._replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
+        self._headers = header_stream(genesis, config.node.member, store.final_header, self._broker, self._clock)
         self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
         self._new_block.set()
         self._views_failure: str | None = None
@@ -272,7 +268,7 @@ class NodeProcess:
                 peer_context("server", peers.certificate, peers.key, trusted),
                 peer_context("client", peers.certificate, peers.key, trusted),
             ),
-            counters=PeerCounters(self._metrics),
+            counters=self._counters,
         )
 
     def _build_broker(self) -> BrokerLink | None:
@@ -281,7 +277,9 @@ class NodeProcess:
             return None
         context = mqtt_context(mqtt.ca, mqtt.certificate, mqtt.key)
         broker = Broker(mqtt.host, mqtt.port, context, f"node-{member}", host_topic(member))
-        return BrokerLink(broker, self._node.take_from_broker)
+        return BrokerLink(
+            broker, Tips(self._node.take_from_broker, self._engine.expose, self._counters.tip_refused).take
+        )
 
     def _connect_node(self) -> None:
         node = self._node
@@ -315,15 +313,14 @@ class NodeProcess:
         proof = self._accusations.add(raw)
         if proof is None:
             return False
-        self._metrics.faults.labels(proof.member, proof.kind).inc()
-        detail = {"member": proof.member, "kind": proof.kind, "height": proof.height, "digest": proof.digest().hex()}
-        _log.critical("a validator broke the protocol", **detail)
+        self._counters.fault_proven(proof)
         return True
 
     def _applied(self, block: Block) -> None:
         self._accusations.applied(block.fault_proofs)
         self._state_sync.applied(block.header.height)
         self._node.applied(block)
+        self._headers.applied(block.header)
         self._new_block.set()
 
     def _report(self, code: str, _detail: str) -> None:
@@ -339,10 +336,6 @@ class NodeProcess:
         self._engine.on_connected(member)
         # what arrived here while there was no connection would else wait until this node leads
         self._engine.gossip(self._node.waiting(), member)
-
-    def _refused_message(self, member: str, error: WireError) -> None:
-        self._metrics.peer_refused.labels(member, error.code).inc()
-        _log.warning("refused a message of another validator", member=member, code=error.code, reason=str(error))
 
     # ---- running ------------------------------------------------------------------------------
 
@@ -364,7 +357,7 @@ class NodeProcess:
                 server_header=False,
             )
         )
-        await self._network.start(self._engine.receive, self._connected)
+        await self._network.start(self._engine.receive, self._connected, self._engine.on_gone)
         tasks = [
             asyncio.create_task(self._decide()),
             asyncio.create_task(self._follow_views()),

@@ -129,6 +129,12 @@ def _status_lines(value: dict[str, object]) -> list[str]:
     if isinstance(mempool, dict):
         shown["mempool"] = f"{mempool.get('transactions')} transactions, {mempool.get('bytes')} bytes"
     lines = [f"{name:13} {text}" for name, text in shown.items()]
+    past = value.get("past")
+    if isinstance(past, dict) and past.get("snapshot") != "idle":
+        lines.append(f"snapshot      {past.get('snapshot')}, {past.get('subtrees_missing')} of its parts are missing")
+    if isinstance(past, dict) and past.get("blocks_from") != 1:
+        known = f"headers and events from block {past.get('known_from')}"
+        lines.append(f"past          {known}, transactions from block {past.get('blocks_from')}")
     peers = value.get("peers")
     if isinstance(peers, list):
         lines += [

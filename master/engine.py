@@ -28,6 +28,7 @@ from master.consensus.events import (
     Build,
     Built,
     Connected,
+    Disconnected,
     Diverged,
     Effect,
     Event,
@@ -67,6 +68,9 @@ _ANSWER_BYTES_MAX: Final = BLOCK_BYTES_MAX // 2
 DECODED_INLINE_BYTES: Final = 32 * 1024
 """Longer messages are decoded and verified on another thread."""
 _DECODERS: Final = 2
+GOSSIP_AT_ONCE: Final = 256
+TRANSACTIONS_PER_MESSAGE: Final = 8
+"""So many transactions in gossip cost as much as one other message: 16,000 per second at the most."""
 
 _log = get_logger("engine")
 
@@ -201,17 +205,30 @@ class Engine:
         """A connection to ``member`` is up."""
         self.post(Connected(member))
 
-    async def receive(self, member: str, raw: bytes) -> bool:
+    def on_gone(self, member: str) -> None:
+        """No connection of ``member`` is left: what it said of itself counts no more."""
+        self.post(Disconnected(member))
+
+    async def receive(self, member: str, raw: bytes) -> int:
         """Take what a member sent as soon as its share of the queue has room; a long message on another thread.
 
         Returns:
-            False when it was refused.
+            What it cost, as so many short messages; 0 when it was refused.
         """
         await self._inbox.room(member, len(raw))
         if len(raw) <= DECODED_INLINE_BYTES:
-            return self.on_message(member, raw)
+            return int(self.on_message(member, raw))
         opened = await asyncio.get_running_loop().run_in_executor(self._decoders, self._opened, raw)
-        return self._take(member, opened, len(raw))
+        if isinstance(opened, Gossip):
+            return await self._take_gossip(opened.transactions)
+        return int(self._take(member, opened, len(raw)))
+
+    async def _take_gossip(self, transactions: Sequence[bytes]) -> int:
+        """Hand many transactions on, a few at a time, so that others have their turn in between."""
+        for at in range(0, len(transactions), GOSSIP_AT_ONCE):
+            self._hooks.gossip(transactions[at : at + GOSSIP_AT_ONCE])
+            await asyncio.sleep(0)
+        return 1 + len(transactions) // TRANSACTIONS_PER_MESSAGE
 
     def on_message(self, member: str, raw: bytes) -> bool:
         """Decode and verify what a member sent; refuse and count what is wrong."""
@@ -265,6 +282,14 @@ class Engine:
             self._exposure.expose(message)
         except WireError as error:
             self._hooks.refused_message(member, error)
+
+    def expose(self, proof: bytes) -> None:
+        """Take a fault proof that somebody else than a validator brought.
+
+        Raises:
+            WireError: It proves nothing.
+        """
+        self._exposure.expose(Fault(proof))
 
     async def _on_worker(self, call: Callable[[], ResultT]) -> ResultT:
         return await asyncio.get_running_loop().run_in_executor(self._worker, call)

@@ -34,7 +34,7 @@ _GOSSIP_BYTES_MAX: Final = 1024 * 1024
 _GOSSIP_WAITING_MAX: Final = 20_000
 """Transactions of others that wait for their signatures to be verified."""
 _VERIFY_THREADS: Final = 2
-_VERIFY_ELSEWHERE_MIN: Final = 16
+_VERIFY_ELSEWHERE_MIN: Final = 48
 """Fewer signatures are verified at once on the event loop: another thread would cost more than it gains."""
 _BAD_REQUEST, _FORBIDDEN, _CONFLICT, _TOO_LARGE, _TOO_MANY, _UNAVAILABLE = 400, 403, 409, 413, 429, 503
 _HTTP_STATUS: Final = {

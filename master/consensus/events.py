@@ -85,6 +85,13 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The last connection that a member opened to this node has ended."""
+
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
 class Diverged:
     """A certified block does not execute to its roots here: this node must stop signing."""
 
@@ -92,7 +99,7 @@ class Diverged:
     detail: str
 
 
-Event: TypeAlias = "Received | Tick | Built | Executed | Applied | Connected | Diverged"
+Event: TypeAlias = "Received | Tick | Built | Executed | Applied | Connected | Disconnected | Diverged"
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,9 +130,13 @@ class StateFetch:
         """Note that a member did not have the next block."""
         self._lacks[member] = now.monotonic_ms
 
+    def awaits(self, member: str) -> bool:
+        """Tell whether a member was asked for a manifest and has not answered."""
+        return self.phase is Phase.ASKING and member in self._unanswered
+
     def offered(self, member: str, manifest: Manifest | None) -> None:
         """Take a member's newest snapshot; it is proven."""
-        if self.phase is Phase.ASKING and member in self._unanswered:
+        if self.awaits(member):
             self._unanswered.discard(member)
             self._offers[member] = manifest
 

@@ -21,6 +21,7 @@ from master.consensus.events import (
     Build,
     Built,
     Connected,
+    Disconnected,
     Effect,
     Event,
     Execute,
@@ -157,6 +158,9 @@ class Replica:
                 effects = self._on_applied(event, now)
             case Connected():
                 effects = [Send(event.member, self._status())]
+            case Disconnected():
+                self._sync.gone(event.member)
+                effects = []
             case _:
                 self._voice.halt()
                 effects = [Report("divergence", f"height {event.height}: {event.detail}")]

@@ -36,6 +36,7 @@ Verify = Callable[[SignedTx, bytes], None]
 Open = Callable[[bytes], SignedTx]
 """Parses a signed transaction as `wire.tx.open_tx` does; may answer from memory for bytes that it has seen."""
 
+_TX_VALID: Final = b"parameter/tx_valid_ms_max"
 _ACCOUNT_KEYS_MAX: Final = 16_384
 _FAULT_RESULT: Final = bytes(32)
 """Stands for the outcome of a transaction whose contract failed."""
@@ -149,6 +150,7 @@ class Application:
         first_set = genesis.validator_set()
         self._court = FaultCourt(self._chain, epochs or {0: first_set}.get)
         self._account_keys: dict[bytes, tuple[bytes, AccountKey]] = {}
+        self._tx_valid: tuple[bytes | None, int] | None = None
 
     def genesis_writes(self) -> tuple[Write, ...]:
         """Return the writes of height 0, sorted by namespace and key."""
@@ -257,7 +259,7 @@ class Application:
             raise BlockRefused("too-large", "its transactions exceed block_bytes_max")
         if len(block.transactions) != block.header.tx_count:
             raise BlockRefused("tx-count", "it holds another number of transactions than its header says")
-        if tx_root(block.transactions) != block.header.tx_root:
+        if block.tx_root() != block.header.tx_root:
             raise BlockRefused("tx-root", "its transactions lead to another tx_root")
         place = _Place(block.header.height, block.header.time_ms)
         done: list[_Ran] = []
@@ -351,7 +353,6 @@ class Application:
             raise TxRefused("unknown-contract")
         if call.method not in contract.methods:
             raise TxRefused("unknown-method")
-        reads = StateReads(state)
         key = self._account_key(state, tx.envelope.kid)
         if key is None:
             raise TxRefused("unknown-key")
@@ -359,7 +360,7 @@ class Application:
             raise TxRefused("wrong-sender")
         if call.valid_until_ms < time_ms:
             raise TxRefused("expired")
-        if call.valid_until_ms - time_ms > membership.integer_parameter(reads, "tx_valid_ms_max"):
+        if call.valid_until_ms - time_ms > self._tx_valid_ms_max(state):
             raise TxRefused("valid-too-long")
         try:
             verify(tx, key.key)
@@ -369,6 +370,13 @@ class Application:
         if window.is_used(call.seq):
             raise TxRefused("replayed")
         return _Admitted(key, window)
+
+    def _tx_valid_ms_max(self, state: Overlay) -> int:
+        """Return the parameter; an entry that says what it said last is not decoded again."""
+        raw = state.get(membership.NAMESPACE, _TX_VALID)
+        if self._tx_valid is None or self._tx_valid[0] != raw:
+            self._tx_valid = raw, membership.integer_parameter(StateReads(state), "tx_valid_ms_max")
+        return self._tx_valid[1]
 
     def _account_key(self, state: Overlay, kid: bytes) -> AccountKey | None:
         """Return the key that a kid names; an entry that says what it said last is not decoded again."""

@@ -32,7 +32,8 @@ class Broken:
             node.crash()
             node.disk.guard = None
             node.disk.records.clear()
-        self.live(8_000)
+            self.cluster._boot(member)
+        self.live(3_000)
 
     def live(self, duration_ms: int) -> None:
         self.cluster._agenda.run(self.cluster._agenda.now_ms + duration_ms)

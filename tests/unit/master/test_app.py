@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from master import app
+from master import app, joining
 from master.consensus.guard import SignerGuard
-from master.io.guard import create_guard, owner_of
+from master.io.guard import GuardFile, create_guard, owner_of
 
 OWNER = owner_of("demo-00000000", "a", b"k" * 32)
 GENESIS: Any = None
@@ -50,3 +50,21 @@ def test_open_guard_with_the_marker_of_a_restore_marks_the_guard_for_good(
     assert opened(config) == expected
     assert not marker.exists()
     assert opened(config) == expected
+
+
+# holds CM-21 SN-8
+def test_adopt_snapshot_raises_the_floor_of_a_guard_and_leaves_one_that_cannot_be_read(tmp_path: Path) -> None:
+    heights = iter((40, 30, 50))
+    floors = []
+    path = tmp_path / app.GUARD_FILE
+    create_guard(path, OWNER, SignerGuard())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(joining, "adopt", lambda _path, _genesis, _bytes, raise_floor: raise_floor(next(heights)))
+        with GuardFile(path, OWNER) as guard_file:
+            for _ in range(2):
+                joining.adopt_snapshot(tmp_path, GENESIS, 1, guard_file)
+                floors.append(guard_file.guard)
+        with GuardFile(path, owner_of("demo-00000000", "a", b"x" * 32)) as of_another:
+            joining.adopt_snapshot(tmp_path, GENESIS, 1, of_another)
+            assert of_another.guard is None
+    assert floors == [SignerGuard(floor=40), SignerGuard(floor=40)]

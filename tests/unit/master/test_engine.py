@@ -13,7 +13,7 @@ from nacl.signing import SigningKey
 from kit.clock import FakeClock
 from kit.exitcodes import DiskFullError, StorageError
 from master import answers, engine
-from master.consensus.events import Apply, Build, Connected, Executed, Head, Now, Received, Send, Tick
+from master.consensus.events import Apply, Build, Connected, Disconnected, Executed, Head, Now, Received, Send, Tick
 from master.consensus.fault_messages import Divergence, Fault
 from master.consensus.guard import SignerGuard
 from master.consensus.message_codec import decode_message, encode_message
@@ -400,6 +400,15 @@ def test_engine_tells_everybody_of_a_new_fault_proof_once() -> None:
     assert world.sent == [("*", raw)]
 
 
+def test_engine_tells_everybody_of_a_fault_that_a_gateway_found() -> None:
+    world = World("abcd")
+    raw = fault_of_b().encode()
+    for _ in range(2):
+        world.engine.expose(raw)
+    assert world.accused == [raw, raw]
+    assert world.sent == [("*", encode_message(Fault(raw)))]
+
+
 # holds FP-10
 def test_engine_tells_everybody_of_a_fault_that_its_replica_found() -> None:
     world = World("abcd")
@@ -494,6 +503,24 @@ def test_engine_opens_long_messages_on_another_thread_and_short_ones_at_once(mon
     assert [name.startswith("decode") for name in threads] == [False, True, True]
     assert world.gossiped == [b"tx", bytes(DECODED_INLINE_BYTES)]
     assert [member for member, _ in world.refused] == ["b"]
+
+
+# holds TP-5
+def test_engine_gossip_costs_by_its_transactions_and_lets_others_have_their_turn() -> None:
+    world = World("abcd")
+    transactions = tuple(number.to_bytes(2, "big") * 40 for number in range(1000))
+    turns: list[int] = []
+
+    async def run() -> None:
+        receiving = asyncio.create_task(world.engine.receive("b", encode_message(Gossip(transactions))))
+        while not receiving.done():
+            turns.append(len(world.gossiped))
+            await asyncio.sleep(0)
+        assert await receiving == 1 + 1000 // 8
+
+    asyncio.run(run())
+    assert world.gossiped == list(transactions)
+    assert {256, 512, 768} <= set(turns)
 
 
 # holds TP-8
@@ -614,3 +641,11 @@ def test_engine_keeps_view_changes_before_it_stores_their_block() -> None:
         world.engine._store(Apply(proposed, certificate, view_changes))
     assert [entry for entry in world.diary if entry.startswith("archive")] == ["archive 1: [3]"]
     assert len(world.stored) == 2
+
+
+# holds CM-29
+def test_engine_tells_its_replica_of_a_member_that_is_gone() -> None:
+    world = World("abcd")
+    world.engine.on_gone("b")
+    event = asyncio.run(world.engine._inbox.get())
+    assert event == Disconnected("b")
