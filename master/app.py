@@ -228,6 +228,7 @@ class NodeProcess:
             withholds=self._state_sync.withholds,
             waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
             incident=self._keep_events,
+            view_left=lambda cause: self._metrics.view_changes.labels(cause).inc(),
         )
         self._engine = Engine(self._replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)

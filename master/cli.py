@@ -129,6 +129,9 @@ def _status_lines(value: dict[str, object]) -> list[str]:
     if isinstance(mempool, dict):
         shown["mempool"] = f"{mempool.get('transactions')} transactions, {mempool.get('bytes')} bytes"
     lines = [f"{name:13} {text}" for name, text in shown.items()]
+    missing = value.get("missing")
+    if missing and isinstance(missing, list):
+        lines.append(f"{'waits for':13} {value.get('waits_for')}; nothing of {', '.join(map(str, missing))}")
     past = value.get("past")
     if isinstance(past, dict) and past.get("snapshot") != "idle":
         lines.append(f"snapshot      {past.get('snapshot')}, {past.get('subtrees_missing')} of its parts are missing")

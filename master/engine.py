@@ -51,7 +51,7 @@ from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Status
 from master.consensus.records import Record, decode_record
 from master.consensus.state import Settings
 from master.exposure import Exposure
-from master.inbox import Inbox
+from master.inbox import MEMBER_GOSSIP_MAX, Errands, Inbox
 from master.seams import BlockRefusedError, Core, Guard, Hooks, LedgerSeam, Network, RecordLog, Restart
 from wire import cose
 from wire.block import BLOCK_BYTES_MAX, Block
@@ -102,6 +102,7 @@ class Engine:
         self._room_retry_s = ROOM_RETRY_S
         self._is_stopped = False
         self._inbox = Inbox()
+        self._errands = Errands(MEMBER_GOSSIP_MAX)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self._answers = AnswerBudget()
@@ -216,17 +217,19 @@ class Engine:
             What it cost, as so many short messages; 0 when it was refused.
         """
         await self._inbox.room(member, len(raw))
+        await self._errands.room(member)
         if len(raw) <= DECODED_INLINE_BYTES:
             return int(self.on_message(member, raw))
         opened = await asyncio.get_running_loop().run_in_executor(self._decoders, self._opened, raw)
         if isinstance(opened, Gossip):
-            return await self._take_gossip(opened.transactions)
+            return await self._take_gossip(member, opened.transactions)
         return int(self._take(member, opened, len(raw)))
 
-    async def _take_gossip(self, transactions: Sequence[bytes]) -> int:
+    async def _take_gossip(self, member: str, transactions: Sequence[bytes]) -> int:
         """Hand many transactions on, a few at a time, so that others have their turn in between."""
         for at in range(0, len(transactions), GOSSIP_AT_ONCE):
-            self._hooks.gossip(transactions[at : at + GOSSIP_AT_ONCE])
+            part = transactions[at : at + GOSSIP_AT_ONCE]
+            self._errands.add(member, len(part), self._hooks.gossip(part))
             await asyncio.sleep(0)
         return 1 + len(transactions) // TRANSACTIONS_PER_MESSAGE
 
@@ -248,7 +251,7 @@ class Engine:
             self._hooks.refused_message(member, message)
             return False
         if isinstance(message, Gossip):
-            self._hooks.gossip(message.transactions)
+            self._errands.add(member, len(message.transactions), self._hooks.gossip(message.transactions))
         elif isinstance(message, Fault):
             self._on_fault(member, message)
         elif isinstance(message, Divergence):
@@ -347,9 +350,14 @@ class Engine:
             case Accuse():
                 self._exposure.expose(Fault(effect.proof.encode()))
             case Report():
-                _log.warning(effect.code, detail=effect.detail)
-                self._hooks.report(effect.code, effect.detail)
+                self._report(effect)
         return None
+
+    def _report(self, report: Report) -> None:
+        _log.warning(report.code, detail=report.detail)
+        self._hooks.report(report.code, report.detail)
+        if report.cause:
+            self._hooks.view_left(report.cause)
 
     async def _build(self, build: Build) -> Event:
         candidates = self._ledger.candidates()

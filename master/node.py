@@ -14,6 +14,7 @@ from kit.clock import Clock
 from kit.logs import get_logger
 from master.api.ports import MempoolStatus, NodeStatus, PastStatus, PeerStatus, SubmitResult
 from master.chain import Chain
+from master.consensus.progress import Progress
 from master.contracts.parameters import INTEGERS
 from master.ledger.application import Application, TxRefused
 from master.mempool import Mempool, MempoolError
@@ -82,6 +83,11 @@ class Deciding(Protocol):
     @property
     def leader(self) -> str:
         """Leader of that view."""
+        ...
+
+    @property
+    def progress(self) -> Progress:
+        """What the height waits for."""
         ...
 
 
@@ -155,7 +161,7 @@ class Node:
 
     def status(self) -> NodeStatus:
         """Return what /v1/status says."""
-        head = self._chain.head
+        head, progress = self._chain.head, self._replica.progress
         return NodeStatus(
             node=self._member,
             chain=self._chain_name,
@@ -166,6 +172,8 @@ class Node:
             ledger_stale=self.ledger_stale(),
             view=self._replica.view,
             leader=self._replica.leader,
+            waits_for=progress.awaits,
+            missing=list(progress.missing),
             peers=[
                 PeerStatus(member=member, connected=self.is_connected(member), height=self.heard_height(member))
                 for member in self._validators
@@ -218,8 +226,8 @@ class Node:
         """
         return self._take_here([raw], way)[0]
 
-    def take_gossip(self, transactions: Sequence[bytes]) -> None:
-        """Take transactions that arrived at another node."""
+    def take_gossip(self, transactions: Sequence[bytes]) -> asyncio.Future[None] | None:
+        """Take transactions that arrived at another node; return the work that goes on, if any does."""
         if len(transactions) < _VERIFY_ELSEWHERE_MIN:
             self._take_here(transactions, "gossip")
         elif self._gossip_waiting + len(transactions) > _GOSSIP_WAITING_MAX:
@@ -227,7 +235,8 @@ class Node:
             self._metrics.refused.labels("gossip", "busy").inc(len(transactions))
         else:
             self._gossip_waiting += len(transactions)
-            self._start(self._take_later(transactions))
+            return self._start(self._take_later(transactions))
+        return None
 
     async def _take_later(self, transactions: Sequence[bytes]) -> None:
         try:
@@ -353,10 +362,11 @@ class Node:
         if batch:
             self.send_gossip(batch)
 
-    def _start(self, work: Coroutine[object, object, None]) -> None:
+    def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
     # ---- after a block ------------------------------------------------------------------------
 

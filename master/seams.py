@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -135,7 +136,8 @@ class Hooks:
     """What the rest of the node is told; called on the event loop."""
 
     applied: Callable[[Block], None]
-    gossip: Callable[[Sequence[bytes]], None]
+    gossip: Callable[[Sequence[bytes]], asyncio.Future[None] | None]
+    """Takes transactions of others; returns the work that goes on, if any does."""
     report: Callable[[str, str], None]
     refused_message: Callable[[str, WireError], None]
     """(member, why)"""
@@ -150,5 +152,7 @@ class Hooks:
     """(member, message); tells whether the message is not for the replica."""
     withholds: Callable[[Message], bool] = lambda _: False
     """Tells whether a message must not go out now."""
+    view_left: Callable[[str], None] = lambda _: None
+    """A view was left; the word says why: as of `Report.cause`."""
     incident: Callable[[str], None] = lambda _: None
     """Something happened that must never happen; the text says what."""

@@ -50,9 +50,10 @@ from master.consensus.messages import (
     Vote,
     proposal_digest,
 )
+from master.consensus.progress import Progress, progress_of
 from master.consensus.records import Accepted, Fetched, Prepared, Record, Signed, encode_record
 from master.consensus.recovery import Recovery
-from master.consensus.state import HeightState, Settings, open_height
+from master.consensus.state import Settings, open_height
 from master.consensus.sync import Sync
 from master.consensus.views import Views
 from master.consensus.voice import Voice
@@ -103,9 +104,9 @@ class Replica:
         return self._height.rules.head
 
     @property
-    def state(self) -> HeightState:
-        """What is known of the height that is being decided; to be looked at, not changed."""
-        return self._height
+    def progress(self) -> Progress:
+        """How far the height is, and whose word it waits for."""
+        return progress_of(self._height)
 
     @property
     def view(self) -> int:
@@ -246,7 +247,7 @@ class Replica:
             return effects
         effects.append(Report("invalid-proposal", verdict.reason))
         if verdict.leaders_fault:
-            return [*effects, *self._views.leave(state, now, f"invalid proposal: {verdict.reason}")]
+            return [*effects, *self._views.leave(state, now, "invalid-proposal", verdict.reason)]
         state.is_awaited = True
         return effects
 
@@ -260,7 +261,7 @@ class Replica:
             self._next_status_ms = now.monotonic_ms + self._settings.status_interval_ms
             effects.append(Broadcast(self._status()))
         if state.deadline_ms is not None and now.monotonic_ms >= state.deadline_ms:
-            effects += self._views.leave(state, now, "no block in time")
+            effects += self._views.leave(state, now, "timeout", "no block in time")
         return effects
 
     def _on_built(self, event: Built) -> list[Effect]:
@@ -296,7 +297,7 @@ class Replica:
         is_own_choice = proposal is not None and highest_prepared(proposal.view_changes) is None
         if proposal is None or proposal.block.header.digest() != event.digest or not is_own_choice:
             return effects
-        return [*effects, *self._views.leave(state, now, f"invalid proposal: {event.fault}")]
+        return [*effects, *self._views.leave(state, now, "invalid-proposal", event.fault)]
 
     def _on_applied(self, event: Applied, now: Now) -> list[Effect]:
         if event.head.height < self._height.rules.height:

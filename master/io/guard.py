@@ -68,7 +68,10 @@ class GuardFile:
             self._file = files.open(path)
         except OSError as error:
             raise storage_error(path, error) from error
-        self._number = self._tried = self.read()
+        self._found = self._tried = 0
+        self.read()
+        self._place = self._found
+        """Of the slot that is known to be on disk; the other one is written next."""
 
     def __enter__(self) -> Self:
         """Use it in a with statement."""
@@ -78,8 +81,8 @@ class GuardFile:
         """Close the file."""
         self.close()
 
-    def read(self) -> int:
-        """Take up what stands in the file; return its number, 0 when nothing readable stands there.
+    def read(self) -> None:
+        """Take up what stands in the file, which need not be on disk.
 
         Raises:
             StorageError: It cannot be read.
@@ -88,11 +91,11 @@ class GuardFile:
             slots = [self._file.read(SLOT_BYTES, place * SLOT_BYTES) for place in (0, 1)]
         except OSError as error:
             raise storage_error(self._path, error) from error
-        self.guard, newest = None, 0
-        for number, guard in filter(None, (_read(slot, self._owner) for slot in slots)):
-            if number > newest:
-                newest, self.guard = number, guard
-        return newest
+        self.guard, self._found, newest = None, 1, 0
+        for place, found in enumerate(_read(slot, self._owner) for slot in slots):
+            if found is not None and found[0] > newest:
+                self._found, (newest, self.guard) = place, found
+        self._tried = max(self._tried, newest)
 
     def save(self, guard: SignerGuard) -> None:
         """Return when ``guard`` is on disk.
@@ -102,11 +105,10 @@ class GuardFile:
             StorageError: The disk did not take it for another reason.
         """
         self._tried += 1
-        if self._tried % 2 == self._number % 2:
-            self._tried += 1  # an attempt failed: the slot that is known to be on disk stays as it is
+        place = 1 - self._place
         slot = _slot(self._tried, self._owner, guard)
-        write_at(self._file, self._path, slot, self._tried % 2 * SLOT_BYTES)
-        self._number, self.guard = self._tried, guard
+        write_at(self._file, self._path, slot, place * SLOT_BYTES)
+        self._place, self.guard = place, guard
 
     def close(self) -> None:
         """Close the file."""

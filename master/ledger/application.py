@@ -36,6 +36,8 @@ Verify = Callable[[SignedTx, bytes], None]
 Open = Callable[[bytes], SignedTx]
 """Parses a signed transaction as `wire.tx.open_tx` does; may answer from memory for bytes that it has seen."""
 
+_WINDOWS_MAX: Final = 16_384
+"""Of 0.6 KB each, that were written last."""
 _TX_VALID: Final = b"parameter/tx_valid_ms_max"
 _ACCOUNT_KEYS_MAX: Final = 16_384
 _FAULT_RESULT: Final = bytes(32)
@@ -150,6 +152,7 @@ class Application:
         first_set = genesis.validator_set()
         self._court = FaultCourt(self._chain, epochs or {0: first_set}.get)
         self._account_keys: dict[bytes, tuple[bytes, AccountKey]] = {}
+        self._windows: dict[bytes, tuple[bytes, SequenceWindow]] = {}
         self._tx_valid: tuple[bytes | None, int] | None = None
 
     def genesis_writes(self) -> tuple[Write, ...]:
@@ -366,10 +369,24 @@ class Application:
             verify(tx, key.key)
         except SignatureError as error:
             raise TxRefused("bad-signature") from error
-        window = decode_window(state.get(SEQUENCE, tx.envelope.kid))
+        window = self._window(state, tx.envelope.kid)
         if window.is_used(call.seq):
             raise TxRefused("replayed")
         return _Admitted(key, window)
+
+    def _window(self, state: Overlay, kid: bytes) -> SequenceWindow:
+        """Return the window of a key; one that this application wrote itself is not decoded again."""
+        raw = state.get(SEQUENCE, kid)
+        known = self._windows.get(kid)
+        return known[1] if known is not None and known[0] == raw else decode_window(raw)
+
+    def _use(self, state: Overlay, kid: bytes, window: SequenceWindow) -> None:
+        """Write the window of a key."""
+        raw = window.encode()
+        if len(self._windows) >= _WINDOWS_MAX:
+            self._windows.clear()
+        self._windows[kid] = raw, window
+        state.put(SEQUENCE, kid, raw)
 
     def _tx_valid_ms_max(self, state: Overlay) -> int:
         """Return the parameter; an entry that says what it said last is not decoded again."""
@@ -414,7 +431,7 @@ class Application:
         if len(events) > EVENTS_MAX or len(raw) > OUTCOME_BYTES_MAX:
             events.clear()
             raw, call_state = Outcome(signed.id, "outcome-too-large", ()).encode(), Overlay(state)
-        call_state.put(SEQUENCE, signed.envelope.kid, admitted.window.use(signed.tx.seq).encode())
+        self._use(call_state, signed.envelope.kid, admitted.window.use(signed.tx.seq))
         state.absorb(call_state)
         return _Ran(signed.id, raw, len(events))
 

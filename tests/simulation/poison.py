@@ -11,9 +11,10 @@ from master.consensus.events import Apply, Build, Execute
 from master.consensus.fault_messages import Divergence
 from master.consensus.messages import Message
 from master.consensus.state import Settings
+from tests.simulation.disk import Disk
 from tests.simulation.judge import Judge
 from tests.simulation.network import Agenda
-from tests.simulation.node import Disk, Node, Post
+from tests.simulation.node import Node, Post
 from tests.simulation.plan import Plan
 from tests.simulation.toy import Ledger
 from wire.block import Block

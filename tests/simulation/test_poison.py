@@ -23,7 +23,7 @@ class Poisoned:
         monkeypatch.setattr(simulated, "Ledger", PoisonedLedger)
         plan = replace(draw_plan(seed, "calm"), size=4, is_keyed=True, transaction_every_ms=60, heartbeat_ms=1_000)
         self.cluster = Cluster(plan)
-        self.nodes = [node for _, node in sorted(self.cluster._nodes.items()) if isinstance(node, BlamingNode)]
+        self.nodes = [node for _, node in sorted(self.cluster.nodes.items()) if isinstance(node, BlamingNode)]
         for node in self.nodes[:sick]:
             assert isinstance(node.disk.ledger, PoisonedLedger)
             node.disk.ledger.is_sick = True

@@ -25,31 +25,31 @@ class Broken:
         plan = replace(draw_plan(seed, "calm"), size=4, is_keyed=True, transaction_every_ms=60, heartbeat_ms=1_000)
         self.cluster = Cluster(plan)
         self.cluster._begin()
-        self.nodes = sorted(self.cluster._nodes)
+        self.nodes = sorted(self.cluster.nodes)
         self.live(4_000)
         for member in self.nodes[:2]:
-            node = self.cluster._nodes[member]
+            node = self.cluster.nodes[member]
             node.crash()
-            node.disk.guard = None
-            node.disk.records.clear()
-            self.cluster._boot(member)
+            node.disk.lose_guard()
+            node.disk.lose_log()
+            self.cluster.boot(member)
         self.live(3_000)
 
     def live(self, duration_ms: int) -> None:
         self.cluster._agenda.run(self.cluster._agenda.now_ms + duration_ms)
 
     def height(self) -> int:
-        return max(node.disk.ledger.head.height for node in self.cluster._nodes.values())
+        return max(node.disk.ledger.head.height for node in self.cluster.nodes.values())
 
     def guard(self, member: str) -> SignerGuard:
-        guard = self.cluster._nodes[member].disk.guard
+        guard = self.cluster.nodes[member].disk.guard
         assert guard is not None
         return guard
 
     def report(self, member: str) -> LockStatement:
-        node = self.cluster._nodes[member]
+        node = self.cluster.nodes[member]
         height = node.disk.ledger.head.height + 1
-        view, prepared = known_at(height, node.disk.guard, map(decode_record, node.disk.records))
+        view, prepared = known_at(height, node.disk.guard, map(decode_record, node.disk.wal.read()))
         return LockStatement(REPORT, CHAIN, member, bytes(32), self.guard(member).lock, height, view, prepared)
 
     def statement(self, member: str) -> LockStatement:
@@ -59,15 +59,18 @@ class Broken:
     def unlock(self, statement: LockStatement) -> None:
         """Do what the command does to a stopped node."""
         member = statement.node
-        node = self.cluster._nodes[member]
+        node = self.cluster.nodes[member]
         node.crash()
         view = None
         if statement.prepared is not None:
             view = statement.prepared.view
             self.cluster._judge.persisted(member, Prepared(statement.prepared))
-            node.disk.records.append(encode_record(Prepared(statement.prepared)))
-        node.disk.guard = self.guard(member).unlocked(statement.resume_height, statement.view, view)
-        self.cluster._judge.sealed(member, node.disk.guard)
+            node.disk.wal.read()
+            node.disk.append((encode_record(Prepared(statement.prepared)),))
+        guard = self.guard(member).unlocked(statement.resume_height, statement.view, view)
+        node.disk.seal(guard)
+        self.cluster._judge.sealed(member, guard)
+        self.cluster.boot(member)
 
 
 # holds FP-14
@@ -86,7 +89,7 @@ def test_cluster_two_of_four_guards_lost_stands_still_until_both_are_unlocked(se
         broken.unlock(statement)
     broken.live(20_000)
     assert broken.height() > height + 5
-    for node in broken.cluster._nodes.values():
+    for node in broken.cluster.nodes.values():
         assert node.replica is not None
         assert node.replica.quarantine is None
         assert not node.reports["divergence"]
@@ -100,6 +103,6 @@ def test_cluster_one_of_two_locked_nodes_unlocked_is_enough_for_a_quorum(seed: i
     broken.unlock(broken.statement(broken.nodes[0]))
     broken.live(40_000)
     assert broken.height() > height + 5
-    second = broken.cluster._nodes[broken.nodes[1]]
+    second = broken.cluster.nodes[broken.nodes[1]]
     assert second.replica is not None
     assert second.replica.quarantine is None, "the ledger has left its past behind"

@@ -35,6 +35,9 @@ class Ledger:
             older.apply(block, certificate)
         return older
 
+    def reopen(self) -> None:
+        """Start again: nothing is kept in memory that the disk does not hold."""
+
     def build(self, build: Build, proposer: str, wall_ms: int, pending: list[bytes]) -> Block | None:
         """Return a block of pending transactions."""
         chosen = tuple(entry for entry in pending if entry not in self.done)[:BLOCK_TRANSACTIONS]

@@ -75,6 +75,7 @@ class World:
     refused: list[tuple[str, str]] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
     incidents: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     gossiped: list[bytes] = field(default_factory=list)
     accused: list[bytes] = field(default_factory=list)
     blamed: list[bytes] = field(default_factory=list)
@@ -97,6 +98,7 @@ class World:
             refused_message=lambda member, error: self.refused.append((member, error.code)),
             is_pending=lambda: self.is_pending,
             incident=self.incidents.append,
+            view_left=self.left.append,
             accuse=self.accuse,
             blamed=self.blamed.extend,
         )
@@ -303,6 +305,19 @@ def test_engine_whose_disk_fails_while_it_waits_for_room_stays_stopped(monkeypat
     assert world.engine.failure == "the log is damaged"
     assert world.reports == ["disk-full", "storage"]
     assert disk.boots == 0
+
+
+# holds EL-8
+def test_engine_counts_the_views_that_are_left_by_their_reason() -> None:
+    world = World("abcd")
+
+    def is_left() -> bool:
+        world.clock.advance(200)
+        return bool(world.left)
+
+    asyncio.run(world.run_until(is_left))
+    assert world.left[0] == "timeout"
+    assert "view-change" in world.reports
 
 
 def test_engine_that_has_stopped_forgets_what_waits() -> None:

@@ -60,6 +60,24 @@ def test_guard_file_torn_at_any_byte_holds_the_one_before(path: Path) -> None:
         assert found(path) in (SECOND, THIRD)
 
 
+# holds CM-17
+@pytest.mark.parametrize("lives", [1, 2, 3])
+def test_guard_file_whose_first_save_in_a_life_is_torn_holds_the_one_before(path: Path, lives: int) -> None:
+    expected = FIRST
+    for life in range(1, lives):
+        expected = SignerGuard(floor=life)
+        with GuardFile(path, OWNER) as opened:
+            opened.save(expected)
+    before = path.read_bytes()
+    with GuardFile(path, OWNER) as opened:
+        opened.save(THIRD)
+    after = path.read_bytes()
+    changed = [place for place in range(2 * SLOT_BYTES) if before[place] != after[place]]
+    cut = changed[len(changed) // 2]
+    path.write_bytes(after[:cut] + before[cut:])
+    assert found(path) == expected
+
+
 def test_guard_file_missing_is_unreadable_until_something_is_saved(tmp_path: Path) -> None:
     path = tmp_path / "guard"
     assert found(path) is None
@@ -121,17 +139,17 @@ def test_guard_file_that_could_not_save_never_touches_the_slot_that_it_knows_to_
 
     with GuardFile(path, OWNER) as opened:
         opened.save(SECOND)
-        known = path.read_bytes()[:SLOT_BYTES]
+        known = path.read_bytes()[SLOT_BYTES:]
         for _ in range(3):
             with monkeypatch.context() as patch:
                 patch.setattr(os, "pwrite", short)
                 with pytest.raises(DiskFullError):
                     opened.save(THIRD)
-            assert path.read_bytes()[:SLOT_BYTES] == known
+            assert path.read_bytes()[SLOT_BYTES:] == known
             opened.read()
             assert opened.guard == (THIRD if written == SLOT_BYTES else SECOND)
         opened.save(THIRD)
-        assert path.read_bytes()[:SLOT_BYTES] == known
+        assert path.read_bytes()[SLOT_BYTES:] == known
     assert found(path) == THIRD
 
 
