@@ -45,7 +45,7 @@ from master.consensus.events import (
     Wake,
 )
 from master.consensus.fault_messages import Divergence, Fault
-from master.consensus.message_checks import verify_message
+from master.consensus.message_checks import UnknownEpochError, known_part, verify_by_epoch
 from master.consensus.message_codec import BLOCKS_PER_ANSWER_MAX, decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Status
 from master.consensus.records import Record, decode_record
@@ -241,12 +241,18 @@ class Engine:
         """Decode and verify a message; in any thread."""
         try:
             message = decode_message(raw)
-            verify_message(message, self._settings.chain, self._settings.validators, cose.verify_ed25519)
+            if isinstance(message, Blocks):
+                message = known_part(message, self._ledger.validators_of)
+            verify_by_epoch(message, self._settings.chain, self._ledger.validators_of, cose.verify_ed25519)
         except WireError as error:
             return error
         return message
 
     def _take(self, member: str, message: Message | WireError, size_bytes: int) -> bool:
+        if isinstance(message, UnknownEpochError):
+            # the sender is ahead; what it says is proven once this node has the blocks in between
+            self._hooks.report(message.code, str(message))
+            return True
         if isinstance(message, WireError):
             self._hooks.refused_message(member, message)
             return False

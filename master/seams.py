@@ -12,7 +12,7 @@ from master.consensus.guard import SignerGuard
 from master.consensus.messages import Message, ViewChangeSet
 from master.consensus.records import Record
 from wire.block import Block
-from wire.certificate import Certificate
+from wire.certificate import Certificate, ValidatorSet
 from wire.errors import WireError
 from wire.tx import SignedTx
 from wire.types import Digest
@@ -68,6 +68,10 @@ class LedgerSeam(Protocol):
 
     def committed(self, height: int) -> tuple[Block, Certificate] | None:
         """Return a stored block."""
+        ...
+
+    def validators_of(self, epoch: int) -> ValidatorSet | None:
+        """Return the validators of an epoch, None when they are not known yet; called in any thread."""
         ...
 
 

@@ -11,7 +11,7 @@ import typer
 from kit.exitcodes import DataError, TryAgainError
 from kit.files import read_bounded, write_new
 from kit.terminal import Terminal
-from master.app import STORE_FOLDER, WAL_FILE, load_genesis, load_vote_key, open_guard
+from master.app import STORE_FOLDER, WAL_FILE, load_genesis
 from master.config import NodeConfig, load_node_config
 from master.consensus.guard import SignerGuard
 from master.consensus.records import Prepared, Record, decode_record, encode_record
@@ -20,6 +20,7 @@ from master.contracts import membership
 from master.io.store import Store
 from master.io.wal import WriteAheadLog
 from master.ledger.call import decode_entry
+from master.seat import VoteKeys, load_vote_keys, open_guard
 from wire.certificate import Certificate, ValidatorSet
 from wire.errors import WireError
 from wire.genesis import Genesis
@@ -46,8 +47,11 @@ def lock_report(
     """
     loaded = load_node_config(config)
     genesis = load_genesis(loaded)
-    with _store(loaded, genesis) as store, open_guard(loaded, genesis) as guard_file:
-        report = report_of(loaded, genesis, store.head().height + 1, guard_file.guard, _records(loaded))
+    with _store(loaded, genesis) as store:
+        keys = _keys(loaded, store, genesis)
+        with open_guard(loaded, keys.owners(genesis.chain())) as guard_file:
+            place = (genesis.chain(), loaded.node.member, keys.active)
+            report = report_of(place, store.head().height + 1, guard_file.guard, _records(loaded))
     write_new(out, report.encode())
     value = {**_shown(report), "file": str(out), "locked": report.lock != ZERO_DIGEST}
     Terminal(as_json=as_json).show(value, lambda: [f"{name:13} {text}" for name, text in value.items()])
@@ -69,12 +73,15 @@ def unlock(
     genesis = load_genesis(loaded)
     try:
         signed = decode_unlock(read_bounded(file, bytes_max=UNLOCK_BYTES_MAX))
-        with _store(loaded, genesis) as store, open_guard(loaded, genesis) as guard_file:
-            guard = _checked(signed, loaded, genesis, store, guard_file.guard)
-            prepared = signed.statement.prepared
-            if prepared is not None:
-                _append(loaded, Prepared(prepared))  # before the guard says that there is one
-            guard_file.save(guard)
+        with _store(loaded, genesis) as store:
+            keys = _keys(loaded, store, genesis)
+            with open_guard(loaded, keys.owners(genesis.chain())) as guard_file:
+                own = (loaded.node.member, keys.active)
+                guard = _checked(signed, own, genesis, store, guard_file.guard)
+                prepared = signed.statement.prepared
+                if prepared is not None:
+                    _append(loaded, Prepared(prepared))  # before the guard says that there is one
+                guard_file.save(guard)
     except WireError as error:
         raise DataError(f"{file}: {error}") from error
     value = {**_shown(signed.statement), "signed_by": [entry[0] for entry in signed.signatures]}
@@ -82,15 +89,16 @@ def unlock(
 
 
 def report_of(
-    loaded: NodeConfig, genesis: Genesis, height: int, guard: SignerGuard | None, records: Iterable[Record]
+    place: tuple[str, str, bytes], height: int, guard: SignerGuard | None, records: Iterable[Record]
 ) -> LockStatement:
-    """Return where a node stands that decides ``height``."""
+    """Return where a node stands that decides ``height``; ``place`` is (chain, member, vote key)."""
+    chain, member, vote_key = place
     view, prepared = known_at(height, guard, records)
     return LockStatement(
         kind=REPORT,
-        chain=genesis.chain(),
-        node=loaded.node.member,
-        vote_key=load_vote_key(loaded, genesis).public,
+        chain=chain,
+        node=member,
+        vote_key=vote_key,
         lock=ZERO_DIGEST if guard is None else guard.lock,
         resume_height=height,
         view=view,
@@ -99,7 +107,7 @@ def report_of(
 
 
 def _checked(
-    signed: Unlock, loaded: NodeConfig, genesis: Genesis, store: Store, guard: SignerGuard | None
+    signed: Unlock, own: tuple[str, bytes], genesis: Genesis, store: Store, guard: SignerGuard | None
 ) -> SignerGuard:
     """Return the guard that the statement allows.
 
@@ -111,9 +119,8 @@ def _checked(
     statement, head = signed.statement, store.head().height
     epoch, validators = _epoch(store, genesis)
     verify_unlock(signed, genesis.chain(), epoch, validators, _root_keys(store))
-    own_key = load_vote_key(loaded, genesis).public
-    if (statement.node, statement.vote_key) != (loaded.node.member, own_key):
-        raise DataError(f"the statement is for {statement.node}, this is {loaded.node.member}")
+    if (statement.node, statement.vote_key) != own:
+        raise DataError(f"the statement is for {statement.node}, this is {own[0]}")
     if guard is None or guard.lock == ZERO_DIGEST:
         raise DataError("this node is not locked; if its guard is lost, start it once, then make a new report")
     if statement.lock != guard.lock:
@@ -124,6 +131,13 @@ def _checked(
         raise TryAgainError(f"this node has block {head}; start it, let it catch up to {statement.resume_height - 1}")
     prepared = statement.prepared
     return guard.unlocked(statement.resume_height, statement.view, None if prepared is None else prepared.view)
+
+
+def _keys(loaded: NodeConfig, store: Store, genesis: Genesis) -> VoteKeys:
+    """Return the node's vote keys; that one is active which the present validators name."""
+    keys = load_vote_keys(loaded)
+    keys.choose(_epoch(store, genesis)[1])
+    return keys
 
 
 def _epoch(store: Store, genesis: Genesis) -> tuple[int, ValidatorSet]:

@@ -23,6 +23,7 @@ from master.consensus.events import (
     Connected,
     Disconnected,
     Effect,
+    Epoch,
     Event,
     Execute,
     Executed,
@@ -48,6 +49,7 @@ from master.consensus.messages import (
     Status,
     ViewChange,
     Vote,
+    epoch_of,
     proposal_digest,
 )
 from master.consensus.progress import Progress, progress_of
@@ -87,6 +89,8 @@ class Replica:
             guard: What the key signed last; None when that is not known.
             nonce: 32 bytes that no earlier start of this node used.
         """
+        if head.epoch is not None:
+            settings = replace(settings, epoch=head.epoch.number, validators=head.epoch.validators)
         self._settings = settings
         self._now = now
         self._height = open_height(settings, head)
@@ -142,7 +146,7 @@ class Replica:
         """Take one event and return what to do, in this order.
 
         Args:
-            event: Its messages are verified for this epoch.
+            event: Its messages are verified with the validators of the epochs that they name.
             now: The clocks.
         """
         self._now = now
@@ -206,10 +210,11 @@ class Replica:
         state = self._height
         if message.height > state.rules.height:
             self._sync.claim(event.sender, message.height)
-            if message.height == state.rules.height + 1:
+            if message.height == state.rules.height + 1 and epoch_of(message) == state.rules.next_epoch:
                 state.keep_later(event, message)
             return []
-        if message.height < state.rules.height or state.is_applying:
+        # a key of another epoch says nothing about this height, though its signature is good
+        if message.height < state.rules.height or state.is_applying or epoch_of(message) != state.rules.epoch:
             return []
         match message:
             case Propose():
@@ -306,10 +311,18 @@ class Replica:
         self._views.applied(event, now, is_led_on=event.head.proposer == self.head.proposer)
         self._height = open_height(self._settings, event.head)
         self._sync.opened()
-        effects = [*self._apply_next(), *self._views.complain(self._height, now)]
+        effects = [] if event.head.epoch is None else self._turn(event.head.epoch)
+        effects += [*self._apply_next(), *self._views.complain(self._height, now)]
         for received in later:
             effects += self._on_message(received, now)
         return effects
+
+    def _turn(self, epoch: Epoch) -> list[Effect]:
+        """Begin an epoch: from this height on others decide."""
+        self._settings = replace(self._settings, epoch=epoch.number, validators=epoch.validators)
+        members = ", ".join(entry.member for entry in epoch.validators.validators)
+        report = Report("epoch", f"epoch {epoch.number} begins at height {self._height.rules.height}: {members}")
+        return [report, *self._voice.turn(self._height)]
 
     def _apply_next(self) -> list[Effect]:
         apply = self._sync.next(self._height)

@@ -137,7 +137,7 @@ MUTANTS: Final = (
         (
             Edit(
                 _SYNC,
-                "return bool(self._waiting) or len(fresh) > faults(len(self._settings.validators))",
+                "return bool(self._waiting) or len(fresh) > faults(len(state.rules.validators))",
                 "return not fresh and False",
             ),
         ),

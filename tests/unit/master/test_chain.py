@@ -1,135 +1,167 @@
-"""What the chain makes of a block that comes out otherwise, and of transactions that are blamed."""
+"""The replica's ledger over the real application: who decides which block."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from master.chain import Chain
-from master.consensus.events import Build
-from master.consensus.messages import ViewChangeSet
+from master.consensus.events import Build, Epoch
+from master.ledger.rows import Execution
+from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
 from master.seams import BlockRefusedError
-from tests.unit.ledger.test_faults import proof
+from tests.unit.contracts.test_validators import DEADLINE_MS, VOTERS, certificate, consortium
 from tests.unit.ledger.worlds import World
+from wire.block import Block
+from wire.cbor import Value
+from wire.certificate import Certificate, Step, ValidatorSet
+from wire.epochs import EpochEnd
+from wire.header import Header
 from wire.tx import SignedTx
-from wire.types import sha256
 
 
-class Site:
-    """A chain over a world in memory; nothing is stored."""
+class MemoryStore:
+    """Blocks and ends of epochs; the state is the world's."""
 
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.blocks: list[tuple[Block, Certificate]] = []
+        self.ends: list[EpochEnd] = []
+
+    def head(self) -> LedgerHead:
+        return self._world.head
+
+    def commit(
+        self, execution: Execution, certificate: Certificate, next_validators: ValidatorSet | None = None
+    ) -> None:
+        header = execution.block.header
+        assert (next_validators is None) == (header.next_validators_hash == header.validators_hash)
+        if next_validators is not None:
+            self.ends.append(EpochEnd(header, certificate, next_validators))
+        self.blocks.append((execution.block, certificate))
+        self._world.state.take(execution.writes, execution.leaves)
+        self._world.head = execution.head
+
+    def keep_view_changes(self, height: int, view_changes: Sequence[bytes]) -> None:
+        raise AssertionError((height, view_changes))
+
+    def epoch_ends(self, epoch: int) -> Sequence[EpochEnd]:
+        return self.ends[:epoch]
+
+    def block(self, height: int) -> Block | None:
+        return self.blocks[height - 1][0] if height <= len(self.blocks) else None
+
+    def header(self, height: int) -> Header | None:
+        block = self.block(height)
+        return None if block is None else block.header
+
+    def certificate(self, height: int) -> Certificate | None:
+        return self.blocks[height - 1][1] if height <= len(self.blocks) else None
+
+    def committed(self, execution: Execution) -> None:
+        """Stand for the state in memory, too."""
+
+
+class Ledger:
     def __init__(self) -> None:
-        self.world = World()
-        self.mempool = Mempool()
-        self.faults: list[bytes] = []
-        self.kept: list[tuple[int, list[bytes]]] = []
-        store: Any = self
+        self.world = consortium().world
+        self.store = MemoryStore(self.world)
+        self.chain = self.open()
+
+    def open(self) -> Chain:
         validators = self.world.genesis.validator_set()
-        self.chain = Chain(
-            self.world.application,
-            store,
-            self.mempool,
-            validators,
-            "dispatch",
-            1 << 20,
-            store,
-            lambda: tuple(self.faults),
-        )
+        return Chain(self.world.application, self.store, Mempool(), validators, "dispatch", 1 << 20, self.store)
 
-    def head(self) -> object:
-        return self.world.head
+    def block(self, *transactions: SignedTx) -> Block:
+        head = self.chain.head
+        built = self.chain.build(Build(head.height + 1, 0, head.time_ms + 1000, empty_allowed=True), transactions, 0)
+        assert built is not None
+        return built
 
-    def keep_view_changes(self, height: int, view_changes: list[bytes]) -> None:
-        self.kept.append((height, view_changes))
+    def apply(self, block: Block) -> Epoch | None:
+        header = block.header
+        place = (Step.COMMIT, header.epoch, header.height, 0, header.digest())
+        return self.chain.apply(block, Certificate(*place, signatures=())).epoch
 
-    def give(self, name: str) -> SignedTx:
-        signed = self.world.sign("gw-1", "notary", "put", {"key": name, "data": b"noted"})
-        self.mempool.add(signed)
-        return signed
-
-    def build(self) -> Any:  # noqa: ANN401 a block, or None
-        head = self.world.head
-        build = Build(head.height + 1, 0, head.time_ms + 1, empty_allowed=True)
-        return self.chain.build(build, self.chain.candidates(), head.time_ms + 1)
+    def remove(self, member: str) -> None:
+        """Execute a removal in two blocks."""
+        args: dict[str, Value] = {"member": member, "urgent": False, "deadline_ms": DEADLINE_MS}
+        proposal = self.world.sign("grid", "validators", "propose-removal", args)
+        self.apply(self.block(proposal))
+        votes = [
+            self.world.sign(name, "validators", "vote", {"proposal": proposal.id, "in_favour": True})
+            for name in ("dispatch", "regulator")
+        ]
+        self.apply(self.block(*votes))
 
 
-# holds FP-15
-def test_chain_tells_what_a_block_came_to_whether_its_roots_hold_or_not() -> None:
-    site = Site()
-    site.give("a")
-    block = site.build()
-    other = Site()
-    other.chain.execute(block)
-    found = other.chain.results(block.header.digest())
-    assert found is not None
-    assert found[0] == block
-    (leaf,) = found[1]
-    wrong = replace(block, header=replace(block.header, outcome_root=sha256(b"else")))
-    with pytest.raises(BlockRefusedError, match="outcome-root") as caught:
-        other.chain.execute(wrong)
-    assert caught.value.diverged
-    assert other.chain.results(wrong.header.digest()) == (wrong, (leaf,))
-    assert other.chain.results(sha256(b"unknown")) is None
-    assert site.chain.results(block.header.digest()) == (block, [leaf])
+# holds VM-7
+def test_chain_names_the_next_set_in_the_block_after_the_change_and_turns_behind_it() -> None:
+    ledger = Ledger()
+    old = ledger.world.genesis.validator_set()
+    ledger.remove("maker-a")
+    assert ledger.chain.epoch == Epoch(0, old)
+    following = ledger.chain.validators_of(1)
+    assert following is not None
+    assert [entry.member for entry in following.validators] == ["dispatch", "grid", "regulator"]
+    assert ledger.chain.consensus_head().next_validators_hash == following.digest()
+    end = ledger.block()
+    header = end.header
+    assert (header.epoch, header.validators_hash, header.next_validators_hash) == (0, old.digest(), following.digest())
+    assert ledger.apply(end) == Epoch(1, following)
+    assert [end.validators for end in ledger.store.ends] == [following]
+    first = ledger.block()
+    header = first.header
+    assert (header.epoch, header.validators_hash, header.next_validators_hash) == (
+        1,
+        following.digest(),
+        following.digest(),
+    )
+    assert ledger.apply(first) is None
+    assert ledger.chain.validators_of(0) == old
+    assert [ledger.chain.validators_of(epoch) for epoch in (1, 2, -1)] == [following, None, None]
 
 
-# holds CM-10
-def test_chain_block_that_breaks_a_rule_is_no_divergence() -> None:
-    site = Site()
-    block = site.build()
-    wrong = replace(block, header=replace(block.header, time_ms=site.world.head.time_ms))
-    with pytest.raises(BlockRefusedError, match="time") as caught:
-        site.chain.execute(wrong)
-    assert not caught.value.diverged
+# holds VM-7 VM-9
+def test_chain_opened_again_at_any_height_sees_the_same_sets() -> None:
+    ledger = Ledger()
+    assert ledger.chain.consensus_head() == ledger.open().consensus_head()
+    ledger.remove("maker-a")
+    for _ in range(3):
+        seen, again = ledger.chain, ledger.open()
+        assert again.consensus_head() == seen.consensus_head()
+        assert (again.epoch, again.peers) == (seen.epoch, seen.peers)
+        assert [again.validators_of(epoch) for epoch in range(3)] == [seen.validators_of(epoch) for epoch in range(3)]
+        ledger.apply(ledger.block())
 
 
-# holds FP-16
-def test_chain_leaves_blamed_transactions_out_of_one_block() -> None:
-    site = Site()
-    first, second = site.give("a"), site.give("b")
-    site.chain.leave_out([first.id])
-    assert site.build().transactions == (second.raw,)
-    assert site.build().transactions == (first.raw, second.raw)
+# holds VM-7
+@pytest.mark.parametrize(
+    ("field", "what"),
+    [("epoch", "epoch"), ("validators_hash", "validators"), ("next_validators_hash", "next validators")],
+)
+def test_chain_refuses_a_block_that_names_others_than_the_state(field: str, what: str) -> None:
+    ledger = Ledger()
+    ledger.remove("maker-a")
+    block = ledger.block()
+    changed = 7 if field == "epoch" else bytes(32)
+    wrong = Block(replace(block.header, **{field: changed}), block.transactions)  # type: ignore[arg-type]
+    with pytest.raises(BlockRefusedError, match=f"another {what}"):
+        ledger.chain.execute(wrong)
+    with pytest.raises(BlockRefusedError, match=f"another {what}"):
+        ledger.apply(wrong)
 
 
-# holds FP-10
-def test_chain_puts_what_is_known_against_validators_into_its_blocks() -> None:
-    site = Site()
-    site.faults.append(proof(site.world))
-    assert site.build().fault_proofs == tuple(site.faults)
-
-
-def test_results_of_a_contract_that_fails_end_with_a_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    site = Site()
-    site.give("a")
-    site.give("b")
-    block = site.build()
-    other = Site()
-    application: Any = other.world.application
-    contract = application._contracts["notary", 1]
-    calls = []
-
-    def fail_later(ctx: Any, args: Any) -> str:  # noqa: ANN401
-        calls.append(args)
-        if len(calls) > 1:
-            raise KeyError("mistake")
-        return str(contract.methods["put"](ctx, args))
-
-    monkeypatch.setitem(application._contracts, ("notary", 1), replace(contract, methods={"put": fail_later}))
-    with pytest.raises(BlockRefusedError, match="contract-fault"):
-        other.chain.execute(block)
-    found = other.chain.results(block.header.digest())
-    assert found is not None
-    good = site.chain.results(block.header.digest())
-    assert good is not None
-    assert list(found[1]) == [good[1][0], bytes(32)]
-
-
-# holds FP-17
-def test_chain_hands_view_changes_to_the_store() -> None:
-    site = Site()
-    site.chain.archive(7, [ViewChangeSet(2, ())])
-    assert site.kept == [(7, [ViewChangeSet(2, ()).encode()])]
+# holds VM-11
+def test_chain_tells_who_may_connect_after_every_change() -> None:
+    ledger = Ledger()
+    assert [entry.member for entry in ledger.chain.peers] == sorted(VOTERS)
+    ledger.remove("maker-a")
+    assert [entry.member for entry in ledger.chain.peers] == ["dispatch", "grid", "regulator", "maker-a"]
+    assert ledger.chain.peers[-1].tls_certificate == certificate("maker-a")
+    for _ in range(101):
+        ledger.apply(ledger.block())
+    assert [entry.member for entry in ledger.chain.peers] == ["dispatch", "grid", "regulator"]

@@ -149,6 +149,9 @@ class World:
     def committed(self, height: int) -> tuple[Block, Certificate] | None:
         return self.stored[height - 1] if height <= len(self.stored) else None
 
+    def validators_of(self, epoch: int) -> ValidatorSet | None:
+        return validators(self.members) if epoch == 0 else None
+
     # ---- RecordLog
     def append(self, records: Iterable[bytes]) -> None:
         if self.is_disk_full:
@@ -443,6 +446,15 @@ def test_engine_takes_genuine_vote_without_a_word() -> None:
     world = World("abcd")
     asyncio.run(world.run_until(lambda: bool(world.sent), lambda: leader_says(world)))
     assert world.refused == []
+
+
+# holds VM-8
+def test_engine_drops_what_is_of_an_epoch_that_it_does_not_know_and_blames_nobody() -> None:
+    world = World("abcd")
+    vote = replace(vote_of_b(), epoch=1)
+    signed = replace(vote, signature=KEYS["b"].sign(vote.signed_bytes(CHAIN)).signature)
+    assert world.engine.on_message("b", encode_message(signed))
+    assert (world.refused, world.reports) == ([], ["unknown-epoch"])
 
 
 # holds CM-16

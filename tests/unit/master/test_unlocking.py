@@ -14,7 +14,6 @@ from nacl.signing import SigningKey
 from client.cli import PROGRAM as CLIENT
 from client.cli import app as client_app
 from kit.exitcodes import run
-from master.app import _guard_owner
 from master.cli import PROGRAM, app
 from master.config import load_node_config
 from master.consensus.guard import SignerGuard
@@ -22,6 +21,7 @@ from master.consensus.records import Prepared, decode_record, encode_record
 from master.io.guard import GuardFile, create_guard
 from master.io.store import Store
 from master.io.wal import WriteAheadLog
+from master.seat import load_vote_keys
 from tests.unit.ledger.worlds import World, key_of
 from tests.unit.store.test_store import MAP_BYTES, grow
 from wire.certificate import Certificate, Step, build_certificate
@@ -63,7 +63,7 @@ class Locked:
         self.data_dir.mkdir()
         with Store.create(self.data_dir / "ledger", self.world.genesis, map_bytes=MAP_BYTES) as store:
             grow(self.world, store, 6)
-        self.owner = _guard_owner(load_node_config(self.config), self.world.genesis)
+        self.owner = load_vote_keys(load_node_config(self.config)).owners(self.world.genesis.chain())[0]
         create_guard(self.data_dir / "guard", self.owner, SignerGuard(floor=6).marked(LOCK))
 
     @property
