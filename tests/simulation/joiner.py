@@ -6,6 +6,8 @@ are not. The others share one real store, since their stores would be equal.
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -460,3 +462,28 @@ class JoinRun:
             own, others = dict(self._store.raw_records(table)), dict(self._source.raw_records(table))
             assert own == others, f"table {table}: {len(own)} records, {len(others)} due"
         assert self._store.events(0, -1, 1_000) == self._source.events(0, -1, 1_000)
+
+
+def run_join(seed: int, folder: Path) -> JoinOutcome:
+    """Run one seed in a folder of its own."""
+    return JoinRun(draw_join(seed), folder / str(seed)).run()
+
+
+def main() -> int:
+    """Run seeds: FIRST [COUNT]; print what breaks, and how often the rare situations came."""
+    first, count = int(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else 1
+    counts: Counter[str] = Counter()
+    failed = 0
+    for seed in range(first, first + count):
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = run_join(seed, Path(folder))
+        counts.update(outcome.counts)
+        if outcome.failure is not None:
+            failed += 1
+            sys.stdout.write(f"seed {seed}: {outcome.failure}\n")
+    sys.stdout.write(f"{count} seeds, {failed} failed: {dict(sorted(counts.items()))}\n")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
