@@ -43,12 +43,12 @@ from master.consensus.events import (
     Wake,
 )
 from master.consensus.fault_messages import Fault
-from master.consensus.message_checks import verify_message
+from master.consensus.message_checks import UnknownEpochError, known_part, verify_by_epoch
 from master.consensus.message_codec import BLOCKS_PER_ANSWER_MAX, decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Status
 from master.consensus.records import Record, decode_record
 from master.consensus.state import Settings
-from master.inbox import Inbox
+from master.inbox import MEMBER_GOSSIP_MAX, Errands, Inbox
 from master.seams import BlockRefusedError, Core, Guard, Hooks, LedgerSeam, Network, RecordLog, Restart
 from wire import cose
 from wire.block import BLOCK_BYTES_MAX, Block
@@ -65,6 +65,9 @@ _ANSWER_BYTES_MAX: Final = BLOCK_BYTES_MAX // 2
 DECODED_INLINE_BYTES: Final = 32 * 1024
 """Longer messages are decoded and verified on another thread."""
 _DECODERS: Final = 2
+GOSSIP_AT_ONCE: Final = 256
+TRANSACTIONS_PER_MESSAGE: Final = 8
+"""So many transactions in gossip cost as much as one other message: 16,000 per second at the most."""
 
 _log = get_logger("engine")
 
@@ -94,6 +97,7 @@ class Engine:
         self._room_retry_s = ROOM_RETRY_S
         self._is_stopped = False
         self._inbox = Inbox()
+        self._errands = Errands(MEMBER_GOSSIP_MAX)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self._answers = AnswerBudget()
@@ -197,17 +201,28 @@ class Engine:
         """A connection to ``member`` is up."""
         self.post(Connected(member))
 
-    async def receive(self, member: str, raw: bytes) -> bool:
+    async def receive(self, member: str, raw: bytes) -> int:
         """Take what a member sent as soon as its share of the queue has room; a long message on another thread.
 
         Returns:
-            False when it was refused.
+            What it cost, as so many short messages; 0 when it was refused.
         """
         await self._inbox.room(member, len(raw))
+        await self._errands.room(member)
         if len(raw) <= DECODED_INLINE_BYTES:
-            return self.on_message(member, raw)
+            return int(self.on_message(member, raw))
         opened = await asyncio.get_running_loop().run_in_executor(self._decoders, self._opened, raw)
-        return self._take(member, opened, len(raw))
+        if isinstance(opened, Gossip):
+            return await self._take_gossip(member, opened.transactions)
+        return int(self._take(member, opened, len(raw)))
+
+    async def _take_gossip(self, member: str, transactions: Sequence[bytes]) -> int:
+        """Hand many transactions on, a few at a time, so that others have their turn in between."""
+        for at in range(0, len(transactions), GOSSIP_AT_ONCE):
+            part = transactions[at : at + GOSSIP_AT_ONCE]
+            self._errands.add(member, len(part), self._hooks.gossip(part))
+            await asyncio.sleep(0)
+        return 1 + len(transactions) // TRANSACTIONS_PER_MESSAGE
 
     def on_message(self, member: str, raw: bytes) -> bool:
         """Decode and verify what a member sent; refuse and count what is wrong."""
@@ -217,17 +232,23 @@ class Engine:
         """Decode and verify a message; in any thread."""
         try:
             message = decode_message(raw)
-            verify_message(message, self._settings.chain, self._settings.validators, cose.verify_ed25519)
+            if isinstance(message, Blocks):
+                message = known_part(message, self._ledger.validators_of)
+            verify_by_epoch(message, self._settings.chain, self._ledger.validators_of, cose.verify_ed25519)
         except WireError as error:
             return error
         return message
 
     def _take(self, member: str, message: Message | WireError, size_bytes: int) -> bool:
+        if isinstance(message, UnknownEpochError):
+            # the sender is ahead; what it says is proven once this node has the blocks in between
+            self._hooks.report(message.code, str(message))
+            return True
         if isinstance(message, WireError):
             self._hooks.refused_message(member, message)
             return False
         if isinstance(message, Gossip):
-            self._hooks.gossip(message.transactions)
+            self._errands.add(member, len(message.transactions), self._hooks.gossip(message.transactions))
         elif isinstance(message, Fault):
             self._on_fault(member, message)
         elif isinstance(message, GetBlocks):
@@ -258,6 +279,14 @@ class Engine:
             self._expose(message)
         except WireError as error:
             self._hooks.refused_message(member, error)
+
+    def expose(self, proof: bytes) -> None:
+        """Take a fault proof that somebody else than a validator brought.
+
+        Raises:
+            WireError: It proves nothing.
+        """
+        self._expose(Fault(proof))
 
     def _expose(self, message: Fault) -> None:
         """Bring a fault proof to the ledger, and tell everybody when it is new."""
@@ -320,9 +349,14 @@ class Engine:
             case Accuse():
                 self._expose(Fault(effect.proof.encode()))
             case Report():
-                _log.warning(effect.code, detail=effect.detail)
-                self._hooks.report(effect.code, effect.detail)
+                self._report(effect)
         return None
+
+    def _report(self, report: Report) -> None:
+        _log.warning(report.code, detail=report.detail)
+        self._hooks.report(report.code, report.detail)
+        if report.cause:
+            self._hooks.view_left(report.cause)
 
     async def _build(self, build: Build) -> Event:
         candidates = self._ledger.candidates()

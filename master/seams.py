@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +12,7 @@ from master.consensus.guard import SignerGuard
 from master.consensus.messages import Message
 from master.consensus.records import Record
 from wire.block import Block
-from wire.certificate import Certificate
+from wire.certificate import Certificate, ValidatorSet
 from wire.errors import WireError
 from wire.tx import SignedTx
 
@@ -49,6 +50,10 @@ class LedgerSeam(Protocol):
 
     def committed(self, height: int) -> tuple[Block, Certificate] | None:
         """Return a stored block."""
+        ...
+
+    def validators_of(self, epoch: int) -> ValidatorSet | None:
+        """Return the validators of an epoch, None when they are not known yet; called in any thread."""
         ...
 
 
@@ -112,7 +117,8 @@ class Hooks:
     """What the rest of the node is told; called on the event loop."""
 
     applied: Callable[[Block], None]
-    gossip: Callable[[Sequence[bytes]], None]
+    gossip: Callable[[Sequence[bytes]], asyncio.Future[None] | None]
+    """Takes transactions of others; returns the work that goes on, if any does."""
     report: Callable[[str, str], None]
     refused_message: Callable[[str, WireError], None]
     """(member, why)"""
@@ -125,5 +131,7 @@ class Hooks:
     """(member, message); tells whether the message is not for the replica."""
     withholds: Callable[[Message], bool] = lambda _: False
     """Tells whether a message must not go out now."""
+    view_left: Callable[[str], None] = lambda _: None
+    """A view was left; the word says why: as of `Report.cause`."""
     incident: Callable[[str], None] = lambda _: None
     """Something happened that must never happen; the text says what."""

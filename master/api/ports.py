@@ -62,6 +62,8 @@ class NodeStatus(TypedDict):
     ledger_stale: bool
     view: int
     leader: str
+    waits_for: str
+    missing: list[str]
     peers: list[PeerStatus]
     mempool: MempoolStatus
     past: PastStatus

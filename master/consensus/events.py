@@ -12,9 +12,17 @@ from typing import TypeAlias
 from master.consensus.guard import SignerGuard
 from master.consensus.messages import Message
 from wire.block import Block
-from wire.certificate import Certificate
+from wire.certificate import Certificate, ValidatorSet
 from wire.faultproof import FaultProof
 from wire.types import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A validator set with its number."""
+
+    number: int
+    validators: ValidatorSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,10 @@ class Head:
     """Member that built it; None for the genesis block."""
     certificate: Certificate | None = None
     """Its COMMIT certificate where it is at hand; None for the genesis block."""
+    next_validators_hash: Digest | None = None
+    """What the next header must name as the set after it; None while no change is under way."""
+    epoch: Epoch | None = None
+    """The epoch that begins with the next height; None when the present one goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +174,8 @@ class Report:
     code: str
     """view-change, divergence, invalid-proposal, vote-refused, quarantine, quarantine-over."""
     detail: str
+    cause: str = ""
+    """Why a view was left, in a word that a metric may carry: timeout, invalid-proposal, followed, complaint."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,6 +175,11 @@ Message: TypeAlias = (
 )
 
 
+def epoch_of(message: Vote | ViewChange | Propose) -> int:
+    """Return the epoch whose validators a statement is for; its signature covers it."""
+    return message.block.header.epoch if isinstance(message, Propose) else message.epoch
+
+
 def standing_bytes(
     chain: str, member: str, nonce: Digest, certificate: Certificate | None, *, is_quarantined: bool
 ) -> bytes:

@@ -10,6 +10,7 @@ Source: Castro and Liskov 1999 with signatures and a window of one; docs/spec/co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from master.consensus.checks import check_proposal
 from master.consensus.events import (
@@ -21,6 +22,7 @@ from master.consensus.events import (
     Built,
     Connected,
     Effect,
+    Epoch,
     Event,
     Execute,
     Executed,
@@ -46,11 +48,13 @@ from master.consensus.messages import (
     Status,
     ViewChange,
     Vote,
+    epoch_of,
     proposal_digest,
 )
+from master.consensus.progress import Progress, progress_of
 from master.consensus.records import Accepted, Fetched, Prepared, Record, Signed, encode_record
 from master.consensus.recovery import Recovery
-from master.consensus.state import HeightState, Settings, open_height
+from master.consensus.state import Settings, open_height
 from master.consensus.sync import Sync
 from master.consensus.views import Views
 from master.consensus.voice import Voice
@@ -84,6 +88,8 @@ class Replica:
             guard: What the key signed last; None when that is not known.
             nonce: 32 bytes that no earlier start of this node used.
         """
+        if head.epoch is not None:
+            settings = replace(settings, epoch=head.epoch.number, validators=head.epoch.validators)
         self._settings = settings
         self._now = now
         self._height = open_height(settings, head)
@@ -101,9 +107,9 @@ class Replica:
         return self._height.rules.head
 
     @property
-    def state(self) -> HeightState:
-        """What is known of the height that is being decided; to be looked at, not changed."""
-        return self._height
+    def progress(self) -> Progress:
+        """How far the height is, and whose word it waits for."""
+        return progress_of(self._height)
 
     @property
     def view(self) -> int:
@@ -139,7 +145,7 @@ class Replica:
         """Take one event and return what to do, in this order.
 
         Args:
-            event: Its messages are verified for this epoch.
+            event: Its messages are verified with the validators of the epochs that they name.
             now: The clocks.
         """
         self._now = now
@@ -200,10 +206,11 @@ class Replica:
         state = self._height
         if message.height > state.rules.height:
             self._sync.claim(event.sender, message.height)
-            if message.height == state.rules.height + 1:
+            if message.height == state.rules.height + 1 and epoch_of(message) == state.rules.next_epoch:
                 state.keep_later(event, message)
             return []
-        if message.height < state.rules.height or state.is_applying:
+        # a key of another epoch says nothing about this height, though its signature is good
+        if message.height < state.rules.height or state.is_applying or epoch_of(message) != state.rules.epoch:
             return []
         match message:
             case Propose():
@@ -241,7 +248,7 @@ class Replica:
             return effects
         effects.append(Report("invalid-proposal", verdict.reason))
         if verdict.leaders_fault:
-            return [*effects, *self._views.leave(state, now, f"invalid proposal: {verdict.reason}")]
+            return [*effects, *self._views.leave(state, now, "invalid-proposal", verdict.reason)]
         state.is_awaited = True
         return effects
 
@@ -255,7 +262,7 @@ class Replica:
             self._next_status_ms = now.monotonic_ms + self._settings.status_interval_ms
             effects.append(Broadcast(self._status()))
         if state.deadline_ms is not None and now.monotonic_ms >= state.deadline_ms:
-            effects += self._views.leave(state, now, "no block in time")
+            effects += self._views.leave(state, now, "timeout", "no block in time")
         return effects
 
     def _on_built(self, event: Built) -> list[Effect]:
@@ -289,10 +296,18 @@ class Replica:
         self._views.applied(event, now, is_led_on=event.head.proposer == self.head.proposer)
         self._height = open_height(self._settings, event.head)
         self._sync.opened()
-        effects = [*self._apply_next(), *self._views.complain(self._height, now)]
+        effects = [] if event.head.epoch is None else self._turn(event.head.epoch)
+        effects += [*self._apply_next(), *self._views.complain(self._height, now)]
         for received in later:
             effects += self._on_message(received, now)
         return effects
+
+    def _turn(self, epoch: Epoch) -> list[Effect]:
+        """Begin an epoch: from this height on others decide."""
+        self._settings = replace(self._settings, epoch=epoch.number, validators=epoch.validators)
+        members = ", ".join(entry.member for entry in epoch.validators.validators)
+        report = Report("epoch", f"epoch {epoch.number} begins at height {self._height.rules.height}: {members}")
+        return [report, *self._voice.turn(self._height)]
 
     def _apply_next(self) -> list[Effect]:
         apply = self._sync.next(self._height)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from master.consensus.checks import Rules, next_base
-from master.consensus.events import Head, Received
+from master.consensus.events import Epoch, Head, Received
 from master.consensus.guard import statement_of
 from master.consensus.messages import Propose, ViewChange, Vote, proposal_digest
 from master.consensus.records import Accepted, Fetched, Record, Signed
@@ -22,7 +22,9 @@ class Settings:
     member: str
     chain: str
     epoch: int
+    """Of the height above the head with which the replica starts."""
     validators: ValidatorSet
+    """Of that epoch."""
     rotation_blocks: int = 100
     block_interval_ms: int = 30
     heartbeat_ms: int = 30_000
@@ -36,11 +38,13 @@ class Settings:
     bodies_max: int = 32
     complain_ms: int = 10_000
     """How long a transaction may be the oldest, under one leader, before that leader is left."""
+    vote_keys: tuple[bytes, ...] = ()
+    """Public keys with which this node can sign; empty when the caller answers for the right one."""
 
-    @property
-    def is_validator(self) -> bool:
-        """Tell whether this node votes at all."""
-        return self.validators.find(self.member) is not None
+    def is_seated(self, validators: ValidatorSet) -> bool:
+        """Tell whether this node votes in a set: it is in it, with a key that it has."""
+        own = validators.find(self.member)
+        return own is not None and (not self.vote_keys or own.vote_key in self.vote_keys)
 
 
 @dataclass(slots=True)
@@ -172,7 +176,8 @@ class HeightState:
 
 def open_height(settings: Settings, head: Head) -> HeightState:
     """Return the empty state of the height above ``head``."""
-    base = next_base(head, settings.validators, settings.rotation_blocks)
-    rules = Rules(settings.chain, settings.epoch, settings.validators, head, base, settings.skew_ms)
-    frame = (settings.epoch, rules.height)
+    epoch = head.epoch or Epoch(settings.epoch, settings.validators)
+    base = next_base(head, epoch.validators, settings.rotation_blocks)
+    rules = Rules(settings.chain, epoch.number, epoch.validators, head, base, settings.skew_ms)
+    frame = (epoch.number, rules.height)
     return HeightState(rules, VoteBook(*frame), ViewChangeBook(*frame))

@@ -69,7 +69,7 @@ class Sync:
             for member, (height, at_ms) in self._heads.items()
             if height >= state.rules.height and at_ms >= since_ms and state.rules.validators.find(member) is not None
         ]
-        return bool(self._waiting) or len(fresh) > faults(len(self._settings.validators))
+        return bool(self._waiting) or len(fresh) > faults(len(state.rules.validators))
 
     # ---- telling others -----------------------------------------------------------------------
 
@@ -126,7 +126,7 @@ class Sync:
         interval_ms = self._settings.status_interval_ms
         self._asked[member] = state.rules.height
         self._asked_until_ms = now.monotonic_ms + interval_ms
-        self._retry_ms[member] = now.monotonic_ms + interval_ms * len(self._settings.validators)
+        self._retry_ms[member] = now.monotonic_ms + interval_ms * len(state.rules.validators)
         self._source = None
         return [Send(member, GetBlocks(state.rules.height))]
 

@@ -17,6 +17,7 @@ from types import MethodType
 from typing import Any, Final, TypeAlias
 
 from wire import cbor
+from wire.types import shown
 
 Rows: TypeAlias = list[cbor.Value]
 
@@ -140,7 +141,7 @@ class Decoder:
             self._made: dict[int, Any] = {}
             return self._make(0)
         except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
-            raise JournalError(f"a value is malformed: {error}") from error
+            raise JournalError(f"a value is malformed: {shown(str(error))}") from error
 
     def _entry(self, entry: Any) -> Any:  # noqa: ANN401 whatever was written
         return self._make(*entry) if type(entry) is list else entry
@@ -215,10 +216,10 @@ _CONTAINERS: Final[dict[type, tuple[int, Callable[[Any], Iterable[Any]]]]] = {
 def _find(name: str) -> type:
     module, _, qualified = name.partition(":")
     if not module.startswith(MODULES) or module not in sys.modules:
-        raise JournalError(f"{name} is no class of the core")
+        raise JournalError(f"{shown(name)} is no class of the core")
     kind = getattr(sys.modules[module], qualified, None)
     if not isinstance(kind, type):
-        raise JournalError(f"{name} is no class of this version of the software")
+        raise JournalError(f"{shown(name)} is no class of this version of the software")
     return kind
 
 

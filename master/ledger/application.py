@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from master.contracts import membership
+from master.contracts import membership, validator_records
 from master.contracts.context import OK, Contract, Refused
 from master.contracts.table import CONTRACTS, check_code_table
+from master.contracts.validator_records import Admitted
 from master.ledger import genesis as height_0
-from master.ledger.call import CallContext, StateReads, Surroundings, decode_entry
+from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings, decode_entry
 from master.ledger.faults import EpochSets, FaultCourt, FaultRefusedError
 from master.ledger.preview import preview
 from master.ledger.rows import Execution, Head, Leaf, head_after
@@ -22,6 +23,7 @@ from master.ledger.sequence import SequenceWindow, decode_window
 from master.ledger.state import Overlay, StateReader, Write
 from master.ledger.tree import StateTree, TreeUpdate
 from wire.block import Block
+from wire.certificate import ValidatorSet
 from wire.errors import SignatureError, WireError
 from wire.genesis import AccountKey, Genesis
 from wire.header import Header, tx_root
@@ -36,6 +38,8 @@ Verify = Callable[[SignedTx, bytes], None]
 Open = Callable[[bytes], SignedTx]
 """Parses a signed transaction as `wire.tx.open_tx` does; may answer from memory for bytes that it has seen."""
 
+_WINDOWS_MAX: Final = 16_384
+"""Of 0.6 KB each, that were written last."""
 _TX_VALID: Final = b"parameter/tx_valid_ms_max"
 _ACCOUNT_KEYS_MAX: Final = 16_384
 
@@ -139,6 +143,9 @@ class Application:
         self._contracts: dict[tuple[str, int], Contract] = {
             (entry.name, entry.version): CONTRACTS[entry.name, entry.version] for entry in genesis.code_table
         }
+        self._openings = [
+            (entry.name, entry.opening) for _, entry in sorted(self._contracts.items()) if entry.opening is not None
+        ]
         self._reader = reader
         self._tree = tree
         self._verify = verify
@@ -146,7 +153,24 @@ class Application:
         first_set = genesis.validator_set()
         self._court = FaultCourt(self._chain, epochs or {0: first_set}.get)
         self._account_keys: dict[bytes, tuple[bytes, AccountKey]] = {}
+        self._windows: dict[bytes, tuple[bytes, SequenceWindow]] = {}
         self._tx_valid: tuple[bytes | None, int] | None = None
+
+    def validators(self) -> ValidatorSet:
+        """Return the set that decides the next block but one, as the newest committed state says."""
+        return validator_records.validator_set(StateReads(Overlay(self._reader)))
+
+    def peers(self, head: Head) -> tuple[Admitted, ...]:
+        """Return who may connect to full nodes: the validators of the committed state, and those it admits beside."""
+        state = StateReads(Overlay(self._reader))
+        grace_blocks = membership.integer_parameter(state, "ready_blocks_max")
+        return (
+            *(
+                Admitted(record.member, record.tls_certificate, record.address)
+                for record in validator_records.records(state)
+            ),
+            *validator_records.admitted(state, head.height, head.time_ms, grace_blocks),
+        )
 
     def genesis_writes(self) -> tuple[Write, ...]:
         """Return the writes of height 0, sorted by namespace and key."""
@@ -212,9 +236,9 @@ class Application:
         self._check_head(head)
         if time_ms <= head.time_ms:
             raise ValueError(f"block time {time_ms} is not above the head's {head.time_ms}")
-        block_state = Overlay(self._reader)
-        room = min(bytes_max, self._block_bytes_max(block_state))
         place = _Place(head.height + 1, time_ms)
+        block_state = self._open_block(head, place)
+        room = min(bytes_max, self._block_bytes_max(block_state))
         taken, done, refused = self._take(block_state, candidates, place, room)
         outcomes = [ran.outcome for ran in done]
         proofs = self._court.choose(block_state, fault_proofs, place.height, place.time_ms)
@@ -250,14 +274,14 @@ class Application:
         """
         self._check_head(head)
         self._check_header(head, block)
-        block_state = Overlay(self._reader)
+        place = _Place(block.header.height, block.header.time_ms)
+        block_state = self._open_block(head, place)
         if sum(map(len, block.transactions)) > self._block_bytes_max(block_state):
             raise BlockRefused("too-large", "its transactions exceed block_bytes_max")
         if len(block.transactions) != block.header.tx_count:
             raise BlockRefused("tx-count", "it holds another number of transactions than its header says")
         if block.tx_root() != block.header.tx_root:
             raise BlockRefused("tx-root", "its transactions lead to another tx_root")
-        place = _Place(block.header.height, block.header.time_ms)
         done: list[_Ran] = []
         for number, raw in enumerate(block.transactions):
             try:
@@ -335,6 +359,13 @@ class Application:
             if not holds:
                 raise BlockRefused(code, detail)
 
+    def _open_block(self, head: Head, place: _Place) -> Overlay:
+        """Return the state on which a block's transactions run: contracts have looked at the block before."""
+        state = Overlay(self._reader)
+        for name, opening in self._openings:
+            opening(BlockCall(name, state, place.height, place.time_ms), head.state_root)
+        return state
+
     def _block_bytes_max(self, state: Overlay) -> int:
         return membership.integer_parameter(StateReads(state), "block_bytes_max")
 
@@ -361,10 +392,24 @@ class Application:
             verify(tx, key.key)
         except SignatureError as error:
             raise TxRefused("bad-signature") from error
-        window = decode_window(state.get(SEQUENCE, tx.envelope.kid))
+        window = self._window(state, tx.envelope.kid)
         if window.is_used(call.seq):
             raise TxRefused("replayed")
         return _Admitted(key, window)
+
+    def _window(self, state: Overlay, kid: bytes) -> SequenceWindow:
+        """Return the window of a key; one that this application wrote itself is not decoded again."""
+        raw = state.get(SEQUENCE, kid)
+        known = self._windows.get(kid)
+        return known[1] if known is not None and known[0] == raw else decode_window(raw)
+
+    def _use(self, state: Overlay, kid: bytes, window: SequenceWindow) -> None:
+        """Write the window of a key."""
+        raw = window.encode()
+        if len(self._windows) >= _WINDOWS_MAX:
+            self._windows.clear()
+        self._windows[kid] = raw, window
+        state.put(SEQUENCE, kid, raw)
 
     def _tx_valid_ms_max(self, state: Overlay) -> int:
         """Return the parameter; an entry that says what it said last is not decoded again."""
@@ -409,7 +454,7 @@ class Application:
         if len(events) > EVENTS_MAX or len(raw) > OUTCOME_BYTES_MAX:
             events.clear()
             raw, call_state = Outcome(signed.id, "outcome-too-large", ()).encode(), Overlay(state)
-        call_state.put(SEQUENCE, signed.envelope.kid, admitted.window.use(signed.tx.seq).encode())
+        self._use(call_state, signed.envelope.kid, admitted.window.use(signed.tx.seq))
         state.absorb(call_state)
         return _Ran(signed.id, raw, len(events))
 

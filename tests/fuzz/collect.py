@@ -102,9 +102,9 @@ async def listen(cluster: Cluster, genesis: Genesis, heard: list[bytes]) -> None
         ),
     )
 
-    async def hear(_: str, raw: bytes) -> bool:
+    async def hear(_: str, raw: bytes) -> int:
         heard.append(raw)
-        return True
+        return 1
 
     await network.start(hear, lambda _: None)
     for _ in range(int(_LISTEN_S)):

@@ -13,6 +13,7 @@ from typing import Any, Final
 from nacl.signing import SigningKey
 
 from agent.config import AgentConfig
+from agent.io.headers import HeaderStore
 from agent.io.outbox import Outbox
 from agent.io.trust import NotProven, Trust
 from kit.config import ConfigProblemsError, load
@@ -20,9 +21,11 @@ from kit.exitcodes import DataError, StorageError
 from master.api.problems import Problem
 from master.api.submit import _split
 from master.config import NodeConfig
+from master.consensus.events import Connected, Now, Received, Report
 from master.consensus.guard import SignerGuard, decode_guard
 from master.consensus.message_checks import verify_message
 from master.consensus.message_codec import decode_message, encode_message
+from master.consensus.messages import GetBody, Status
 from master.consensus.records import decode_record, encode_record
 from master.io.backups import MANIFEST_FILE, read_manifest
 from master.io.frames import FrameDecoder, FrameError, frame
@@ -30,16 +33,19 @@ from master.io.guard import GuardFile, owner_of
 from master.io.store_records import decode_head, encode_head
 from master.io.store_tools import read_export
 from master.io.wal import WriteAheadLog
+from master.journal.graph import JournalError
+from master.journal.records import Note, SegmentDecoder, SegmentEncoder, Taken
 from master.ledger.rows import Head
 from tests.unit.wire import samples, test_faultproof, test_snapshot
 from wire import cbor, cose
+from wire.anchor import Anchor, decode_anchor, verify_anchor
 from wire.block import decode_block
 from wire.certificate import ValidatorSet, decode_certificate, decode_validators, verify_certificate
 from wire.epochs import EPOCHS_MAX, decode_epoch_ends, verify_epochs
 from wire.errors import FormatError, SignatureError, WireError
 from wire.evidence import decode_evidence, decode_item
 from wire.faultproof import FaultFile, decode_fault_file, decode_fault_proof, verify_fault_file, verify_fault_proof
-from wire.finality import decode_final_header, verify_final_header
+from wire.finality import decode_final_header, decode_header_item, encode_header_item, verify_final_header
 from wire.genesis import decode_genesis
 from wire.header import decode_header
 from wire.historyproof import (
@@ -171,12 +177,18 @@ def _station() -> Trust:
     path = Path(_FOLDER.name) / "outbox.sqlite"
     outbox = Outbox(path, lambda raw, _seq, _until: key.sign(raw).signature, bytes_max=2**20, valid_ms=1)
     atexit.register(outbox.close)
-    return Trust(GENESIS, outbox)
+    headers = HeaderStore(Path(_FOLDER.name) / "headers.sqlite", GENESIS)
+    atexit.register(headers.close)
+    return Trust(GENESIS, outbox, headers)
 
 
 def _take_item(raw: bytes) -> None:
-    """Judge an item; nothing of what a stranger sends may settle anything."""
-    assert isinstance(_station().take(raw, {}), NotProven)
+    """Judge an item; nothing of what a stranger sends may settle anything, or be believed but a genuine header."""
+    verdict = _station().take(raw, {})
+    if not isinstance(verdict, NotProven):
+        assert (
+            decode_header_item(raw).header in {final.header.digest(): final.header for final in _REAL_FINALS}.values()
+        )
 
 
 def _light(final: Any) -> object:  # noqa: ANN401 a final header
@@ -225,6 +237,8 @@ _WIRE: Final = (
         lambda proof: verify_fault_proof(proof, CHAIN, 0, VALIDATORS),
     ),
     Target("faultfile", decode_fault_file, _encoded, lambda file: verify_fault_file(file, GENESIS)),
+    Target("headeritem", decode_header_item, encode_header_item, lambda final: verify_final_header(final, GENESIS)),
+    Target("anchor", decode_anchor, _encoded, lambda anchor: verify_anchor(anchor, GENESIS)),
     Target("manifest", decode_manifest, _encoded, lambda manifest: verify_manifest(manifest, GENESIS)),
     Target("part", _value(part_of_value), _listed, _verify_part),
     Target("topic", lambda raw: parse_topic(raw.decode("latin-1")), lambda topic: str(topic).encode(), is_text=True),
@@ -256,6 +270,7 @@ _MASTER: Final = (
     ),
 )
 _OTHERS: Final = (
+    Target("journal", lambda raw: SegmentDecoder(len).decode(raw), refusals=(JournalError,)),
     Target("down", _take_item, refusals=()),
     Target(
         "agenttoml",
@@ -270,7 +285,22 @@ _OTHERS: Final = (
         is_text=True,
     ),
 )
+_REAL_FINALS: Final = [
+    decode_final_header(cbor.decode(path.read_bytes())) for path in sorted((CORPUS / "final").glob("*"))
+]
 MADE: Final[dict[str, list[bytes]]] = {
+    # of what a real run gave
+    "headeritem": [encode_header_item(final) for final in _REAL_FINALS],
+    "down": [encode_header_item(final) for final in _REAL_FINALS],
+    "journal": [
+        SegmentEncoder(len).note(Note(7, "a note")),
+        SegmentEncoder(len).start("software", {"member": "a", "settings": samples.VALIDATORS}),
+        *(
+            SegmentEncoder(len).step(Taken(7, Now(8, 9), event, (Report("code", "detail"),), (bytes(64),)))
+            for event in (Connected("b"), Received("b", Status(9, 0, "new")), Received("b", GetBody(bytes(32))))
+        ),
+    ],
+    "anchor": [Anchor(final, (("dispatch", bytes(32), bytes(64)),)).encode() for final in _REAL_FINALS[:2]],
     # what a demo of a few seconds does not bring about: made by hand
     "epochs": [cbor.encode([]), cbor.encode([samples.FIRST_END.to_value(), samples.SECOND_END.to_value()])],
     "conflict": [

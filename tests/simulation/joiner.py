@@ -23,6 +23,7 @@ from master.consensus.fetch import FetchEffect, Install, Keep, Open, StateFetch,
 from master.consensus.message_codec import decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Message, Status
 from master.consensus.snapshot_messages import Archive, Chunk, GetArchive, GetChunk, GetSnapshot, SnapshotManifest
+from master.io.frames import FrameDecoder, FrameError
 from master.io.store import Store
 from master.io.store_tools import Fsck
 from master.io.sync_disk import SyncDisk, adopt
@@ -95,7 +96,7 @@ def draw_join(seed: int) -> JoinPlan:
         loss=rng.choice((0.0, 0.05, 0.2)),
         doubled=rng.choice((0.0, 0.2)),
         replayed=rng.choice((0.0, 0.1)),
-        corrupted=rng.choice((0.0, 0.05)),
+        spoiled=rng.choice((0.0, 0.05)),
         delay_ms=rng.choice((5, 40)),
         tail=rng.choice((0.0, 0.02)),
     )
@@ -147,7 +148,8 @@ class JoinRun:
         self._rng = Random(f"joining {plan.seed}")
         self._genesis = make_genesis()
         self._agenda = Agenda()
-        self._network = Network(plan.network, self._rng, self._agenda, self._deliver)
+        self.counts: Counter[str] = Counter()
+        self._network = Network(plan.network, self._rng, self._agenda, self._deliver, self._count)
         self._source = Store.create(folder / "source" / "ledger", self._genesis, map_bytes=MAP_BYTES)
         self._shared = SyncDisk(self._source, folder / "source" / "ledger", self._genesis, MAP_BYTES)
         self._path = folder / "joiner" / "ledger"
@@ -162,7 +164,6 @@ class JoinRun:
         self._fetch: StateFetch
         self._backfill: Backfill
         self._asked_ms = 0
-        self.counts: Counter[str] = Counter()
 
     def run(self) -> JoinOutcome:
         """Live through the plan; what breaks is in the outcome."""
@@ -429,13 +430,21 @@ class JoinRun:
     def _send(self, sender: str, receiver: str, message: Message) -> None:
         self._network.send(sender, receiver, encode_message(message))
 
-    def _deliver(self, sender: str, receiver: str, raw: bytes) -> None:
+    def _count(self, what: str) -> None:
+        self.counts[what] += 1
+
+    def _deliver(self, sender: str, receiver: str, stream: bytes, _is_spoiled: bool) -> None:  # noqa: FBT001
         try:
-            message = decode_message(raw)
-        except WireError:
+            frames = FrameDecoder().receive(stream)
+            messages = [decode_message(raw) for raw in frames]
+        except (FrameError, WireError):
             return
+        for message in messages:
+            self._take(sender, receiver, message)
+
+    def _take(self, sender: str, receiver: str, message: Message) -> None:
         if receiver == JOINER:
-            if isinstance(message, Blocks) and self._plan.network.corrupted and not self._are_certified(message):
+            if isinstance(message, Blocks) and self._plan.network.spoiled and not self._are_certified(message):
                 return
             self._live(lambda: self._hear(sender, message))
             return

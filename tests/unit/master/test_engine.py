@@ -74,6 +74,7 @@ class World:
     refused: list[tuple[str, str]] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
     incidents: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     gossiped: list[bytes] = field(default_factory=list)
     accused: list[bytes] = field(default_factory=list)
     is_disk_full: bool = False
@@ -93,6 +94,7 @@ class World:
             refused_message=lambda member, error: self.refused.append((member, error.code)),
             is_pending=lambda: self.is_pending,
             incident=self.incidents.append,
+            view_left=self.left.append,
             accuse=self.accuse,
         )
         self.engine = Engine(self.replica, settings, self, self, self, self, hooks, self.clock)
@@ -132,6 +134,9 @@ class World:
 
     def committed(self, height: int) -> tuple[Block, Certificate] | None:
         return self.stored[height - 1] if height <= len(self.stored) else None
+
+    def validators_of(self, epoch: int) -> ValidatorSet | None:
+        return validators(self.members) if epoch == 0 else None
 
     # ---- RecordLog
     def append(self, records: Iterable[bytes]) -> None:
@@ -291,6 +296,19 @@ def test_engine_whose_disk_fails_while_it_waits_for_room_stays_stopped(monkeypat
     assert disk.boots == 0
 
 
+# holds EL-8
+def test_engine_counts_the_views_that_are_left_by_their_reason() -> None:
+    world = World("abcd")
+
+    def is_left() -> bool:
+        world.clock.advance(200)
+        return bool(world.left)
+
+    asyncio.run(world.run_until(is_left))
+    assert world.left[0] == "timeout"
+    assert "view-change" in world.reports
+
+
 def test_engine_that_has_stopped_forgets_what_waits() -> None:
     world = World("abcd")
     world.engine.post(Connected("b"))
@@ -386,6 +404,15 @@ def test_engine_tells_everybody_of_a_new_fault_proof_once() -> None:
     assert world.sent == [("*", raw)]
 
 
+def test_engine_tells_everybody_of_a_fault_that_a_gateway_found() -> None:
+    world = World("abcd")
+    raw = fault_of_b().encode()
+    for _ in range(2):
+        world.engine.expose(raw)
+    assert world.accused == [raw, raw]
+    assert world.sent == [("*", encode_message(Fault(raw)))]
+
+
 # holds FP-10
 def test_engine_tells_everybody_of_a_fault_that_its_replica_found() -> None:
     world = World("abcd")
@@ -405,6 +432,15 @@ def test_engine_takes_genuine_vote_without_a_word() -> None:
     world = World("abcd")
     asyncio.run(world.run_until(lambda: bool(world.sent), lambda: leader_says(world)))
     assert world.refused == []
+
+
+# holds VM-8
+def test_engine_drops_what_is_of_an_epoch_that_it_does_not_know_and_blames_nobody() -> None:
+    world = World("abcd")
+    vote = replace(vote_of_b(), epoch=1)
+    signed = replace(vote, signature=KEYS["b"].sign(vote.signed_bytes(CHAIN)).signature)
+    assert world.engine.on_message("b", encode_message(signed))
+    assert (world.refused, world.reports) == ([], ["unknown-epoch"])
 
 
 # holds CM-16
@@ -480,6 +516,24 @@ def test_engine_opens_long_messages_on_another_thread_and_short_ones_at_once(mon
     assert [name.startswith("decode") for name in threads] == [False, True, True]
     assert world.gossiped == [b"tx", bytes(DECODED_INLINE_BYTES)]
     assert [member for member, _ in world.refused] == ["b"]
+
+
+# holds TP-5
+def test_engine_gossip_costs_by_its_transactions_and_lets_others_have_their_turn() -> None:
+    world = World("abcd")
+    transactions = tuple(number.to_bytes(2, "big") * 40 for number in range(1000))
+    turns: list[int] = []
+
+    async def run() -> None:
+        receiving = asyncio.create_task(world.engine.receive("b", encode_message(Gossip(transactions))))
+        while not receiving.done():
+            turns.append(len(world.gossiped))
+            await asyncio.sleep(0)
+        assert await receiving == 1 + 1000 // 8
+
+    asyncio.run(run())
+    assert world.gossiped == list(transactions)
+    assert {256, 512, 768} <= set(turns)
 
 
 # holds TP-8

@@ -187,6 +187,8 @@ class FakeNode:
             "ledger_stale": self.stale,
             "view": 0,
             "leader": "dispatch",
+            "waits_for": "commit",
+            "missing": ["centre-west"],
             "peers": [{"member": "sub-east", "connected": True, "height": 0}],
             "mempool": {"transactions": len(self.waiting), "bytes": 0},
             "past": self.past(),
