@@ -21,10 +21,10 @@ from client.demo.processes import wait_until
 from client.demo.topology import MEMBERS, build_topology
 from kit.files import read_bounded
 from kit.keystore import load_signing_key
-from master.app import GUARD_FILE
 from master.consensus.guard import SignerGuard
 from master.io.guard import GuardFile, owner_of
 from master.io.store import Store
+from master.seat import GUARD_FILE
 from wire.genesis import GENESIS_BYTES_MAX, decode_genesis
 
 KEYS: Final = 1_000_000

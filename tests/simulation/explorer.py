@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from master.consensus.events import (
     Applied,
@@ -78,7 +78,7 @@ class Path:
 
     def _start(self, endpoint: str) -> Replica:
         member = endpoint.rstrip("+")
-        times = {"timeout_ms": _T0_MS, "timeout_max_ms": _T0_MS, "heartbeat_ms": 10**9}
+        times: dict[str, Any] = {"timeout_ms": _T0_MS, "timeout_max_ms": _T0_MS, "heartbeat_ms": 10**9}
         settings = Settings(member, CHAIN, EPOCH, _KEYS.validators, **times)
         sign = _KEYS.signer(member)
         return Replica(settings, GENESIS, sign, self._now(), guard=SignerGuard(), nonce=sha256(member.encode()))
