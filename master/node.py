@@ -139,7 +139,8 @@ class Node:
         self._stale_ms = genesis_parameter(genesis, "stale_ms")
         self._ledger_stale_ms = 2 * genesis_parameter(genesis, "heartbeat_ms")
         self._topics = down_topics(genesis)
-        self._validators = [validator.member for validator in genesis.validators if validator.member != member]
+        self.validators: Sequence[str] = [entry.member for entry in genesis.validators]
+        """Who decides the next block."""
         self._arrivals: OrderedDict[Digest, int] = OrderedDict()
         self._gossip: list[bytes] = []
         self._gossip_bytes = 0
@@ -176,12 +177,15 @@ class Node:
             missing=list(progress.missing),
             peers=[
                 PeerStatus(member=member, connected=self.is_connected(member), height=self.heard_height(member))
-                for member in self._validators
+                for member in self._others()
             ],
             mempool=MempoolStatus(transactions=len(self._mempool), bytes=self._mempool.size_bytes),
             past=self.past(),
             version=self._version,
         )
+
+    def _others(self) -> list[str]:
+        return [member for member in self.validators if member != self._member]
 
     def pending(self, tx: bytes) -> SignedTx | None:
         """Return the transaction of that id if it waits in the mempool."""
@@ -415,7 +419,7 @@ class Node:
         self._metrics.taking_part.set(self.failure() is None)
         self._metrics.mempool.set(len(self._mempool))
         self._metrics.mempool_bytes.set(self._mempool.size_bytes)
-        self._metrics.peers.set(sum(map(self.is_connected, self._validators)))
+        self._metrics.peers.set(sum(map(self.is_connected, self._others())))
 
     async def _publish_receipts(self, height: int, topics: Sequence[str | None]) -> None:
         receipts = await asyncio.to_thread(self._receipts.receipts, height)

@@ -7,6 +7,7 @@ signature was released; the other slot then holds, and the write-ahead log, whic
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -48,18 +49,20 @@ def create_guard(path: Path, owner: Digest, guard: SignerGuard, files: Files = L
 class GuardFile:
     """One file, one writer."""
 
-    def __init__(self, path: Path, owner: Digest, files: Files = LOCAL_FILES) -> None:
+    def __init__(self, path: Path, owner: Digest, files: Files = LOCAL_FILES, *, also: Sequence[Digest] = ()) -> None:
         """Open the file, or make an unreadable one.
 
         Args:
             path: The guard's own file; never part of a backup.
             owner: As of `owner_of`.
             files: Where it is.
+            also: Owners whose guard is taken, too: other keys of the same node, between which it is rotated.
 
         Raises:
             StorageError: The file cannot be opened or made.
         """
         self._path, self._owner = path, owner
+        self._owners = (owner, *also)
         self.guard: SignerGuard | None = None
         """What was found; None when there is no readable guard of this owner."""
         try:
@@ -81,6 +84,10 @@ class GuardFile:
         """Close the file."""
         self.close()
 
+    def own(self, owner: Digest) -> None:
+        """Write for another key from now on: the node's key has been rotated."""
+        self._owner, self._owners = owner, (owner, *self._owners)
+
     def read(self) -> None:
         """Take up what stands in the file, which need not be on disk.
 
@@ -92,7 +99,7 @@ class GuardFile:
         except OSError as error:
             raise storage_error(self._path, error) from error
         self.guard, self._found, newest = None, 1, 0
-        for place, found in enumerate(_read(slot, self._owner) for slot in slots):
+        for place, found in enumerate(_read(slot, self._owners) for slot in slots):
             if found is not None and found[0] > newest:
                 self._found, (newest, self.guard) = place, found
         self._tried = max(self._tried, newest)
@@ -121,13 +128,13 @@ def _slot(number: int, owner: Digest, guard: SignerGuard) -> bytes:
     return sha256(rest) + rest
 
 
-def _read(slot: bytes, owner: Digest) -> tuple[int, SignerGuard] | None:
+def _read(slot: bytes, owners: Sequence[Digest]) -> tuple[int, SignerGuard] | None:
     rest = slot[DIGEST_BYTES:]
     if len(slot) != SLOT_BYTES or sha256(rest) != slot[:DIGEST_BYTES]:
         return None
     number, length = _HEAD.unpack_from(rest)
     start = _HEAD.size + DIGEST_BYTES
-    if rest[_HEAD.size : start] != owner or length > GUARD_BYTES_MAX:
+    if rest[_HEAD.size : start] not in owners or length > GUARD_BYTES_MAX:
         return None
     try:
         return number, decode_guard(rest[start : start + length])

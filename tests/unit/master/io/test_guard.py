@@ -92,6 +92,19 @@ def test_guard_file_of_another_key_is_unreadable(path: Path) -> None:
         assert found(path, owner_of(other[0], other[1], other[2] * 32)) is None
 
 
+def test_guard_file_goes_over_to_the_key_that_the_node_is_rotated_to(path: Path) -> None:
+    following = owner_of("demo-00000000", "a", b"n" * 32)
+    before = found(path)
+    assert found(path, following) is None
+    with GuardFile(path, following, also=(OWNER,)) as opened:
+        assert opened.guard == before
+    with GuardFile(path, OWNER, also=(following,)) as opened:
+        opened.own(following)
+        opened.save(SECOND)
+    with GuardFile(path, following) as opened:
+        assert opened.guard == SECOND
+
+
 @pytest.mark.parametrize("place", [0, 40, 45, 80, 130, 4000])
 def test_guard_file_with_rotten_bits_is_unreadable(path: Path, place: int) -> None:
     raw = bytearray(path.read_bytes())
@@ -154,5 +167,5 @@ def test_guard_file_that_could_not_save_never_touches_the_slot_that_it_knows_to_
 
 
 def test_guard_file_with_a_guard_of_another_version_is_unreadable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("master.consensus.guard._VERSION", 2)
+    monkeypatch.setattr("master.consensus.guard._VERSION", 3)
     assert found(path) is None
