@@ -431,6 +431,8 @@ def run_node(config: NodeConfig) -> None:
     collect_rarely()
     keys = load_vote_keys(config)
     check_seat(config, genesis, keys, is_following=True)
+    if not config.node.data_dir.is_dir():
+        raise StorageError(f"{config.node.data_dir}: there is none; make it and the store with: gridwitness-node init")
     while True:
         with open_guard(config, keys.owners(genesis.chain())) as guard:
             adopt_snapshot(config.node.data_dir / STORE_FOLDER, genesis, config.node.map_mib << 20, guard)

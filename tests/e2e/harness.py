@@ -64,11 +64,11 @@ class Reported:
         return self.evidence.boot, self.evidence.seq
 
 
-def reports(cluster: Cluster, member: str, gateway: str) -> list[Reported]:
-    """Read all reports of a gateway from the blocks of one node."""
+def reports(cluster: Cluster, member: str, gateway: str, last: int | None = None) -> list[Reported]:
+    """Read all reports of a gateway from the blocks of one node, up to height ``last`` or its head."""
     found = []
     with cluster.client(member) as client:
-        for height in range(1, int(client.get_json("/v1/status")["height"]) + 1):
+        for height in range(1, (last or int(client.get_json("/v1/status")["height"])) + 1):
             answer = cbor.decode_map(client.get_bytes(f"/v1/blocks/{height}", {"format": "cbor"}))
             assert isinstance(answer["block"], bytes)
             block = decode_block(answer["block"])

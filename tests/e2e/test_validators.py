@@ -99,6 +99,13 @@ class Site:
                 return True
         return False
 
+    def wait_epoch(self, number: int, at: str = FIRST) -> None:
+        """Let blocks come until an epoch has begun: two after the change was decided."""
+        for _ in range(10):
+            if self.newest(at)[0].epoch >= number:
+                return
+            self.note(at)
+
     def wait_level(self, *members: str) -> None:
         top = max(self.height(member) for member in members)
         wait_until(
@@ -196,6 +203,7 @@ def test_node_joins_from_nothing_votes_and_is_removed(site: Site, joiner: Joiner
     site.vote(removal, "centre-east", "centre-west", "centre-north")
     for _ in range(2):
         last = site.note()
+    site.wait_epoch(2)
     assert site.newest()[0].epoch == 2
     # who was removed in peace may follow for a while, and signs nothing
     wait_until(lambda: site.height(JOINER) == site.height(FIRST), within_s=WITHIN_S, what="the leaver to follow")
@@ -235,6 +243,7 @@ def test_vote_key_and_certificate_are_rotated_while_the_ledger_runs(site: Site) 
     words = ("propose-rotation", *keys, "--certificate", str(folder / "peer-2.crt"))
     proposal = site.call(*words, by=member)["tx"]
     site.vote(proposal, "centre-east", "dispatch")
+    site.wait_epoch(1)
     assert site.is_signing(member)
     header, certificate = site.newest()
     assert header.epoch == 1
