@@ -62,7 +62,8 @@ class Cluster:
         self._silent = frozenset(silent)
         self._lost: frozenset[str] = frozenset()
         # a machine that is rolled back with its guard may contradict itself; all else may not
-        self._judge = Judge(self._keys, frozenset(rest) - {self._odd if plan.disk == "snapshot" else ""})
+        watched = frozenset(rest) - {self._odd if plan.disk == "snapshot" else ""}
+        self._judge = Judge(self._keys, watched, self._new_ledger())
         self._network = Network(plan, self._rng, self._agenda, self._deliver)
         self._nodes: dict[str, Node] = {}
         for member in self._honest:
@@ -137,20 +138,33 @@ class Cluster:
             pull_after_ms=80,
             bodies_max=8,
         )
-        disk = Disk(Ledger(self._keys.validators))
-        node = Node(endpoint, settings, self._keys.signer(member), disk, self._judge)
+        disk = Disk(self._new_ledger())
+        node = Node(endpoint, *self._seat(settings, disk), disk, self._judge)
         node.clock_off_ms = rng.randint(-plan.clock_ms, plan.clock_ms)
         node.is_twin = plan.twins and member not in self._honest
         node.is_censor = plan.censor and member == self._odd
         node.join(self, self._agenda, plan, rng)
         self._nodes[endpoint] = node
 
+    def _new_ledger(self) -> Ledger:
+        return Ledger(self._keys.validators)
+
+    def _seat(self, settings: Settings, disk: Disk) -> tuple[Settings, Callable[[bytes], bytes]]:
+        """Return a node's settings and its way to sign."""
+        del disk
+        return settings, self._keys.signer(settings.member)
+
     def _deliver(self, sender: str, receiver: str, raw: bytes) -> None:
         node = self._nodes[receiver]
-        message = self._decode(raw, is_lie=sender == self._liar_member)
+        message = self._heard(node, raw, is_lie=sender == self._liar_member)
         self._trace.update(f"{self._agenda.now_ms} {sender} {receiver} ".encode() + sha256(raw).digest())
         if message is not None:
             node.receive(sender.rstrip(_TWIN), message)
+
+    def _heard(self, node: Node, raw: bytes, *, is_lie: bool) -> Message | None:
+        """Return a message as a node's engine hands it on, None when it is refused."""
+        del node
+        return self._decode(raw, is_lie=is_lie)
 
     def _decode(self, raw: bytes, *, is_lie: bool) -> Message | None:
         """Decode and verify; decoding is pure, so its results may be remembered."""
@@ -351,4 +365,8 @@ class Cluster:
 
 def run_plan(plan: Plan) -> Outcome:
     """Run one plan; what breaks is in the outcome."""
+    if plan.members:
+        from tests.simulation.reconfiguration import ChangingCluster  # noqa: PLC0415 it stands on this module
+
+        return ChangingCluster(plan).run()
     return Cluster(plan).run()

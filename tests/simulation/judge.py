@@ -13,7 +13,7 @@ from master.consensus.state import Settings
 from tests.simulation.keys import KeyRing
 from tests.simulation.toy import CHAIN, EPOCH, Ledger
 from wire.block import Block
-from wire.certificate import Certificate, Step, faults, verify_certificate
+from wire.certificate import Certificate, Step, ValidatorSet, faults, verify_certificate
 from wire.faultproof import FaultProof, decode_fault_proof, verify_fault_proof
 from wire.types import Digest
 
@@ -48,10 +48,11 @@ class Memory:
 class Judge:
     """Watches disks, what is sent and what is applied."""
 
-    def __init__(self, keys: KeyRing, honest: frozenset[str]) -> None:
+    def __init__(self, keys: KeyRing, honest: frozenset[str], replay: Ledger | None = None) -> None:
         self._keys = keys
         self._honest = honest
-        self._enough = faults(len(keys.validators)) + 1
+        self._replay = replay or Ledger(keys.validators)
+        self._sets: dict[int, tuple[int, ValidatorSet]] = {}
         self._memories = {member: Memory() for member in honest}
         self.chain: dict[int, Digest] = {}
         self._prepared: dict[tuple[int, int], Digest] = {}
@@ -60,6 +61,11 @@ class Judge:
         """Prepared certificates seen so far; a liar may draw from them."""
         self.counts: dict[str, int] = {}
         """How often something worth reaching was reached."""
+
+    def admit(self, member: str) -> None:
+        """Watch one more honest member: it follows and may become a validator."""
+        self._honest |= {member}
+        self._memories[member] = Memory()
 
     def count(self, what: str) -> None:
         """Note that the run reached a situation."""
@@ -80,7 +86,7 @@ class Judge:
     def spoke(self, settings: Settings, height: int, heads: list[int], effects: list[Effect]) -> None:
         """Look at what a step signs: nothing while f+1 fresh STATUS show that the height is final."""
         ahead = sum(head >= height for head in heads)
-        if settings.member not in self._honest or ahead < self._enough:
+        if settings.member not in self._honest or ahead < faults(len(settings.validators)) + 1:
             return
         signs = any(isinstance(effect, Persist) for effect in effects)
         demand(not signs, f"{settings.member} votes at {height} while it is catching up")
@@ -121,8 +127,10 @@ class Judge:
         demand(header.time_ms > ledger.head.time_ms, f"time runs backwards at {height}")
         demand(self.chain.setdefault(height, digest) == digest, f"fork at height {height}")
         facts = (certificate.step, certificate.epoch, certificate.height, certificate.digest)
-        demand(facts == (Step.COMMIT, EPOCH, height, digest), f"the certificate of {height} is of something else")
-        verify_certificate(certificate, CHAIN, self._keys.validators, self._keys.verify)
+        epoch, validators = self._decided_by(block, certificate)
+        demand((ledger.epoch, ledger.validators) == (epoch, validators), f"another set decides height {height}")
+        demand(facts == (Step.COMMIT, epoch, height, digest), f"the certificate of {height} is of something else")
+        verify_certificate(certificate, CHAIN, validators, self._keys.verify)
         self._finals.setdefault(height, []).append(certificate)
         if certificate.view:
             self.count("committed above view 0")
@@ -130,19 +138,38 @@ class Judge:
             if at == height and view > certificate.view:
                 demand(prepared == digest, f"height {height}: another block prepared after the commit")
 
+    def _decided_by(self, block: Block, certificate: Certificate) -> tuple[int, ValidatorSet]:
+        """Return who decides a block, replayed from genesis; each block counts when it is final first."""
+        header, replay = block.header, self._replay
+        if header.height not in self._sets:
+            self._sets[header.height] = replay.epoch, replay.validators
+            if header.next_validators_hash != header.validators_hash:
+                self.count("epoch ended")
+                if certificate.view:
+                    self.count("epoch change under view change")
+                if replay.registry.validators.find(header.proposer) is None:
+                    self.count("leader removed")
+            elif replay.head.epoch is not None and certificate.view:
+                self.count("epoch change under view change")
+            replay.apply(block, certificate)
+        return self._sets[header.height]
+
     def stepped(self, replica: Replica, settings: Settings) -> None:
         """Look at a replica's memory after a step."""
         size = len(settings.validators)
         state = replica._height
         demand(len(state.bodies) <= settings.bodies_max, "too many bodies")
-        demand(len(state.later) <= 4 * size, "too many messages of the next height")
+        demand(len(state.later) <= 4 * (size + 1), "too many messages of the next height")
         demand(len(state.votes._slots) <= 2 * size, "too many votes")
         demand(len(state.view_changes.all()) <= size, "too many view changes")
         demand(len(replica._sync._waiting) <= 64, "too many blocks wait")
         demand(len(state.signed) <= 4 * (state.view + 1), "too many statements")
 
     def _on_certificate(self, memory: Memory, certificate: Certificate) -> None:
-        verify_certificate(certificate, CHAIN, self._keys.validators, self._keys.verify)
+        validators = self._replay.set_of(certificate.epoch)
+        demand(validators is not None, f"prepared in epoch {certificate.epoch}, which nobody has reached")
+        assert validators is not None
+        verify_certificate(certificate, CHAIN, validators, self._keys.verify)
         height, view, digest = certificate.height, certificate.view, certificate.digest
         demand(self._prepared.setdefault((height, view), digest) == digest, f"two prepared at {height} in {view}")
         memory.certified.add((height, view, digest))
@@ -171,8 +198,10 @@ class Judge:
         demand(known == digest, f"{member} signed two digests: {step.name} at {height} in {view}")
 
     def _check_pace(self, member: str, height: int, view: int) -> None:
+        size = len(self._sets.get(height, (0, self._replay.validators))[1])
+        enough = faults(size) + 1
         views = sorted((memory.announced.get(height, 0) for memory in self._memories.values()), reverse=True)
-        highest = views[self._enough - 1] if len(views) >= self._enough else 0
+        highest = views[enough - 1] if len(views) >= enough else 0
         demand(view <= highest + 1, f"{member} goes to view {view} of {height}, honest nodes are at {views}")
 
 

@@ -112,6 +112,7 @@ class Node:
         self._life += 1
         self._boot_ms = self._rng.randint(0, 10_000)
         self._draw_fuse()
+        self._go_by(self.disk.ledger)
         head, guard, nonce = self.disk.ledger.head, self.disk.guard, self._rng.randbytes(32)
         self.replica = Replica(self.settings, head, self._sign, self._now(), guard=guard, nonce=nonce)
         records = [decode_record(raw) for raw in self.disk.records]
@@ -119,6 +120,9 @@ class Node:
         life = self._life
         self._agenda.after(self._rng.randint(0, TICK_MS), lambda: self._tick(life))
         self._pump()
+
+    def _go_by(self, ledger: Ledger) -> None:
+        self.settings = replace(self.settings, epoch=ledger.epoch, validators=ledger.validators)
 
     def crash(self) -> None:
         """Lose everything but the disk; what was being written is there or is not."""
@@ -236,7 +240,12 @@ class Node:
 
     def _fresh_heads(self, now: Now) -> list[int]:
         since_ms = now.monotonic_ms - 3 * self.settings.status_interval_ms
-        return [height for height, at_ms in self._heads.values() if at_ms >= since_ms]
+        validators = self.settings.validators
+        return [
+            height
+            for member, (height, at_ms) in self._heads.items()
+            if at_ms >= since_ms and validators.find(member) is not None
+        ]
 
     def _waiting_ms(self) -> int:
         """Tell for how long the oldest transaction has been the oldest, as the real node does."""
@@ -330,6 +339,7 @@ class Node:
                     assert self.disk.guard is not None
                     self._judge.applied(ledger, self.disk.guard, effect.block, effect.certificate)
                     head = ledger.apply(effect.block, effect.certificate)
+                    self._go_by(ledger)
                     for raw in effect.block.transactions:
                         self.pending.pop(raw, None)
                     answer = Applied(head, self._waiting_ms())

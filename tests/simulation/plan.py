@@ -25,6 +25,9 @@ PROFILES: Final = (
     "lonely",
     "torn",
     "erased",
+    "members",
+    "leader",
+    "ghost",
 )
 DISK_FAULTS: Final = ("torn", "guard", "erased", "backup", "snapshot")
 """What a disk suffers before a restart: the newest records of the log are gone; the guard is gone; both are gone; an
@@ -77,6 +80,8 @@ class Plan:
     """What one validator's disk suffers: one of `DISK_FAULTS`."""
     censor: bool = False
     """One validator, when it leads, leaves half of the transactions out."""
+    members: str = ""
+    """How validators change: one of `governor.CHANGES`."""
     timeout_ms: int = 400
     timeout_max_ms: int = 3_000
     rotation_blocks: int = 100
@@ -155,6 +160,16 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
             "tail": 0.05,
         },
         "lossy": {"loss": 0.3, "fuse_effects": rng.choice((40, 120)), "partition_every_ms": 2_000},
+        "members": {
+            "members": "members",
+            "size": rng.choice((4, 4, 5, 6)),
+            "loss": rng.choice((0.0, 0.05, 0.15)),
+            "fuse_effects": rng.choice((0, 150, 400)),
+            "partition_every_ms": rng.choice((0, 2_000)),
+            "timeout_ms": 300,
+        },
+        "leader": {"members": "leader", "size": rng.choice((4, 5)), "loss": rng.choice((0.0, 0.05))},
+        "ghost": {"members": "ghost", "size": 4, "fuse_effects": rng.choice((0, 300))},
         "six": {"size": 6, "partition_every_ms": 800, "delay_ms": 30, "loss": 0.1},
     }
     return replace(plan, **mixes[name])
