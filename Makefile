@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup demo test simulate mutation-gate explore lint bench lock clean distclean
+.PHONY: help setup demo test simulate mutation-gate explore model fuzz lint bench lock clean distclean
 
 export PYTHON
 # Debian keeps the broker where only root's PATH looks.
@@ -14,10 +14,12 @@ ONLY ?=
 SEEDS ?= 100
 FIRST ?= 0
 PROFILE ?=
+MINUTES ?=
 CUTS ?= 2
+SAMPLES ?= 100
 CODE := $(wildcard wire rules kit agent master client firmware_sim tests benchmarks)
 # Test folders in the order of their cost.
-TESTS := $(wildcard tests/unit tests/property tests/simulation tests/interop tests/e2e)
+TESTS := $(wildcard tests/unit tests/property tests/fuzz tests/simulation tests/interop tests/e2e)
 # What must be covered to the last branch.
 CORE := wire/*,rules/*,master/consensus/*,master/ledger/*
 
@@ -54,6 +56,13 @@ explore: ## every schedule of one height within bounds, on the real core; CUTS=n
 	@scripts/setup.sh
 	@.venv/bin/python -m tests.simulation.explorer --cuts $(CUTS)
 
+fuzz: ## hostile bytes for every decoder, from a corpus of real runs; MINUTES=n ONLY=word
+	@scripts/setup.sh
+	@.venv/bin/python -m tests.fuzz --minutes $(or $(MINUTES),10) --only "$(ONLY)"
+
+model: ## a model of agreement, epoch change and quarantine, run at random by Quint; SAMPLES=n
+	@scripts/model.sh $(SAMPLES)
+
 lint: ## style, format, types, import arrows
 	@scripts/setup.sh
 	@status=0; \
@@ -64,9 +73,9 @@ lint: ## style, format, types, import arrows
 	if [ $$status -eq 0 ]; then echo 'lint: fine'; else echo 'lint: see above'; fi; \
 	exit $$status
 
-bench: ## measure, print a table, write build/bench/GROUP.json; ONLY=GROUP for one group, SHORTER=N for loads of an Nth
+bench: ## measure, print a table, write build/bench/GROUP.json; ONLY=GROUP for one group, MINUTES=n for soak, SHORTER=N for loads of an Nth
 	@scripts/setup.sh broker
-	@GRIDWITNESS_BENCH_SHORTER=$(SHORTER) .venv/bin/python -m benchmarks $(ONLY)
+	@GRIDWITNESS_BENCH_SHORTER=$(SHORTER) .venv/bin/python -m benchmarks $(ONLY) $(if $(MINUTES),--minutes $(MINUTES))
 
 lock: ## choose versions anew within setup.cfg and write requirements/*.txt
 	@scripts/setup.sh

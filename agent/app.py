@@ -19,14 +19,15 @@ from agent.config import AgentConfig
 from agent.drivers.table import DRIVERS
 from agent.io.clock import GradedClock
 from agent.io.headers import HeaderStore
+from agent.io.ledgertime import AHEAD_MS
 from agent.io.metrics import AgentCollector
 from agent.io.mqtt import Broker, BrokerLink, Hooks, Topics
 from agent.io.outbox import SEQ_WINDOW, Depth, Outbox, Pending
 from agent.io.statefile import StateFolder
-from agent.io.trust import TAKEN, NotProven, Settled, Trust
+from agent.io.trust import TAKEN, Believed, NotProven, Settled, Trust
 from agent.poller import DevicePoller
 from agent.reports import ReportLoop
-from agent.snapshot import BlockSnapshot, BrokerSnapshot, DeviceSnapshot, OutboxSnapshot, Snapshot
+from agent.snapshot import BlockSnapshot, BrokerSnapshot, DeviceSnapshot, OutboxSnapshot, Snapshot, TrustSnapshot
 from kit.clock import SystemClock
 from kit.exitcodes import DataError
 from kit.files import read_bounded
@@ -34,6 +35,7 @@ from kit.keystore import load_signing_key
 from kit.logs import get_logger
 from kit.metrics import new_registry, serve_metrics
 from kit.tls import mqtt_context
+from wire import lightclient
 from wire.errors import WireError
 from wire.evidence import Evidence
 from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
@@ -42,6 +44,10 @@ from wire.types import EVIDENCE_DEVICES_MAX
 TX_VALID_MS: Final = 10 * 60 * 1000
 """For how long a transaction may be included; evidence that is older is wrapped anew."""
 EXPIRY_MARGIN_MS: Final = 10_000
+HEARTBEAT_MS: Final = 30_000
+"""Of a ledger whose genesis file does not say."""
+HEARTBEATS_FRESH: Final = 3
+"""A block comes every heartbeat, a header of it at least every second one."""
 SNAPSHOT_S: Final = 1.0
 STATUS_S: Final = 3.0
 STOP_S: Final = 5.0
@@ -88,13 +94,18 @@ class Agent:
         except BaseException:
             self._folder.release()
             raise
-        self._trust = Trust(self._genesis, self._outbox, self._headers, self._clock.now_ms)
+        self._trust = Trust(self._genesis, self._outbox, self._headers, self._clock.best_ms, self._clock.ledger)
+        heartbeat_ms = self._genesis.parameters.get("heartbeat_ms", HEARTBEAT_MS)
+        assert isinstance(heartbeat_ms, int), "a genesis file is checked"
+        self._head_age_ms_max = HEARTBEATS_FRESH * heartbeat_ms
         self._disk_thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._seq_taken = 0
         self._is_split = False
         self._carried_again_ms: int | None = None
         self._left_out = 0
         self._down: dict[str, int] = {}
+        self._fault_proofs: tuple[bytes, ...] = ()
+        """What follows from conflicts; full nodes bring it into the ledger."""
         self._snapshot: Snapshot | None = None
         known = self._outbox.states()
         self._pollers = tuple(
@@ -109,7 +120,7 @@ class Agent:
         )
         self._reports = ReportLoop(self._pollers, self, self._clock, config.poll.report_interval_s * 1000)
         topics = Topics(config.agent.area, config.agent.station, config.agent.gateway)
-        hooks = Hooks(self._birth, self._health, self.take)
+        hooks = Hooks(self._birth, self._health, self.take, lambda: self._fault_proofs)
         self._link = BrokerLink(self._broker, topics, self._boot, self, hooks, self._clock)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -177,10 +188,11 @@ class Agent:
 
     async def current(self, entry: Pending, *, is_stuck: bool) -> Pending | None:
         """Return what to send of this evidence, wrapped anew when the ledger would not take its transaction."""
-        ledger_ms = max(self._clock.now_ms(), self._trust.block_time_ms)
+        ledger_ms = max(self._clock.best_ms(), self._trust.block_time_ms)
         is_expired = entry.valid_until_ms <= ledger_ms + EXPIRY_MARGIN_MS
+        is_too_long = entry.valid_until_ms > ledger_ms + TX_VALID_MS + AHEAD_MS
         is_below_window = entry.seq + SEQ_WINDOW <= self._seq_taken
-        if is_expired or is_below_window or is_stuck:
+        if is_expired or is_too_long or is_below_window or is_stuck:
             return await self._disk(self._outbox.rewrap, entry.evidence, ledger_ms)
         return entry
 
@@ -195,6 +207,12 @@ class Agent:
             # a receipt that comes a second time is usual, since every node answers a resend
             logs = {"unknown-transaction": _log.debug, "conflict": _log.critical}
             logs.get(verdict.result, _log.warning)("down_not_proven", result=verdict.result, detail=verdict.detail)
+            if verdict.result == "conflict":
+                await self._disk(self._folder.write_conflicts, self._headers.conflicts())
+            return
+        if isinstance(verdict, Believed):
+            self._count_down("header" if verdict.is_new else "header-known")
+            self._link.wake()  # what was refused for its time may be sent again
             return
         self._count_down("settled" if verdict.code in TAKEN else f"refused-{verdict.code}")
         self._seq_taken = max(self._seq_taken, verdict.seq)
@@ -256,12 +274,34 @@ class Agent:
 
     async def _take_snapshot(self, *, is_running: bool, write: bool = True) -> None:
         depth = await self._disk(self._outbox.depth)
-        self._snapshot = self._picture(depth, is_running=is_running)
+        trust = await self._disk(self._judge_trust)
+        self._snapshot = self._picture(depth, trust, is_running=is_running)
         if write:
             with contextlib.suppress(OSError):  # a full disk shows in the outbox; the status is only a copy
                 await self._disk(self._folder.write_status, self._snapshot.to_value())
 
-    def _picture(self, depth: Depth, *, is_running: bool) -> Snapshot:
+    def _judge_trust(self) -> TrustSnapshot:
+        """Take an anchor that was given, and say what is believed; runs where the disk is."""
+        raw = self._folder.given_anchor()
+        if raw is not None:
+            try:
+                _log.warning("anchor_taken", height=self._trust.anchor(raw))
+            except WireError as error:
+                _log.error("anchor_refused", detail=str(error))
+            self._folder.remove_anchor()
+        conflicts = self._headers.conflicts()
+        proofs = (lightclient.fault_proofs(lightclient.decode_conflict(conflict)) for conflict in conflicts)
+        self._fault_proofs = tuple(dict.fromkeys(proof.encode() for found in proofs for proof in found))
+        age_ms = lightclient.age_ms(self._headers.state, self._clock.best_ms())
+        return TrustSnapshot(
+            is_expired=self._trust.is_expired(),
+            head_age_ms=age_ms,
+            is_stale=age_ms is not None and age_ms > self._head_age_ms_max,
+            head_age_ms_max=self._head_age_ms_max,
+            conflicts=len(conflicts),
+        )
+
+    def _picture(self, depth: Depth, trust: TrustSnapshot, *, is_running: bool) -> Snapshot:
         clock = self._clock.graded()
         link = self._link.figures
         oldest_age_ms = 0 if depth.oldest_ms is None else max(0, clock.time_ms - depth.oldest_ms)
@@ -274,6 +314,8 @@ class Agent:
             boot=self._boot,
             time_ms=clock.time_ms,
             clock_grade=clock.grade,
+            clock_source=clock.source,
+            clock_offset_ms=clock.offset_ms,
             is_running=is_running,
             devices=tuple(_device_snapshot(poller) for poller in self._pollers),
             outbox=OutboxSnapshot(depth.items, depth.bytes, oldest_age_ms),
@@ -286,11 +328,12 @@ class Agent:
                 link.resent,
             ),
             block=BlockSnapshot(block.height, block.digest.hex()),
+            trust=trust,
             reports=dict(self._reports.figures.by_cause),
             reports_refused=self._reports.figures.refused,
             left_out=self._left_out,
             down=dict(self._down),
-            warnings=tuple(self._warnings),
+            warnings=(*self._warnings, *trust.warnings()),
         )
 
 

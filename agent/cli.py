@@ -10,15 +10,18 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from agent.app import run_until_signal
+from agent.app import load_genesis, run_until_signal
 from agent.config import AgentConfig, load_agent_config
 from agent.drivers.table import DRIVERS
-from agent.io.statefile import read_status
+from agent.io.statefile import ANCHOR_FILE, read_status
 from agent.model import DeviceConfig, DeviceFile, Reading
 from kit.clock import SystemClock
-from kit.exitcodes import ExitCode, UsageError, run
+from kit.exitcodes import DataError, ExitCode, UsageError, exit_code_of, run
+from kit.files import read_bounded, write_atomic
 from kit.logs import configure_logs
 from kit.terminal import Terminal
+from wire.anchor import ANCHOR_BYTES_MAX, decode_anchor, verify_anchor
+from wire.errors import WireError
 
 PROGRAM = "gridwitness-agent"
 _DEFAULT_CONFIG = Path("/etc/gridwitness/agent.toml")
@@ -32,6 +35,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+trust_app = typer.Typer(no_args_is_help=True, help="What this gateway believes of the ledger.")
+app.add_typer(trust_app, name="trust")
 
 Config = Annotated[Path, typer.Option("--config", help="The agent's TOML file.", show_default=True)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -62,11 +68,36 @@ def read_command(
     terminal.show(value, lambda: _reading_lines(value))
 
 
+@trust_app.command("anchor", epilog="Example: gridwitness-agent trust anchor anchor.cbor")
+def anchor_command(
+    file: Annotated[Path, typer.Argument(help="Anchor that organisations signed with 'gridwitness anchor sign'.")],
+    config: Config = _DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Give the gateway an anchor after a long sleep; the running agent takes it within seconds.
+
+    Exit code 65: too few organisations signed it, or it does not verify.
+    """
+    loaded = load_agent_config(config)
+    try:
+        raw = read_bounded(file, bytes_max=ANCHOR_BYTES_MAX)
+        anchor = decode_anchor(raw)
+        verify_anchor(anchor, load_genesis(loaded))
+    except WireError as error:
+        raise DataError(f"{file}: {error}") from error
+    loaded.agent.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomic(loaded.agent.state_dir / ANCHOR_FILE, raw)
+    shown = {"height": anchor.final.header.height, "signed_by": [entry[0] for entry in anchor.signatures]}
+    line = f"anchor at height {shown['height']}, signed by {', '.join(entry[0] for entry in anchor.signatures)}"
+    Terminal(as_json=as_json).show(shown, lambda: [line])
+
+
 @app.command("status", epilog="Example: gridwitness-agent status --json")
 def status_command(config: Config = _DEFAULT_CONFIG, as_json: AsJson = False) -> int:
     """Show what the running agent knows: devices, outbox, broker, newest block.
 
-    Exits 0 if all is well, 65 if a device answers wrongly, 69 if a device, the broker or the agent itself does not.
+    Exits 0 if all is well, 16 if the ledger is not known here as it is now, 65 if a device answers wrongly or the
+    validators contradicted themselves, 69 if a device, the broker or the agent itself does not answer.
     """
     loaded = load_agent_config(config)
     value = read_status(loaded.agent.state_dir, SystemClock().now_ms())
@@ -143,11 +174,14 @@ def _reading_lines(value: Mapping[str, Any]) -> Sequence[str]:
 def _status_lines(value: Mapping[str, Any]) -> Sequence[str]:
     outbox, broker, block = value["outbox"], value["broker"], value["block"]
     connection = "connected" if broker["is_connected"] else "not connected"
+    age_ms = value["trust"]["head_age_ms"]
+    age = "none yet" if age_ms is None else f"{age_ms // 1000} s old{', stale' if value['trust']['is_stale'] else ''}"
+    clock = f"clock {value['clock_grade']} by {value['clock_source']}"
     lines = [
-        f"gateway {value['gateway']} on {value['chain']}, boot {value['boot']}, clock {value['clock_grade']}",
+        f"gateway {value['gateway']} on {value['chain']}, boot {value['boot']}, {clock}",
         f"broker {broker['address']}: {connection}; {broker['sent']} sent, {broker['resent']} sent again",
         f"outbox: {outbox['items']} without receipt, {outbox['bytes']} bytes, oldest {outbox['oldest_age_ms']} ms",
-        f"newest verified block: {block['height']}",
+        f"newest verified block: {block['height']}, newest header {age}",
     ]
     for device in value["devices"]:
         age = "never read"
@@ -162,8 +196,10 @@ def _status_lines(value: Mapping[str, Any]) -> Sequence[str]:
 
 def _status_code(value: Mapping[str, Any]) -> int:
     statuses = {device["status"] for device in value["devices"]}
-    if "protocol-error" in statuses:
+    if "protocol-error" in statuses or value["trust"]["conflicts"]:
         return int(ExitCode.DATA)
     if "unreachable" in statuses or not value["broker"]["is_connected"]:
         return int(ExitCode.UNREACHABLE)
+    if value["trust"]["is_stale"] or value["trust"]["is_expired"]:
+        return exit_code_of(("stale",))
     return int(ExitCode.OK)

@@ -62,6 +62,40 @@ class BlockSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustSnapshot:
+    """How far the ledger can be believed here (docs/spec LC-7, LC-8)."""
+
+    is_expired: bool
+    """Nothing is believed before an anchor is given."""
+    head_age_ms: int | None
+    """Age of the newest header, None before the first."""
+    is_stale: bool
+    """It is older than ``head_age_ms_max``."""
+    head_age_ms_max: int
+    conflicts: int
+    """Pieces of evidence that validators signed two things which cannot both be true."""
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what a person should know."""
+        found = []
+        if self.conflicts:
+            found.append(
+                f"{self.conflicts} times the validators contradicted themselves; the evidence is in conflicts/"
+            )
+        if self.is_expired:
+            found.append(
+                "no header for longer than the trusting period: nothing is believed until an anchor is given with "
+                "'gridwitness-agent trust anchor FILE'; if the clock is wrong, correct it. Reports are kept meanwhile"
+            )
+        elif self.is_stale:
+            age_ms = self.head_age_ms or 0
+            found.append(
+                f"the newest block known here is {age_ms // 1000} s old: the ledger stands still or is cut off"
+            )
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The whole picture."""
 
@@ -72,11 +106,15 @@ class Snapshot:
     boot: int
     time_ms: int
     clock_grade: str
+    clock_source: str
+    clock_offset_ms: int | None
+    """By how much the own clock differs from the source, None when unknown."""
     is_running: bool
     devices: tuple[DeviceSnapshot, ...]
     outbox: OutboxSnapshot
     broker: BrokerSnapshot
     block: BlockSnapshot
+    trust: TrustSnapshot
     reports: Mapping[str, int]
     """Stored reports by cause."""
     reports_refused: int
@@ -95,7 +133,11 @@ class Snapshot:
         return {
             "version": self.version,
             "clock_grade": self.clock_grade,
+            "clock_source": self.clock_source,
             "devices": {device.device: device.status for device in self.devices},
             "outbox": asdict(self.outbox),
             "block_height": self.block.height,
+            "head_stale": self.trust.is_stale,
+            "trust_expired": self.trust.is_expired,
+            "conflicts": self.trust.conflicts,
         }

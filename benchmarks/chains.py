@@ -6,15 +6,17 @@ No nodes run here: whoever holds all vote keys certifies what blocks there shall
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from nacl.signing import SigningKey
 
-from benchmarks.notary import with_senders
+from benchmarks.notary import Notes, with_senders
 from master.contracts.table import code_table
+from master.io.state_cache import CachedState
 from master.io.store import Store
+from master.ledger.application import Application
 from master.ledger.preview import preview
 from master.ledger.rows import Execution, Head, head_after
 from master.ledger.state import Write
@@ -26,6 +28,7 @@ from wire.genesis import Genesis, GenesisValidator, Organisation
 from wire.header import Header
 from wire.merkle import EMPTY_HEAD
 from wire.statetree import leaf_key
+from wire.tx import SignedTx, open_tx
 from wire.types import sha256
 
 MAP_BYTES: Final = 64 << 30
@@ -34,6 +37,8 @@ BATCH: Final = 100_000
 NAMESPACE: Final = "notary"
 MEMBERS: Final = tuple(f"sub-centre-{number}" for number in range(4))
 BLOCK_MS: Final = 1_000
+PAST_MS: Final = 86_400_000
+"""How long ago a chain begins, so that it has not reached the present."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,7 @@ def bench_author() -> Author:
     keys = {name: SigningKey(sha256(name.encode())) for name in MEMBERS}
     genesis = Genesis(
         name="bench",
-        time_ms=time.time_ns() // 1_000_000,
+        time_ms=time.time_ns() // 1_000_000 - PAST_MS,
         validators=tuple(GenesisValidator(name, bytes(keys[name].verify_key), name.encode()) for name in MEMBERS),
         organisations=tuple(Organisation(name, "sub-centre") for name in MEMBERS),
         keys=(),
@@ -104,22 +109,52 @@ def note_value(number: int, turn: int = 0) -> bytes:
     return cbor.encode({"digest": sha256(b"%d %d" % (number, turn)), "height": 1 + turn, "time_ms": 1})
 
 
-def fill(store: Store, author: Author, count: int, progress: Callable[[int], None] = lambda _: None) -> StateTree:
-    """Give the store so many entries more, a hundred thousand a block; return the tree over all.
+def fill(store: Store, author: Author, tree: StateTree, numbers: range) -> None:
+    """Give the store so many entries more, a hundred thousand a block, and bring the tree up to date.
 
     Every block goes through `Store.commit`, in the order of the leaves: fast, since no page is touched twice.
     """
-    tree = store.state_tree()
-    for numbers in _batches(count):
-        writes = sorted(Write(NAMESPACE, note_key(number), note_value(number)) for number in numbers)
-        execution = author.change(store.head(), store, tree, writes)
-        store.commit(execution, author.certify(execution.block.header))
-        tree.apply(execution.tree_update)
-        progress(len(numbers))
-    return tree
+    for batch in _batches(numbers):
+        change(store, author, tree, [Write(NAMESPACE, note_key(number), note_value(number)) for number in batch])
 
 
-def _batches(count: int) -> Iterator[Sequence[int]]:
-    order = sorted((leaf_key(NAMESPACE, note_key(number)), number) for number in range(count))
-    for start in range(0, count, BATCH):
+def change(store: Store, author: Author, tree: StateTree, writes: Sequence[Write]) -> None:
+    """Commit a block that writes just so."""
+    execution = author.change(store.head(), store, tree, sorted(writes))
+    store.commit(execution, author.certify(execution.block.header))
+    tree.apply(execution.tree_update)
+
+
+def _batches(numbers: range) -> Iterator[Sequence[int]]:
+    order = sorted((leaf_key(NAMESPACE, note_key(number)), number) for number in numbers)
+    for start in range(0, len(order), BATCH):
         yield [number for _, number in order[start : start + BATCH]]
+
+
+def grow(store: Store, author: Author, blocks: int, transactions: int) -> None:
+    """Commit blocks of so many notary transactions each, executed like any others."""
+    tree = store.state_tree()
+    notes = Notes(author.genesis.chain())
+    validators = author.genesis.validator_set().digest()
+    state = CachedState(store, tree.is_empty)
+    application = Application(author.genesis, state, tree, _unverified)
+    for _ in range(blocks):
+        head = store.head()
+        execution, refused = application.propose(
+            head,
+            proposer=min(author.keys),
+            epoch=0,
+            validators_hash=validators,
+            next_validators_hash=validators,
+            time_ms=head.time_ms + BLOCK_MS,
+            candidates=[open_tx(raw) for raw in notes.sign(transactions)],
+            bytes_max=1 << 20,
+        )
+        assert not refused, refused
+        store.commit(execution, author.certify(execution.block.header))
+        state.committed(execution)
+        application.committed(execution)
+
+
+def _unverified(_tx: SignedTx, _public_key: bytes) -> None:
+    """Believe the signature that was made a moment ago."""

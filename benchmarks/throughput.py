@@ -38,23 +38,10 @@ WARM_UP: Final = (300, 3)
 
 _FLOOR_SIGNATURES: Final = 1_000
 PROFILED: Final = (1_000, 20)
-"""Rate and seconds of the load under which the nodes' threads are sampled."""
+"""Rate and seconds of the load under which the nodes count."""
 
-# part of the work -> marks of the functions that do it; of a stack the innermost frame with a mark counts
-STEPS: Final[Mapping[str, tuple[str, ...]]] = {
-    "receive": ("peers.py:", "frames.py:", "httptools_impl.py:", "submit.py:", "streams.py:"),
-    "decode": ("tx.py:open_tx", "message_codec.py:decode_message", "cbor.py:decode"),
-    "verify": ("cose.py:verify", "message_checks.py:verify_message", "VerifiedSignatures", "Node._verify"),
-    "mempool": ("mempool.py:", "Application.screen", "Node._screen", "Node._settle", "Node._take"),
-    "propose": ("Application.propose", "Chain.build"),
-    "vote": ("replica.py:", "wal.py:", "guard.py:GuardFile", "message_codec.py:encode_message", "Engine."),
-    "execute": ("Application.process", "Chain.execute"),
-    "store": ("store.py:", "store_env.py:", "Chain.apply"),
-    "answer": ("call.py:answer", "responses.py:", "Node.applied", "service.py:", "fold.py:"),
-    "event loop": ("runners.py:Runner.run",),
-}
-_IDLE: Final = "thread.py:_worker"
-"""Where a worker thread waits; what is booked there belongs to its jobs, shorter than the distance of two samples."""
+STEPS: Final = ("receive", "decode", "verify", "mempool", "propose", "vote", "execute", "store", "answer", "other")
+"""As `benchmarks.profiled` books them, in the way of a transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +65,7 @@ def bench_cluster(
 
     Args:
         folder: For their files.
-        profile: Where they write samples, if anywhere.
+        profile: Where they write what their steps cost, if anywhere.
         prepare: Called once their files are written, before they start.
     """
     topology = build_topology((("place", "north"),), 1, "bench")
@@ -122,7 +109,7 @@ def warm_up(cluster: Cluster, notes: Notes) -> None:
 
 
 def start_profile(folder: Path) -> None:
-    """Let the nodes of a cluster that was started for it sample from now on."""
+    """Let the nodes of a cluster that was started for it count from now on."""
     for member in MEMBERS:
         (folder / f"{member}.json.start").touch()
     time.sleep(0.5)
@@ -197,45 +184,24 @@ def measure_profile() -> Sequence[Result]:
     """Say where the nodes spend their CPU."""
     rate, seconds = PROFILED
     with tempfile.TemporaryDirectory(prefix="gridwitness-bench-") as name:
-        samples = Path(name) / "samples"
-        with bench_cluster(Path(name), samples) as (cluster, notes):
+        clocks = Path(name) / "clocks"
+        with bench_cluster(Path(name), clocks) as (cluster, notes):
             warm_up(cluster, notes)
-            start_profile(samples)
+            start_profile(clocks)
             done = run(cluster, notes, rate, shortened(seconds))
-        return profile_rows(samples, done.load.committed)
+        return profile_rows(clocks, done.load.committed)
 
 
 def profile_rows(folder: Path, committed: int) -> Sequence[Result]:
-    """Return microseconds per transaction and node by step, from the samples in ``folder``."""
+    """Return microseconds per transaction and node by step, from what the nodes wrote to ``folder``."""
     spent: Counter[str] = Counter()
     files = sorted(folder.glob("*.json"))
     for path in files:
-        spent.update(_by_step(json.loads(path.read_text(encoding="utf-8"))))
-    note = f"where the CPU goes, by sampling, {committed} transactions at {PROFILED[0]}/s"
-    shares = {step: spent[step] / committed / len(files) / 1e3 for step in (*STEPS, "other")}
-    return [Result(f"profile: {step}", share, "us/tx", note) for step, share in shares.items()]
-
-
-def _by_step(stacks: Sequence[tuple[int, Sequence[str]]]) -> Counter[str]:
-    """Add up one node's samples by step, the waiting of a worker thread in proportion to its jobs."""
-    threads: dict[str, Counter[str]] = {}
-    for used_ns, (thread, *frames) in stacks:
-        step = _IDLE if frames[-1] == _IDLE else _step(frames)
-        threads.setdefault(thread, Counter())[step] += used_ns
-    total: Counter[str] = Counter()
-    for steps in threads.values():
-        idle_ns, busy_ns = steps.pop(_IDLE, 0), sum(steps.values())
-        for step, used_ns in steps.items():
-            total[step] += used_ns + idle_ns * used_ns // max(1, busy_ns)
-    return total
-
-
-def _step(frames: Sequence[str]) -> str:
-    for frame in reversed(frames):
-        for step, marks in STEPS.items():
-            if any(mark in frame for mark in marks):
-                return step
-    return "other"
+        spent.update(json.loads(path.read_text(encoding="utf-8")))
+    note = f"where the CPU of a node goes, by clocks around its functions, {committed} transactions at {PROFILED[0]}/s"
+    costs_us = {step: spent[step] / committed / len(files) / 1e3 for step in STEPS}
+    found = [Result(f"profile: {step}", cost_us, "us/tx", note) for step, cost_us in costs_us.items()]
+    return [*found, Result("profile: sum", sum(costs_us.values()), "us/tx", note)]
 
 
 def main() -> None:

@@ -209,7 +209,10 @@ def _is_mapping(hint: Any) -> bool:  # noqa: ANN401
 
 
 def _is_there(path: Path, kind: Literal["file", "folder"]) -> bool:
-    return path.is_file() if kind == "file" else path.is_dir()
+    try:
+        return path.is_file() if kind == "file" else path.is_dir()
+    except OSError:  # a name that is too long, or a folder on the way that is closed to us
+        return False
 
 
 def _scalar(node: Located, hint: Any, rule: Rule) -> object:  # noqa: ANN401

@@ -129,6 +129,10 @@ class StorageError(GridwitnessError):
     exit_code = ExitCode.IO
 
 
+class DiskFullError(StorageError):
+    """There is no room for what was to be written; nothing was, and there may be room again later."""
+
+
 class TryAgainError(GridwitnessError):
     """Nothing is wrong but the moment."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from typing import TYPE_CHECKING, Protocol
 
-from kit.exitcodes import PermissionDeniedError, StorageError
+from kit.exitcodes import DiskFullError, PermissionDeniedError, StorageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 MODE_PUBLIC = 0o644
 MODE_PRIVATE = 0o600
 _OTHERS = 0o077
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class PlacedFile(Protocol):
@@ -100,6 +102,52 @@ class LocalFiles:
 
 
 LOCAL_FILES = LocalFiles()
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """Return what to raise for a file that could not be read or written; a full disk has an error of its own."""
+    kind = DiskFullError if error.errno in _FULL else StorageError
+    return kind(f"{path}: {error.strerror}")
+
+
+def write_at(file: PlacedFile, path: Path, data: bytes, at: int) -> None:
+    """Write all of ``data`` at a place and return when it is on disk.
+
+    Raises:
+        DiskFullError: There is no room; a part may have been written.
+        StorageError: The disk does not take it for another reason.
+    """
+    try:
+        written = file.write(data, at)
+        if written != len(data):
+            # so says a disk that has just become full
+            raise DiskFullError(f"{path}: only {written} of {len(data)} bytes were written")
+        file.sync()
+    except OSError as error:
+        raise storage_error(path, error) from error
+
+
+def prove_room(folder: Path, size: int) -> None:
+    """Return if the folder's disk takes ``size`` bytes more; they are removed again.
+
+    Raises:
+        DiskFullError: It does not.
+        StorageError: It fails for another reason.
+    """
+    path = folder / f".room.{secrets.token_hex(4)}.tmp"
+    piece = secrets.token_bytes(1 << 16)  # no file system can make these bytes fewer
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE_PRIVATE)
+        try:
+            for _ in range(0, size, len(piece)):
+                if os.write(descriptor, piece) != len(piece):
+                    raise DiskFullError(f"{folder}: there is no room for {size} bytes")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+            path.unlink()
+    except OSError as error:
+        raise storage_error(folder, error) from error
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = MODE_PUBLIC) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import secrets
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
@@ -18,7 +17,7 @@ import uvloop
 
 from kit.clock import SystemClock
 from kit.exitcodes import DataError, GridwitnessError, StorageError
-from kit.files import read_bounded, sync_folder
+from kit.files import read_bounded
 from kit.logs import get_logger
 from kit.metrics import new_registry
 from kit.tls import mqtt_context
@@ -29,23 +28,32 @@ from master.complaints import OldestWatch
 from master.config import NodeConfig
 from master.consensus.events import Now
 from master.consensus.guard import SignerGuard
-from master.consensus.replica import Replica
 from master.consensus.state import Settings
-from master.engine import Engine, Hooks
+from master.engine import Engine
+from master.headers_down import header_stream
 from master.io.guard import GuardFile, create_guard
 from master.io.ingest import Broker, BrokerLink
 from master.io.peers import PeerNetwork
+from master.io.recheck import recheck
+from master.io.ring import Ring
 from master.io.state_cache import CachedState
 from master.io.store import Store
+from master.io.sync_disk import SyncDisk
 from master.io.tables import Tables
 from master.io.wal import WriteAheadLog
+from master.joining import adopt_snapshot, build_state_sync, past_of
 from master.ledger.application import Application, TxRefused
 from master.ledger.faults import FaultCourt
 from master.ledger.proofs import Prover
 from master.mempool import Mempool
 from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node, genesis_parameter
-from master.seat import PeerBook, VoteKeys, check_seat, load_vote_keys
+from master.process import Server, collect_rarely
+from master.recorder import RecordedReplica, Recorder
+from master.seams import Hooks, Restart
+from master.seat import GUARD_FILE, PeerBook, VoteKeys, check_seat, load_vote_keys, open_guard
+from master.statesync import Around
+from master.tips import Tips
 from master.views.events import ViewError
 from master.views.fold import catch_up
 from master.views.ports import TablesError
@@ -56,15 +64,13 @@ from wire.errors import WireError
 from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
 from wire.topics import host_topic
 from wire.tx import SignedTx
-from wire.types import DIGEST_BYTES, Digest
+from wire.types import DIGEST_BYTES
 
 STORE_FOLDER: Final = "ledger"
 WAL_FILE: Final = "wal"
-GUARD_FILE: Final = "guard"
-RESTORED_FILE: Final = "restored"
+EVENTS_FOLDER: Final = "events"
+INCIDENTS_FOLDER: Final = "incidents"
 TABLES_FILE: Final = "views.sqlite"
-_COLLECT_AFTER: Final = (50_000, 20, 20)
-"""New objects, and young and middle collections, before the cycles among them are looked for."""
 _GAUGES_EVERY_S: Final = 1.0
 _GRACE_S: Final = 5
 _TABLES_RETRY_S: Final = 1.0
@@ -108,26 +114,6 @@ def init_node(config: NodeConfig, *, is_following: bool = False) -> Genesis:
     return genesis
 
 
-def open_guard(config: NodeConfig, owners: Sequence[Digest]) -> GuardFile:
-    """Open the signer guard; a marker that a restore left in the data directory goes into it first.
-
-    Args:
-        config: Of the node.
-        owners: Of the guard, that of the key that signs now first.
-
-    Raises:
-        StorageError: The data directory cannot be read or written.
-    """
-    data_dir = config.node.data_dir
-    guard_file = GuardFile(data_dir / GUARD_FILE, owners[0], also=owners[1:])
-    marker = data_dir / RESTORED_FILE
-    if marker.exists():
-        guard_file.save(replace(guard_file.guard or SignerGuard(), is_restored=True))
-        marker.unlink()
-        sync_folder(data_dir)
-    return guard_file
-
-
 class NodeProcess:
     """Everything that runs in a full node's process."""
 
@@ -139,23 +125,23 @@ class NodeProcess:
         wal: WriteAheadLog,
         guard: GuardFile,
         tables: Tables,
+        sync_disk: SyncDisk,
     ) -> None:
         """Build the parts on what is open already; nothing runs before `run`."""
         genesis = load_genesis(config)
-        self._config = config
-        self._keys, self._guard = keys, guard
+        self._config, self._keys = config, keys
         self._clock = SystemClock()
         self._store, self._wal, self._tables = store, wal, tables
         self._registry = new_registry()
         self._metrics = NodeMetrics(self._registry)
+        self._counters = PeerCounters(self._metrics)
         self._mempool = Mempool()
         tree = store.state_tree()
         verified, state = VerifiedSignatures(), CachedState(store, tree.is_empty)
         application = Application(genesis, state, tree, verified, self._mempool.open, self._begun_set)
         self._application = application
         block_bytes_max = genesis_parameter(genesis, "block_bytes_max")
-        court = FaultCourt(genesis.chain(), self._begun_set)
-        self._accusations = Accusations(court, state)
+        self._accusations = Accusations(FaultCourt(genesis.chain(), self._begun_set), state)
         self._chain = Chain(
             application,
             store,
@@ -177,16 +163,10 @@ class NodeProcess:
             skew_ms=genesis_parameter(genesis, "skew_ms"),
             vote_keys=keys.public,
         )
-        now = Now(self._clock.now_ms(), self._clock.monotonic_ms())
-        replica = Replica(
-            self._settings,
-            self._chain.consensus_head(),
-            keys.sign,
-            now,
-            guard=guard.guard,
-            nonce=secrets.token_bytes(DIGEST_BYTES),
-        )
-        self._replica = replica
+        self._guard = guard
+        self._recorder = self._build_recorder()
+        self._replica = RecordedReplica(keys.sign, self._recorder)
+        self._boot_replica()
         self._node = Node(
             genesis,
             config.node.member,
@@ -195,12 +175,11 @@ class NodeProcess:
             application=application,
             mempool=self._mempool,
             receipts=store,
-            replica=replica,
+            replica=self._replica,
             metrics=self._metrics,
             clock=self._clock,
             verified=verified,
         )
-        self._epoch = epoch.number
         self._node.validators = [entry.member for entry in epoch.validators.validators]
         self._book = PeerBook(config.node.member, config.peers)
         self._peers = self._chain.peers
@@ -208,24 +187,55 @@ class NodeProcess:
             config.peers.listen,
             self._book.addresses(self._peers),
             self._book.trust(self._peers),
-            counters=PeerCounters(self._metrics),
+            counters=self._counters,
         )
+        self._new_block, self._is_replaced = asyncio.Event(), asyncio.Event()
+        around = Around(
+            self._network.send,
+            lambda code, _: self._metrics.reports.labels(code).inc(),
+            lambda: self._chain.head.height,
+            self._is_replaced.set,
+            self._new_block.set,
+        )
+        self._state_sync = build_state_sync(config, genesis, sync_disk, around, self._clock)
         hooks = Hooks(
             applied=self._applied,
             gossip=self._node.take_gossip,
-            report=lambda code, _: self._metrics.reports.labels(code).inc(),
-            refused_message=self._refused_message,
+            report=self._report,
+            refused_message=self._counters.message_refused,
             is_pending=self._node.has_pending,
             accuse=self._accuse,
+            overheard=self._state_sync.overheard,
+            withholds=self._state_sync.withholds,
             waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
+            incident=self._keep_events,
+            view_left=lambda cause: self._metrics.view_changes.labels(cause).inc(),
         )
-        self._engine = Engine(replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
+        self._engine = Engine(self._replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
+        self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
+        self._headers = header_stream(genesis, config.node.member, store.final_header, self._broker, self._clock)
         self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
-        self._new_block = asyncio.Event()
         self._new_block.set()
         self._views_failure: str | None = None
         self._connect_node()
+
+    def _boot_replica(self) -> None:
+        """Make the replica from what is on disk."""
+        self._replica.boot(
+            settings=self._settings,
+            head=self._chain.consensus_head(),
+            now=Now(self._clock.now_ms(), self._clock.monotonic_ms()),
+            guard=self._guard.guard,
+            nonce=secrets.token_bytes(DIGEST_BYTES),
+        )
+
+    def _build_recorder(self) -> Recorder | None:
+        node = self._config.node
+        if not node.event_log_mib:
+            return None
+        ring = Ring(node.data_dir / EVENTS_FOLDER, node.data_dir / INCIDENTS_FOLDER, node.event_log_mib << 20)
+        return Recorder(ring, version("gridwitness"), self._clock, self._report)
 
     def _build_broker(self) -> BrokerLink | None:
         mqtt, member = self._config.mqtt, self._config.node.member
@@ -233,7 +243,9 @@ class NodeProcess:
             return None
         context = mqtt_context(mqtt.ca, mqtt.certificate, mqtt.key)
         broker = Broker(mqtt.host, mqtt.port, context, f"node-{member}", host_topic(member))
-        return BrokerLink(broker, self._node.take_from_broker)
+        return BrokerLink(
+            broker, Tips(self._node.take_from_broker, self._engine.expose, self._counters.tip_refused).take
+        )
 
     def _connect_node(self) -> None:
         node = self._node
@@ -241,8 +253,9 @@ class NodeProcess:
         node.send_gossip = self._engine.gossip
         node.is_connected = self._network.is_connected
         node.heard_height = lambda member: self._engine.heights.get(member, 0)
+        node.past = past_of(self._store, self._state_sync)
         node.failure = lambda: self._engine.failure
-        node.views_failure = lambda: self._views_failure or self._quarantine()
+        node.views_failure = lambda: self._views_failure or self._quarantine() or self._state_sync.unready()
         if self._broker is not None:
             node.publish = self._broker.publish
 
@@ -266,16 +279,8 @@ class NodeProcess:
         proof = self._accusations.add(raw)
         if proof is None:
             return False
-        self._metrics.faults.labels(proof.member, proof.kind).inc()
-        detail = {"member": proof.member, "kind": proof.kind, "height": proof.height, "digest": proof.digest().hex()}
-        _log.critical("a validator broke the protocol", **detail)
+        self._counters.fault_proven(proof)
         return True
-
-    def _applied(self, block: Block) -> None:
-        self._turn()
-        self._accusations.applied(block.fault_proofs)
-        self._node.applied(block)
-        self._new_block.set()
 
     def _begun_set(self, epoch: int) -> ValidatorSet | None:
         return self._chain.begun_set(epoch)
@@ -283,8 +288,8 @@ class NodeProcess:
     def _turn(self) -> None:
         """Follow the ledger in who decides and who may connect; before the replica hears of the block."""
         epoch = self._chain.epoch
-        if epoch.number != self._epoch:
-            self._epoch = epoch.number
+        if epoch.number != self._settings.epoch:
+            self._settings = replace(self._settings, epoch=epoch.number, validators=epoch.validators)
             self._node.validators = [entry.member for entry in epoch.validators.validators]
             if self._keys.choose(epoch.validators):
                 self._guard.own(self._keys.owners(self._settings.chain)[0])
@@ -295,24 +300,37 @@ class NodeProcess:
             except GridwitnessError as error:
                 _log.error("who may connect could not be renewed", reason=str(error))
 
+    def _applied(self, block: Block) -> None:
+        self._turn()
+        self._accusations.applied(block.fault_proofs)
+        self._state_sync.applied(block.header.height)
+        self._node.applied(block)
+        self._headers.applied(block.header)
+        self._new_block.set()
+
+    def _report(self, code: str, _detail: str) -> None:
+        self._metrics.reports.labels(code).inc()
+
+    def _keep_events(self, reason: str) -> None:
+        """Keep the event log of something that must never happen."""
+        if self._recorder is not None:
+            self._recorder.note(reason)
+            self._recorder.keep()
+
     def _connected(self, member: str) -> None:
         self._engine.on_connected(member)
         # what arrived here while there was no connection would else wait until this node leads
         self._engine.gossip(self._node.waiting(), member)
 
-    def _refused_message(self, member: str, error: WireError) -> None:
-        self._metrics.peer_refused.labels(member, error.code).inc()
-        _log.warning("refused a message of another validator", member=member, code=error.code, reason=str(error))
-
     # ---- running ------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT."""
+    async def run(self) -> bool:
+        """Serve until SIGTERM or SIGINT, or until a fetched snapshot lies ready; return True for that one."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        server = _Server(
+        server = Server(
             uvicorn.Config(
                 self._api,
                 host=self._config.api.listen.host,
@@ -329,23 +347,27 @@ class NodeProcess:
             asyncio.create_task(self._decide()),
             asyncio.create_task(self._follow_views()),
             asyncio.create_task(self._refresh_gauges()),
+            asyncio.create_task(self._state_sync.run()),
             asyncio.create_task(server.serve()),
         ]
         if self._broker is not None:
             self._broker.start()
         stopping = asyncio.create_task(stop.wait())
+        replaced = asyncio.create_task(self._is_replaced.wait())
         if not self._settings.is_seated(self._settings.validators):
             _log.warning("follows without a vote", member=self._settings.member)
         _log.info("running", member=self._settings.member, chain=self._settings.chain, height=self._chain.head.height)
         try:
-            await asyncio.wait((*tasks, stopping), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((*tasks, stopping, replaced), return_when=asyncio.FIRST_COMPLETED)
         finally:
             server.should_exit = True
             notifier(self._api).close()
+            replaced.cancel()
             await self._stop(tasks, stopping)
         for task in tasks:
             if not task.cancelled() and task.exception() is not None:
                 task.result()
+        return self._is_replaced.is_set() and not stop.is_set()
 
     async def _stop(self, tasks: list[asyncio.Task[None]], stopping: asyncio.Task[bool]) -> None:
         stopping.cancel()
@@ -358,6 +380,8 @@ class NodeProcess:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._recorder is not None:
+            self._recorder.close()
 
     async def _decide(self) -> None:
         """Run the replica; should its disk fail, go on serving reads without it."""
@@ -372,6 +396,8 @@ class NodeProcess:
             while self._views_failure is None:
                 await self._new_block.wait()
                 self._new_block.clear()
+                if self._tables.position().complete_height + 1 < self._store.archive.known_from():
+                    continue  # the past is still being filled in
                 try:
                     await loop.run_in_executor(worker, catch_up, self._store, self._tables, self._chain.head.height)
                 except TablesError as error:
@@ -400,15 +426,6 @@ class NodeProcess:
             await asyncio.sleep(_GAUGES_EVERY_S)
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn without its own signal handlers: the process has one place that stops it."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the process."""
-        yield
-
-
 def run_node(config: NodeConfig) -> None:
     """Run a full node until it is told to stop.
 
@@ -417,40 +434,50 @@ def run_node(config: NodeConfig) -> None:
         ConfigurationError: Keys, members and genesis do not fit together.
     """
     genesis = load_genesis(config)
-    data_dir = config.node.data_dir
+    collect_rarely()
     keys = load_vote_keys(config)
-    with Store.open(data_dir / STORE_FOLDER, genesis, map_bytes=config.node.map_mib << 20) as store:
+    check_seat(config, genesis, keys, is_following=True)
+    while True:
+        with open_guard(config, keys.owners(genesis.chain())) as guard:
+            adopt_snapshot(config.node.data_dir / STORE_FOLDER, genesis, config.node.map_mib << 20, guard)
+        if not _run_on_store(config, genesis, keys):
+            return
+
+
+def _run_on_store(config: NodeConfig, genesis: Genesis, keys: VoteKeys) -> bool:
+    """Run the node until it is told to stop, or until another store is to take the place of this one: True."""
+    node, map_bytes = config.node, config.node.map_mib << 20
+    path = node.data_dir / STORE_FOLDER
+    with Store.open(path, genesis, map_bytes=map_bytes) as store:
         ends = store.epoch_ends(EPOCHS_MAX)
         keys.choose(ends[-1].validators if ends else genesis.validator_set())
-        check_seat(config, genesis, keys, is_following=True)
-        url = config.node.database_url or f"sqlite:///{data_dir / TABLES_FILE}"
+        url = node.database_url or f"sqlite:///{node.data_dir / TABLES_FILE}"
         try:
             tables = Tables(url, genesis)
         except TablesError as error:
-            raise StorageError(f"query tables of {config.node.member}: {error}") from error
-        wal = WriteAheadLog(data_dir / WAL_FILE)
+            raise StorageError(f"query tables of {node.member}: {error}") from error
+        wal = WriteAheadLog(node.data_dir / WAL_FILE)
         try:
             with (
                 open_guard(config, keys.owners(genesis.chain())) as guard,
+                contextlib.closing(SyncDisk(store, path, genesis, map_bytes)) as sync_disk,
                 asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
             ):
-                _collect_rarely()
-                runner.run(_run(config, keys, store, wal, guard, tables))
+                return runner.run(_run(config, keys, store, wal, guard, tables, sync_disk))
         except OSError as error:
-            raise StorageError(f"node {config.node.member}: {error}") from error
+            raise StorageError(f"node {node.member}: {error}") from error
         finally:
             wal.close()
             tables.close()
 
 
-def _collect_rarely() -> None:
-    """Keep the collector of cycles out of the way of blocks, which make thousands of objects and few cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
-
-
 async def _run(
-    config: NodeConfig, keys: VoteKeys, store: Store, wal: WriteAheadLog, guard: GuardFile, tables: Tables
-) -> None:
-    await NodeProcess(config, keys, store, wal, guard, tables).run()
+    config: NodeConfig,
+    keys: VoteKeys,
+    store: Store,
+    wal: WriteAheadLog,
+    guard: GuardFile,
+    tables: Tables,
+    sync_disk: SyncDisk,
+) -> bool:
+    return await NodeProcess(config, keys, store, wal, guard, tables, sync_disk).run()

@@ -12,14 +12,15 @@ from typing import Final, Protocol
 
 from master.consensus.events import Build, Epoch, Head
 from master.contracts.validator_records import NAMESPACE as VALIDATORS
-from master.engine import BlockRefusedError
 from master.ledger.application import Application, BlockRefused
 from master.ledger.rows import Execution
 from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
+from master.seams import BlockRefusedError
 from wire.block import Block
 from wire.certificate import Certificate, ValidatorSet
 from wire.epochs import EPOCHS_MAX, EpochEnd
+from wire.header import Header
 from wire.tx import SignedTx
 from wire.types import Digest
 
@@ -46,6 +47,10 @@ class Store(Protocol):
 
     def block(self, height: int) -> Block | None:
         """Return a stored block."""
+        ...
+
+    def header(self, height: int) -> Header | None:
+        """Return a block's header, also when the block is not here."""
         ...
 
     def certificate(self, height: int) -> Certificate | None:
@@ -142,8 +147,8 @@ class Chain:
     def consensus_head(self) -> Head:
         """Return the newest block as the replica sees it."""
         height = self._head.height
-        block = self._store.block(height) if height else None
-        proposer = None if block is None else block.header.proposer
+        header = self._store.header(height) if height else None
+        proposer = None if header is None else header.proposer
         certificate = self._store.certificate(height) if height else None
         return self._seen(proposer, certificate)
 

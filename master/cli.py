@@ -13,7 +13,7 @@ from kit.http import NodeClient
 from kit.logs import configure_logs
 from kit.terminal import Terminal
 from kit.tls import self_signed
-from master import upkeep
+from master import replaying, upkeep
 from master.app import init_node, run_node
 from master.config import load_node_config
 from master.consortium import build_genesis
@@ -116,7 +116,15 @@ def status(
     Terminal(as_json=as_json).show(value, lambda: _status_lines(value))
 
 
-for command in (upkeep.fsck, upkeep.rebuild, upkeep.export, upkeep.backup, upkeep.restore, upkeep.prune):
+for command in (
+    upkeep.fsck,
+    upkeep.rebuild,
+    upkeep.export,
+    upkeep.backup,
+    upkeep.restore,
+    upkeep.prune,
+    replaying.replay,
+):
     app.command()(command)
 
 
@@ -128,6 +136,15 @@ def _status_lines(value: dict[str, object]) -> list[str]:
     if isinstance(mempool, dict):
         shown["mempool"] = f"{mempool.get('transactions')} transactions, {mempool.get('bytes')} bytes"
     lines = [f"{name:13} {text}" for name, text in shown.items()]
+    missing = value.get("missing")
+    if missing and isinstance(missing, list):
+        lines.append(f"{'waits for':13} {value.get('waits_for')}; nothing of {', '.join(map(str, missing))}")
+    past = value.get("past")
+    if isinstance(past, dict) and past.get("snapshot") != "idle":
+        lines.append(f"snapshot      {past.get('snapshot')}, {past.get('subtrees_missing')} of its parts are missing")
+    if isinstance(past, dict) and past.get("blocks_from") != 1:
+        known = f"headers and events from block {past.get('known_from')}"
+        lines.append(f"past          {known}, transactions from block {past.get('blocks_from')}")
     peers = value.get("peers")
     if isinstance(peers, list):
         lines += [

@@ -25,6 +25,10 @@ class NodeSection:
     """SQLAlchemy URL of the query tables; a SQLite file in data_dir when absent."""
     map_mib: int = field(default=4096, metadata=rule(minimum=64, maximum=1_048_576, unit="MiB"))
     """Largest size of the LMDB store; disk is taken only as it fills."""
+    snapshot_lag_blocks: int = field(default=5000, metadata=rule(minimum=1, maximum=1_000_000_000, unit="blocks"))
+    """From how many blocks behind on the node takes a snapshot of the state instead of the blocks."""
+    event_log_mib: int = field(default=256, metadata=rule(minimum=0, maximum=65_536, unit="MiB"))
+    """Largest size of the log of what this node was told, for replay; 0 writes none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from kit.clock import Clock
-from kit.exitcodes import StorageError
+from kit.exitcodes import DiskFullError, StorageError
 from kit.logs import get_logger
 from master.answers import AnswerBudget
 from master.consensus.events import (
@@ -43,121 +43,33 @@ from master.consensus.events import (
     Wake,
 )
 from master.consensus.fault_messages import Fault
-from master.consensus.guard import SignerGuard
 from master.consensus.message_checks import UnknownEpochError, known_part, verify_by_epoch
 from master.consensus.message_codec import BLOCKS_PER_ANSWER_MAX, decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Status
 from master.consensus.records import Record, decode_record
-from master.consensus.replica import Replica
 from master.consensus.state import Settings
-from master.inbox import Inbox
+from master.inbox import MEMBER_GOSSIP_MAX, Errands, Inbox
+from master.seams import BlockRefusedError, Core, Guard, Hooks, LedgerSeam, Network, RecordLog, Restart
 from wire import cose
 from wire.block import BLOCK_BYTES_MAX, Block
-from wire.certificate import Certificate, ValidatorSet
+from wire.certificate import Certificate
 from wire.errors import WireError
-from wire.tx import SignedTx
 
 ResultT = TypeVar("ResultT")
 
 TICK_S: Final = 0.1
+ROOM_RETRY_S: Final = 1.0
+ROOM_RETRY_S_MAX: Final = 30.0
+"""How long to wait before a full disk is looked at again: doubled up to the second until a block is stored."""
 _ANSWER_BYTES_MAX: Final = BLOCK_BYTES_MAX // 2
 DECODED_INLINE_BYTES: Final = 32 * 1024
 """Longer messages are decoded and verified on another thread."""
 _DECODERS: Final = 2
+GOSSIP_AT_ONCE: Final = 256
+TRANSACTIONS_PER_MESSAGE: Final = 8
+"""So many transactions in gossip cost as much as one other message: 16,000 per second at the most."""
 
 _log = get_logger("engine")
-
-
-class BlockRefusedError(Exception):
-    """The application does not accept a block; the message says why."""
-
-
-class LedgerSeam(Protocol):
-    """The application under the replica; runs on the engine's worker thread but where it says so."""
-
-    def candidates(self) -> Sequence[SignedTx]:
-        """Return what could stand in the next block; called on the event loop."""
-        ...
-
-    def build(self, build: Build, candidates: Sequence[SignedTx], wall_ms: int) -> Block | None:
-        """Build and execute a block, None when there is nothing to put into it."""
-        ...
-
-    def execute(self, block: Block) -> None:
-        """Execute a proposed block on the head.
-
-        Raises:
-            BlockRefusedError: A transaction or a root is wrong.
-        """
-        ...
-
-    def apply(self, block: Block, certificate: Certificate) -> Head:
-        """Store a final block durably and return the new head.
-
-        Raises:
-            BlockRefusedError: The block does not execute to its roots here.
-        """
-        ...
-
-    def committed(self, height: int) -> tuple[Block, Certificate] | None:
-        """Return a stored block."""
-        ...
-
-    def validators_of(self, epoch: int) -> ValidatorSet | None:
-        """Return the validators of an epoch, None when they are not known yet; called in any thread."""
-        ...
-
-
-class RecordLog(Protocol):
-    """The write-ahead log."""
-
-    def append(self, records: Iterable[bytes]) -> None:
-        """Return when the records are on disk."""
-        ...
-
-    def clear(self) -> None:
-        """Forget the height that was applied."""
-        ...
-
-
-class Guard(Protocol):
-    """The signer guard's own file."""
-
-    def save(self, guard: SignerGuard) -> None:
-        """Return when it is on disk."""
-        ...
-
-
-class Network(Protocol):
-    """Sends to other validators; nothing is guaranteed."""
-
-    def send(self, member: str, message: bytes) -> None:
-        """Queue for one member."""
-        ...
-
-    def broadcast(self, message: bytes) -> None:
-        """Queue for all others."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What the rest of the node is told; called on the event loop."""
-
-    applied: Callable[[Block], None]
-    gossip: Callable[[Sequence[bytes]], None]
-    report: Callable[[str, str], None]
-    refused_message: Callable[[str, WireError], None]
-    """(member, why)"""
-    is_pending: Callable[[], bool]
-    accuse: Callable[[bytes], bool] = lambda _: False
-    """Takes a canonical fault proof and tells whether it is new; raises WireError when it proves nothing."""
-    waiting_ms: Callable[[], int] = lambda: 0
-    """For how long one acceptable transaction has been the oldest."""
-    overheard: Callable[[str, Message], bool] = lambda *_: False
-    """(member, message); tells whether the message is not for the replica."""
-    withholds: Callable[[Message], bool] = lambda _: False
-    """Tells whether a message must not go out now."""
 
 
 class Engine:
@@ -165,7 +77,7 @@ class Engine:
 
     def __init__(
         self,
-        replica: Replica,
+        replica: Core,
         settings: Settings,
         ledger: LedgerSeam,
         log: RecordLog,
@@ -182,7 +94,10 @@ class Engine:
         self._network = network
         self._hooks = hooks
         self._clock = clock
+        self._room_retry_s = ROOM_RETRY_S
+        self._is_stopped = False
         self._inbox = Inbox()
+        self._errands = Errands(MEMBER_GOSSIP_MAX)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self._answers = AnswerBudget()
@@ -193,6 +108,8 @@ class Engine:
         self._background: set[asyncio.Task[None]] = set()
         self.heights: dict[str, int] = {}
         """Highest block that each member was heard to have."""
+        self.restart: Restart | None = None
+        """How to begin anew after the disk was full; None stays stopped."""
         self.failure: str | None = None
         """Why this node stopped taking part; None while it does."""
 
@@ -203,29 +120,62 @@ class Engine:
     async def run(self, records: Sequence[bytes]) -> None:
         """Restore from the write-ahead log's records and take part until cancelled.
 
-        Returns when the disk fails. Any other error is a mistake of ours and ends the run with it.
+        While the disk is full it signs nothing, and begins anew from what is on disk once there is room. Returns when
+        the disk fails in another way or we made a mistake: then it signs nothing any more. Reads go on in any case.
         """
         ticker = asyncio.create_task(self._tick_forever())
         try:
-            await self._perform_all(self._replica.restore(_decoded(records), self.now()))
             while True:
-                event = await self._inbox.get()
-                if event is self._wake_tick:
-                    self._is_wake_queued = False
-                await self._perform_all(self._replica.step(event, self.now()))
+                try:
+                    await self._take_part(records)
+                except DiskFullError as error:
+                    if self.restart is None:
+                        raise
+                    self._stop("disk-full", str(error))
+                    records = await self._wait_for_room(self.restart)
         except StorageError as error:
-            # without its disk this node must not sign; it goes on serving reads
-            self.failure = str(error)
-            _log.critical("stopped signing", reason=str(error))
-            self._hooks.report("storage", str(error))
-        except Exception as error:
-            self.failure = f"unexpected {type(error).__name__}: {error}"
-            _log.critical("stopped signing", reason=self.failure)
-            raise
+            self._stop("storage", str(error))
+        except Exception as error:  # noqa: BLE001 a broken invariant stops signing, not reading
+            self._stop("unexpected", f"unexpected {type(error).__name__}: {error}")
+            _log.exception("this must never happen")
+            self._hooks.incident(str(self.failure))
         finally:
             ticker.cancel()
             self._worker.shutdown(wait=True)
             self._decoders.shutdown(wait=False)
+
+    async def _take_part(self, records: Sequence[bytes]) -> None:
+        await self._perform_all(self._replica.restore(_decoded(records), self.now()))
+        while True:
+            event = await self._inbox.get()
+            if event is self._wake_tick:
+                self._is_wake_queued = False
+            await self._perform_all(self._replica.step(event, self.now()))
+
+    def _stop(self, code: str, reason: str) -> None:
+        """Sign nothing and forget what waits; others repeat it should this node begin anew."""
+        self.failure, self._is_stopped = reason, True
+        _log.critical("stopped signing", reason=reason)
+        self._hooks.report(code, reason)
+        self._inbox.clear()
+        self._is_wake_queued = False
+        self._forget_wakes()
+
+    async def _wait_for_room(self, restart: Restart) -> Sequence[bytes]:
+        """Return the log's records once the disk takes writes again and the replica is made anew."""
+        while True:
+            await asyncio.sleep(self._room_retry_s)
+            self._room_retry_s = min(2 * self._room_retry_s, ROOM_RETRY_S_MAX)
+            try:
+                records = await self._on_worker(restart.check)
+            except DiskFullError as error:
+                self.failure = str(error)
+                continue
+            restart.boot()
+            self.failure, self._is_stopped = None, False
+            _log.warning("the disk has room again; this node takes part again")
+            self._hooks.report("disk-room", "the disk has room again")
+            return records
 
     def post(self, event: Event, size_bytes: int = 0, member: str = "") -> None:
         """Hand an event to the replica; when there is no room it is dropped, peers repeat.
@@ -235,6 +185,8 @@ class Engine:
             size_bytes: Bytes of the message that it brings; 0 for what is small and our own.
             member: Who sent the message.
         """
+        if self._is_stopped:
+            return
         if not self._inbox.put(event, size_bytes, member):
             self._hooks.report("event-dropped", type(event).__name__)
             self._is_wake_queued = self._is_wake_queued and event is not self._wake_tick
@@ -249,17 +201,28 @@ class Engine:
         """A connection to ``member`` is up."""
         self.post(Connected(member))
 
-    async def receive(self, member: str, raw: bytes) -> bool:
+    async def receive(self, member: str, raw: bytes) -> int:
         """Take what a member sent as soon as its share of the queue has room; a long message on another thread.
 
         Returns:
-            False when it was refused.
+            What it cost, as so many short messages; 0 when it was refused.
         """
         await self._inbox.room(member, len(raw))
+        await self._errands.room(member)
         if len(raw) <= DECODED_INLINE_BYTES:
-            return self.on_message(member, raw)
+            return int(self.on_message(member, raw))
         opened = await asyncio.get_running_loop().run_in_executor(self._decoders, self._opened, raw)
-        return self._take(member, opened, len(raw))
+        if isinstance(opened, Gossip):
+            return await self._take_gossip(member, opened.transactions)
+        return int(self._take(member, opened, len(raw)))
+
+    async def _take_gossip(self, member: str, transactions: Sequence[bytes]) -> int:
+        """Hand many transactions on, a few at a time, so that others have their turn in between."""
+        for at in range(0, len(transactions), GOSSIP_AT_ONCE):
+            part = transactions[at : at + GOSSIP_AT_ONCE]
+            self._errands.add(member, len(part), self._hooks.gossip(part))
+            await asyncio.sleep(0)
+        return 1 + len(transactions) // TRANSACTIONS_PER_MESSAGE
 
     def on_message(self, member: str, raw: bytes) -> bool:
         """Decode and verify what a member sent; refuse and count what is wrong."""
@@ -285,7 +248,7 @@ class Engine:
             self._hooks.refused_message(member, message)
             return False
         if isinstance(message, Gossip):
-            self._hooks.gossip(message.transactions)
+            self._errands.add(member, len(message.transactions), self._hooks.gossip(message.transactions))
         elif isinstance(message, Fault):
             self._on_fault(member, message)
         elif isinstance(message, GetBlocks):
@@ -316,6 +279,14 @@ class Engine:
             self._expose(message)
         except WireError as error:
             self._hooks.refused_message(member, error)
+
+    def expose(self, proof: bytes) -> None:
+        """Take a fault proof that somebody else than a validator brought.
+
+        Raises:
+            WireError: It proves nothing.
+        """
+        self._expose(Fault(proof))
 
     def _expose(self, message: Fault) -> None:
         """Bring a fault proof to the ledger, and tell everybody when it is new."""
@@ -378,9 +349,14 @@ class Engine:
             case Accuse():
                 self._expose(Fault(effect.proof.encode()))
             case Report():
-                _log.warning(effect.code, detail=effect.detail)
-                self._hooks.report(effect.code, effect.detail)
+                self._report(effect)
         return None
+
+    def _report(self, report: Report) -> None:
+        _log.warning(report.code, detail=report.detail)
+        self._hooks.report(report.code, report.detail)
+        if report.cause:
+            self._hooks.view_left(report.cause)
 
     async def _build(self, build: Build) -> Event:
         candidates = self._ledger.candidates()
@@ -400,10 +376,10 @@ class Engine:
             head = await self._on_worker(lambda: self._store(effect))
         except BlockRefusedError as error:
             self.failure = f"height {effect.block.header.height} came out differently here: {error}"
+            self._hooks.incident(self.failure)
             return Diverged(effect.block.header.height, str(error))
-        for handle in self._wakes.values():
-            handle.cancel()
-        self._wakes.clear()
+        self._forget_wakes()
+        self._room_retry_s = ROOM_RETRY_S
         self._hooks.applied(effect.block)
         return Applied(replace(head, certificate=effect.certificate), self._hooks.waiting_ms())
 
@@ -411,6 +387,11 @@ class Engine:
         head = self._ledger.apply(effect.block, effect.certificate)
         self._log.clear()
         return head
+
+    def _forget_wakes(self) -> None:
+        for handle in self._wakes.values():
+            handle.cancel()
+        self._wakes.clear()
 
     def _wake(self, at_ms: int) -> None:
         if at_ms in self._wakes:

@@ -6,9 +6,14 @@ from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from kit.logs import get_logger
 from master.io.inbound import FrameReason, HandshakeReason
+from wire.errors import WireError
+from wire.faultproof import FaultProof
 
 _LATENCY_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+_log = get_logger("peers")
 
 
 class NodeMetrics:
@@ -43,12 +48,26 @@ class NodeMetrics:
             f"{prefix}_head_time_seconds", "Block time of the newest block, seconds since 1970 UTC", registry=registry
         )
         self.view = Gauge(f"{prefix}_view", "View of the height that is being decided", registry=registry)
+        self.taking_part = Gauge(
+            f"{prefix}_taking_part",
+            "1 while this node takes part in consensus; 0 when its disk is full or it stopped signing",
+            registry=registry,
+        )
         self.mempool = Gauge(f"{prefix}_mempool_transactions", "Transactions that wait for a block", registry=registry)
         self.mempool_bytes = Gauge(f"{prefix}_mempool_bytes", "Bytes of transactions that wait", registry=registry)
+        self.view_changes = Counter(
+            f"{prefix}_view_changes_total",
+            "Views that this node left, by reason (timeout, invalid-proposal, followed: enough others had, complaint: "
+            "a transaction waited for long)",
+            ("reason",),
+            registry=registry,
+        )
         self.reports = Counter(
             f"{prefix}_consensus_reports_total",
-            "What the replica and its shell reported, by code (block-refused, divergence, event-dropped, "
-            "invalid-proposal, storage, view-change, vote-refused, answer-refused)",
+            "What the replica and its shell reported, by code (answer-refused, archive-rejected, "
+            "block-refused, chunk-rejected, disk-full, disk-room, divergence, event-dropped, event-log, "
+            "invalid-proposal, manifest-rejected, quarantine, quarantine-over, snapshot-abandoned, storage, "
+            "unexpected, view-change, vote-refused)",
             ("code",),
             registry=registry,
         )
@@ -120,3 +139,19 @@ class PeerCounters:
     def throttled(self, member: str, pause_s: float) -> None:
         """A member is not read for so long."""
         self._metrics.throttled_seconds.labels(member).inc(pause_s)
+
+    def message_refused(self, member: str, error: WireError) -> None:
+        """A message of a member was refused."""
+        self._metrics.peer_refused.labels(member, error.code).inc()
+        _log.warning("refused a message of another validator", member=member, code=error.code, reason=str(error))
+
+    def tip_refused(self, error: WireError) -> None:
+        """A fault proof of a gateway was refused."""
+        self._metrics.refused.labels("mqtt", "fault-proof").inc()
+        _log.warning("refused a fault proof of a gateway", code=error.code, reason=str(error))
+
+    def fault_proven(self, proof: FaultProof) -> None:
+        """A validator is proven to have broken the protocol."""
+        self._metrics.faults.labels(proof.member, proof.kind).inc()
+        detail = {"member": proof.member, "kind": proof.kind, "height": proof.height, "digest": proof.digest().hex()}
+        _log.critical("a validator broke the protocol", **detail)

@@ -12,9 +12,9 @@ from typing import Final, Literal, Protocol
 
 from kit.clock import Clock
 from kit.logs import get_logger
-from master.api.ports import MempoolStatus, NodeStatus, PeerStatus, SubmitResult
+from master.api.ports import MempoolStatus, NodeStatus, PastStatus, PeerStatus, SubmitResult
 from master.chain import Chain
-from master.consensus.replica import Replica
+from master.consensus.progress import Progress
 from master.contracts.parameters import INTEGERS
 from master.ledger.application import Application, TxRefused
 from master.mempool import Mempool, MempoolError
@@ -35,7 +35,7 @@ _GOSSIP_BYTES_MAX: Final = 1024 * 1024
 _GOSSIP_WAITING_MAX: Final = 20_000
 """Transactions of others that wait for their signatures to be verified."""
 _VERIFY_THREADS: Final = 2
-_VERIFY_ELSEWHERE_MIN: Final = 16
+_VERIFY_ELSEWHERE_MIN: Final = 48
 """Fewer signatures are verified at once on the event loop: another thread would cost more than it gains."""
 _BAD_REQUEST, _FORBIDDEN, _CONFLICT, _TOO_LARGE, _TOO_MANY, _UNAVAILABLE = 400, 403, 409, 413, 429, 503
 _HTTP_STATUS: Final = {
@@ -72,6 +72,25 @@ class _Screened:
     public_key: bytes
 
 
+class Deciding(Protocol):
+    """The replica, as far as people ask about it."""
+
+    @property
+    def view(self) -> int:
+        """View of the height that is being decided."""
+        ...
+
+    @property
+    def leader(self) -> str:
+        """Leader of that view."""
+        ...
+
+    @property
+    def progress(self) -> Progress:
+        """What the height waits for."""
+        ...
+
+
 class Receipts(Protocol):
     """Committed transactions and their receipts; blocking."""
 
@@ -101,7 +120,7 @@ class Node:
         application: Application,
         mempool: Mempool,
         receipts: Receipts,
-        replica: Replica,
+        replica: Deciding,
         metrics: NodeMetrics,
         clock: Clock,
         verified: Callable[[SignedTx, bytes], None] = SignedTx.verify,
@@ -137,12 +156,13 @@ class Node:
         self.heard_height: Callable[[str], int] = lambda _: 0
         self.failure: Callable[[], str | None] = lambda: None
         self.views_failure: Callable[[], str | None] = lambda: None
+        self.past: Callable[[], PastStatus] = whole_past
 
     # ---- what the API asks --------------------------------------------------------------------
 
     def status(self) -> NodeStatus:
         """Return what /v1/status says."""
-        head = self._chain.head
+        head, progress = self._chain.head, self._replica.progress
         return NodeStatus(
             node=self._member,
             chain=self._chain_name,
@@ -153,11 +173,14 @@ class Node:
             ledger_stale=self.ledger_stale(),
             view=self._replica.view,
             leader=self._replica.leader,
+            waits_for=progress.awaits,
+            missing=list(progress.missing),
             peers=[
                 PeerStatus(member=member, connected=self.is_connected(member), height=self.heard_height(member))
                 for member in self._others()
             ],
             mempool=MempoolStatus(transactions=len(self._mempool), bytes=self._mempool.size_bytes),
+            past=self.past(),
             version=self._version,
         )
 
@@ -207,8 +230,8 @@ class Node:
         """
         return self._take_here([raw], way)[0]
 
-    def take_gossip(self, transactions: Sequence[bytes]) -> None:
-        """Take transactions that arrived at another node."""
+    def take_gossip(self, transactions: Sequence[bytes]) -> asyncio.Future[None] | None:
+        """Take transactions that arrived at another node; return the work that goes on, if any does."""
         if len(transactions) < _VERIFY_ELSEWHERE_MIN:
             self._take_here(transactions, "gossip")
         elif self._gossip_waiting + len(transactions) > _GOSSIP_WAITING_MAX:
@@ -216,7 +239,8 @@ class Node:
             self._metrics.refused.labels("gossip", "busy").inc(len(transactions))
         else:
             self._gossip_waiting += len(transactions)
-            self._start(self._take_later(transactions))
+            return self._start(self._take_later(transactions))
+        return None
 
     async def _take_later(self, transactions: Sequence[bytes]) -> None:
         try:
@@ -342,10 +366,11 @@ class Node:
         if batch:
             self.send_gossip(batch)
 
-    def _start(self, work: Coroutine[object, object, None]) -> None:
+    def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
     # ---- after a block ------------------------------------------------------------------------
 
@@ -391,6 +416,7 @@ class Node:
     def refresh_gauges(self) -> None:
         """Bring the gauges up to date."""
         self._metrics.view.set(self._replica.view)
+        self._metrics.taking_part.set(self.failure() is None)
         self._metrics.mempool.set(len(self._mempool))
         self._metrics.mempool_bytes.set(self._mempool.size_bytes)
         self._metrics.peers.set(sum(map(self.is_connected, self._others())))
@@ -418,6 +444,11 @@ def _to_verify(screened: Sequence[SubmitResult | _Screened]) -> list[_Screened]:
 def _refused(tx_id: Digest, code: str) -> SubmitResult:
     detail = _DETAILS.get(code, "The transaction is refused.")
     return SubmitResult(tx_id, "refused", code, _HTTP_STATUS.get(code, _BAD_REQUEST), detail)
+
+
+def whole_past() -> PastStatus:
+    """Return the past of a node that has all blocks."""
+    return PastStatus(known_from=1, blocks_from=1, snapshot="idle", subtrees_missing=0)
 
 
 def down_topics(genesis: Genesis) -> dict[str, str]:

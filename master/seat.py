@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from kit.config_check import HostPort
 from kit.exitcodes import ConfigurationError
-from kit.files import read_bounded
+from kit.files import read_bounded, sync_folder
 from kit.keystore import KeyFile, load_signing_key
 from kit.logs import get_logger
 from kit.tls import PEM_BYTES_MAX, der_of, is_trustable, peer_context
 from master.config import NodeConfig, PeersSection
+from master.consensus.guard import SignerGuard
 from master.contracts.validator_records import Admitted
-from master.io.guard import owner_of
+from master.io.guard import GuardFile, owner_of
 from master.io.inbound import Trust
 from wire.certificate import ValidatorSet
 from wire.genesis import Genesis
 from wire.types import Digest, sha256
 
+GUARD_FILE: Final = "guard"
+RESTORED_FILE: Final = "restored"
 _log = get_logger("seat")
 
 
@@ -92,6 +96,26 @@ def check_seat(config: NodeConfig, genesis: Genesis, keys: VoteKeys, *, is_follo
     missing = others - set(config.peers.addresses)
     if missing:
         raise ConfigurationError(f"[peers.addresses] lacks {', '.join(sorted(missing))}")
+
+
+def open_guard(config: NodeConfig, owners: Sequence[Digest]) -> GuardFile:
+    """Open the signer guard; a marker that a restore left in the data directory goes into it first.
+
+    Args:
+        config: Of the node.
+        owners: Of the guard, that of the key that signs now first.
+
+    Raises:
+        StorageError: The data directory cannot be read or written.
+    """
+    data_dir = config.node.data_dir
+    guard_file = GuardFile(data_dir / GUARD_FILE, owners[0], also=owners[1:])
+    marker = data_dir / RESTORED_FILE
+    if marker.exists():
+        guard_file.save(replace(guard_file.guard or SignerGuard(), is_restored=True))
+        marker.unlink()
+        sync_folder(data_dir)
+    return guard_file
 
 
 @dataclass(slots=True)

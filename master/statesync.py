@@ -16,7 +16,7 @@ from typing import Final, Protocol, TypeVar
 from kit.clock import Clock
 from kit.exitcodes import StorageError
 from kit.logs import get_logger
-from master.answers import AnswerBudget
+from master.answers import LONG_BYTES, AnswerBudget
 from master.consensus.backfill import Backfill, BackfillEffect, Due, Fill
 from master.consensus.events import Now, Report, Send
 from master.consensus.fetch import FetchEffect, Install, Keep, Open, StateFetch, check_chunk
@@ -168,7 +168,8 @@ class StateSync:
             case GetArchive():
                 self._serve(member, lambda: Archive(self._disk.old_blocks(message.height, message.outcomes)))
             case SnapshotManifest():
-                self._start(self._take_manifest(member, message.manifest))
+                if self.fetch.awaits(member):
+                    self._start(self._take_manifest(member, message.manifest))
             case Chunk():
                 self._perform(self.fetch.arrived(member, message))
             case Archive():
@@ -180,6 +181,11 @@ class StateSync:
     def withholds(self, message: Message) -> bool:
         """Tell whether a message must not go out now: blocks are of no use while a state is fetched."""
         return isinstance(message, GetBlocks) and self.fetch.is_active
+
+    def unready(self) -> str | None:
+        """Return why this node shows an old state, or None."""
+        manifest = self.fetch.manifest
+        return None if manifest is None else f"this node fetches a snapshot of block {manifest.height}"
 
     def applied(self, height: int) -> None:
         """Begin a snapshot when it is time; called before the next block can be stored."""
@@ -295,7 +301,8 @@ class StateSync:
     async def _answer(self, member: str, collect: Callable[[], Message]) -> None:
         try:
             raw = await asyncio.get_running_loop().run_in_executor(None, lambda: encode_message(collect()))
-            while (wait_s := self._answers.wait_s(member, len(raw), self._now().monotonic_ms)) > 0:  # noqa: ASYNC110 time alone refills it
+            size_bytes = max(len(raw), LONG_BYTES + 1)  # no answer here is free: a question has few bytes
+            while (wait_s := self._answers.wait_s(member, size_bytes, self._now().monotonic_ms)) > 0:  # noqa: ASYNC110 time alone refills it
                 await asyncio.sleep(wait_s)
             self._around.send(member, raw)
         except (OSError, StorageError, WireError) as error:

@@ -10,15 +10,26 @@ import typer
 
 from kit.exitcodes import ExitCode, UsageError
 from kit.terminal import Terminal
-from master.app import RESTORED_FILE, STORE_FOLDER, TABLES_FILE, load_genesis
+from master.app import STORE_FOLDER, TABLES_FILE, load_genesis
 from master.config import NodeConfig, load_node_config
 from master.io.backups import back_up, compact, read_manifest
 from master.io.backups import restore as restore_backup
 from master.io.store import Store
 from master.io.store_records import StoreCorruptError, StoreError
-from master.io.store_tools import Damage, Fsck, blocks_of, export_blocks, exported_sets, known_sets, read_export
+from master.io.store_tools import (
+    Damage,
+    Fsck,
+    blocks_of,
+    export_blocks,
+    exported_sets,
+    has_first_block,
+    known_sets,
+    read_export,
+    whole_from,
+)
 from master.io.store_tools import prune as prune_blocks
 from master.io.store_tools import rebuild as rebuild_store
+from master.seat import RESTORED_FILE
 from wire.genesis import Genesis
 
 Config = Annotated[Path, typer.Option("--config", help="The node's TOML file.", show_default=True)]
@@ -38,13 +49,14 @@ def fsck(config: Config = DEFAULT_CONFIG, *, as_json: AsJson = False) -> int:
     terminal = Terminal(as_json=as_json)
     try:
         with _open(loaded, genesis) as store, terminal.progress("checking the store") as progress:
-            height, damages = store.head().height, Fsck(store, genesis, progress).run()
+            check = Fsck(store, genesis, progress)
+            height, damages, lacks = store.head().height, check.run(), check.lacks
     except StoreError as error:
         if not isinstance(error, StoreCorruptError):
             raise
-        height, damages = 0, [Damage("meta", "", str(error))]
-    value = {"height": height, "damages": [asdict(damage) for damage in damages]}
-    terminal.show(value, lambda: _fsck_lines(height, damages))
+        height, damages, lacks = 0, [Damage("meta", "", str(error))], 0
+    value = {"height": height, "lacks": lacks, "damages": [asdict(damage) for damage in damages]}
+    terminal.show(value, lambda: _fsck_lines(height, lacks, damages))
     return ExitCode.DATA if damages else ExitCode.OK
 
 
@@ -72,6 +84,9 @@ def rebuild(
     with terminal.progress("rebuilding the store") as progress:
         if source is None:
             with _open(loaded, genesis) as store:
+                if not has_first_block(store):
+                    reason = whole_from(store)
+                    raise StoreError(f"block 1 is not here; {reason}: rebuild --from an export of another node")
                 blocks, sets = blocks_of(store), known_sets(store)
                 done = rebuild_store(new, genesis, blocks, sets, progress, map_bytes=map_bytes)
         else:
@@ -205,9 +220,10 @@ def _drop_tables(loaded: NodeConfig) -> None:
             (loaded.node.data_dir / f"{TABLES_FILE}{suffix}").unlink(missing_ok=True)
 
 
-def _fsck_lines(height: int, damages: list[Damage]) -> list[str]:
+def _fsck_lines(height: int, lacks: int, damages: list[Damage]) -> list[str]:
     if not damages:
-        return [f"all is well, up to block {height}"]
+        missing = f"; blocks 1..{lacks} have not come yet, since the store began with a snapshot" if lacks else ""
+        return [f"all is well, up to block {height}{missing}"]
     lines = [f"{damage.table} {damage.key}: {damage.problem}" for damage in damages[:_SHOWN_MAX]]
     if len(damages) > _SHOWN_MAX:
         lines.append(f"and {len(damages) - _SHOWN_MAX} more; --json shows them")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 _ROOT = Path(__file__).parent
-_MARKED_FOLDERS = frozenset({"e2e", "interop", "property", "simulation"})
+_MARKED_FOLDERS = frozenset({"e2e", "fuzz", "interop", "property", "simulation"})
 
 # A busy machine must not fail a test: pytest-timeout bounds each test, a benchmark holds a speed.
 settings.register_profile("gridwitness", deadline=None, print_blob=True)

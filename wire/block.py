@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from wire import cbor
@@ -11,7 +11,7 @@ from wire.faultproof import FAULT_PROOF_BYTES_MAX, FAULT_PROOFS_MAX
 from wire.fields import Fields
 from wire.header import BLOCK_TRANSACTIONS_MAX, HEADER_BYTES_MAX, Header, decode_header, tx_root
 from wire.merkle import tree_head
-from wire.types import TX_BYTES_MAX
+from wire.types import TX_BYTES_MAX, Digest
 
 BLOCK_BYTES_MAX: Final = 8 * 1024 * 1024
 _NAMES: Final = ("header", "transactions")
@@ -26,6 +26,14 @@ class Block:
     """Whole COSE_Sign1 transactions in the order of execution."""
     fault_proofs: tuple[bytes, ...] = ()
     """Canonical fault proofs, executed after the transactions."""
+    _roots: list[Digest] = field(default_factory=list, init=False, repr=False, compare=False)
+    # asked for when a block is decoded and again when it is executed
+
+    def tx_root(self) -> Digest:
+        """Return the tree head over its transactions, signatures included."""
+        if not self._roots:
+            self._roots.append(tx_root(self.transactions))
+        return self._roots[0]
 
     def to_value(self) -> dict[str, cbor.Value]:
         """Return the block as a CBOR map; without fault proofs it has no field for them."""
@@ -64,12 +72,13 @@ def block_of_value(value: object) -> Block:
         raise FormatError("block.transactions: byte strings of at most 64 KiB are due")
     if len(transactions) != header.tx_count:
         raise FormatError(f"block.transactions: {len(transactions)} of them, the header counts {header.tx_count}")
-    if tx_root(transactions) != header.tx_root:
+    block = Block(header, transactions)
+    if block.tx_root() != header.tx_root:
         raise FormatError("block.transactions: they do not lead to the header's tx_root")
     proofs = _fault_proofs(fields) if has_proofs else ()
     if tree_head(proofs) != header.fault_proof_root:
         raise FormatError("block.fault_proofs: they do not lead to the header's fault_proof_root")
-    return Block(header, transactions, proofs)
+    return replace(block, fault_proofs=proofs) if proofs else block
 
 
 def _fault_proofs(fields: Fields) -> tuple[bytes, ...]:

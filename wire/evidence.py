@@ -21,7 +21,7 @@ METHODS_READING: Final = METHODS[:3]
 """Methods that fingerprint the bytes themselves."""
 STATUSES: Final = ("protocol-error", "read", "unreachable")
 ERROR_CODES: Final = ("bad-size", "short-read", "unstable")
-CLOCK_SOURCES: Final = ("irig-b", "manual", "ntp", "ptp", "system")
+CLOCK_SOURCES: Final = ("irig-b", "ledger", "manual", "ntp", "ptp", "system")
 CLOCK_GRADES: Final = ("suspect", "synchronised", "unknown")
 ARTEFACTS_MAX: Final = len(KINDS)
 """At most one of each kind."""

@@ -1,10 +1,11 @@
-"""A header with all that proves it final to somebody who has the genesis file (docs/spec, clauses FH-1 to FH-3)."""
+"""A header with all that proves it final to somebody who has the genesis file (docs/spec, clauses FH-1 to FH-4)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from wire import cbor
 from wire.certificate import Certificate, decode_certificate
 from wire.epochs import EpochEnd, TrustedEpoch, decode_epochs_field, verify_epochs, verify_header
 from wire.errors import FormatError
@@ -13,10 +14,12 @@ from wire.header import HEADER_BYTES_MAX, Header, decode_header
 from wire.types import DIGEST_BYTES, Digest
 
 if TYPE_CHECKING:
-    from wire import cbor
     from wire.genesis import Genesis
 
 _NAMES: Final = ("header", "certificate", "epochs")
+ITEM_TYPE: Final = "header"
+ITEM_VERSION: Final = 1
+ITEM_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,27 @@ def decode_final_header(value: object) -> FinalHeader:
         decode_certificate(fields.raw("certificate")),
         decode_epochs_field(fields),
     )
+
+
+def encode_header_item(final: FinalHeader) -> bytes:
+    """Return what full nodes send down the return road: a final header that stands alone (docs/spec FH-4)."""
+    return cbor.encode({"type": ITEM_TYPE, "version": ITEM_VERSION, **final.to_value()})
+
+
+def decode_header_item(raw: bytes) -> FinalHeader:
+    """Decode such an item; it proves nothing before it is verified.
+
+    Args:
+        raw: Canonical CBOR of at most 4 MiB.
+
+    Raises:
+        CborError: Not canonical.
+        FormatError: A field is missing, unknown or out of range.
+    """
+    fields = Fields(cbor.decode(raw, bytes_max=ITEM_BYTES_MAX), ("type", "version", *_NAMES), "header item")
+    fields.choice("type", (ITEM_TYPE,))
+    fields.integer("version", ITEM_VERSION, ITEM_VERSION)
+    return decode_final_header({name: fields.raw(name) for name in _NAMES})
 
 
 def verify_final_header(final: FinalHeader, genesis: Genesis) -> TrustedEpoch:

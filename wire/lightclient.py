@@ -13,6 +13,7 @@ from wire import cbor
 from wire.certificate import Certificate, decode_certificate
 from wire.epochs import EpochEnd, TrustedEpoch, decode_epochs_field, verify_header
 from wire.errors import CertificateError, FormatError
+from wire.faultproof import FaultProof, Statement
 from wire.fields import Fields
 from wire.header import HEADER_BYTES_MAX, Header, decode_header
 from wire.historyproof import HistoryProof, check_inclusion
@@ -236,6 +237,31 @@ def verify_conflict(conflict: Conflict, genesis: Genesis) -> tuple[str, ...]:
     if (first.epoch, first.height, first.view) != (second.epoch, second.height, second.view):
         return ()
     return tuple(member for member in first.signers if member in second.signers)
+
+
+def fault_proofs(conflict: Conflict) -> tuple[FaultProof, ...]:
+    """Return a fault proof of every member that signed both sides of a conflict at one height, epoch and view.
+
+    Source: docs/spec LC-11.
+    """
+    first, second = sorted((conflict.first.certificate, conflict.second.certificate), key=lambda side: side.digest)
+    place = (first.epoch, first.height, first.view)
+    if place != (second.epoch, second.height, second.view) or first.digest == second.digest:
+        return ()
+    others = dict(second.signatures)
+    chain = conflict.first.header.chain
+    return tuple(
+        FaultProof(
+            chain,
+            first.epoch,
+            first.height,
+            member,
+            Statement(first.step, first.view, first.digest, signature),
+            Statement(second.step, second.view, second.digest, others[member]),
+        )
+        for member, signature in first.signatures
+        if member in others
+    )
 
 
 def _accept_end(state: LightState, number: int, end: EpochEnd) -> LightState:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
+from agent.io.ledgertime import LedgerTime
 from kit.clock import Clock
 from wire import evidence
 
@@ -38,7 +39,7 @@ def kernel_is_synchronised() -> bool | None:
 
 
 class GradedClock:
-    """A clock that notices when it is set.
+    """A clock that notices when it is set, and when the ledger's time is another.
 
     Args:
         clock: The machine's clock.
@@ -47,6 +48,8 @@ class GradedClock:
 
     def __init__(self, clock: Clock, is_synchronised: Callable[[], bool | None] = kernel_is_synchronised) -> None:
         self._clock = clock
+        self.ledger = LedgerTime(clock)
+        """What verified headers say of the time."""
         self._is_synchronised = is_synchronised
         self._last = (clock.now_ms(), clock.monotonic_ms())
         self._suspect_until_ms = self._last[1]
@@ -59,6 +62,20 @@ class GradedClock:
         """Return milliseconds of a clock that nobody sets."""
         return self._clock.monotonic_ms()
 
+    def offset_ms(self) -> int | None:
+        """Return by how much the machine's clock is wrong as far as the ledger tells, None when it seems right.
+
+        A clock that something keeps right and that is ahead is believed: then the headers are old.
+        """
+        offset_ms = self.ledger.offset_ms()
+        if offset_ms is not None and offset_ms > 0 and self._is_synchronised():
+            return None
+        return offset_ms
+
+    def best_ms(self) -> int:
+        """Return the time to act by: the machine's, or the ledger's where the machine's is wrong."""
+        return self._clock.now_ms() - (self.offset_ms() or 0)
+
     def graded(self) -> evidence.Clock:
         """Return the time and its grade, as evidence carries them."""
         now_ms, monotonic_ms = self._clock.now_ms(), self._clock.monotonic_ms()
@@ -70,4 +87,7 @@ class GradedClock:
             grade = "suspect"
         else:
             grade = "synchronised" if self._is_synchronised() else "unknown"
+        offset_ms = self.offset_ms()
+        if offset_ms is not None:
+            return evidence.Clock(now_ms - offset_ms, source="ledger", offset_ms=offset_ms, grade="suspect")
         return evidence.Clock(time_ms=now_ms, source="system", offset_ms=None, grade=grade)

@@ -23,7 +23,7 @@ from wire.errors import CertificateError, WireError
 from wire.finality import FinalHeader
 from wire.genesis import Genesis
 from wire.header import HEADER_BYTES_MAX, Header, decode_header
-from wire.lightclient import CertifiedHeader, ConflictError, LightState, accept, begin, check_known
+from wire.lightclient import CertifiedHeader, ConflictError, LightState, accept, begin, check_known, is_trust_expired
 from wire.merkle import EMPTY_HEAD
 from wire.types import Digest
 
@@ -31,6 +31,8 @@ FORMAT: Final = 1
 STRIDE: Final = 1000
 """Heights of which one header is kept whether anybody names it or not."""
 RETENTION_MS: Final = 90 * 24 * 3600 * 1000
+TRUSTING_MS: Final = RETENTION_MS
+"""Without a header for so long this gateway needs an anchor (docs/spec LC-8)."""
 CERTIFIED_MAX: Final = 500
 """Headers of receipts that keep their certificate."""
 CONFLICTS_MAX: Final = 64
@@ -67,6 +69,7 @@ class HeaderStore:
     def __init__(self, path: Path, genesis: Genesis) -> None:
         self._path = path
         self._template = _template(genesis)
+        self._genesis_ms = genesis.time_ms
         try:
             self._db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
             try:
@@ -125,6 +128,28 @@ class HeaderStore:
                 self._db.execute("INSERT OR REPLACE INTO newest VALUES (0, ?, ?)", row)
             self._keep(new, is_named=is_named)
         self._state = state
+
+    def is_expired(self, now_ms: int) -> bool:
+        """Tell whether trust must begin anew, at the latest 90 days after the newest header or anchor.
+
+        Args:
+            now_ms: Milliseconds since 1970 UTC; a time before the genesis file's tells nothing.
+
+        Raises:
+            StorageError: The time of the first start could not be stored.
+        """
+        if now_ms < self._genesis_ms:
+            return False
+        row = self._one("SELECT value FROM meta WHERE name = 'anchored_ms'")
+        if row is None:
+            self.anchored(now_ms)
+            return False
+        return is_trust_expired(self._state, now_ms, int(row[0]), TRUSTING_MS)
+
+    def anchored(self, now_ms: int) -> None:
+        """Remember when a person gave this gateway its anchor: the genesis file at first, or a newer one."""
+        with self._writing():
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('anchored_ms', ?)", (now_ms,))
 
     def header(self, height: int) -> Header | None:
         """Return a kept header, believed once, or None."""

@@ -47,6 +47,15 @@ class AgentCollector(Collector):
         yield _gauge("outbox_oldest_age_seconds", "Age of the oldest report without a receipt.", oldest_s)
         yield _gauge("broker_connected", "1 while the broker is connected.", int(snapshot.broker.is_connected))
         yield _gauge("block_height", "Height of the newest verified block.", snapshot.block.height)
+        trust = snapshot.trust
+        yield _gauge(
+            "head_age_seconds", "Age of the newest verified block; 0 before it.", (trust.head_age_ms or 0) / 1000
+        )
+        yield _gauge("head_stale", "1 while the newest verified block is older than it may be.", int(trust.is_stale))
+        yield _gauge("trust_expired", "1 while nothing is believed before an anchor is given.", int(trust.is_expired))
+        yield _gauge("conflicts", "Pieces of evidence that validators signed contradictions.", trust.conflicts)
+        offset_s = (snapshot.clock_offset_ms or 0) / 1000
+        yield _gauge("clock_offset_seconds", "Own clock minus the ledger's time, where they disagree.", offset_s)
         yield _gauge("boot", "Number of this start of the gateway.", snapshot.boot)
         is_synchronised = int(snapshot.clock_grade == "synchronised")
         yield _gauge("clock_synchronised", "1 while the clock is known to be right.", is_synchronised)

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -87,6 +87,8 @@ class Hooks:
     """What the health message says."""
     take: Callable[[bytes], Awaitable[None]]
     """Judges one item that came down."""
+    proofs: Callable[[], Sequence[bytes]] = tuple
+    """Proofs that validators contradicted themselves; sent once in every connection."""
 
 
 @dataclass(slots=True)
@@ -241,8 +243,12 @@ class BrokerLink:
     async def _tell_health(self, client: aiomqtt.Client) -> None:
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         properties.MessageExpiryInterval = HEALTH_EXPIRY_S
-        topic = self._topics.of("health")
+        topic, told = self._topics.of("health"), set[bytes]()
         while True:
+            for proof in self._hooks.proofs():
+                if proof not in told:
+                    await client.publish(self._topics.of("tx"), proof, qos=1)
+                    told.add(proof)
             payload = self._session_payload(**self._hooks.health())
             await client.publish(topic, payload, qos=0, retain=True, properties=properties)
             await asyncio.sleep(HEALTH_INTERVAL_S)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from kit.exitcodes import DataError, TryAgainError, UnreachableError
-from kit.files import MODE_PRIVATE, read_bounded
+from kit.files import MODE_PRIVATE, read_bounded, write_atomic
+from wire.anchor import ANCHOR_BYTES_MAX
+from wire.types import sha256
 
 STATUS_FILE: Final = "status.json"
 LOCK_FILE: Final = "lock"
 OUTBOX_FILE: Final = "outbox.sqlite"
 HEADERS_FILE: Final = "headers.sqlite"
+ANCHOR_FILE: Final = "anchor.cbor"
+CONFLICTS_FOLDER: Final = "conflicts"
 STATUS_AGE_MS_MAX: Final = 15_000
 _STATUS_BYTES_MAX: Final = 4 * 1024 * 1024
 
@@ -48,6 +53,32 @@ class StateFolder:
     def headers_path(self) -> Path:
         """Where the light node keeps what it believes of the ledger."""
         return self.path / HEADERS_FILE
+
+    def given_anchor(self) -> bytes | None:
+        """Return the anchor that `gridwitness-agent trust anchor` has put there, or None.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        path = self.path / ANCHOR_FILE
+        return read_bounded(path, bytes_max=ANCHOR_BYTES_MAX) if path.is_file() else None
+
+    def remove_anchor(self) -> None:
+        """Forget an anchor that was taken or refused."""
+        (self.path / ANCHOR_FILE).unlink(missing_ok=True)
+
+    def write_conflicts(self, conflicts: Sequence[bytes]) -> None:
+        """Write evidence of conflicts into files of its own, for people to hand on; each once.
+
+        Raises:
+            OSError: The disk takes nothing.
+        """
+        folder = self.path / CONFLICTS_FOLDER
+        for raw in conflicts:
+            path = folder / f"{sha256(raw).hex()[:16]}.cbor"
+            if not path.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)
+                write_atomic(path, raw)
 
     def write_status(self, value: dict[str, object]) -> None:
         """Replace the status file; it may be lost in a power cut, so that flash memory is spared."""

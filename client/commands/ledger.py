@@ -87,6 +87,21 @@ def _finals(urls: Sequence[str]) -> list[FinalHeader]:
     return finals
 
 
+def newest_final(client: NodeClient) -> FinalHeader:
+    """Return a node's newest header with its certificate and all epochs; nothing of it has been verified.
+
+    Raises:
+        DataError: There is none yet, or the answer is malformed.
+    """
+    height = int(client.get_json("/v1/status")["height"])
+    if height < 1:
+        raise DataError("there is no block yet")
+    try:
+        return _final(client, height, _epoch_ends(client))
+    except (KeyError, TypeError, ValueError) as error:  # every WireError is a ValueError
+        raise DataError(f"what the node says cannot be read: {error}") from error
+
+
 def _epoch_ends(client: NodeClient) -> tuple[EpochEnd, ...]:
     items: list[Any] = []
     following: object = 0

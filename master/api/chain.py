@@ -10,6 +10,7 @@ from starlette.responses import Response
 from master.api.call import Call, answer
 from master.api.lists import FRESHNESS
 from master.api.parameters import HexDigest, Number, Parameter, Word
+from master.api.past import bounds, demand
 from master.api.ports import LedgerPort
 from master.api.problems import not_found
 from master.views.schema import (
@@ -116,7 +117,7 @@ async def transaction(call: Call) -> Response:
             # a block may have taken it out of the mempool since the ledger was asked
             found = await context.blocking(lambda: _committed(context.ledger, wanted))
     if found is None:
-        raise not_found(f"transaction {wanted.hex()}")
+        raise not_found(f"transaction {wanted.hex()}{bounds(context)}")
     return answer({"id": wanted.hex(), **found})
 
 
@@ -147,7 +148,7 @@ async def bundle(call: Call) -> Response:
     found = await context.blocking(lambda: _bundle(context.ledger, wanted))
     if found is None:
         waits = context.node.pending(wanted) is not None
-        raise not_found(f"receipt of transaction {wanted.hex()}{' yet, it is pending' if waits else ''}")
+        raise not_found(f"receipt of transaction {wanted.hex()}{' yet, it is pending' if waits else bounds(context)}")
     name = f'attachment; filename="{wanted.hex()[:16]}.bundle.cbor"'
     return Response(found, media_type=CBOR_TYPE, headers={"content-disposition": name})
 
@@ -167,7 +168,7 @@ async def block(call: Call) -> Response:
     work = _block_cbor if wants_cbor else _block_json
     found = await context.blocking(lambda: work(context.ledger, height))
     if found is None:
-        raise not_found(f"block {height}; the newest is {context.node.head_height()}")
+        raise not_found(f"block {height}; the newest is {context.node.head_height()}{bounds(context)}")
     return Response(found, media_type=CBOR_TYPE) if isinstance(found, bytes) else answer(found)
 
 
@@ -206,6 +207,7 @@ async def headers(call: Call) -> Response:
     context = call.context
     first, limit = call.arguments.need(FROM), call.arguments.need(HEADERS_LIMIT)
     head = context.node.head_height()
+    demand(context, min(first, head))
     last = min(first + limit - 1, head)
     items = await context.blocking(lambda: [_entry(context.ledger, at) for at in range(first, last + 1)])
     following = last + 1 if first <= last < head else None

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from master.api.call import Call, Handler, answer
 from master.api.parameters import Cursor, Number, Parameter, Word, cursor_of
+from master.api.past import demand
 from master.api.problems import not_found
 from master.views.schema import Condition, Schema, Table, integer, nullable, record, sequence, text
 
@@ -67,6 +68,7 @@ def list_handler(table: Table) -> Handler:
                 conditions += table.condition(name, str(value), reading)
         limit, after = call.arguments.need(LIMIT), call.arguments.get(cursor)
         page = await context.blocking(lambda: context.tables.page(table, conditions, after, limit + 1))
+        demand(context, page.position.complete_height + 1)
         rows, more = page.rows[:limit], len(page.rows) > limit
         return answer(
             {
@@ -93,6 +95,7 @@ def item_handler(table: Table) -> Handler:
     async def handle(call: Call) -> Response:
         context = call.context
         key = call.arguments.need(parameter)
+        demand(context, (await context.blocking(context.tables.position)).complete_height + 1)
         row = await context.blocking(lambda: context.tables.row(table.name, key))
         if row is None:
             raise not_found(f"{word} {key!r}")

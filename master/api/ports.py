@@ -36,6 +36,19 @@ class MempoolStatus(TypedDict):
     bytes: int
 
 
+class PastStatus(TypedDict):
+    """How much of the ledger this node has."""
+
+    known_from: int
+    """Lowest block whose header, certificate, outcomes and events are here; 1 when nothing is missing."""
+    blocks_from: int
+    """Lowest block that may be here with its transactions."""
+    snapshot: str
+    """idle, asking, fetching or installing."""
+    subtrees_missing: int
+    """Of the snapshot that is being fetched."""
+
+
 class NodeStatus(TypedDict):
     """Answer of /v1/status."""
 
@@ -49,8 +62,11 @@ class NodeStatus(TypedDict):
     ledger_stale: bool
     view: int
     leader: str
+    waits_for: str
+    missing: list[str]
     peers: list[PeerStatus]
     mempool: MempoolStatus
+    past: PastStatus
     version: str
 
 
@@ -82,6 +98,10 @@ class NodePort(Protocol):
 
     def pending(self, tx_id: bytes) -> SignedTx | None:
         """Return the transaction of that id if it waits in the mempool."""
+        ...
+
+    def past(self) -> PastStatus:
+        """Return how much of the ledger this node has."""
         ...
 
     def head_height(self) -> int:

@@ -25,6 +25,7 @@ TITLES: Final[Mapping[str, str]] = {
     "malformed": "The body of the request is malformed",
     "method-not-allowed": "The route does not know this method",
     "not-found": "There is nothing here",
+    "past-missing": "The node does not have this part of the ledger yet",
     "query-tables": "The query tables cannot be read just now",
     "unready": "The node cannot serve now",
     "unsupported-media-type": "The body of the request is of an unknown type",

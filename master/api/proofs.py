@@ -16,6 +16,7 @@ from master.api.call import Call, answer
 from master.api.chain import CBOR_TYPE, FORMAT, HEIGHT
 from master.api.lists import FRESHNESS
 from master.api.parameters import Number, Parameter, Word
+from master.api.past import demand
 from master.api.problems import Problem, bad_parameter, not_found
 from master.ledger.undo import HeightNotKeptError
 from master.views.schema import Schema, hexadecimal, integer, nullable, record, sequence, text
@@ -145,6 +146,7 @@ async def history(call: Call) -> Response:
     """Answer with the proof that an old block is in the chain of a newer one."""
     context, height = call.context, call.arguments.need(HEIGHT)
     newer = call.arguments.get(NEWER) or context.node.head_height()
+    demand(context, 1)
     found = await context.blocking(lambda: context.proofs.history_proof(height, newer))
     return _history_answer(call, height, newer, found)
 
@@ -153,6 +155,7 @@ async def consistency(call: Call) -> Response:
     """Answer with the proof that a newer block continues the history of an older one."""
     context, height = call.context, call.arguments.need(HEIGHT)
     newer = call.arguments.get(NEWER) or context.node.head_height()
+    demand(context, 1)
     found = await context.blocking(lambda: context.proofs.consistency_proof(height, newer))
     return _history_answer(call, height, newer, found)
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from master.api.call import Call, answer
 from master.api.lists import FRESHNESS
+from master.api.past import missing
 from master.api.problems import Problem
 from master.views.schema import Schema, hexadecimal, integer, record, sequence, text
 
@@ -23,6 +24,11 @@ STATUS_SCHEMA: Final[Schema] = record(
         **FRESHNESS,
         "view": integer("View of the consensus at the present height.", 0),
         "leader": text("Primary of that view."),
+        "waits_for": text(
+            "What the height waits for in that view.",
+            choices=("nothing", "view-change", "proposal", "prepare", "commit"),
+        ),
+        "missing": sequence(text("Validator whose word of that kind is not here; not all are needed.")),
         "peers": sequence(
             record(
                 {
@@ -33,6 +39,14 @@ STATUS_SCHEMA: Final[Schema] = record(
             )
         ),
         "mempool": record({"transactions": integer(low=0), "bytes": integer(low=0)}),
+        "past": record(
+            {
+                "known_from": integer("Lowest block whose header, outcomes and events are here.", 1),
+                "blocks_from": integer("Lowest block that may be here with its transactions.", 1),
+                "snapshot": text("What becomes of a snapshot.", ("asking", "fetching", "idle", "installing")),
+                "subtrees_missing": integer("Parts of the snapshot that are still missing.", 0),
+            }
+        ),
         "version": text("Version of the software."),
     }
 )
@@ -51,7 +65,10 @@ async def health(call: Call) -> Response:
     if reason is None:
         head = context.node.head_height()
         applied = (await context.blocking(context.tables.position)).complete_height
-        if head - applied > context.limits.lag_blocks_max:
+        known_from = context.node.past()["known_from"]
+        if applied + 1 < known_from:
+            reason = missing(known_from)
+        elif head - applied > context.limits.lag_blocks_max:
             reason = f"the query tables stand at block {applied}, the ledger at {head}"
     if reason is not None:
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unready", reason)

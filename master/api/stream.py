@@ -13,6 +13,7 @@ from master.api.call import Call
 from master.api.context import Context
 from master.api.feed import event_id
 from master.api.parameters import EventId, Parameter
+from master.api.past import demand
 from master.api.problems import Problem
 from master.views.ports import END, Position
 
@@ -35,6 +36,7 @@ async def events(call: Call) -> Response:
     place = call.arguments.get(LAST_EVENT_ID) or call.arguments.get(AFTER)
     if place is None:
         place = Position(context.node.head_height(), END)
+    demand(context, place.before_next()[0])
     if call.request.method == "HEAD":
         return Response(headers=_HEADERS)
     if context.streams >= context.limits.streams_max:

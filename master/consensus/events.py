@@ -174,6 +174,8 @@ class Report:
     code: str
     """view-change, divergence, invalid-proposal, vote-refused, quarantine, quarantine-over."""
     detail: str
+    cause: str = ""
+    """Why a view was left, in a word that a metric may carry: timeout, invalid-proposal, followed, complaint."""
 
 
 @dataclass(frozen=True, slots=True)

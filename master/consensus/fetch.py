@@ -19,6 +19,8 @@ from wire.snapshot import EMPTY_SUBTREE, SUBTREES, Manifest, Place, verify_part
 ASKED_AT_ONCE_MAX: Final = 4
 """Members that parts are asked of at the same time."""
 _FRESH_INTERVALS: Final = 3
+_BEHIND_INTERVALS: Final = 2
+"""How long it must hold that a snapshot is due: by then all others were heard."""
 _ANSWER_INTERVALS: Final = 10
 """How long an answer may take, and how long who did not answer is left alone."""
 _AGAIN_INTERVALS: Final = 10
@@ -98,6 +100,7 @@ class StateFetch:
         self._barred: dict[str, int | None] = {}
         """Who is not asked: until when, None for the whole of this snapshot."""
         self._missing: dict[int, Place] = {}
+        self._behind_ms: int | None = None
         self._moved_ms: int | None = None
         self._left: tuple[Manifest, dict[int, Place]] | None = None
         """What was missing of a snapshot that stood still."""
@@ -127,9 +130,13 @@ class StateFetch:
         """Note that a member did not have the next block."""
         self._lacks[member] = now.monotonic_ms
 
+    def awaits(self, member: str) -> bool:
+        """Tell whether a member was asked for a manifest and has not answered."""
+        return self.phase is Phase.ASKING and member in self._unanswered
+
     def offered(self, member: str, manifest: Manifest | None) -> None:
         """Take a member's newest snapshot; it is proven."""
-        if self.phase is Phase.ASKING and member in self._unanswered:
+        if self.awaits(member):
             self._unanswered.discard(member)
             self._offers[member] = manifest
 
@@ -214,9 +221,13 @@ class StateFetch:
     def _consider(self, head: int, now: Now) -> list[FetchEffect]:
         ahead = self._ahead(head, now)
         is_far = any(height - head >= self._lag_blocks for height in ahead.values())
-        if now.monotonic_ms < self._until_ms or not (is_far or self._is_stuck(ahead, now)):
+        if not (is_far or self._is_stuck(ahead, now)):
+            self._behind_ms = None
             return []
-        self.phase = Phase.ASKING
+        self._behind_ms = now.monotonic_ms if self._behind_ms is None else self._behind_ms
+        if now.monotonic_ms < max(self._until_ms, self._behind_ms + self._interval_ms * _BEHIND_INTERVALS):
+            return []
+        self.phase, self._behind_ms = Phase.ASKING, None
         self._until_ms = now.monotonic_ms + self._interval_ms * _ANSWER_INTERVALS
         self._offers, self._unanswered = {}, set(ahead)
         return [Send(member, GetSnapshot()) for member in sorted(ahead)]

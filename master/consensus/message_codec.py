@@ -38,8 +38,11 @@ from wire.types import TX_BYTES_MAX, shown
 
 MESSAGE_BYTES_MAX: Final = BLOCK_BYTES_MAX + 256 * 1024
 VALUES_MAX: Final = 16_384
-BYTES_PER_VALUE: Final = 32
-"""A message has 16,384 values and one more for every 32 bytes: what is long is long because of its byte strings."""
+BYTES_PER_VALUE: Final = 8
+"""Up to 2 MiB: parts of the state have four values in fifty bytes."""
+DENSE_BYTES_MAX: Final = 2 * 1024 * 1024
+BYTES_PER_VALUE_BEYOND: Final = 32
+"""Beyond: what is longer is long because of its byte strings."""
 BLOCKS_PER_ANSWER_MAX: Final = 64
 GOSSIP_TRANSACTIONS_MAX: Final = 1024
 
@@ -50,6 +53,12 @@ def encode_message(message: Message) -> bytes:
     return cbor.encode({"type": kind, **to_value(message)})
 
 
+def values_max(size_bytes: int) -> int:
+    """Return how many CBOR values a message of so many bytes may have (docs/spec TP-6)."""
+    dense = min(size_bytes, DENSE_BYTES_MAX)
+    return VALUES_MAX + dense // BYTES_PER_VALUE + (size_bytes - dense) // BYTES_PER_VALUE_BEYOND
+
+
 def decode_message(raw: bytes) -> Message:
     """Decode a message; no signature in it has been checked.
 
@@ -57,8 +66,7 @@ def decode_message(raw: bytes) -> Message:
         CborError: Not canonical, longer than `MESSAGE_BYTES_MAX` or of too many values (CM-1).
         FormatError: An unknown type, or a field missing, unknown or out of range.
     """
-    values_max = VALUES_MAX + len(raw) // BYTES_PER_VALUE
-    value = cbor.decode_map(raw, bytes_max=MESSAGE_BYTES_MAX, values_max=values_max)
+    value = cbor.decode_map(raw, bytes_max=MESSAGE_BYTES_MAX, values_max=values_max(len(raw)))
     kind = value.pop("type", None)
     decoder = _DECODERS.get(kind) if isinstance(kind, str) else None
     if decoder is None:

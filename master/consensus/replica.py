@@ -51,6 +51,7 @@ from master.consensus.messages import (
     epoch_of,
     proposal_digest,
 )
+from master.consensus.progress import Progress, progress_of
 from master.consensus.records import Accepted, Fetched, Prepared, Record, Signed, encode_record
 from master.consensus.recovery import Recovery
 from master.consensus.state import Settings, open_height
@@ -104,6 +105,11 @@ class Replica:
     def head(self) -> Head:
         """The newest applied block."""
         return self._height.rules.head
+
+    @property
+    def progress(self) -> Progress:
+        """How far the height is, and whose word it waits for."""
+        return progress_of(self._height)
 
     @property
     def view(self) -> int:
@@ -242,7 +248,7 @@ class Replica:
             return effects
         effects.append(Report("invalid-proposal", verdict.reason))
         if verdict.leaders_fault:
-            return [*effects, *self._views.leave(state, now, f"invalid proposal: {verdict.reason}")]
+            return [*effects, *self._views.leave(state, now, "invalid-proposal", verdict.reason)]
         state.is_awaited = True
         return effects
 
@@ -256,7 +262,7 @@ class Replica:
             self._next_status_ms = now.monotonic_ms + self._settings.status_interval_ms
             effects.append(Broadcast(self._status()))
         if state.deadline_ms is not None and now.monotonic_ms >= state.deadline_ms:
-            effects += self._views.leave(state, now, "no block in time")
+            effects += self._views.leave(state, now, "timeout", "no block in time")
         return effects
 
     def _on_built(self, event: Built) -> list[Effect]:

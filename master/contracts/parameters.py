@@ -32,6 +32,8 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "block_bytes_max": IntegerParameter(1_048_576, 65_536, 4_194_304),
     "block_interval_ms": IntegerParameter(30, 0, 60_000),
     "heartbeat_ms": IntegerParameter(30_000, 100, 3_600_000),
+    # after how many blocks nodes write a snapshot of the state
+    "snapshot_blocks": IntegerParameter(1000, 8, 1_000_000),
     # devices that one release may concern: they are appraised anew in the transaction that makes it effective
     "reappraise_devices_max": IntegerParameter(256, 1, 1024),
     # accepted evidence per gateway that the ledger remembers to tell a repeat from a conflict

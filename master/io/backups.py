@@ -14,7 +14,7 @@ from typing import Final
 
 import lmdb
 
-from kit.exitcodes import DataError
+from kit.exitcodes import DataError, StorageError
 from kit.files import read_bounded, sync_folder, write_atomic, write_new
 from master.io.store import Store
 from master.io.store_env import TABLES
@@ -82,7 +82,7 @@ def read_manifest(backup: Path) -> Manifest:
         raise DataError(f"{backup} is no backup: it has no {MANIFEST_FILE}")
     try:
         manifest = Manifest(**json.loads(read_bounded(path, bytes_max=_MANIFEST_BYTES_MAX)))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError, StorageError) as error:
         raise DataError(f"{path} is no manifest of a backup: {error}") from error
     if manifest.format != FORMAT:
         raise DataError(f"{path}: format {manifest.format} is not {FORMAT}, which this software reads")

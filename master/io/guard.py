@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from kit.exitcodes import StorageError
-from kit.files import LOCAL_FILES, Files
+from kit.files import LOCAL_FILES, Files, storage_error, write_at
 from master.consensus.guard import GUARD_BYTES_MAX, SignerGuard, decode_guard
 from wire.errors import WireError
 from wire.types import DIGEST_BYTES, Digest, sha256
@@ -62,19 +62,19 @@ class GuardFile:
             StorageError: The file cannot be opened or made.
         """
         self._path, self._owner = path, owner
+        self._owners = (owner, *also)
         self.guard: SignerGuard | None = None
         """What was found; None when there is no readable guard of this owner."""
         try:
             if not files.exists(path):
                 files.create(path, bytes(2 * SLOT_BYTES))
             self._file = files.open(path)
-            slots = [self._file.read(SLOT_BYTES, place * SLOT_BYTES) for place in (0, 1)]
         except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}") from error
-        self._number = 0
-        for number, guard in filter(None, (_read(slot, (owner, *also)) for slot in slots)):
-            if number > self._number:
-                self._number, self.guard = number, guard
+            raise storage_error(path, error) from error
+        self._found = self._tried = 0
+        self.read()
+        self._place = self._found
+        """Of the slot that is known to be on disk; the other one is written next."""
 
     def __enter__(self) -> Self:
         """Use it in a with statement."""
@@ -86,24 +86,36 @@ class GuardFile:
 
     def own(self, owner: Digest) -> None:
         """Write for another key from now on: the node's key has been rotated."""
-        self._owner = owner
+        self._owner, self._owners = owner, (owner, *self._owners)
+
+    def read(self) -> None:
+        """Take up what stands in the file, which need not be on disk.
+
+        Raises:
+            StorageError: It cannot be read.
+        """
+        try:
+            slots = [self._file.read(SLOT_BYTES, place * SLOT_BYTES) for place in (0, 1)]
+        except OSError as error:
+            raise storage_error(self._path, error) from error
+        self.guard, self._found, newest = None, 1, 0
+        for place, found in enumerate(_read(slot, self._owners) for slot in slots):
+            if found is not None and found[0] > newest:
+                self._found, (newest, self.guard) = place, found
+        self._tried = max(self._tried, newest)
 
     def save(self, guard: SignerGuard) -> None:
         """Return when ``guard`` is on disk.
 
         Raises:
-            StorageError: The disk did not take it; nothing may be signed.
+            DiskFullError: There is no room for it; nothing may be signed.
+            StorageError: The disk did not take it for another reason.
         """
-        self._number += 1
-        slot = _slot(self._number, self._owner, guard)
-        try:
-            written = self._file.write(slot, self._number % 2 * SLOT_BYTES)
-            if written != len(slot):
-                raise StorageError(f"{self._path}: only {written} of {len(slot)} bytes were written")
-            self._file.sync()
-        except OSError as error:
-            raise StorageError(f"{self._path}: {error.strerror}") from error
-        self.guard = guard
+        self._tried += 1
+        place = 1 - self._place
+        slot = _slot(self._tried, self._owner, guard)
+        write_at(self._file, self._path, slot, place * SLOT_BYTES)
+        self._place, self.guard = place, guard
 
     def close(self) -> None:
         """Close the file."""

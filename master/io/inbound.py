@@ -100,7 +100,7 @@ class Inbound:
         self._trust = trust
         self._limits = limits
         self._counters = counters
-        self._on_message: Callable[[str, bytes], Awaitable[bool]]
+        self._on_message: Callable[[str, bytes], Awaitable[int]]
         self._sockets: list[socket.socket] = []
         self._acceptors: list[asyncio.Task[None]] = []
         self._handshakes: dict[asyncio.Task[None], str] = {}
@@ -111,11 +111,12 @@ class Inbound:
         self._allowances: dict[str, Allowance] = {}
         """Kept while the process runs: who connects anew gets no new burst."""
 
-    async def start(self, on_message: Callable[[str, bytes], Awaitable[bool]]) -> None:
+    async def start(self, on_message: Callable[[str, bytes], Awaitable[int]]) -> None:
         """Listen.
 
         Args:
-            on_message: Awaited with (member, message), one after the other; False when it was refused.
+            on_message: Awaited with (member, message), one after the other; returns what it cost, as so many short
+                messages, and 0 when it was refused.
 
         Raises:
             OSError: The address cannot be listened on.
@@ -265,8 +266,8 @@ class Inbound:
         while data := await self._next(reader, frame_until_s):
             for message in decoder.receive(data):
                 frame_until_s = None
-                is_fine = await self._on_message(member, message)
-                pause_s = allowance.pause_s(len(message), loop.time(), is_refused=not is_fine)
+                cost = await self._on_message(member, message)
+                pause_s = allowance.pause_s(len(message), loop.time(), cost)
                 if pause_s > 0:
                     self._counters.throttled(member, pause_s)
                     await asyncio.sleep(pause_s)

@@ -81,9 +81,15 @@ class Allowance:
         self._messages = TokenBucket(limits.messages_per_s, limits.messages_burst, now_s)
         self._bytes = TokenBucket(limits.bytes_per_s, limits.bytes_burst, now_s)
 
-    def pause_s(self, size_bytes: int, now_s: float, *, is_refused: bool) -> float:
-        """Count one message and return for how long nothing more is to be read from its sender."""
-        cost = self._refused_cost if is_refused else 1
+    def pause_s(self, size_bytes: int, now_s: float, cost: int) -> float:
+        """Count one message and return for how long nothing more is to be read from its sender.
+
+        Args:
+            size_bytes: Its length.
+            now_s: A clock that never goes back.
+            cost: As so many short messages; 0 for one that was refused.
+        """
+        cost = cost or self._refused_cost
         return max(self._messages.take(cost, now_s), self._bytes.take(size_bytes, now_s))
 
 

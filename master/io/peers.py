@@ -68,13 +68,13 @@ class PeerNetwork:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def start(
-        self, on_message: Callable[[str, bytes], Awaitable[bool]], on_connected: Callable[[str], None]
+        self, on_message: Callable[[str, bytes], Awaitable[int]], on_connected: Callable[[str], None]
     ) -> None:
         """Listen and begin to dial.
 
         Args:
             on_message: Awaited with (member, message) for everything that arrives, per member one after the other;
-                False when it was refused.
+                returns what it cost, as so many short messages, and 0 when it was refused.
             on_connected: Called when a member can be sent to.
 
         Raises:

@@ -14,8 +14,9 @@ from typing import Final, Self
 
 from kit.files import sync_folder
 from master.io.store_archive import StoreArchive
-from master.io.store_env import Writing, environment, height_key, node_key, own, state_key
+from master.io.store_env import Reading, Writing, environment, height_key, node_key, own, state_key
 from master.io.store_records import (
+    CHECKSUM_BYTES,
     StoreCorruptError,
     StoreError,
     decode_head,
@@ -125,6 +126,19 @@ class Store:
             raise
         return store
 
+    def recheck(self) -> None:
+        """Return if the store takes a write and its head on disk is the one that this process knows.
+
+        Raises:
+            DiskFullError: It takes none yet.
+            StoreError: The head is another one, or the store must be opened again.
+        """
+        with self._writing() as put:
+            put.put("meta", b"format", cbor.encode(FORMAT))
+        found = self._check_meta()
+        if (found.height, found.digest) != (self._head.height, self._head.digest):
+            raise StoreCorruptError(f"store {self._path}: its head is block {found.height}, not {self._head.height}")
+
     def close(self) -> None:
         """Give the store back; a second call does nothing."""
         if self._owner >= 0:
@@ -159,7 +173,7 @@ class Store:
 
     def bucket(self, index: int) -> Sequence[tuple[Digest, Digest]]:
         """Return leaf key and value digest of every leaf of a bucket, sorted by leaf key."""
-        with self._env.begin() as txn:
+        with Reading(self._env) as txn:
             return bucket_pairs(txn, self._tables, index)
 
     def past_heights(self) -> range:
@@ -171,12 +185,12 @@ class Store:
 
     def past_entry(self, namespace: str, key: bytes, height: int) -> PastEntry | None:
         """Return what stood under ``key`` after an older block, None when that height is not kept."""
-        with self._env.begin() as txn:
+        with Reading(self._env) as txn:
             return past_entry(txn, self._tables, height, leaf_key(namespace, key), state_key(namespace, key))
 
     def undo_blocks(self) -> range:
         """Return the heights of the newest blocks, whose undo is kept."""
-        with self._env.begin() as txn:
+        with Reading(self._env) as txn:
             return undo_blocks(txn, self._tables)
 
     def undo(self, height: int) -> Undo:
@@ -185,16 +199,19 @@ class Store:
         Raises:
             StoreCorruptError: It is missing or damaged.
         """
-        with self._env.begin() as txn:
+        with Reading(self._env) as txn:
             return read_undo(txn, self._tables, height)
 
     def state_tree(self) -> StateTree:
         """Return the tree over all leaves.
 
+        Their checksums are left alone: the root says more, and a node waits for this at every start.
+
         Raises:
             StoreCorruptError: Its root is not the head's state root.
         """
-        tree = StateTree.rebuild(self._walk("leaves", b""))
+        with Reading(self._env, self._tables["leaves"]) as txn, txn.cursor() as cursor:
+            tree = StateTree.rebuild(cursor, CHECKSUM_BYTES)
         if tree.root != self._head.state_root:
             raise StoreCorruptError(f"store {self._path}: its state is not that of height {self._head.height}")
         return tree
@@ -403,7 +420,7 @@ class Store:
 
     def raw_records(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """Yield keys and whole records of a table, damaged ones, too."""
-        with self._env.begin(self._tables[table]) as txn, txn.cursor() as cursor:
+        with Reading(self._env, self._tables[table]) as txn, txn.cursor() as cursor:
             yield from cursor
 
     def _complete_history(self) -> None:
@@ -432,12 +449,12 @@ class Store:
         return decode_head(head)
 
     def _read(self, table: str, key: bytes) -> bytes | None:
-        with self._env.begin(self._tables[table]) as txn:
+        with Reading(self._env, self._tables[table]) as txn:
             record = txn.get(key)
         return None if record is None else unseal(table, key, record)
 
     def _walk(self, table: str, start: bytes) -> Iterator[tuple[bytes, bytes]]:
-        with self._env.begin(self._tables[table]) as txn, txn.cursor() as cursor:
+        with Reading(self._env, self._tables[table]) as txn, txn.cursor() as cursor:
             found = cursor.set_range(start) if start else cursor.first()
             while found:
                 key = cursor.key()

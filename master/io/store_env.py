@@ -11,7 +11,14 @@ from typing import Final, Self
 
 import lmdb
 
-from master.io.store_records import CHECKSUM_BYTES, StoreError, StoreFullError, seal
+from master.io.store_records import (
+    CHECKSUM_BYTES,
+    StoreCorruptError,
+    StoreDiskFullError,
+    StoreError,
+    StoreFullError,
+    seal,
+)
 from master.io.store_undo import TABLE as UNDO
 from master.io.store_undo import Undo, write_undo
 from master.ledger.history import completed_nodes
@@ -29,6 +36,26 @@ _LATER_TABLES: Final = ("history", "epochs", "headers", "faults", UNDO)
 """Added since; what an older store lacks of them follows from its blocks, or is made with the next ones."""
 TABLES: Final = (*_TABLES, *_LATER_TABLES)
 _FULL: Final = (lmdb.MapFullError, lmdb.DiskError)
+_DAMAGED: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError)
+
+
+class Reading:
+    """One read transaction; a file whose pages are not what was written is told as such."""
+
+    __slots__ = ("_txn",)
+
+    def __init__(self, env: lmdb.Environment, table: lmdb._Database | None = None) -> None:
+        self._txn: lmdb.Transaction[bytes] = env.begin(table)
+
+    def __enter__(self) -> lmdb.Transaction[bytes]:
+        return self._txn
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._txn.abort()
+        if isinstance(error, _DAMAGED):
+            raise StoreCorruptError(f"store: its file is damaged; restore this node: {error}") from error
 
 
 class Writing:
@@ -40,7 +67,10 @@ class Writing:
         self._txn: lmdb.Transaction[bytes]
 
     def __enter__(self) -> Self:
-        self._txn = self._env.begin(write=True)
+        try:
+            self._txn = self._env.begin(write=True)
+        except lmdb.PanicError as error:
+            raise StoreError(f"store: it failed in mid-write and must be opened again: {error}") from error
         return self
 
     def __exit__(
@@ -48,13 +78,18 @@ class Writing:
     ) -> None:
         if error is not None:
             self._txn.abort()
-            if isinstance(error, _FULL):
+            if isinstance(error, lmdb.DiskError):
+                raise StoreDiskFullError(f"store: the disk is full: {error}") from error
+            if isinstance(error, lmdb.MapFullError):
                 raise _full(self._env) from error
             return
         try:
             self._txn.commit()
-        except _FULL as full:
+        except lmdb.MapFullError as full:
             raise _full(self._env) from full
+        except lmdb.Error as failed:
+            # a disk that becomes full within a write shows as an I/O error; nothing of the block was written
+            raise StoreDiskFullError(f"store: the disk is full or fails: {failed}") from failed
 
     def put(self, table: str, key: bytes, content: bytes) -> None:
         """Write a record."""
@@ -140,7 +175,7 @@ def environment(path: Path, map_bytes: int) -> tuple[lmdb.Environment, dict[str,
 def _full(env: lmdb.Environment) -> StoreFullError:
     size = env.info()["map_size"]
     return StoreFullError(
-        f"store: no room for the block; the disk is full, or the store has reached its {size} bytes: "
+        f"store: no room for the block; the store has reached its {size} bytes, or the disk is full: "
         "give it more room and start again"
     )
 

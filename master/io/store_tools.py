@@ -11,10 +11,11 @@ from typing import Final
 from kit.exitcodes import DataError
 from kit.files import sync_folder
 from master.io.store import Store
-from master.io.store_env import TABLES
-from master.io.store_records import StoreCorruptError, StoreError, StoreFullError, unseal
+from master.io.store_env import TABLES, height_key
+from master.io.store_records import ArchiveMark, StoreCorruptError, StoreError, StoreFullError, unseal
 from master.io.undo_check import UndoCheck
 from master.ledger.application import Application, BlockRefused
+from master.ledger.history import frontier_at
 from master.ledger.tree import StateTree, leaf_key
 from wire import cbor
 from wire.block import BLOCK_BYTES_MAX, Block, decode_block
@@ -66,14 +67,21 @@ class Fsck:
         self._progress = progress
         self.damages: list[Damage] = []
         """At most 1,000; there may be more."""
+        self.lacks = 0
+        """So many blocks from the first on have not come yet: the store began with a snapshot."""
 
     def run(self) -> list[Damage]:
         """Return what is damaged, nothing when all is well."""
         for table in TABLES:
-            for _ in self._records(table):
-                self._progress(1)
-        self._check_blocks()
-        self._check_state()
+            try:
+                for _ in self._records(table):
+                    self._progress(1)
+            except StoreCorruptError as error:
+                self._note(table, b"", str(error))
+        # what a table with lost pages holds cannot be compared with anything
+        if not any(damage.key == "" for damage in self.damages):
+            self._check_blocks()
+            self._check_state()
         return self.damages
 
     def _note(self, table: str, key: bytes | int, problem: str) -> None:
@@ -92,22 +100,25 @@ class Fsck:
             yield key, content
 
     def _check_blocks(self) -> None:
-        head = self._store.head()
-        history, parent = Frontier(), self._genesis.digest()
-        history.append(leaf_digest(parent))
+        head, mark = self._store.head(), self._store.archive.mark()
+        snapshot = 0 if mark is None else mark.snapshot
+        first, parent, history = self._start(mark)
         epoch = TrustedEpoch(0, self._genesis.validator_set(), 1)
-        for height in range(1, head.height + 1):
+        for height in range(first, head.height + 1):
             self._progress(1)
             try:
                 header, certificate = self._store.header(height), self._store.certificate(height)
                 if header is None or certificate is None:
                     self._note("blocks", height, "the block or its certificate is missing")
                     return
-                if (header.height, header.parent, header.history_root) != (height, parent, history.head()):
+                if history is None and height > snapshot:
+                    history = frontier_at(height, self._store.history_node)
+                root = header.history_root if history is None else history.head()
+                if (header.height, header.parent, header.history_root) != (height, parent, root):
                     self._note("blocks", height, "it does not stand on the block before")
                     return
-                if header.epoch == epoch.number + 1:
-                    epoch = self._next_epoch(epoch, height)
+                while header.epoch > epoch.number:
+                    epoch = self._next_epoch(epoch)
                 verify_header(self._genesis.chain(), epoch, header, certificate)
                 self._check_outcomes(height, self._store.block(height), header)
             except (StoreError, WireError) as error:
@@ -116,9 +127,23 @@ class Fsck:
             parent = header.digest()
             if self._store_node(height) != leaf_digest(parent):
                 self._note("history", height, "it is not the digest of the block")
-            history.append(leaf_digest(parent))
+            if history is not None:
+                history.append(leaf_digest(parent))
+        history = history or frontier_at(head.height + 1, self._store.history_node)
         if (head.digest, head.history.edge) != (parent, history.edge):
             self._note("meta", b"head", "it is not the newest block")
+
+    def _start(self, mark: ArchiveMark | None) -> tuple[int, Digest, Frontier | None]:
+        """Return the first height that is here, its parent, and the history before it if that is known."""
+        if mark is None or mark.known_from == 1:
+            history, digest = Frontier(), self._genesis.digest()
+            history.append(leaf_digest(digest))
+            return 1, digest, history
+        self.lacks = mark.known_from - 1
+        lowest = self._store.header(min(mark.known_from, mark.snapshot))
+        assert lowest is not None  # it is written together with the mark
+        is_filled = mark.known_from <= mark.snapshot
+        return mark.known_from, lowest.parent if is_filled else lowest.digest(), None
 
     def _store_node(self, height: int) -> Digest | None:
         try:
@@ -126,11 +151,11 @@ class Fsck:
         except StoreCorruptError:
             return None
 
-    def _next_epoch(self, epoch: TrustedEpoch, height: int) -> TrustedEpoch:
+    def _next_epoch(self, epoch: TrustedEpoch) -> TrustedEpoch:
         ends = self._store.epoch_ends(epoch.number + 1)
         if len(ends) != epoch.number + 1:
             raise StoreCorruptError(f"the end of epoch {epoch.number} is missing")
-        return TrustedEpoch(epoch.number + 1, ends[-1].validators, height)
+        return TrustedEpoch(epoch.number + 1, ends[-1].validators, ends[-1].header.height + 1)
 
     def _check_outcomes(self, height: int, block: Block | None, header: Header) -> None:
         outcomes = self._store.outcomes(height)
@@ -176,6 +201,19 @@ class Rebuilt:
     """Why it holds fewer blocks than the source; None when it holds all."""
 
 
+def has_first_block(store: Store) -> bool:
+    """Tell whether a store, if it has blocks, has them from the first on, be that damaged or not."""
+    return not store.head().height or next((key for key, _ in store.raw_records("blocks")), b"") == height_key(1)
+
+
+def whole_from(store: Store) -> str:
+    """Say why old blocks may be missing."""
+    first = store.archive.first_whole()
+    if first == 1:
+        return "it may have been pruned"
+    return f"this store began with a snapshot, and has whole blocks from {first} on"
+
+
 def blocks_of(store: Store) -> Iterator[tuple[Block, Certificate]]:
     """Yield the blocks of a store from height 1 on.
 
@@ -186,7 +224,7 @@ def blocks_of(store: Store) -> Iterator[tuple[Block, Certificate]]:
     for height in range(1, store.head().height + 1):
         block, certificate = store.block(height), store.certificate(height)
         if block is None or certificate is None:
-            raise StoreError(f"block {height} or its certificate is missing; it may have been pruned")
+            raise StoreError(f"block {height} or its certificate is missing; {whole_from(store)}")
         yield block, certificate
 
 
@@ -277,7 +315,7 @@ def export_blocks(store: Store, chain: str, out: Path, heights: range, progress:
             for height in heights:
                 block, certificate = store.block_bytes(height), store.certificate(height)
                 if block is None or certificate is None:
-                    raise StoreError(f"block {height} is not here; it may have been pruned")
+                    raise StoreError(f"block {height} is not here; {whole_from(store)}")
                 _put(file.write, cbor.encode({"block": block, "certificate": certificate.to_value()}))
                 progress(1)
             size = file.tell()

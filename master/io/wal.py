@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from kit.exitcodes import StorageError
-from kit.files import LOCAL_FILES, Files
+from kit.files import LOCAL_FILES, Files, storage_error, write_at
 
 _FRAME: Final = struct.Struct(">II")
 _LENGTH: Final = struct.Struct(">I")
@@ -84,23 +84,28 @@ class WriteAheadLog:
             records: At most 32 MiB in all.
 
         Raises:
-            StorageError: The disk did not take them; nothing may be sent.
+            DiskFullError: There is no room for them; nothing may be sent.
+            StorageError: The disk did not take them for another reason.
         """
         body = b"".join(_LENGTH.pack(len(record)) + record for record in records)
         frame = _FRAME.pack(len(body), zlib.crc32(body)) + body
         try:
-            written = self._file.write(frame, self._end)
-            if written != len(frame):
-                raise StorageError(f"{self._path}: only {written} of {len(frame)} bytes were written")
-            self._file.sync()
-        except OSError as error:
+            write_at(self._file, self._path, frame, self._end)
+        except StorageError:
             self._file.cut(self._end)
-            raise StorageError(f"{self._path}: {error.strerror}") from error
+            raise
         self._end += len(frame)
 
     def clear(self) -> None:
-        """Forget everything: the height it spoke of is final and stored."""
-        self._file.cut(0)
+        """Forget everything: the height it spoke of is final and stored.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        try:
+            self._file.cut(0)
+        except OSError as error:
+            raise storage_error(self._path, error) from error
         self._end = 0
 
     def close(self) -> None:

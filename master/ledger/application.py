@@ -38,6 +38,9 @@ Verify = Callable[[SignedTx, bytes], None]
 Open = Callable[[bytes], SignedTx]
 """Parses a signed transaction as `wire.tx.open_tx` does; may answer from memory for bytes that it has seen."""
 
+_WINDOWS_MAX: Final = 16_384
+"""Of 0.6 KB each, that were written last."""
+_TX_VALID: Final = b"parameter/tx_valid_ms_max"
 _ACCOUNT_KEYS_MAX: Final = 16_384
 
 DIVERGENCES: Final = frozenset({"outcome-root", "state-root", "contract-fault"})
@@ -150,6 +153,8 @@ class Application:
         first_set = genesis.validator_set()
         self._court = FaultCourt(self._chain, epochs or {0: first_set}.get)
         self._account_keys: dict[bytes, tuple[bytes, AccountKey]] = {}
+        self._windows: dict[bytes, tuple[bytes, SequenceWindow]] = {}
+        self._tx_valid: tuple[bytes | None, int] | None = None
 
     def validators(self) -> ValidatorSet:
         """Return the set that decides the next block but one, as the newest committed state says."""
@@ -275,7 +280,7 @@ class Application:
             raise BlockRefused("too-large", "its transactions exceed block_bytes_max")
         if len(block.transactions) != block.header.tx_count:
             raise BlockRefused("tx-count", "it holds another number of transactions than its header says")
-        if tx_root(block.transactions) != block.header.tx_root:
+        if block.tx_root() != block.header.tx_root:
             raise BlockRefused("tx-root", "its transactions lead to another tx_root")
         done: list[_Ran] = []
         for number, raw in enumerate(block.transactions):
@@ -374,7 +379,6 @@ class Application:
             raise TxRefused("unknown-contract")
         if call.method not in contract.methods:
             raise TxRefused("unknown-method")
-        reads = StateReads(state)
         key = self._account_key(state, tx.envelope.kid)
         if key is None:
             raise TxRefused("unknown-key")
@@ -382,16 +386,37 @@ class Application:
             raise TxRefused("wrong-sender")
         if call.valid_until_ms < time_ms:
             raise TxRefused("expired")
-        if call.valid_until_ms - time_ms > membership.integer_parameter(reads, "tx_valid_ms_max"):
+        if call.valid_until_ms - time_ms > self._tx_valid_ms_max(state):
             raise TxRefused("valid-too-long")
         try:
             verify(tx, key.key)
         except SignatureError as error:
             raise TxRefused("bad-signature") from error
-        window = decode_window(state.get(SEQUENCE, tx.envelope.kid))
+        window = self._window(state, tx.envelope.kid)
         if window.is_used(call.seq):
             raise TxRefused("replayed")
         return _Admitted(key, window)
+
+    def _window(self, state: Overlay, kid: bytes) -> SequenceWindow:
+        """Return the window of a key; one that this application wrote itself is not decoded again."""
+        raw = state.get(SEQUENCE, kid)
+        known = self._windows.get(kid)
+        return known[1] if known is not None and known[0] == raw else decode_window(raw)
+
+    def _use(self, state: Overlay, kid: bytes, window: SequenceWindow) -> None:
+        """Write the window of a key."""
+        raw = window.encode()
+        if len(self._windows) >= _WINDOWS_MAX:
+            self._windows.clear()
+        self._windows[kid] = raw, window
+        state.put(SEQUENCE, kid, raw)
+
+    def _tx_valid_ms_max(self, state: Overlay) -> int:
+        """Return the parameter; an entry that says what it said last is not decoded again."""
+        raw = state.get(membership.NAMESPACE, _TX_VALID)
+        if self._tx_valid is None or self._tx_valid[0] != raw:
+            self._tx_valid = raw, membership.integer_parameter(StateReads(state), "tx_valid_ms_max")
+        return self._tx_valid[1]
 
     def _account_key(self, state: Overlay, kid: bytes) -> AccountKey | None:
         """Return the key that a kid names; an entry that says what it said last is not decoded again."""
@@ -429,7 +454,7 @@ class Application:
         if len(events) > EVENTS_MAX or len(raw) > OUTCOME_BYTES_MAX:
             events.clear()
             raw, call_state = Outcome(signed.id, "outcome-too-large", ()).encode(), Overlay(state)
-        call_state.put(SEQUENCE, signed.envelope.kid, admitted.window.use(signed.tx.seq).encode())
+        self._use(call_state, signed.envelope.kid, admitted.window.use(signed.tx.seq))
         state.absorb(call_state)
         return _Ran(signed.id, raw, len(events))
 

@@ -13,6 +13,8 @@ NAMESPACE: Final = "sequence"
 WINDOW: Final = 4096
 """Numbers below the highest that may still arrive, once each."""
 _WINDOW_BYTES: Final = WINDOW // 8
+_START: Final = b"\xa2\x66window\x59" + _WINDOW_BYTES.to_bytes(2, "big")
+_MIDDLE: Final = b"\x67highest"
 _MASK: Final = (1 << WINDOW) - 1
 
 
@@ -49,7 +51,8 @@ class SequenceWindow:
 
     def encode(self) -> bytes:
         """Return the canonical state value."""
-        return cbor.encode({"window": self.seen.to_bytes(_WINDOW_BYTES, "big"), "highest": self.highest})
+        # cbor.encode of {"window": bytes, "highest": integer} written out: every transaction writes one
+        return b"".join((_START, self.seen.to_bytes(_WINDOW_BYTES, "big"), _MIDDLE, cbor.encode(self.highest)))
 
 
 def decode_window(raw: bytes | None) -> SequenceWindow:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby, islice
+from itertools import chain, islice
 from typing import Final, TypeAlias
 
 from wire.statetree import (
@@ -48,6 +48,8 @@ _END: Final = ((-1, b""),)
 """Behind the last changed node of a level."""
 UNDO_LEVELS: Final = 8
 """An update names the old digests of nodes on levels 1..8; those below follow from old buckets."""
+_LEAF: Final = b"\x00"
+_NODE: Final = b"\x01"
 _PAGE_BITS: Final = 4
 _PAGE_MASK: Final = (1 << _PAGE_BITS) - 1
 
@@ -94,15 +96,18 @@ class StateTree:
         self._levels: tuple[dict[int, bytearray], ...] = tuple({} for _ in range(DEPTH + 1))
 
     @classmethod
-    def rebuild(cls, leaves: Iterable[tuple[Digest, Digest]]) -> StateTree:
+    def rebuild(cls, leaves: Iterable[tuple[Digest, bytes]], skip: int = 0) -> StateTree:
         """Return the tree over stored leaves.
 
         Args:
             leaves: Leaf key and value digest in ascending order of leaf key.
+            skip: Bytes that stand before each value digest and are no part of it.
         """
         tree = cls()
-        pairs = groupby(leaves, key=lambda pair: bucket_of(pair[0]))
-        tree.apply(tree.preview({index: bucket_digest(list(found)) for index, found in pairs}))
+        numbers, digests = _bucket_digests(leaves, skip)
+        for level in range(DEPTH, -1, -1):
+            tree._fill(level, numbers, digests)
+            numbers, digests = _parents_alone(numbers, digests, _DEFAULTS[level])
         return tree
 
     @property
@@ -179,6 +184,16 @@ class StateTree:
                     page = pages[index >> _PAGE_BITS] = bytearray(_DEFAULTS[level] * (1 << min(level, _PAGE_BITS)))
                 page[at : at + DIGEST_BYTES] = digest
 
+    def _fill(self, level: int, numbers: Sequence[int], digests: Sequence[Digest]) -> None:
+        """Set the nodes of a level that has none yet, in ascending order."""
+        pages, last, page = self._levels[level], -1, bytearray()
+        for index, digest in zip(numbers, digests, strict=True):
+            if index >> _PAGE_BITS != last:
+                last = index >> _PAGE_BITS
+                page = pages[last] = bytearray(_DEFAULTS[level] * (1 << min(level, _PAGE_BITS)))
+            at = (index & _PAGE_MASK) * DIGEST_BYTES
+            page[at : at + DIGEST_BYTES] = digest
+
     def path(self, bucket: int) -> tuple[Digest, ...]:
         """Return the 20 sibling digests of a bucket, bucket level first."""
         return tuple(self._get(level, (bucket >> (DEPTH - level)) ^ 1) for level in range(DEPTH, 0, -1))
@@ -205,3 +220,48 @@ class StateTree:
     def _get(self, level: int, index: int) -> Digest:
         page, at = self._levels[level].get(index >> _PAGE_BITS), (index & _PAGE_MASK) * DIGEST_BYTES
         return _DEFAULTS[level] if page is None else bytes(page[at : at + DIGEST_BYTES])
+
+
+# A start with millions of leaves goes through the two functions below. They fill two lists side by side instead of one
+# of pairs: a list of so many tuples keeps the garbage collector busy for as long as all the rest takes.
+
+
+def _bucket_digests(leaves: Iterable[tuple[Digest, bytes]], skip: int) -> tuple[list[int], list[Digest]]:
+    """Return number and digest of every bucket that holds a leaf, see `bucket_of` and `bucket_digest`."""
+    numbers: list[int] = []
+    digests: list[Digest] = []
+    new, content = hashlib.sha256, b""
+    for key, value in leaves:
+        number = int.from_bytes(key[:3], "big") >> 4
+        if numbers and numbers[-1] == number:
+            content += key + value[skip:]
+            continue
+        if numbers:
+            digests.append(new(content).digest())
+        numbers.append(number)
+        content = _LEAF + key + value[skip:]
+    if numbers:
+        digests.append(new(content).digest())
+    return numbers, digests
+
+
+def _parents_alone(
+    numbers: Sequence[int], digests: Sequence[Digest], default: Digest
+) -> tuple[list[int], list[Digest]]:
+    """Return the nodes above those of one level where all others are untouched."""
+    above: list[int] = []
+    found: list[Digest] = []
+    new, place, count = hashlib.sha256, 0, len(numbers)
+    while place < count:
+        index, digest = numbers[place], digests[place]
+        place += 1
+        if index & 1:
+            pair = default + digest
+        elif place < count and numbers[place] == index + 1:
+            pair = digest + digests[place]
+            place += 1
+        else:
+            pair = digest + default
+        above.append(index >> 1)
+        found.append(new(_NODE + pair).digest())
+    return above, found

@@ -7,6 +7,7 @@ import pytest
 from client.demo.cluster import Cluster
 from client.demo.processes import wait_until
 from client.demo.topology import MEMBERS
+from tests.e2e.harness import agent_metric
 
 NOTICED_WITHIN_S = 60.0
 
@@ -37,3 +38,16 @@ def test_sick_device_is_unreachable_and_no_alarm_and_disturbs_no_other(cluster: 
     new = [alarm for alarm in cluster.alarms(member) if alarm not in alarms]
     assert {(alarm["device"], alarm["cause"], alarm["state"]) for alarm in new} == {(well, "mismatch", "returned")}
     assert int(cluster.devices(member)[well]["read_to_ms"]) > before_ms
+
+
+# holds FH-4
+@pytest.mark.timeout(180)
+def test_gateway_hears_of_the_newest_block_without_a_receipt(cluster: Cluster) -> None:
+    gateway = cluster.layout.topology.substations[0].gateway
+    wait_until(
+        lambda: agent_metric(cluster, gateway, "down_total", {"result": "header"}) > 0,
+        within_s=120,  # a heartbeat, half a one, and a busy machine
+        what="a header to come down",
+    )
+    assert agent_metric(cluster, gateway, "head_stale") == 0
+    assert agent_metric(cluster, gateway, "trust_expired") == 0

@@ -57,9 +57,9 @@ class Member:
     async def start(self) -> None:
         await self.network.start(self.hear, self.connected.append)
 
-    async def hear(self, member: str, raw: bytes) -> bool:
+    async def hear(self, member: str, raw: bytes) -> int:
         self.heard.append((member, raw))
-        return raw != REFUSED
+        return int(raw != REFUSED)
 
 
 def free_port() -> int:

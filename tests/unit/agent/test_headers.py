@@ -8,16 +8,23 @@ from random import Random
 
 import pytest
 
-from agent.io.headers import CERTIFIED_MAX, CONFLICTS_MAX, HeaderStore
+from agent.io.headers import CERTIFIED_MAX, CONFLICTS_MAX, TRUSTING_MS, HeaderStore
+from agent.io.ledgertime import LedgerTime
 from agent.io.outbox import Outbox
-from agent.io.trust import NotProven, Settled, Trust
+from agent.io.trust import Believed, NotProven, Settled, Trust
+from kit.clock import FakeClock
 from kit.exitcodes import DataError, StorageError
 from tests.unit.agent.test_trust import STATES, outbox, receipt_for, waiting
 from tests.unit.wire.samples import CHAIN, FIRST_END, GENESIS, HEADER, MEMBERS, certify, key_of
+from tests.unit.wire.test_anchor import CHAIN_HEADER, ROOTED, signed
 from tests.unit.wire.test_lightclient import LATER, final_of
+from wire import cbor
 from wire.certificate import Certificate, Step
 from wire.errors import CertificateError
-from wire.genesis import GenesisValidator, Organisation
+from wire.evidence import SeenBlock
+from wire.finality import FinalHeader, encode_header_item
+from wire.genesis import Genesis, GenesisValidator, Organisation
+from wire.header import Header
 from wire.lightclient import CertifiedHeader, ConflictError, decode_conflict, verify_conflict
 
 __all__ = ["outbox"]
@@ -197,3 +204,124 @@ def test_receipt_that_conflicts_with_what_is_believed_settles_nothing(outbox: Ou
     assert trust.block.height == 0
     assert len(store.conflicts()) == 1
     assert decode_conflict(store.conflicts()[0]).first.header.chain == CHAIN
+
+
+# ---- header items, long sleep, anchors
+
+
+class Sleeper:
+    """A gateway with a clock that a test sets."""
+
+    def __init__(self, folder: Path, outbox: Outbox, genesis: Genesis = ROOTED) -> None:
+        self.clock = FakeClock(genesis.time_ms + 1000)
+        self.headers = HeaderStore(folder / "sleeper.sqlite", genesis)
+        self.ledger = LedgerTime(self.clock)
+        self.trust = Trust(genesis, outbox, self.headers, self.clock.now_ms, self.ledger)
+
+    def take(self, header: Header, signers: tuple[str, ...] = MEMBERS[:3]) -> Believed | NotProven | Settled:
+        item = encode_header_item(FinalHeader(header, certify(header, signers), ()))
+        return self.trust.take(item, STATES)
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path, outbox: Outbox) -> Iterator[Sleeper]:
+    made = Sleeper(tmp_path, outbox)
+    yield made
+    made.headers.close()
+
+
+# holds FH-4
+def test_header_from_the_return_road_is_believed_and_one_of_others_is_not(sleeper: Sleeper) -> None:
+    assert sleeper.take(CHAIN_HEADER) == Believed(42, is_new=True)
+    assert sleeper.take(CHAIN_HEADER) == Believed(42, is_new=False)
+    assert sleeper.trust.block == SeenBlock(42, CHAIN_HEADER.digest())
+    assert sleeper.ledger.now_ms() == CHAIN_HEADER.time_ms
+    newer = replace(CHAIN_HEADER, height=90, time_ms=CHAIN_HEADER.time_ms + 7)
+    weak = sleeper.take(newer, MEMBERS[:2])
+    assert isinstance(weak, NotProven)
+    assert weak.result == "not-verified"
+    twin = sleeper.take(replace(CHAIN_HEADER, tx_root=bytes(32)))
+    assert isinstance(twin, NotProven)
+    assert twin.result == "conflict"
+    for raw in (b"", cbor.encode({"type": "header"}), cbor.encode({"type": "tea"}), cbor.encode([1])):
+        verdict = sleeper.trust.take(raw, STATES)
+        assert isinstance(verdict, NotProven)
+        assert verdict.result == "malformed"
+    assert sleeper.take(newer) == Believed(90, is_new=True)
+    assert sleeper.take(replace(CHAIN_HEADER, height=50)) == Believed(50, is_new=False)
+    assert sleeper.trust.block.height == 90
+    assert sleeper.headers.heights() == (42,)
+
+
+def test_header_item_without_a_header_store_proves_nothing(outbox: Outbox) -> None:
+    item = encode_header_item(FinalHeader(HEADER, certify(HEADER), ()))
+    verdict = Trust(GENESIS, outbox).take(item, STATES)
+    assert isinstance(verdict, NotProven)
+    assert verdict.result == "not-verified"
+
+
+# holds LC-8
+def test_light_node_that_slept_too_long_believes_nothing_and_keeps_its_reports(
+    sleeper: Sleeper, outbox: Outbox
+) -> None:
+    sleeper.take(CHAIN_HEADER)
+    sleeper.clock.set_now(CHAIN_HEADER.time_ms + TRUSTING_MS)
+    assert not sleeper.trust.is_expired()
+    sleeper.clock.set_now(CHAIN_HEADER.time_ms + TRUSTING_MS + 1001)
+    assert sleeper.trust.is_expired()
+    newer = replace(CHAIN_HEADER, height=90, time_ms=CHAIN_HEADER.time_ms + TRUSTING_MS)
+    entry = waiting(outbox)
+    for raw in (
+        encode_header_item(FinalHeader(newer, certify(newer), ())),
+        receipt_for(entry.raw).encode(),
+    ):
+        verdict = sleeper.trust.take(raw, STATES)
+        assert isinstance(verdict, NotProven)
+        assert verdict.result == "trust-expired"
+    assert outbox.pending(9) == [entry]
+    assert sleeper.trust.block.height == 42
+
+
+# holds LC-8
+def test_light_node_with_a_clock_in_the_past_does_not_lose_its_trust(tmp_path: Path, outbox: Outbox) -> None:
+    fresh = Sleeper(tmp_path, outbox)
+    fresh.clock.set_now(0)
+    assert not fresh.trust.is_expired()
+    # the first time that can be right is when the genesis file was given to it
+    fresh.clock.set_now(ROOTED.time_ms + 5 * TRUSTING_MS)
+    assert not fresh.trust.is_expired()
+    fresh.clock.advance(TRUSTING_MS)
+    assert not fresh.trust.is_expired()
+    fresh.clock.advance(1)
+    assert fresh.trust.is_expired()
+    fresh.clock.set_now(0)
+    assert not fresh.trust.is_expired()
+    fresh.headers.close()
+
+
+# holds LC-9
+def test_light_node_that_slept_too_long_takes_an_anchor_and_believes_again(sleeper: Sleeper) -> None:
+    sleeper.take(CHAIN_HEADER)
+    now_ms = CHAIN_HEADER.time_ms + 3 * TRUSTING_MS
+    sleeper.clock.set_now(now_ms)
+    assert sleeper.trust.is_expired()
+    header = replace(CHAIN_HEADER, height=9000, time_ms=now_ms - 5000)
+    final = FinalHeader(header, certify(header), ())
+    with pytest.raises(CertificateError, match="1 organisations signed, 2 are due"):
+        sleeper.trust.anchor(signed(MEMBERS[0], final=final).encode())
+    assert sleeper.trust.is_expired()
+    assert sleeper.trust.anchor(signed(*MEMBERS[:2], final=final).encode()) == 9000
+    assert not sleeper.trust.is_expired()
+    newer = replace(header, height=9001, parent=header.digest(), time_ms=now_ms)
+    assert sleeper.take(newer) == Believed(9001, is_new=True)
+
+
+# holds LC-9
+def test_anchor_that_is_older_than_what_is_believed_or_than_the_period_is_refused(sleeper: Sleeper) -> None:
+    newer = replace(CHAIN_HEADER, height=90)
+    sleeper.take(newer)
+    with pytest.raises(CertificateError, match="below the newest believed"):
+        sleeper.trust.anchor(signed(*MEMBERS[:2]).encode())
+    sleeper.clock.set_now(newer.time_ms + TRUSTING_MS + 1)
+    with pytest.raises(CertificateError, match="as old as what it is to replace"):
+        sleeper.trust.anchor(signed(*MEMBERS[:2], final=FinalHeader(newer, certify(newer), ())).encode())

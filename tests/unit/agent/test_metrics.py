@@ -5,7 +5,7 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry, generate_latest
 
 from agent.io.metrics import AgentCollector
-from agent.snapshot import BlockSnapshot, BrokerSnapshot, DeviceSnapshot, OutboxSnapshot, Snapshot
+from agent.snapshot import BlockSnapshot, BrokerSnapshot, DeviceSnapshot, OutboxSnapshot, Snapshot, TrustSnapshot
 from tests.unit.agent.bench import NOW_MS
 
 DEVICE = DeviceSnapshot(
@@ -33,11 +33,14 @@ SNAPSHOT = Snapshot(
     boot=3,
     time_ms=NOW_MS,
     clock_grade="synchronised",
+    clock_source="system",
+    clock_offset_ms=-1500,
     is_running=True,
     devices=(DEVICE, replace(DEVICE, device="sps-2", status="not-yet-read", last_read_ms=None)),
     outbox=OutboxSnapshot(items=4, bytes=5000, oldest_age_ms=1500),
     broker=BrokerSnapshot("b:1", is_connected=True, connects=2, failures=1, sent=9, resent=6),
     block=BlockSnapshot(42, "00"),
+    trust=TrustSnapshot(is_expired=True, head_age_ms=95_000, is_stale=True, head_age_ms_max=90_000, conflicts=2),
     reports={"boot": 1, "change": 3},
     reports_refused=1,
     left_out=2,
@@ -62,6 +65,11 @@ def test_metrics_show_what_the_snapshot_holds() -> None:
         'gridwitness_agent_device_state{device="sps-2",state="not-yet-read"} 1.0',
         'gridwitness_agent_device_failures_total{device="sps-1",reason="timeout"} 3.0',
         'gridwitness_agent_device_polls_total{device="sps-1"} 7.0',
+        "gridwitness_agent_head_age_seconds 95.0",
+        "gridwitness_agent_head_stale 1.0",
+        "gridwitness_agent_trust_expired 1.0",
+        "gridwitness_agent_conflicts 2.0",
+        "gridwitness_agent_clock_offset_seconds -1.5",
         'gridwitness_agent_device_rereads_total{device="sps-1"} 2.0',
         'gridwitness_agent_device_changes_total{device="sps-1"} 1.0',
         'gridwitness_agent_device_requests_total{device="sps-1"} 4000.0',

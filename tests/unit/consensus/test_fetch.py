@@ -39,9 +39,16 @@ class Bench:
     def tick(self) -> list[FetchEffect]:
         return self.fetch.tick(self.head, self.now)
 
+    def wait(self, height: int = HEIGHT + 3, *members: str) -> list[FetchEffect]:
+        """Hear the same for two intervals; return what comes of it."""
+        self.hear(height, *members)
+        assert self.tick() == []
+        self.pass_ms(2_000)
+        self.hear(height, *members)
+        return self.tick()
+
     def ask(self) -> None:
-        self.hear()
-        assert self.tick() == [Send(member, GetSnapshot()) for member in MEMBERS]
+        assert self.wait() == [Send(member, GetSnapshot()) for member in MEMBERS]
 
     def begin(self, manifest: Manifest = MANIFEST) -> list[FetchEffect]:
         """Get offers from all and return what comes of them."""
@@ -74,8 +81,7 @@ def requests(effects: list[FetchEffect]) -> dict[str, GetChunk]:
 @pytest.mark.parametrize(("height", "asked"), [(LAG, 3), (LAG - 1, 0), (0, 0)])
 def test_fetch_asks_for_snapshots_from_the_bound_on_and_not_before(height: int, asked: int) -> None:
     bench = Bench()
-    bench.hear(height)
-    assert len(bench.tick()) == asked
+    assert len(bench.wait(height)) == asked
     assert not bench.fetch.is_active  # what somebody claims keeps nobody from asking for blocks
 
 
@@ -95,7 +101,7 @@ def test_fetch_asks_when_all_who_are_ahead_lack_the_next_block() -> None:
     bench.fetch.lacks("b", bench.now)
     assert bench.tick() == []
     bench.fetch.lacks("c", bench.now)
-    assert len(bench.tick()) == 3
+    assert len(bench.wait(HEIGHT)) == 3
     for member in MEMBERS:
         bench.fetch.offered(member, MANIFEST)
     assert Open(MANIFEST) in bench.tick()
@@ -107,8 +113,7 @@ def test_fetch_that_a_member_lacked_a_block_is_forgotten() -> None:
     for member in MEMBERS:
         bench.fetch.lacks(member, bench.now)
     bench.pass_ms(30_001)
-    bench.hear(HEIGHT)
-    assert bench.tick() == []
+    assert bench.wait(HEIGHT) == []
 
 
 # holds SN-7
@@ -130,17 +135,28 @@ def test_fetch_waits_for_all_offers_or_their_time_and_takes_the_newest() -> None
 @pytest.mark.parametrize("offer", [None, "too old"])
 def test_fetch_without_a_snapshot_that_helps_leaves_it_to_blocks_for_a_while(offer: str | None) -> None:
     bench = Bench(head=HEIGHT - LAG + 1 if offer else 0)
-    bench.hear(HEIGHT + LAG)
-    assert bench.tick()
+    assert bench.wait(HEIGHT + LAG)
     for member in MEMBERS:
         bench.fetch.offered(member, MANIFEST if offer else None)
     assert bench.tick() == []
     assert not bench.fetch.is_active
-    bench.pass_ms(9_999)
-    bench.hear(HEIGHT + LAG)
-    assert bench.tick() == []
+    bench.pass_ms(7_999)
+    assert bench.wait(HEIGHT + LAG) == []
     bench.pass_ms(1)
     assert bench.tick()
+
+
+# holds SN-7
+def test_fetch_what_holds_for_a_moment_alone_is_no_reason() -> None:
+    bench = Bench()
+    bench.hear(LAG)
+    assert bench.tick() == []
+    bench.pass_ms(1_000)
+    bench.hear(LAG - 1)
+    assert bench.tick() == []
+    bench.pass_ms(1_000)
+    bench.hear(LAG)
+    assert bench.tick() == []
 
 
 # holds SN-2 SN-7
@@ -175,8 +191,7 @@ def test_fetch_asks_for_subtrees_that_are_not_empty_until_all_are_there() -> Non
 # holds SN-8
 def test_fetch_asks_members_for_different_subtrees_at_once() -> None:
     bench = Bench()
-    bench.hear(HEIGHT + 3, *"abcdef")
-    assert len(bench.tick()) == 6
+    assert len(bench.wait(HEIGHT + 3, *"abcdef")) == 6
     for member in "abcdef":
         bench.fetch.offered(member, MANY)
     asked = requests(bench.tick())
@@ -293,6 +308,7 @@ def test_fetch_that_cannot_be_stored_or_installed_gives_up_for_a_while() -> None
     assert bench.fetch.failed("no room", bench.now) == [Report("snapshot-abandoned", "no room")]
     assert bench.tick() == []
     bench.pass_ms(10_000)
+    assert bench.tick() == []
     assert Open(MANIFEST) in bench.begin()
 
 

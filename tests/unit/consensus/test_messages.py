@@ -8,11 +8,11 @@ import pytest
 from master.consensus.fault_messages import Fault, Quote
 from master.consensus.message_checks import verify_message
 from master.consensus.message_codec import (
-    BYTES_PER_VALUE,
     GOSSIP_TRANSACTIONS_MAX,
-    VALUES_MAX,
+    MESSAGE_BYTES_MAX,
     decode_message,
     encode_message,
+    values_max,
 )
 from master.consensus.messages import (
     Blocks,
@@ -205,7 +205,7 @@ def test_message_not_canonical_is_refused(raw: bytes) -> None:
 def test_message_of_small_values_without_end_is_refused_before_they_are_built(entry: bytes) -> None:
     number = 1_000_000
     raw = b"\xa1\x64type\x9a" + number.to_bytes(4, "big") + entry * number
-    with pytest.raises(CborError, match="more than 47634 values"):
+    with pytest.raises(CborError, match="more than 141385 values"):
         decode_message(raw)
 
 
@@ -213,7 +213,9 @@ def test_message_of_small_values_without_end_is_refused_before_they_are_built(en
 def test_message_of_as_many_transactions_as_a_block_may_hold_is_decoded() -> None:
     message = Gossip(tuple(bytes((number % 251,)) * 64 for number in range(GOSSIP_TRANSACTIONS_MAX)))
     assert decode_message(encode_message(message)) == message
-    assert VALUES_MAX + 100_000 * 64 // BYTES_PER_VALUE > 100_000
+    assert values_max(100_000 * 64) > 100_000
+    assert values_max(1024 * 1024) > 4 * 1024 * 1024 // 50  # a part of the state: four values in fifty bytes
+    assert values_max(MESSAGE_BYTES_MAX) < 500_000
 
 
 # holds CM-2

@@ -117,6 +117,7 @@ def test_load_of_full_file_gives_typed_values(tmp_path: Path) -> None:
         ("\nport = [\n1]\n", "a.toml:6: mqtt.port: expected a whole number 1..65535, "),
         ("port = {}\n", "a.toml:5: mqtt.port: expected a whole number 1..65535, found a table"),
         ("ca = 'no'\n", "a.toml:5: mqtt.ca: there is no file no"),
+        (f"ca = '{'a' * 400}'\n", "a.toml:5: mqtt.ca: there is no file aaa"),
         ("ca = ''\n", "a.toml:5: mqtt.ca: expected a path of 1..4096 characters, found ''"),
         ("[[device]]\n", "a.toml:5: key 'id' is missing in [device[0]]"),
         (

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kit.exitcodes import PermissionDeniedError, StorageError
-from kit.files import read_bounded, refuse_if_readable_by_others, write_atomic, write_new
+from kit.exitcodes import DiskFullError, PermissionDeniedError, StorageError
+from kit.files import prove_room, read_bounded, refuse_if_readable_by_others, write_atomic, write_new
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,3 +82,27 @@ def test_secret_readable_by_others_is_refused_with_the_command(tmp_path: Path, m
     path.chmod(mode)
     with pytest.raises(PermissionDeniedError, match=f"mode {mode:04o}; run: chmod 600 {path}"):
         refuse_if_readable_by_others(path)
+
+
+# holds EL-7
+def test_room_that_is_there_is_proven_and_given_back(tmp_path: Path) -> None:
+    prove_room(tmp_path, 1 << 20)
+    assert list(tmp_path.iterdir()) == []
+
+
+# holds EL-7
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EIO])
+def test_room_that_is_not_there_is_an_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(_descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StorageError) as caught:
+        prove_room(tmp_path, 1 << 17)
+    assert isinstance(caught.value, DiskFullError) == (number != errno.EIO)
+    monkeypatch.setattr(os, "write", lambda *_: 5)
+    with pytest.raises(DiskFullError, match="no room for 131072 bytes"):
+        prove_room(tmp_path, 1 << 17)
+    assert list(tmp_path.iterdir()) == []

@@ -120,6 +120,24 @@ def test_check_transaction_that_was_committed_is_replayed() -> None:
         world.application.check(signed, world.head.time_ms)
 
 
+def test_check_transaction_that_was_only_proposed_passes() -> None:
+    world = World()
+    signed = submission(world)
+    world.propose(signed)
+    world.application.check(signed, world.head.time_ms)
+
+
+def test_check_remembers_few_windows_and_reads_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application, "_WINDOWS_MAX", 1)
+    world = World()
+    committed = [submission(world, sender=sender, key=sender) for sender in ("maker-a", "maker-b")]
+    for signed in committed:
+        world.run(signed)
+    for signed in committed:
+        with pytest.raises(TxRefused, match="replayed"):
+            world.application.check(signed, world.head.time_ms)
+
+
 def test_check_other_transaction_under_a_used_number_is_replayed() -> None:
     world = World()
     world.run(submission(world))

@@ -56,6 +56,7 @@ def test_window_after_a_jump_past_it_is_empty() -> None:
 def test_window_round_trip_keeps_it_and_its_length() -> None:
     window = used(1, 2, 9, 4000)
     assert decode_window(window.encode()) == window
+    assert window.encode() == cbor.encode({"highest": window.highest, "window": window.seen.to_bytes(512, "big")})
     assert len(window.encode()) == len(used(4000).encode())
     assert decode_window(None) == SequenceWindow()
 

@@ -9,16 +9,17 @@ import pytest
 
 from master.chain import Chain
 from master.consensus.events import Build, Epoch
-from master.engine import BlockRefusedError
 from master.ledger.rows import Execution
 from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
+from master.seams import BlockRefusedError
 from tests.unit.contracts.test_validators import DEADLINE_MS, VOTERS, certificate, consortium
 from tests.unit.ledger.worlds import World
 from wire.block import Block
 from wire.cbor import Value
 from wire.certificate import Certificate, Step, ValidatorSet
 from wire.epochs import EpochEnd
+from wire.header import Header
 from wire.tx import SignedTx
 
 
@@ -49,6 +50,10 @@ class MemoryStore:
 
     def block(self, height: int) -> Block | None:
         return self.blocks[height - 1][0] if height <= len(self.blocks) else None
+
+    def header(self, height: int) -> Header | None:
+        block = self.block(height)
+        return None if block is None else block.header
 
     def certificate(self, height: int) -> Certificate | None:
         return self.blocks[height - 1][1] if height <= len(self.blocks) else None

@@ -15,7 +15,10 @@ class StatusClient:
 
     def get_json(self, path: str) -> dict[str, Any]:
         assert path == "/v1/status"
-        return {"node": "a", "ledger_stale": True, "mempool": {"transactions": 3, "bytes": 900}, "peers": []}
+        past = {"known_from": 5, "blocks_from": 33, "snapshot": "fetching", "subtrees_missing": 7}
+        mempool = {"transactions": 3, "bytes": 900}
+        waits = {"waits_for": "prepare", "missing": ["c", "d"]}
+        return {"node": "a", "ledger_stale": True, "mempool": mempool, "past": past, "peers": [], **waits}
 
 
 def test_status_for_people_is_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,6 +27,9 @@ def test_status_for_people_is_in_words(monkeypatch: pytest.MonkeyPatch, capsys: 
     lines = capsys.readouterr().out.splitlines()
     assert "mempool       3 transactions, 900 bytes" in lines
     assert "ledger_stale  yes" in lines
+    assert "waits for     prepare; nothing of c, d" in lines
+    assert "snapshot      fetching, 7 of its parts are missing" in lines
+    assert "past          headers and events from block 5, transactions from block 33" in lines
 
 
 @pytest.mark.parametrize("member", ["Bad X", "../other"])

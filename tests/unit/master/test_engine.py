@@ -11,18 +11,19 @@ import pytest
 from nacl.signing import SigningKey
 
 from kit.clock import FakeClock
-from kit.exitcodes import StorageError
-from master import answers
+from kit.exitcodes import DiskFullError, StorageError
+from master import answers, engine
 from master.consensus.events import Build, Connected, Head, Now, Received, Send, Tick
 from master.consensus.fault_messages import Fault
 from master.consensus.guard import SignerGuard
 from master.consensus.message_codec import decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Gossip, Propose, Status, Vote
-from master.consensus.replica import Replica
 from master.consensus.state import Settings
-from master.engine import DECODED_INLINE_BYTES, BlockRefusedError, Engine, Hooks
+from master.engine import DECODED_INLINE_BYTES, Engine
 from master.inbox import EVENT_BYTES_MAX
 from master.ledger.faults import FaultRefusedError
+from master.recorder import RecordedReplica
+from master.seams import BlockRefusedError, Hooks, Restart
 from wire.block import Block
 from wire.certificate import Certificate, Step, Validator, ValidatorSet, vote_bytes
 from wire.faultproof import FaultProof, Statement, decode_fault_proof
@@ -72,6 +73,8 @@ class World:
     stored: list[tuple[Block, Certificate]] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
+    incidents: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     gossiped: list[bytes] = field(default_factory=list)
     accused: list[bytes] = field(default_factory=list)
     is_disk_full: bool = False
@@ -81,14 +84,8 @@ class World:
     def __post_init__(self) -> None:
         settings = Settings("a", CHAIN, 0, validators(self.members), block_interval_ms=0)
         self.clock = FakeClock(NOW_MS)
-        replica = Replica(
-            settings,
-            GENESIS,
-            lambda data: KEYS["a"].sign(data).signature,
-            Now(NOW_MS, 0),
-            guard=SignerGuard(),
-            nonce=bytes(32),
-        )
+        self.replica = RecordedReplica(lambda data: KEYS["a"].sign(data).signature, None)
+        self.boot(settings, GENESIS, SignerGuard())
         self.clock.advance(settings.timeout_ms)  # nobody will tell what this key has signed
         hooks = Hooks(
             applied=lambda applied: self.diary.append(f"applied {applied.header.height}"),
@@ -96,9 +93,15 @@ class World:
             report=lambda code, _: self.reports.append(code),
             refused_message=lambda member, error: self.refused.append((member, error.code)),
             is_pending=lambda: self.is_pending,
+            incident=self.incidents.append,
+            view_left=self.left.append,
             accuse=self.accuse,
         )
-        self.engine = Engine(replica, settings, self, self, self, self, hooks, self.clock)
+        self.engine = Engine(self.replica, settings, self, self, self, self, hooks, self.clock)
+
+    def boot(self, settings: Settings, head: Head, guard: SignerGuard) -> None:
+        now = Now(self.clock.now_ms(), self.clock.monotonic_ms())
+        self.replica.boot(settings=settings, head=head, now=now, guard=guard, nonce=bytes(32))
 
     def accuse(self, proof: bytes) -> bool:
         """Take a proof once; height 7 stands for one that does not verify."""
@@ -199,6 +202,123 @@ def test_engine_with_full_disk_sends_no_vote_and_says_why() -> None:
     assert "storage" in world.reports
 
 
+class Disk:
+    """A disk that is full until it is told otherwise, behind the fakes of a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.checks = 0
+        self.boots = 0
+        self.is_full = True
+        self.full_from = "append"
+        self.records: list[bytes] = []
+        self._append, self._save, self._apply = world.append, world.save, world.apply
+        world.append = self.append  # type: ignore[method-assign]
+        world.save = self.save  # type: ignore[method-assign]
+        world.apply = self.apply  # type: ignore[method-assign]
+        world.engine.restart = Restart(self.check, self.boot)
+
+    def fill(self, step: str) -> None:
+        if self.is_full and step == self.full_from:
+            raise DiskFullError("No space left on device")
+
+    def append(self, records: Iterable[bytes]) -> None:
+        held = list(records)
+        self.fill("append")
+        self.records += held
+        self._append(held)
+
+    def save(self, guard: SignerGuard) -> None:
+        self.fill("save")
+        self._save(guard)
+
+    def apply(self, final: Block, certificate: Certificate) -> Head:
+        self.fill("apply")
+        self.records.clear()
+        return self._apply(final, certificate)
+
+    def check(self) -> Sequence[bytes]:
+        self.checks += 1
+        self.world.diary.append("check")
+        if self.checks < 3:
+            raise DiskFullError("still no space left")
+        self.is_full = False
+        return list(self.records)
+
+    def boot(self) -> None:
+        self.boots += 1
+        settings = self.world.engine._settings
+        self.world.boot(settings, GENESIS, SignerGuard())
+        self.world.clock.advance(settings.timeout_ms)
+
+
+# holds EL-7
+@pytest.mark.parametrize("full_from", ["append", "save", "apply"])
+def test_engine_on_a_full_disk_signs_nothing_until_there_is_room_and_begins_anew(
+    full_from: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "ROOM_RETRY_S", 0.002)
+    world = World("a")
+    disk = Disk(world)
+    disk.full_from = full_from
+    failures: set[str | None] = set()
+
+    def is_done() -> bool:
+        failures.add(world.engine.failure)
+        return "applied 1" in world.diary
+
+    asyncio.run(world.run_until(is_done))
+    assert (disk.checks, disk.boots) == (3, 1)
+    assert failures >= {"No space left on device", None}
+    assert world.engine.failure is None
+    full, room = world.diary.index("check"), len(world.diary) - world.diary[::-1].index("check")
+    assert "send Vote" not in world.diary[full:room]
+    signed_before = [entry for entry in world.diary[:full] if entry in ("send Propose", "send Vote")]
+    assert bool(signed_before) == (full_from == "apply")
+    assert world.reports[:1] == ["disk-full"]
+    assert world.reports.count("disk-room") == 1
+    assert [entry for entry in world.diary[room:] if entry.startswith(("persist", "seal", "applied"))]
+
+
+# holds EL-7
+def test_engine_whose_disk_fails_while_it_waits_for_room_stays_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "ROOM_RETRY_S", 0.002)
+    world = World("a")
+    disk = Disk(world)
+
+    def damaged() -> Sequence[bytes]:
+        raise StorageError("the log is damaged")
+
+    world.engine.restart = Restart(damaged, disk.boot)
+    asyncio.run(world.engine.run(()))
+    assert world.engine.failure == "the log is damaged"
+    assert world.reports == ["disk-full", "storage"]
+    assert disk.boots == 0
+
+
+# holds EL-8
+def test_engine_counts_the_views_that_are_left_by_their_reason() -> None:
+    world = World("abcd")
+
+    def is_left() -> bool:
+        world.clock.advance(200)
+        return bool(world.left)
+
+    asyncio.run(world.run_until(is_left))
+    assert world.left[0] == "timeout"
+    assert "view-change" in world.reports
+
+
+def test_engine_that_has_stopped_forgets_what_waits() -> None:
+    world = World("abcd")
+    world.engine.post(Connected("b"))
+    asyncio.run(world.engine.run([b"\xff"]))
+    world.engine.post(Connected("b"))
+    world.engine.wake()
+    assert world.reports == ["storage"]
+    assert world.engine._inbox._count == 0
+
+
 def vote_of_b(key: str = "b") -> Vote:
     """Return a vote of member b, who leads nothing here, or of a forger."""
     vote = Vote("b", Step.PREPARE, 0, 1, 0, bytes(32), b"")
@@ -210,17 +330,19 @@ def leader_says(world: World, *, key: str = "b") -> None:
     world.engine.on_message("b", encode_message(vote_of_b(key)))
 
 
-def test_engine_with_a_mistake_of_ours_ends_with_it_and_says_why() -> None:
+# holds EL-6
+def test_engine_with_a_mistake_of_ours_signs_nothing_more_and_keeps_the_incident() -> None:
     world = World("a")
 
     def break_down(final: Block, certificate: Certificate) -> Head:
         raise KeyError((final.header.height, certificate.view))
 
     world.apply = break_down  # type: ignore[method-assign]
-    with pytest.raises(KeyError):
-        asyncio.run(world.engine.run(()))
+    asyncio.run(world.engine.run(()))
     assert world.engine.failure is not None
     assert "KeyError" in world.engine.failure
+    assert world.incidents == [world.engine.failure]
+    assert world.reports == ["unexpected"]
 
 
 def test_engine_with_damaged_log_signs_nothing_and_says_why() -> None:
@@ -280,6 +402,15 @@ def test_engine_tells_everybody_of_a_new_fault_proof_once() -> None:
     world.engine.on_message("c", encode_message(Fault(fault_of_b(7).encode())))
     assert world.refused == [("c", "bad-proof")]
     assert world.sent == [("*", raw)]
+
+
+def test_engine_tells_everybody_of_a_fault_that_a_gateway_found() -> None:
+    world = World("abcd")
+    raw = fault_of_b().encode()
+    for _ in range(2):
+        world.engine.expose(raw)
+    assert world.accused == [raw, raw]
+    assert world.sent == [("*", encode_message(Fault(raw)))]
 
 
 # holds FP-10
@@ -385,6 +516,24 @@ def test_engine_opens_long_messages_on_another_thread_and_short_ones_at_once(mon
     assert [name.startswith("decode") for name in threads] == [False, True, True]
     assert world.gossiped == [b"tx", bytes(DECODED_INLINE_BYTES)]
     assert [member for member, _ in world.refused] == ["b"]
+
+
+# holds TP-5
+def test_engine_gossip_costs_by_its_transactions_and_lets_others_have_their_turn() -> None:
+    world = World("abcd")
+    transactions = tuple(number.to_bytes(2, "big") * 40 for number in range(1000))
+    turns: list[int] = []
+
+    async def run() -> None:
+        receiving = asyncio.create_task(world.engine.receive("b", encode_message(Gossip(transactions))))
+        while not receiving.done():
+            turns.append(len(world.gossiped))
+            await asyncio.sleep(0)
+        assert await receiving == 1 + 1000 // 8
+
+    asyncio.run(run())
+    assert world.gossiped == list(transactions)
+    assert {256, 512, 768} <= set(turns)
 
 
 # holds TP-8

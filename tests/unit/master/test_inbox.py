@@ -8,7 +8,7 @@ import pytest
 
 from master import inbox
 from master.consensus.events import Connected, Event, Tick
-from master.inbox import EVENT_BYTES_MAX, MEMBER_BYTES_MAX, MEMBER_EVENTS_MAX, Inbox
+from master.inbox import EVENT_BYTES_MAX, MEMBER_BYTES_MAX, MEMBER_EVENTS_MAX, Errands, Inbox
 
 
 def event(name: str) -> Event:
@@ -99,5 +99,43 @@ def test_inbox_get_waits_for_the_first_event() -> None:
         assert not waiting.done()
         box.put(event("b"), 1, "b")
         assert await waiting == event("b")
+
+    asyncio.run(main())
+
+
+# holds EL-7
+def test_inbox_cleared_has_room_again_for_everybody() -> None:
+    async def main() -> None:
+        box = Inbox()
+        while box.put(event("full"), 1, "b"):
+            pass
+        waiting = asyncio.create_task(box.room("b", 1))
+        await asyncio.sleep(0)
+        box.clear()
+        await waiting
+        assert box.put(event("fresh"), 1, "b")
+        assert await drain(box, 1) == [event("fresh")]
+
+    asyncio.run(main())
+
+
+# holds TP-6
+def test_errands_of_one_member_hold_up_nobody_else() -> None:
+    async def main() -> None:
+        errands = Errands(10)
+        works = [asyncio.get_running_loop().create_future() for _ in range(2)]
+        errands.add("b", 100, None)
+        await errands.room("b")
+        for work in works:
+            errands.add("b", 9, work)
+        await errands.room("c")
+        waiting = asyncio.create_task(errands.room("b"))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        works[0].set_result(None)
+        await waiting
+        works[1].cancel()
+        await asyncio.sleep(0)
+        await errands.room("b")
 
     asyncio.run(main())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from master.metrics import NodeMetrics, PeerCounters
+from tests.unit.wire.test_faultproof import PROOF
+from wire.errors import FormatError, SignatureError
 
 
 # holds TP-9
@@ -24,3 +26,11 @@ def test_peer_counters_show_one_figure_per_reason_from_the_start() -> None:
     assert value("handshakes_refused_total", reason="tls") == 1
     assert value("peer_frames_refused_total", member="b", reason="silent") == 1
     assert value("peer_throttled_seconds_total", member="b") == 0.75
+    counters.message_refused("b", FormatError("x"))
+    counters.message_refused("b", SignatureError("x"))
+    counters.tip_refused(FormatError("x"))
+    assert value("peer_messages_refused_total", member="b", reason="malformed") == 1
+    assert value("peer_messages_refused_total", member="b", reason="bad-signature") == 1
+    assert value("transactions_refused_total", way="mqtt", reason="fault-proof") == 1
+    counters.fault_proven(PROOF)
+    assert value("faults_proven_total", member=PROOF.member, kind=PROOF.kind) == 1

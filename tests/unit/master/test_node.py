@@ -241,7 +241,8 @@ def test_node_refuses_a_signature_that_does_not_verify() -> None:
     assert len(world.mempool) == 0
 
 
-def test_node_verifies_many_at_once_and_answers_each_in_its_place() -> None:
+def test_node_verifies_many_at_once_and_answers_each_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "_VERIFY_ELSEWHERE_MIN", 16)
     world = World(per_sender_max=64)
     batch = [transaction(seq) for seq in range(1, 41)]
     batch[7] = forged(batch[7])
@@ -265,6 +266,7 @@ def test_node_verifies_many_at_once_and_answers_each_in_its_place() -> None:
 
 def test_node_takes_much_gossip_later_and_refuses_more_than_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "_GOSSIP_WAITING_MAX", 20)
+    monkeypatch.setattr(node, "_VERIFY_ELSEWHERE_MIN", 16)
     world = World(per_sender_max=64)
 
     async def run() -> None:

@@ -10,9 +10,14 @@ import pytest
 
 from kit.exitcodes import run
 from master.cli import PROGRAM, app
+from master.consensus.snapshot_messages import Archive
 from master.io import store_tools
+from master.io.snapshots import SnapshotFolder
 from master.io.store import Store
+from master.io.store_join import JoiningStore
+from master.io.store_past import due_of, fill, old_blocks
 from tests.unit.ledger.worlds import World
+from tests.unit.store.test_state_sync import all_parts
 from tests.unit.store.test_store import MAP_BYTES, grow
 from tests.unit.store.test_store_tools import change, first_key, height
 
@@ -57,7 +62,7 @@ def node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Node:
 
 
 def test_fsck_exits_0_when_all_is_well_and_65_when_it_is_not(node: Node) -> None:
-    assert node.call("fsck") == (0, {"height": 6, "damages": []})
+    assert node.call("fsck") == (0, {"height": 6, "lacks": 0, "damages": []})
     assert node.say("fsck") == (0, "all is well, up to block 6\n")
     key = first_key(node.ledger, "state")
     change(node.ledger, "state", key, lambda record: record[:-1] + bytes((record[-1] ^ 1,)))
@@ -94,7 +99,7 @@ def test_rebuild_that_ends_early_exits_75_and_says_why(node: Node) -> None:
     code, done = node.call("rebuild")
     assert (code, done["height"]) == (75, 3)
     assert "is damaged" in done["stopped"]
-    assert node.call("fsck") == (0, {"height": 3, "damages": []})
+    assert node.call("fsck") == (0, {"height": 3, "lacks": 0, "damages": []})
 
 
 def test_export_makes_a_lost_store_anew_elsewhere(node: Node, tmp_path: Path) -> None:
@@ -120,7 +125,7 @@ def test_backup_and_restore_leave_a_mark_for_the_signer_guard(node: Node, tmp_pa
     code, done = node.call("restore", str(backup))
     assert (code, done["height"], done["quarantine"]) == (0, 6, True)
     assert (node.data_dir / "restored").exists()
-    assert node.call("fsck") == (0, {"height": 6, "damages": []})
+    assert node.call("fsck") == (0, {"height": 6, "lacks": 0, "damages": []})
     assert node.call("restore", str(tmp_path / "nothing"))[0] == 65
 
 
@@ -139,3 +144,51 @@ def test_command_on_a_store_that_a_node_owns_exits_74(node: Node) -> None:
     with Store.open(node.ledger, node.world.genesis, map_bytes=MAP_BYTES):
         for command in (("fsck",), ("rebuild",), ("prune", "--keep", "128")):
             assert node.call(*command)[0] == 74
+
+
+@pytest.fixture
+def joined(node: Node, tmp_path: Path) -> Node:
+    """The same node after it has lost its store and come back by a snapshot of block 6, its past still missing."""
+    node.ledger.rename(tmp_path / "source")
+    with Store.open(tmp_path / "source", node.world.genesis, map_bytes=MAP_BYTES) as source:
+        folder = SnapshotFolder(tmp_path / "snapshots")
+        view = source.view()
+        folder.write(source, view, lambda: None)
+        view.close()
+        manifest = folder.manifest()
+        assert manifest is not None
+        joining = JoiningStore(node.ledger, node.world.genesis, MAP_BYTES)
+        joining.begin(manifest)
+        joining.keep(all_parts(folder, manifest))
+        joining.finish()
+        joining.close()
+    return node
+
+
+# holds SN-10
+def test_tools_on_a_store_that_began_with_a_snapshot_say_what_is_missing(joined: Node, tmp_path: Path) -> None:
+    assert joined.call("fsck") == (0, {"height": 6, "lacks": 6, "damages": []})
+    assert "blocks 1..6 have not come yet" in joined.say("fsck")[1]
+    with Store.open(joined.ledger, joined.world.genesis, map_bytes=MAP_BYTES) as store:
+        grow(joined.world, store, 2)
+        with Store.open(tmp_path / "source", joined.world.genesis, map_bytes=MAP_BYTES) as source:
+            due = due_of(store)
+            assert due is not None
+            fill(store, joined.world.genesis, due, Archive(old_blocks(source, due.height, 0, 1500)))
+    code, found = joined.call("fsck")
+    assert code == 0
+    assert 0 < found["lacks"] < 6
+    out = tmp_path / "blocks"
+    assert joined.call("export", "--out", str(out), "--first", "7")[0] == 0
+    assert joined.call("export", "--out", str(tmp_path / "all"))[0] == 74
+    assert joined.call("rebuild")[0] == 74
+    assert joined.ledger.exists()
+    assert joined.call("prune", "--keep", "128")[1]["blocks"] == 0
+    assert joined.call("backup", "--out", str(tmp_path / "backup"))[1]["height"] == 8
+
+
+# holds SN-10
+def test_tools_on_a_store_that_began_with_a_snapshot_find_damage(joined: Node) -> None:
+    change(joined.ledger, "headers", height(6), lambda record: record[:-1] + bytes((record[-1] ^ 1,)))
+    assert joined.call("fsck")[0] == 65
+    assert joined.call("rebuild")[0] == 74

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kit.exitcodes import StorageError
+from kit.exitcodes import DiskFullError, StorageError
 from master.io.wal import WriteAheadLog
 
 RECORDS = [b"first", b"second" * 1000, b"third"]
@@ -116,6 +118,29 @@ def test_wal_append_on_full_disk_is_a_storage_error_and_keeps_what_was_there(
 def test_wal_append_cut_short_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = WriteAheadLog(tmp_path / "wal")
     monkeypatch.setattr(os, "pwrite", lambda _descriptor, data, _offset: len(data) - 1)
-    with pytest.raises(StorageError, match="only"):
+    with pytest.raises(DiskFullError, match="only"):
         log.append([b"second"])
+    log.close()
+    assert read(tmp_path / "wal") == []
+
+
+# holds EL-7
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOSPC, DiskFullError), (errno.EDQUOT, DiskFullError), (errno.EFBIG, DiskFullError), (5, StorageError)],
+)
+def test_wal_full_disk_has_an_error_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[StorageError]
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    log = WriteAheadLog(tmp_path / "wal")
+    acts: dict[str, Callable[[], None]] = {"pwrite": lambda: log.append([b"one"]), "ftruncate": log.clear}
+    for call, act in acts.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, fail)
+            with pytest.raises(StorageError) as caught:
+                act()
+            assert type(caught.value) is kind
     log.close()

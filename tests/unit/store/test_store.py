@@ -8,6 +8,7 @@ from typing import cast
 import lmdb
 import pytest
 
+from kit.exitcodes import DiskFullError
 from master.io.store import Store
 from master.io.store_env import Writing
 from master.io.store_records import (
@@ -20,13 +21,15 @@ from master.io.store_records import (
     unseal,
 )
 from master.ledger.proofs import Prover
-from master.ledger.rows import Execution, Head, head_after
+from master.ledger.rows import Execution, Head, genesis_head, head_after
 from tests.unit.contracts.reports import entry, evidence, item, release
 from tests.unit.ledger.test_faults import proof as fault_proof
 from tests.unit.ledger.test_faults import propose as propose_with_proofs
 from tests.unit.ledger.worlds import World, key_of, make_genesis
+from wire import cbor
 from wire.certificate import Certificate, Step, Validator, ValidatorSet, build_certificate
 from wire.epochs import verify_epochs
+from wire.errors import WireError
 from wire.historyproof import (
     decode_consistency_proof,
     decode_history_proof,
@@ -239,6 +242,8 @@ def test_create_without_room_says_so(tmp_path: Path, world: World, pages: int) -
 class FullDisk:
     """An environment whose commits find the disk full."""
 
+    error = lmdb.Error("")
+
     def begin(self, *, write: bool) -> FullDisk:
         assert write
         return self
@@ -247,15 +252,48 @@ class FullDisk:
         return {"map_size": MAP_BYTES}
 
     def commit(self) -> None:
-        raise lmdb.DiskError("no space left on device")
+        raise self.error
 
     def abort(self) -> None:
         """Nothing was written."""
 
 
-def test_commit_on_a_full_disk_says_so() -> None:
-    with pytest.raises(StoreFullError, match="the disk is full"), Writing(cast("lmdb.Environment", FullDisk()), {}):
+# holds EL-7
+@pytest.mark.parametrize("error", [lmdb.DiskError("no space left on device"), lmdb.Error("Input/output error")])
+def test_commit_on_a_full_disk_says_so(error: lmdb.Error, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FullDisk, "error", error)
+    with pytest.raises(DiskFullError, match="the disk is full"), Writing(cast("lmdb.Environment", FullDisk()), {}):
         pass
+
+
+# holds EL-7
+def test_write_that_finds_the_disk_full_before_its_commit_says_so() -> None:
+    with pytest.raises(DiskFullError, match="the disk is full"), Writing(cast("lmdb.Environment", FullDisk()), {}):
+        raise lmdb.DiskError("no space left on device")
+
+
+def test_store_that_failed_in_mid_write_must_be_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def panic(*_: object, **__: object) -> None:
+        raise lmdb.PanicError("must be closed")
+
+    monkeypatch.setattr(FullDisk, "begin", panic)
+    with (
+        pytest.raises(StoreError, match="must be opened again"),
+        Writing(cast("lmdb.Environment", FullDisk()), {}),
+    ):
+        pass
+
+
+# holds EL-7
+def test_recheck_of_a_store_takes_a_write_and_insists_on_its_own_head(store: Store, world: World) -> None:
+    grow(world, store, 2)
+    before = everything(store)
+    store.recheck()
+    assert everything(store) == before
+    with store._writing() as put:
+        put.put("meta", b"head", encode_head(genesis_head(world.genesis, bytes(32))))
+    with pytest.raises(StoreCorruptError, match="its head is block 0, not 2"):
+        store.recheck()
 
 
 def test_commit_that_fails_half_way_writes_nothing(store: Store, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -499,6 +537,15 @@ def test_block_that_ends_an_epoch_without_the_set_that_it_names_is_refused(store
         with pytest.raises(StoreError, match="ends an epoch"):
             store.commit(execution, certificate, given)
     assert store.head().height == 1
+
+
+def test_head_whose_edge_holds_something_else_than_digests_is_refused(world: World) -> None:
+    value = cbor.decode_map(encode_head(world.head))
+    edge = value["history_edge"]
+    assert isinstance(edge, list)
+    for more in (b"short", None, 7):
+        with pytest.raises(WireError, match="history_edge"):
+            decode_head(cbor.encode({**value, "history_edge": [*edge, more]}))
 
 
 # holds FP-7

@@ -405,6 +405,13 @@ def test_manifest_of_another_format_is_refused(path: Path, world: World, tmp_pat
         restore(tmp_path / "backup", world.genesis, tmp_path / "new", tmp_path / "restored")
 
 
+@pytest.mark.parametrize("text", ["[" * 5000, '{"a":' * 5000, " " * 70_000, "[]", '"text"', "{}", "\ud800"])
+def test_manifest_that_is_hostile_is_refused_as_bad_data(tmp_path: Path, text: str) -> None:
+    (tmp_path / MANIFEST_FILE).write_bytes(text.encode(errors="surrogatepass"))
+    with pytest.raises(DataError, match="is no manifest of a backup"):
+        read_manifest(tmp_path)
+
+
 # holds FP-7
 def test_fsck_finds_fault_proofs_that_are_missing_or_too_many(tmp_path: Path, world: World) -> None:
     execution = propose_with_proofs(world, fault_proof(world))

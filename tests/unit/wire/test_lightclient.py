@@ -21,6 +21,7 @@ from tests.unit.wire.test_historyproof import HEADERS, inclusion
 from wire import cbor
 from wire.epochs import EpochEnd
 from wire.errors import CertificateError, FormatError, ProofError, WireError
+from wire.faultproof import decode_fault_proof, verify_fault_proof
 from wire.finality import FinalHeader
 from wire.header import Header
 from wire.lightclient import (
@@ -35,6 +36,7 @@ from wire.lightclient import (
     check_known,
     contradiction,
     decode_conflict,
+    fault_proofs,
     is_fresh,
     is_trust_expired,
     verify_conflict,
@@ -198,6 +200,27 @@ def test_header_kept_from_before_is_compared_with_a_new_one() -> None:
     check_known(state, old, certified(replace(HEADER, height=44)))
     with pytest.raises(ConflictError):
         check_known(state, old, twin)
+
+
+# holds LC-11
+def test_conflict_of_one_view_gives_a_fault_proof_of_everybody_who_signed_twice() -> None:
+    twin = replace(HEADER, tx_root=bytes(32))
+    for sides in ((HEADER, twin), (twin, HEADER)):
+        conflict = Conflict(certified(sides[0]), certified(sides[1]), ())
+        proofs = fault_proofs(conflict)
+        assert tuple(proof.member for proof in proofs) == MEMBERS[:3] == verify_conflict(conflict, GENESIS)
+        for proof in proofs:
+            assert decode_fault_proof(proof.encode()) == proof
+            verify_fault_proof(proof, GENESIS.chain(), 0, GENESIS.validator_set())
+
+
+# holds LC-11
+def test_conflict_of_several_views_accuses_nobody() -> None:
+    twin = replace(HEADER, tx_root=bytes(32))
+    later = CertifiedHeader(twin, replace(certify(twin), view=1))
+    assert fault_proofs(Conflict(certified(HEADER), later, ())) == ()
+    assert fault_proofs(Conflict(certified(HEADER), certified(replace(HEADER, height=43)), ())) == ()
+    assert fault_proofs(Conflict(certified(HEADER), certified(HEADER), ())) == ()
 
 
 # holds LC-5

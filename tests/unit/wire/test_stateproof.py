@@ -17,7 +17,13 @@ from tests.unit.wire.samples import (
 )
 from wire import cbor
 from wire.errors import CborError, CertificateError, FormatError, ProofError, WireError
-from wire.finality import FinalHeader, decode_final_header, verify_final_header
+from wire.finality import (
+    FinalHeader,
+    decode_final_header,
+    decode_header_item,
+    encode_header_item,
+    verify_final_header,
+)
 from wire.stateproof import BUCKET_PAIRS_MAX, StateProof, check_state, decode_state_proof, verify_state_proof
 from wire.statetree import DEPTH, EMPTY_BUCKET, bucket_digest, bucket_of, leaf_key, path_root
 from wire.types import sha256
@@ -166,3 +172,17 @@ def test_final_header_with_too_many_epochs_is_refused() -> None:
     value = PROOF.final.to_value()
     with pytest.raises(FormatError, match="at most 1024"):
         decode_final_header({**value, "epochs": [FIRST_END.to_value()] * 1025})
+
+
+# holds FH-4
+def test_header_item_round_trips_and_is_refused_otherwise() -> None:
+    raw = encode_header_item(PROOF.final)
+    assert decode_header_item(raw) == PROOF.final
+    value = cbor.decode_map(raw)
+    assert (value["type"], value["version"]) == ("header", 1)
+    changes: tuple[dict[str, cbor.Value], ...] = ({"type": "receipt"}, {"version": 2}, {"header": b""}, {"more": 1})
+    for change in changes:
+        with pytest.raises(FormatError):
+            decode_header_item(cbor.encode({**value, **change}))
+    with pytest.raises(CborError):
+        decode_header_item(raw + b"\x00")

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 
 from master.api.app import build_api, notifier
 from master.api.context import Limits
-from master.api.ports import NodeStatus, SubmitResult
+from master.api.ports import NodeStatus, PastStatus, SubmitResult
 from master.ledger.genesis import genesis_writes, leaves_of
 from master.ledger.proofs import Prover
 from master.ledger.rows import EventRow, Head, event_rows
@@ -172,6 +172,7 @@ class FakeNode:
     waiting: dict[bytes, SignedTx] = field(default_factory=dict)
     refuse: SubmitResult | None = None
     fail: bool = False
+    known_from: int = 1
 
     def status(self) -> NodeStatus:
         if self.fail:
@@ -186,9 +187,20 @@ class FakeNode:
             "ledger_stale": self.stale,
             "view": 0,
             "leader": "dispatch",
+            "waits_for": "commit",
+            "missing": ["centre-west"],
             "peers": [{"member": "sub-east", "connected": True, "height": 0}],
             "mempool": {"transactions": len(self.waiting), "bytes": 0},
+            "past": self.past(),
             "version": "0.1.0",
+        }
+
+    def past(self) -> PastStatus:
+        return {
+            "known_from": self.known_from,
+            "blocks_from": self.known_from,
+            "snapshot": "idle",
+            "subtrees_missing": 0,
         }
 
     async def submit_all(self, transactions: Sequence[bytes]) -> Sequence[SubmitResult]:

@@ -108,7 +108,8 @@ def good_requests(world: World) -> Iterator[tuple[str, str]]:
     yield "/v1/references/{id}", f"/v1/references/{release}"
     proposal = next(key for table, key in world.tables.rows if table == "proposals")
     yield "/v1/validators", "/v1/validators?status=validator"
-    yield "/v1/validators/{id}", "/v1/validators/grid"
+    validator = next(key for table, key in world.tables.rows if table == "validators")
+    yield "/v1/validators/{id}", f"/v1/validators/{validator}"
     yield "/v1/proposals", "/v1/proposals?limit=2"
     yield "/v1/proposals/{id}", f"/v1/proposals/{proposal}"
     fault = record(world, proof_of(0))

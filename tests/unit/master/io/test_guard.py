@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kit.exitcodes import StorageError
+from kit.exitcodes import DiskFullError, StorageError
 from master.consensus.guard import SignerGuard
 from master.io.guard import SLOT_BYTES, GuardFile, create_guard, owner_of
 
@@ -58,6 +58,24 @@ def test_guard_file_torn_at_any_byte_holds_the_one_before(path: Path) -> None:
         assert found(path) in (SECOND, THIRD)
         path.write_bytes(after[:cut] + before[cut:])
         assert found(path) in (SECOND, THIRD)
+
+
+# holds CM-17
+@pytest.mark.parametrize("lives", [1, 2, 3])
+def test_guard_file_whose_first_save_in_a_life_is_torn_holds_the_one_before(path: Path, lives: int) -> None:
+    expected = FIRST
+    for life in range(1, lives):
+        expected = SignerGuard(floor=life)
+        with GuardFile(path, OWNER) as opened:
+            opened.save(expected)
+    before = path.read_bytes()
+    with GuardFile(path, OWNER) as opened:
+        opened.save(THIRD)
+    after = path.read_bytes()
+    changed = [place for place in range(2 * SLOT_BYTES) if before[place] != after[place]]
+    cut = changed[len(changed) // 2]
+    path.write_bytes(after[:cut] + before[cut:])
+    assert found(path) == expected
 
 
 def test_guard_file_missing_is_unreadable_until_something_is_saved(tmp_path: Path) -> None:
@@ -119,6 +137,33 @@ def test_guard_file_on_a_full_disk_says_so(path: Path, monkeypatch: pytest.Monke
         with pytest.raises(StorageError, match="only 7 of"):
             opened.save(SECOND)
     assert found(path) == FIRST
+
+
+# holds EL-7
+@pytest.mark.parametrize("written", [0, 7, SLOT_BYTES])
+def test_guard_file_that_could_not_save_never_touches_the_slot_that_it_knows_to_be_on_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    real = os.pwrite
+
+    def short(descriptor: int, data: bytes, at: int) -> int:
+        real(descriptor, data[:written], at)
+        raise OSError(28, "No space left on device")
+
+    with GuardFile(path, OWNER) as opened:
+        opened.save(SECOND)
+        known = path.read_bytes()[SLOT_BYTES:]
+        for _ in range(3):
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "pwrite", short)
+                with pytest.raises(DiskFullError):
+                    opened.save(THIRD)
+            assert path.read_bytes()[SLOT_BYTES:] == known
+            opened.read()
+            assert opened.guard == (THIRD if written == SLOT_BYTES else SECOND)
+        opened.save(THIRD)
+        assert path.read_bytes()[SLOT_BYTES:] == known
+    assert found(path) == THIRD
 
 
 def test_guard_file_with_a_guard_of_another_version_is_unreadable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,9 +32,10 @@ def test_bucket_never_holds_more_than_its_burst() -> None:
 def test_allowance_counts_messages_bytes_and_refusals() -> None:
     bounds = PeerLimits(messages_per_s=10, messages_burst=10, bytes_per_s=100, bytes_burst=100, refused_cost=10)
     allowance = Allowance(bounds, 0)
-    assert allowance.pause_s(10, 0, is_refused=False) == 0
-    assert allowance.pause_s(0, 0, is_refused=True) == 0.1
-    assert allowance.pause_s(190, 0, is_refused=False) == 1.0
+    assert allowance.pause_s(10, 0, 1) == 0
+    assert allowance.pause_s(0, 0, 0) == 0.1
+    assert allowance.pause_s(190, 0, 1) == 1.0
+    assert allowance.pause_s(0, 0, 18) == 2.0
 
 
 def test_address_book_forgets_who_was_not_heard_of_for_longest() -> None:

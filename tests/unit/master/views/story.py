@@ -74,7 +74,16 @@ class Story:
 
     def _step(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         return self._random.choice(
-            (self._report, self._report, self._verdict, self._alarm, self._release, self._fault, self._change)
+            (
+                self._report,
+                self._report,
+                self._verdict,
+                self._alarm,
+                self._alarm,
+                self._release,
+                self._fault,
+                self._change,
+            )
         )()
 
     def _change(self) -> list[tuple[str, str, str, dict[str, Value]]]:

@@ -1,0 +1,46 @@
+"""The benchmarks of the ledger and of memory over time in their shortest forms."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import ledger, recovery, soak
+from benchmarks.soak import Samples
+
+pytestmark = pytest.mark.e2e
+
+
+def test_ledger_of_few_keys_is_measured() -> None:
+    rows = {row.name: row.value for row in ledger.measure_store((500, 2_000), 3)}
+    for updates, keys in (("500", "0.0005 M"), ("1,000", "0.002 M")):
+        assert 0 < rows[f"{updates} updates, {keys} keys: p50"] <= rows[f"{updates} updates, {keys} keys: p95"]
+        assert rows[f"state proof, {keys} keys, newest height"] > 1_000
+    assert rows["state proof, 0.002 M keys, 13 blocks ago: made p50"] > 0
+
+
+@pytest.mark.timeout(180)
+def test_node_with_a_filled_store_votes_again_after_a_kill() -> None:
+    served, voted = recovery.measure_restart(keys=200, restarts=1)
+    assert 0 < served.value <= voted.value
+
+
+@pytest.mark.timeout(180)
+def test_node_that_has_nothing_catches_up() -> None:
+    rate, total = recovery.measure_catch_up(blocks=150)
+    assert rate.value > 1
+    assert total.value > 0
+
+
+@pytest.mark.timeout(180)
+def test_soak_of_seconds_reports_a_slope_for_each_node() -> None:
+    rows = {row.name: row for row in soak.measure(minutes=0.1, rate=20)}
+    assert rows["memory grows by, worst node"].unit == "KiB/min"
+    assert rows["largest node"].value > 10
+    assert rows["committed"].value == 100
+
+
+def test_slope_is_that_of_the_line() -> None:
+    assert Samples([0.0, 30.0, 60.0], [100.0, 110.0, 120.0]).slope() == pytest.approx(20)
+    assert Samples([0.0, 30.0, 60.0], [100.0, 100.0, 100.0]).slope() == 0
+    assert Samples([1.0], [5.0]).slope() == 0
+    assert Samples([float(at) for at in range(8)], [900.0] * 2 + [1.0] * 6).settled().slope() == 0

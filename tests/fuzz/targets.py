@@ -1,0 +1,320 @@
+"""Every decoder of ours that meets bytes of others, or of a disk: what it may raise, what must hold of its result."""
+
+from __future__ import annotations
+
+import atexit
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from nacl.signing import SigningKey
+
+from agent.config import AgentConfig
+from agent.io.headers import HeaderStore
+from agent.io.outbox import Outbox
+from agent.io.trust import NotProven, Trust
+from kit.config import ConfigProblemsError, load
+from kit.exitcodes import DataError, StorageError
+from master.api.problems import Problem
+from master.api.submit import _split
+from master.config import NodeConfig
+from master.consensus.events import Connected, Now, Received, Report
+from master.consensus.guard import SignerGuard, decode_guard
+from master.consensus.message_checks import verify_message
+from master.consensus.message_codec import decode_message, encode_message
+from master.consensus.messages import GetBody, Status
+from master.consensus.records import decode_record, encode_record
+from master.io.backups import MANIFEST_FILE, read_manifest
+from master.io.frames import FrameDecoder, FrameError, frame
+from master.io.guard import GuardFile, owner_of
+from master.io.store_records import decode_head, encode_head
+from master.io.store_tools import read_export
+from master.io.wal import WriteAheadLog
+from master.journal.graph import JournalError
+from master.journal.records import Note, SegmentDecoder, SegmentEncoder, Taken
+from master.ledger.rows import Head
+from tests.unit.wire import samples, test_faultproof, test_snapshot
+from wire import cbor, cose
+from wire.anchor import Anchor, decode_anchor, verify_anchor
+from wire.block import decode_block
+from wire.certificate import ValidatorSet, decode_certificate, decode_validators, verify_certificate
+from wire.epochs import EPOCHS_MAX, decode_epoch_ends, verify_epochs
+from wire.errors import FormatError, SignatureError, WireError
+from wire.evidence import decode_evidence, decode_item
+from wire.faultproof import FaultFile, decode_fault_file, decode_fault_proof, verify_fault_file, verify_fault_proof
+from wire.finality import decode_final_header, decode_header_item, encode_header_item, verify_final_header
+from wire.genesis import decode_genesis
+from wire.header import decode_header
+from wire.historyproof import (
+    decode_consistency_proof,
+    decode_history_proof,
+    verify_consistency_proof,
+    verify_history_proof,
+)
+from wire.lightclient import CertifiedHeader, Conflict, accept, begin, decode_conflict, verify_conflict
+from wire.receipt import decode_bundle, decode_outcome, decode_receipt, verify_receipt
+from wire.release import decode_release
+from wire.snapshot import decode_manifest, part_of_value, verify_manifest, verify_part
+from wire.stateproof import decode_state_proof, verify_state_proof
+from wire.topics import parse_topic
+from wire.tx import open_tx
+
+CORPUS: Final = Path(__file__).parent / "corpus"
+GENESIS: Final = decode_genesis((CORPUS / "genesis.cbor").read_bytes())
+VALIDATORS: Final = GENESIS.validator_set()
+CHAIN: Final = GENESIS.chain()
+_SEQUENCE_MAX: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One decoder.
+
+    Attributes:
+        name: Also the folder of its corpus.
+        decode: Takes the bytes.
+        refusals: All that it may raise.
+        encode: The result's bytes again, None where it has no one form.
+        prove: Goes on to what verifies the result; may raise the same.
+        is_text: The bytes are JSON, TOML or the like.
+    """
+
+    name: str
+    decode: Callable[[bytes], Any]
+    encode: Callable[[Any], bytes] | None = None
+    prove: Callable[[Any], object] = lambda _: None
+    refusals: tuple[type[Exception], ...] = (WireError,)
+    is_text: bool = False
+
+
+def _value(decode: Callable[[Any], Any]) -> Callable[[bytes], Any]:
+    return lambda raw: decode(cbor.decode(raw))
+
+
+def _encoded(result: Any) -> bytes:  # noqa: ANN401 any of our formats
+    raw = result.encode()
+    assert isinstance(raw, bytes)
+    return raw
+
+
+def _listed(result: Any) -> bytes:  # noqa: ANN401 any of our formats
+    return cbor.encode(result.to_value())
+
+
+def _tx_again(signed: Any) -> bytes:  # noqa: ANN401 a signed transaction
+    """Put a parsed transaction together again from its parts."""
+    envelope = signed.envelope
+    head = b"\xd2\x84\x55\xa2\x01\x27\x04\x50" + envelope.kid + b"\xa0"
+    return b"".join((head, cbor.encode(signed.tx.encode()), cbor.encode(envelope.signature)))
+
+
+def _verify_tx(signed: Any) -> None:  # noqa: ANN401 a signed transaction
+    try:
+        signed.verify(GENESIS.keys[0].key)
+    except SignatureError:
+        return
+
+
+def _verify_certificate(certificate: Any) -> None:  # noqa: ANN401 a certificate
+    verify_certificate(certificate, CHAIN, VALIDATORS)
+
+
+def _verify_part(part: Any) -> None:  # noqa: ANN401 part of a snapshot
+    verify_part(part, bytes(32))
+
+
+def _epochs(raw: bytes) -> Any:  # noqa: ANN401 epoch ends
+    value = cbor.decode(raw)
+    if not isinstance(value, list) or len(value) > EPOCHS_MAX:
+        raise FormatError("epochs: no list")
+    return decode_epoch_ends(value)
+
+
+def _frames(raw: bytes) -> list[bytes]:
+    """Feed a connection's bytes in three pieces."""
+    decoder, third = FrameDecoder(), max(1, len(raw) // 3)
+    found = [message for at in range(0, len(raw), third) for message in decoder.receive(raw[at : at + third])]
+    if not decoder.is_between_frames:
+        raise FrameError("the last frame is not complete")
+    return found
+
+
+_FOLDER: Final = tempfile.TemporaryDirectory(prefix="fuzz")
+
+
+def _in_folder(name: str, act: Callable[[Path], Any]) -> Callable[[bytes], Any]:
+    """Run a reader of files on a file with these bytes, alone in a folder."""
+    path = Path(_FOLDER.name) / name / name
+
+    def run(raw: bytes) -> Any:  # noqa: ANN401 whatever the reader gives
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(raw)
+        return act(path)
+
+    return run
+
+
+def _read_wal(path: Path) -> list[bytes]:
+    wal = WriteAheadLog(path)
+    try:
+        return wal.read()
+    finally:
+        wal.close()
+
+
+def _read_guard(path: Path) -> object:
+    with GuardFile(path, owner_of(CHAIN, VALIDATORS.validators[0].member, bytes(32))) as guard:
+        return guard.guard
+
+
+@cache
+def _station() -> Trust:
+    """A gateway's judgement of what comes down; its outbox stays open for all inputs."""
+    key = SigningKey(bytes(32))
+    path = Path(_FOLDER.name) / "outbox.sqlite"
+    outbox = Outbox(path, lambda raw, _seq, _until: key.sign(raw).signature, bytes_max=2**20, valid_ms=1)
+    atexit.register(outbox.close)
+    headers = HeaderStore(Path(_FOLDER.name) / "headers.sqlite", GENESIS)
+    atexit.register(headers.close)
+    return Trust(GENESIS, outbox, headers)
+
+
+def _take_item(raw: bytes) -> None:
+    """Judge an item; nothing of what a stranger sends may settle anything, or be believed but a genuine header."""
+    verdict = _station().take(raw, {})
+    if not isinstance(verdict, NotProven):
+        assert (
+            decode_header_item(raw).header in {final.header.digest(): final.header for final in _REAL_FINALS}.values()
+        )
+
+
+def _light(final: Any) -> object:  # noqa: ANN401 a final header
+    return accept(begin(GENESIS), final)
+
+
+_WIRE: Final = (
+    Target("cbor", cbor.decode, cbor.encode),
+    Target("tx", open_tx, _tx_again, _verify_tx),
+    Target("evidence", decode_evidence, _encoded),
+    Target("item", _value(decode_item), _listed),
+    Target("release", decode_release, _encoded),
+    Target("header", decode_header, _encoded),
+    Target("certificate", _value(decode_certificate), _listed, _verify_certificate),
+    Target("validators", _value(decode_validators), _listed, ValidatorSet.digest),
+    Target("block", decode_block, _encoded),
+    Target("outcome", decode_outcome, _encoded),
+    Target("receipt", decode_receipt, _encoded, lambda receipt: verify_receipt(receipt, b"", GENESIS)),
+    Target("bundle", decode_bundle, _encoded, lambda bundle: verify_receipt(bundle.receipt, bundle.tx, GENESIS)),
+    Target(
+        "epochs",
+        _epochs,
+        lambda ends: cbor.encode([end.to_value() for end in ends]),
+        lambda ends: verify_epochs(GENESIS, ends),
+    ),
+    Target("genesis", decode_genesis, _encoded),
+    Target(
+        "final",
+        _value(decode_final_header),
+        _listed,
+        lambda final: (verify_final_header(final, GENESIS), _light(final)),
+    ),
+    Target("stateproof", decode_state_proof, _encoded, lambda proof: verify_state_proof(proof, GENESIS)),
+    Target("historyproof", decode_history_proof, _encoded, lambda proof: verify_history_proof(proof, GENESIS)),
+    Target(
+        "consistencyproof",
+        decode_consistency_proof,
+        _encoded,
+        lambda proof: verify_consistency_proof(proof, proof.header, GENESIS),
+    ),
+    Target("conflict", decode_conflict, _encoded, lambda conflict: verify_conflict(conflict, GENESIS)),
+    Target(
+        "faultproof",
+        decode_fault_proof,
+        _encoded,
+        lambda proof: verify_fault_proof(proof, CHAIN, 0, VALIDATORS),
+    ),
+    Target("faultfile", decode_fault_file, _encoded, lambda file: verify_fault_file(file, GENESIS)),
+    Target("headeritem", decode_header_item, encode_header_item, lambda final: verify_final_header(final, GENESIS)),
+    Target("anchor", decode_anchor, _encoded, lambda anchor: verify_anchor(anchor, GENESIS)),
+    Target("manifest", decode_manifest, _encoded, lambda manifest: verify_manifest(manifest, GENESIS)),
+    Target("part", _value(part_of_value), _listed, _verify_part),
+    Target("topic", lambda raw: parse_topic(raw.decode("latin-1")), lambda topic: str(topic).encode(), is_text=True),
+)
+_MASTER: Final = (
+    Target(
+        "message",
+        decode_message,
+        encode_message,
+        lambda message: verify_message(message, CHAIN, VALIDATORS, cose.verify_ed25519),
+    ),
+    Target("record", decode_record, encode_record),
+    Target("guard", decode_guard, _encoded),
+    Target("head", decode_head, encode_head, refusals=(WireError,)),
+    Target("frames", _frames, lambda found: b"".join(map(frame, found)), refusals=(FrameError,)),
+    Target("sequence", lambda raw: _split(raw, _SEQUENCE_MAX), b"".join, refusals=(Problem,)),
+    Target("wal", _in_folder("wal", _read_wal), refusals=(StorageError,)),
+    Target("guardfile", _in_folder("guard", _read_guard), refusals=(StorageError, DataError)),
+    Target(
+        "export",
+        _in_folder("export", lambda path: list(read_export(path, CHAIN))),
+        refusals=(WireError, DataError),
+    ),
+    Target(
+        "backup",
+        _in_folder(MANIFEST_FILE, lambda path: read_manifest(path.parent)),
+        refusals=(DataError,),
+        is_text=True,
+    ),
+)
+_OTHERS: Final = (
+    Target("journal", lambda raw: SegmentDecoder(len).decode(raw), refusals=(JournalError,)),
+    Target("down", _take_item, refusals=()),
+    Target(
+        "agenttoml",
+        _in_folder("agent.toml", lambda path: load(path, AgentConfig, env_prefix="GRIDWITNESS_FUZZ", environ={})),
+        refusals=(ConfigProblemsError,),
+        is_text=True,
+    ),
+    Target(
+        "nodetoml",
+        _in_folder("node.toml", lambda path: load(path, NodeConfig, env_prefix="GRIDWITNESS_FUZZ", environ={})),
+        refusals=(ConfigProblemsError,),
+        is_text=True,
+    ),
+)
+_REAL_FINALS: Final = [
+    decode_final_header(cbor.decode(path.read_bytes())) for path in sorted((CORPUS / "final").glob("*"))
+]
+MADE: Final[dict[str, list[bytes]]] = {
+    # of what a real run gave
+    "headeritem": [encode_header_item(final) for final in _REAL_FINALS],
+    "down": [encode_header_item(final) for final in _REAL_FINALS],
+    "journal": [
+        SegmentEncoder(len).note(Note(7, "a note")),
+        SegmentEncoder(len).start("software", {"member": "a", "settings": samples.VALIDATORS}),
+        *(
+            SegmentEncoder(len).step(Taken(7, Now(8, 9), event, (Report("code", "detail"),), (bytes(64),)))
+            for event in (Connected("b"), Received("b", Status(9, 0, "new")), Received("b", GetBody(bytes(32))))
+        ),
+    ],
+    "anchor": [Anchor(final, (("dispatch", bytes(32), bytes(64)),)).encode() for final in _REAL_FINALS[:2]],
+    # what a demo of a few seconds does not bring about: made by hand
+    "epochs": [cbor.encode([]), cbor.encode([samples.FIRST_END.to_value(), samples.SECOND_END.to_value()])],
+    "conflict": [
+        Conflict(
+            CertifiedHeader(samples.HEADER, samples.CERTIFICATE),
+            CertifiedHeader(samples.SECOND_HEADER, samples.CERTIFICATE),
+            (samples.FIRST_END,),
+        ).encode()
+    ],
+    "faultproof": [test_faultproof.PROOF.encode()],
+    "faultfile": [FaultFile(test_faultproof.PROOF, (samples.FIRST_END,)).encode()],
+    "manifest": [test_snapshot.MANIFEST.encode()],
+    "part": [cbor.encode(test_snapshot.PART)],
+    "guard": [SignerGuard().encode(), SignerGuard(7, 0, 8, 1, 3, bytes(32), 1, is_restored=True).encode()],
+    "head": [encode_head(Head(7, bytes(32), 8, bytes(32), test_snapshot.history(7)))],
+}
+TARGETS: Final[Sequence[Target]] = (*_WIRE, *_MASTER, *_OTHERS)
