@@ -6,6 +6,8 @@ are not. The others share one real store, since their stores would be equal.
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,6 +36,8 @@ from tests.unit.ledger.worlds import World, make_genesis
 from tests.unit.store.test_store import certify
 from wire.certificate import Certificate
 from wire.errors import WireError
+from wire.receipt import decode_outcome
+from wire.snapshot import OldBlock, Part
 from wire.tx import SignedTx
 
 JOINER: Final = "joiner"
@@ -240,17 +244,29 @@ class JoinRun:
         if not self._plan.lies or member != LIAR:
             return message
         if isinstance(message, Archive):
-            first, *rest = message.blocks
-            return Archive((replace(first, outcomes=(*first.outcomes, b"and more")), *rest))
-        if not message.parts:
-            return message
-        first_part, *others = message.parts
+            return Archive(self._bend_blocks(message.blocks))
+        return Chunk(message.height, self._bend_parts(message.parts))
+
+    def _bend_blocks(self, blocks: tuple[OldBlock, ...]) -> tuple[OldBlock, ...]:
+        if not blocks:
+            return ()
+        first, *rest = blocks
+        if not first.outcomes or self._rng.random() < 0.5:
+            return (replace(first, outcomes=(*first.outcomes, b"and more")), *rest)
+        outcome, *others = first.outcomes
+        changed = replace(decode_outcome(outcome), code="other").encode()
+        return (replace(first, outcomes=(changed, *others)), *rest)
+
+    def _bend_parts(self, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        if not parts:
+            return ()
+        first, *others = parts
         kind = self._rng.choice(("entry", "path", "twice"))
-        if kind == "entry" and first_part.entries:
-            return Chunk(message.height, (replace(first_part, entries=first_part.entries[1:]), *others))
+        if kind == "entry" and first.entries:
+            return (replace(first, entries=first.entries[1:]), *others)
         if kind == "path":
-            return Chunk(message.height, (replace(first_part, path=(*first_part.path, bytes(32))), *others))
-        return Chunk(message.height, (first_part, first_part, *others)[:64])
+            return (replace(first, path=(*first.path, bytes(32))), *others)
+        return (first, first, *others)[:64]
 
     # ---- the joiner ---------------------------------------------------------------------------
 
@@ -469,3 +485,28 @@ class JoinRun:
             own, others = dict(self._store.raw_records(table)), dict(self._source.raw_records(table))
             assert own == others, f"table {table}: {len(own)} records, {len(others)} due"
         assert self._store.events(0, -1, 1_000) == self._source.events(0, -1, 1_000)
+
+
+def run_join(seed: int, folder: Path) -> JoinOutcome:
+    """Run one seed in a folder of its own."""
+    return JoinRun(draw_join(seed), folder / str(seed)).run()
+
+
+def main() -> int:
+    """Run seeds: FIRST [COUNT]; print what breaks, and how often the rare situations came."""
+    first, count = int(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else 1
+    counts: Counter[str] = Counter()
+    failed = 0
+    for seed in range(first, first + count):
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = run_join(seed, Path(folder))
+        counts.update(outcome.counts)
+        if outcome.failure is not None:
+            failed += 1
+            sys.stdout.write(f"seed {seed}: {outcome.failure}\n")
+    sys.stdout.write(f"{count} seeds, {failed} failed: {dict(sorted(counts.items()))}\n")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
