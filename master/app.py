@@ -142,16 +142,9 @@ class NodeProcess:
         self._application = application
         block_bytes_max = genesis_parameter(genesis, "block_bytes_max")
         self._accusations = Accusations(FaultCourt(genesis.chain(), self._begun_set), state)
-        self._chain = Chain(
-            application,
-            store,
-            self._mempool,
-            genesis.validator_set(),
-            config.node.member,
-            block_bytes_max,
-            state,
-            self._accusations.waiting,
-        )
+        own, pool, known = config.node.member, self._mempool, self._accusations.waiting
+        validators = genesis.validator_set()
+        self._chain = Chain(application, store, pool, validators, own, block_bytes_max, state, known)
         epoch = self._chain.epoch
         self._settings = Settings(
             config.node.member,
@@ -205,6 +198,7 @@ class NodeProcess:
             refused_message=self._counters.message_refused,
             is_pending=self._node.has_pending,
             accuse=self._accuse,
+            blamed=self._chain.leave_out,
             overheard=self._state_sync.overheard,
             withholds=self._state_sync.withholds,
             waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
@@ -342,7 +336,7 @@ class NodeProcess:
                 server_header=False,
             )
         )
-        await self._network.start(self._engine.receive, self._connected)
+        await self._network.start(self._engine.receive, self._connected, self._engine.on_gone)
         tasks = [
             asyncio.create_task(self._decide()),
             asyncio.create_task(self._follow_views()),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from master.consensus.events import Build, Epoch, Head
+from master.consensus.messages import ViewChangeSet
 from master.contracts.validator_records import NAMESPACE as VALIDATORS
 from master.ledger.application import Application, BlockRefused
 from master.ledger.rows import Execution
@@ -21,6 +22,7 @@ from wire.block import Block
 from wire.certificate import Certificate, ValidatorSet
 from wire.epochs import EPOCHS_MAX, EpochEnd
 from wire.header import Header
+from wire.merkle import leaf_digest
 from wire.tx import SignedTx
 from wire.types import Digest
 
@@ -43,6 +45,10 @@ class Store(Protocol):
 
     def epoch_ends(self, epoch: int) -> Sequence[EpochEnd]:
         """Return the ends of all epochs before ``epoch``, in order."""
+        ...
+
+    def keep_view_changes(self, height: int, view_changes: Sequence[bytes]) -> None:
+        """Keep canonical view change sets of a height, durably."""
         ...
 
     def block(self, height: int) -> Block | None:
@@ -112,6 +118,9 @@ class Chain:
         self._executions: OrderedDict[Digest, Execution] = OrderedDict()
         self._fault_proofs = fault_proofs
         self._known_faults: Sequence[bytes] = ()
+        self._differing: tuple[Block, Sequence[Digest]] | None = None
+        """Newest block that came out otherwise here, and to what."""
+        self._left_out: set[Digest] = set()
         self._head = store.head()
         ends = store.epoch_ends(EPOCHS_MAX)
         self._sets = [validators, *(end.validators for end in ends)]
@@ -155,7 +164,9 @@ class Chain:
     def candidates(self) -> Sequence[SignedTx]:
         """Return pending transactions in a fair order, about one block of them; called on the event loop."""
         self._known_faults = self._fault_proofs()
-        return self._mempool.candidates(self._block_bytes_max)
+        candidates = self._mempool.candidates(self._block_bytes_max)
+        left_out, self._left_out = self._left_out, set()
+        return [signed for signed in candidates if signed.id not in left_out] if left_out else candidates
 
     def build(self, build: Build, candidates: Sequence[SignedTx], wall_ms: int) -> Block | None:
         """Build and execute a block on the head."""
@@ -191,7 +202,8 @@ class Chain:
         try:
             self._remember(self._application.process(self._head, block))
         except BlockRefused as error:
-            raise BlockRefusedError(str(error)) from error
+            self._differing = block, error.results
+            raise BlockRefusedError(str(error), diverged=error.diverged) from error
 
     def apply(self, block: Block, certificate: Certificate) -> Head:
         """Store a final block and return the new head.
@@ -239,6 +251,23 @@ class Chain:
         for what, holds in rules:
             if not holds:
                 raise BlockRefusedError(f"block {header.height} names another {what} than is due")
+
+    def archive(self, height: int, view_changes: Sequence[ViewChangeSet]) -> None:
+        """Keep what votes above view 0 rested on."""
+        self._store.keep_view_changes(height, [entry.encode() for entry in view_changes])
+
+    def results(self, digest: Digest) -> tuple[Block, Sequence[Digest]] | None:
+        """Return a block that was executed on the head, and the leaf digests of its outcomes as they came out here."""
+        execution = self._executions.get(digest)
+        if execution is not None:
+            return execution.block, [leaf_digest(raw) for raw in execution.outcomes]
+        differing = self._differing
+        is_it = differing is not None and differing[0].header.digest() == digest
+        return differing if is_it else None
+
+    def leave_out(self, transactions: Sequence[Digest]) -> None:
+        """Build the next block without these transactions, should this node lead; once."""
+        self._left_out.update(transactions)
 
     def committed(self, height: int) -> tuple[Block, Certificate] | None:
         """Return a stored block and its certificate."""

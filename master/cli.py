@@ -13,7 +13,7 @@ from kit.http import NodeClient
 from kit.logs import configure_logs
 from kit.terminal import Terminal
 from kit.tls import self_signed
-from master import replaying, upkeep
+from master import replaying, unlocking, upkeep
 from master.app import init_node, run_node
 from master.config import load_node_config
 from master.consortium import build_genesis
@@ -126,6 +126,8 @@ for command in (
     replaying.replay,
 ):
     app.command()(command)
+app.command("lock-report")(unlocking.lock_report)
+app.command()(unlocking.unlock)
 
 
 def _status_lines(value: dict[str, object]) -> list[str]:

@@ -65,8 +65,8 @@ class NodeMetrics:
         self.reports = Counter(
             f"{prefix}_consensus_reports_total",
             "What the replica and its shell reported, by code (answer-refused, archive-rejected, "
-            "block-refused, chunk-rejected, disk-full, disk-room, divergence, event-dropped, event-log, "
-            "invalid-proposal, manifest-rejected, quarantine, quarantine-over, snapshot-abandoned, storage, "
+            "block-refused, chunk-rejected, disk-full, disk-room, divergence, divergence-blamed, event-dropped, "
+            "event-log, invalid-proposal, manifest-rejected, quarantine, quarantine-over, snapshot-abandoned, storage, "
             "unexpected, view-change, vote-refused)",
             ("code",),
             registry=registry,

@@ -9,16 +9,26 @@ from typing import Protocol
 
 from master.consensus.events import Build, Effect, Event, Head, Now
 from master.consensus.guard import SignerGuard
-from master.consensus.messages import Message
+from master.consensus.messages import Message, ViewChangeSet
 from master.consensus.records import Record
 from wire.block import Block
 from wire.certificate import Certificate, ValidatorSet
 from wire.errors import WireError
 from wire.tx import SignedTx
+from wire.types import Digest
 
 
 class BlockRefusedError(Exception):
-    """The application does not accept a block; the message says why."""
+    """The application does not accept a block; the message says why.
+
+    Args:
+        reason: One clear sentence.
+        diverged: It executed to something else, which may be this node's own fault; else the block breaks a rule.
+    """
+
+    def __init__(self, reason: str, *, diverged: bool = True) -> None:
+        super().__init__(reason)
+        self.diverged = diverged
 
 
 class LedgerSeam(Protocol):
@@ -46,6 +56,14 @@ class LedgerSeam(Protocol):
         Raises:
             BlockRefusedError: The block does not execute to its roots here.
         """
+        ...
+
+    def archive(self, height: int, view_changes: Sequence[ViewChangeSet]) -> None:
+        """Keep what votes above view 0 rested on, before the block of that height is stored."""
+        ...
+
+    def results(self, digest: Digest) -> tuple[Block, Sequence[Digest]] | None:
+        """Return a block that was executed on the head, and the leaf digests of its outcomes as they came out here."""
         ...
 
     def committed(self, height: int) -> tuple[Block, Certificate] | None:
@@ -79,6 +97,11 @@ class Guard(Protocol):
 
 class Core(Protocol):
     """The replica."""
+
+    @property
+    def head(self) -> Head:
+        """The newest applied block."""
+        ...
 
     def restore(self, records: Iterable[Record], now: Now) -> list[Effect]:
         """Take up what the write-ahead log holds."""
@@ -125,6 +148,8 @@ class Hooks:
     is_pending: Callable[[], bool]
     accuse: Callable[[bytes], bool] = lambda _: False
     """Takes a canonical fault proof and tells whether it is new; raises WireError when it proves nothing."""
+    blamed: Callable[[Sequence[Digest]], None] = lambda _: None
+    """Takes ids of transactions that the next block of this node shall leave out."""
     waiting_ms: Callable[[], int] = lambda: 0
     """For how long one acceptable transaction has been the oldest."""
     overheard: Callable[[str, Message], bool] = lambda *_: False

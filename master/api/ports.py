@@ -136,6 +136,10 @@ class LedgerPort(EventSource, Protocol):
         """Return the block of ``height``, 1 and up."""
         ...
 
+    def view_changes(self, height: int) -> tuple[bytes, ...]:
+        """Return canonical view change sets that votes of this node at a height rested on."""
+        ...
+
     def header(self, height: int) -> Header | None:
         """Return the header of ``height``, 1 and up, also where the block itself is pruned."""
         ...

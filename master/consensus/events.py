@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from master.consensus.guard import SignerGuard
-from master.consensus.messages import Message
+from master.consensus.messages import Message, ViewChangeSet
 from wire.block import Block
 from wire.certificate import Certificate, ValidatorSet
 from wire.faultproof import FaultProof
@@ -76,6 +76,8 @@ class Executed:
 
     digest: Digest
     accepted: bool
+    fault: str = ""
+    """Which rule the block breaks, so that no honest leader built it; empty when it only came out otherwise here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,13 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The last connection that a member opened to this node has ended."""
+
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
 class Diverged:
     """A certified block does not execute to its roots here: this node must stop signing."""
 
@@ -102,7 +111,7 @@ class Diverged:
     detail: str
 
 
-Event: TypeAlias = "Received | Tick | Built | Executed | Applied | Connected | Diverged"
+Event: TypeAlias = "Received | Tick | Built | Executed | Applied | Connected | Disconnected | Diverged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +167,8 @@ class Apply:
 
     block: Block
     certificate: Certificate
+    view_changes: tuple[ViewChangeSet, ...] = ()
+    """What this node's PREPAREs of that height rested on, to be kept beside the block."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ class Recovery:
             now: The clocks.
         """
         self._settings = settings
-        self._nonce = nonce
+        self.nonce = nonce
+        """Drawn for this start."""
         self._validators = settings.validators
         self._others = self._all_others()
         self._settled_ms = now.monotonic_ms + settings.timeout_ms
@@ -63,7 +64,7 @@ class Recovery:
         self._ask_ms = now.monotonic_ms + self._settings.status_interval_ms
         is_seeking = self.reason is not None and self._resume_head is None
         asked = [member for member in self._others if is_seeking or member not in self._answers]
-        return [Send(member, GetStanding(self._nonce)) for member in asked]
+        return [Send(member, GetStanding(self.nonce)) for member in asked]
 
     def take(self, sender: str, answer: Standing, guard: SignerGuard) -> str | None:
         """Take an answer; return why this node must go into quarantine, if the answer says so.
@@ -73,7 +74,7 @@ class Recovery:
             answer: Its signatures verify.
             guard: What this node remembers to have signed.
         """
-        if answer.nonce != self._nonce or answer.member != sender or sender not in self._others:
+        if answer.nonce != self.nonce or answer.member != sender or sender not in self._others:
             return None
         self._answers[sender] = answer
         spoken = answer.spoken

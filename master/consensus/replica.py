@@ -21,6 +21,7 @@ from master.consensus.events import (
     Build,
     Built,
     Connected,
+    Disconnected,
     Effect,
     Epoch,
     Event,
@@ -157,11 +158,14 @@ class Replica:
             case Built():
                 effects = self._on_built(event)
             case Executed():
-                effects = self._on_executed(event)
+                effects = self._on_executed(event, now)
             case Applied():
                 effects = self._on_applied(event, now)
             case Connected():
                 effects = [Send(event.member, self._status())]
+            case Disconnected():
+                self._sync.gone(event.member)
+                effects = []
             case _:
                 self._voice.halt()
                 effects = [Report("divergence", f"height {event.height}: {event.detail}")]
@@ -279,15 +283,26 @@ class Replica:
         state.executed[event.block.header.digest()] = True
         return self._propose(event.block, proof)
 
-    def _on_executed(self, event: Executed) -> list[Effect]:
+    def _on_executed(self, event: Executed, now: Now) -> list[Effect]:
         state = self._height
         if event.digest not in state.executed:
             return []
         state.executed[event.digest] = event.accepted
         if event.accepted:
             return []
+        if event.fault:
+            return self._on_broken(event, now)
         detail = f"height {state.rules.height}: block {event.digest.hex()[:16]} came out otherwise"
         return [Report("divergence", detail)]
+
+    def _on_broken(self, event: Executed, now: Now) -> list[Effect]:
+        """Leave the view of a leader that signed a block which breaks a rule, unless it had to carry it on."""
+        state, proposal = self._height, self._height.proposal
+        effects: list[Effect] = [Report("invalid-proposal", event.fault)]
+        is_own_choice = proposal is not None and highest_prepared(proposal.view_changes) is None
+        if proposal is None or proposal.block.header.digest() != event.digest or not is_own_choice:
+            return effects
+        return [*effects, *self._views.leave(state, now, "invalid-proposal", event.fault)]
 
     def _on_applied(self, event: Applied, now: Now) -> list[Effect]:
         if event.head.height < self._height.rules.height:
@@ -311,7 +326,9 @@ class Replica:
 
     def _apply_next(self) -> list[Effect]:
         apply = self._sync.next(self._height)
-        return [] if apply is None else self._voice.floored(apply)
+        if apply is None:
+            return []
+        return self._voice.floored(replace(apply, view_changes=self._height.archive()))
 
     # ---- what has become possible -------------------------------------------------------------
 
@@ -399,6 +416,7 @@ class Replica:
         if not state.executed.get(digest):
             return self._execute(proposal.block)
         state.logged.add(digest)
+        state.rely(proposal)
         # the leader's own proposal is in the log since before it was sent
         basis = () if proposal.member == self._settings.member else (Accepted(proposal),)
         return self._vote(Step.PREPARE, digest, *basis)
@@ -431,7 +449,7 @@ class Replica:
         if body is None:
             return self._sync.ask_body(committed.digest, committed.signers, state, now)
         state.is_applying = True
-        return self._voice.floored(Apply(body, committed))
+        return self._voice.floored(Apply(body, committed, state.archive()))
 
     def _execute(self, block: Block) -> list[Effect]:
         state = self._height

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from master.consensus.checks import Rules, next_base
 from master.consensus.events import Epoch, Head, Received
 from master.consensus.guard import statement_of
-from master.consensus.messages import Propose, ViewChange, Vote, proposal_digest
+from master.consensus.messages import Propose, ViewChange, ViewChangeSet, Vote, proposal_digest
 from master.consensus.records import Accepted, Fetched, Record, Signed
 from master.consensus.votes import ViewChangeBook, VoteBook
 from wire.block import Block
@@ -47,6 +48,10 @@ class Settings:
         return own is not None and (not self.vote_keys or own.vote_key in self.vote_keys)
 
 
+RELIED_MAX: Final = 64
+"""Views of one height whose view changes are kept."""
+
+
 @dataclass(slots=True)
 class HeightState:
     """Everything about the height that is being decided; made anew when it is applied."""
@@ -64,6 +69,8 @@ class HeightState:
     """Blocks that certificates speak of and this node has asked for."""
     logged: set[Digest] = field(default_factory=set)
     """Blocks whose bodies are in the write-ahead log."""
+    relied: dict[int, tuple[ViewChange, ...]] = field(default_factory=dict)
+    """View changes that each PREPARE above view 0 rested on, by view; kept with the block for audits."""
     executed: dict[Digest, bool | None] = field(default_factory=dict)
     """Whether the roots came out; None while it is being executed."""
     signed: dict[tuple[Step, int], Digest] = field(default_factory=dict)
@@ -120,6 +127,17 @@ class HeightState:
         if held is None or held[0] < message.view:
             self.later[message.member, kind] = message.view, received
 
+    def rely(self, proposal: Propose) -> None:
+        """Keep the view changes of a proposal that is voted for; of at most `RELIED_MAX` views, the newest."""
+        if proposal.view_changes:
+            self.relied[proposal.view] = proposal.view_changes
+            if len(self.relied) > RELIED_MAX:
+                del self.relied[min(self.relied)]
+
+    def archive(self) -> tuple[ViewChangeSet, ...]:
+        """Return the view changes that PREPAREs rested on, by ascending view."""
+        return tuple(ViewChangeSet(view, self.relied[view]) for view in sorted(self.relied))
+
     def newest_of(self, member: str) -> Vote | ViewChange | Propose | None:
         """Return the newest statement of a validator that is held here."""
         waiting = [received.message for _, received in self.later.values()]
@@ -148,6 +166,7 @@ class HeightState:
 
     def _restore_accepted(self, propose: Propose, member: str) -> None:
         self._restore_body(propose.block)
+        self.rely(propose)
         for entry in propose.view_changes:
             self.view_changes.add(entry)
         if propose.view > self.view:

@@ -58,6 +58,11 @@ class Sync:
         """Note the head in a member's STATUS."""
         self._heads[member] = height, now.monotonic_ms
 
+    def gone(self, member: str) -> None:
+        """Forget what a member said of itself: its connection has ended."""
+        self._heads.pop(member, None)
+        self._claims.pop(member, None)
+
     def is_behind(self, state: HeightState, now: Now) -> bool:
         """Tell whether this height is final elsewhere: a certificate waits here, or f+1 fresh STATUS say so.
 

@@ -138,7 +138,7 @@ class Voice:
         if self._recovery.reason is not None:
             return []
         self._recovery.quarantine(reason)
-        return [Report("quarantine", reason), self._signer.mark()]
+        return [Report("quarantine", reason), self._signer.mark(self._recovery.nonce)]
 
     def leave_quarantine(self, head_height: int) -> list[Effect]:
         """Vote again once enough is final without this node."""

@@ -68,7 +68,10 @@ class PeerNetwork:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def start(
-        self, on_message: Callable[[str, bytes], Awaitable[int]], on_connected: Callable[[str], None]
+        self,
+        on_message: Callable[[str, bytes], Awaitable[int]],
+        on_connected: Callable[[str], None],
+        on_gone: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Listen and begin to dial.
 
@@ -76,11 +79,13 @@ class PeerNetwork:
             on_message: Awaited with (member, message) for everything that arrives, per member one after the other;
                 returns what it cost, as so many short messages, and 0 when it was refused.
             on_connected: Called when a member can be sent to.
+            on_gone: Called when nothing can arrive from a member any more.
 
         Raises:
             OSError: The address cannot be listened on.
         """
         self._on_connected = on_connected
+        self._inbound.on_gone = on_gone
         await self._inbound.start(on_message)
         self._tasks = {member: asyncio.create_task(self._dial_forever(member)) for member in self._addresses}
 

@@ -354,6 +354,17 @@ class Store:
         value = None if raw is None else cbor.decode(raw)
         return tuple(entry for entry in value if isinstance(entry, bytes)) if isinstance(value, list) else ()
 
+    def keep_view_changes(self, height: int, view_changes: Sequence[bytes]) -> None:
+        """Keep canonical view change sets of a height for audits, durably; prune leaves them."""
+        with self._writing() as put:
+            put.put("view_changes", height_key(height), cbor.encode(list(view_changes)))
+
+    def view_changes(self, height: int) -> tuple[bytes, ...]:
+        """Return what this node's votes above view 0 at a height rested on: canonical view change sets."""
+        raw = self._read("view_changes", height_key(height))
+        value = None if raw is None else cbor.decode(raw, bytes_max=_OUTCOMES_BYTES_MAX)
+        return tuple(entry for entry in value if isinstance(entry, bytes)) if isinstance(value, list) else ()
+
     def find_tx(self, tx_id: Digest) -> tuple[int, int] | None:
         """Return height and index of a transaction, or None when no block holds it."""
         raw = self._read("transactions", tx_id)

@@ -27,7 +27,7 @@ from wire.certificate import ValidatorSet
 from wire.errors import SignatureError, WireError
 from wire.genesis import AccountKey, Genesis
 from wire.header import Header, tx_root
-from wire.merkle import tree_head
+from wire.merkle import leaf_digest, tree_head
 from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event, Outcome
 from wire.tx import SignedTx, open_tx
 from wire.types import Digest
@@ -42,6 +42,8 @@ _WINDOWS_MAX: Final = 16_384
 """Of 0.6 KB each, that were written last."""
 _TX_VALID: Final = b"parameter/tx_valid_ms_max"
 _ACCOUNT_KEYS_MAX: Final = 16_384
+_FAULT_RESULT: Final = bytes(32)
+"""Stands for the outcome of a transaction whose contract failed."""
 
 DIVERGENCES: Final = frozenset({"outcome-root", "state-root", "contract-fault"})
 """Codes of `BlockRefused` that may be this node's own fault: do not vote, raise the alarm."""
@@ -68,12 +70,14 @@ class BlockRefused(Exception):  # noqa: N818 - a refusal is an answer, not an er
             bad-transaction,
             or one of `DIVERGENCES`.
         detail: One clear sentence.
+        results: Leaf digests of the outcomes that came out here, where that may be this node's own fault.
     """
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, results: Sequence[Digest] = ()) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
+        self.results = tuple(results)
 
     @property
     def diverged(self) -> bool:
@@ -291,14 +295,15 @@ class Application:
             except TxRefused as error:
                 raise BlockRefused("bad-transaction", f"transaction {number}: {error.code}") from error
             except ContractFaultError as error:
-                raise BlockRefused("contract-fault", f"transaction {number}: {error}") from error
+                results = (*_results(done), _FAULT_RESULT)
+                raise BlockRefused("contract-fault", f"transaction {number}: {error}", results) from error
         self._record_faults(block_state, block)
         if tree_head(ran.outcome for ran in done) != block.header.outcome_root:
-            raise BlockRefused("outcome-root", "its transactions have other outcomes here")
+            raise BlockRefused("outcome-root", "its transactions have other outcomes here", _results(done))
         writes = block_state.writes()
         leaves, update = preview(self._reader, self._tree, writes)
         if update.root != block.header.state_root:
-            raise BlockRefused("state-root", "its transactions lead to another state here")
+            raise BlockRefused("state-root", "its transactions lead to another state here", _results(done))
         return _execution(head, block, done, (writes, leaves, update))
 
     def committed(self, execution: Execution) -> None:
@@ -484,6 +489,10 @@ def _execution(
         *effect,
         head_after(head, block),
     )
+
+
+def _results(done: Sequence[_Ran]) -> tuple[Digest, ...]:
+    return tuple(leaf_digest(ran.outcome) for ran in done)
 
 
 def _unverified(_tx: SignedTx, _public_key: bytes) -> None:

@@ -30,6 +30,7 @@ from wire.genesis import Genesis
 
 _CHECK_MS: Final = 100
 _TAIL_MS: Final = 3_000
+_JUMP_MS: Final = 6_000
 _CACHED: Final = 4_000
 _RESTART_MS: Final = 2_500
 
@@ -328,6 +329,9 @@ class Cluster:
         Raises:
             BrokenError: They do, or it is not.
         """
+        if self._plan.jumps:
+            # a quorum of clocks was ahead: nothing is fresh before the others' clocks have passed the head's time
+            self._agenda.run(self._agenda.now_ms + _JUMP_MS)
         for node in self.core():
             node.view_max = 0
         self._agenda.run(self._agenda.now_ms + _TAIL_MS)

@@ -135,7 +135,12 @@ FAULTS: Final = (
     Entry("F31", "a leader leaves transactions out", f"{_NODE}._build", ("F31",)),
     Entry("F32", "block times far off, before the parent's", f"{_LIAR}._block", ("F32",)),
     Entry("F33", "false heights in STATUS", f"{_LIAR}._status", ("F33",)),
-    Entry("F34", "a transaction that one node executes otherwise", "", elsewhere="not injected yet"),
+    Entry(
+        "F34",
+        "a transaction that one node, or half of all, executes otherwise",
+        "tests.simulation.poison:PoisonedLedger",
+        elsewhere="counted by the runs of test_poison.py",
+    ),
     Entry("F35", "validators change while views change", "", elsewhere="not injected yet"),
     Entry("F36", "the leader is removed", "", elsewhere="not injected yet"),
     Entry("F37", "a joiner never comes", "", elsewhere="not injected yet"),

@@ -10,6 +10,9 @@ What is left out, and why nothing is lost by it: deliveries to different validat
 for all (partial order reduction); of one validator's messages only two proposals for one view do not commute, and
 where both arrive both orders are followed. Paths that lead to the same state are followed once, with the fewest cuts.
 
+With one cut it sees a thousand states in seconds, with two 39,000 in about four minutes; three would take hours. From
+view 2 on nothing is seen at all: that is for the simulator and for tests/model.
+
 Source: the partitions of the Twins paper (Bano et al. 2020), explored breadth first instead of at random.
 """
 

@@ -233,7 +233,7 @@ MUTANTS: Final = (
                 "    if guard is None:\n",
                 "    if guard is None or guard.is_restored:\n        return None\n    if guard is None:\n",
             ),
-            Edit(_RECOVERY, "if not guard.contradicts(said):", "if not guard.contradicts(said) or self._nonce:"),
+            Edit(_RECOVERY, "if not guard.contradicts(said):", "if not guard.contradicts(said) or self.nonce:"),
         ),
     ),
     Mutant(

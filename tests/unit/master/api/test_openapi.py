@@ -16,7 +16,7 @@ from master.views.table import TABLES
 from tests.unit.master.api.fakes import World, signed
 from tests.unit.master.api.http import Reply, Stream, fetch
 from tests.unit.master.api.schemas import problems
-from tests.unit.master.api.test_faults import proof_of, record
+from tests.unit.master.api.test_faults import VIEW_CHANGES, proof_of, record
 from wire.types import sha256
 
 
@@ -95,6 +95,8 @@ def good_requests(world: World) -> Iterator[tuple[str, str]]:
     yield "/v1/headers/{height}/proof", "/v1/headers/1/proof?in=3&format=cbor"
     yield "/v1/headers/{height}/consistency", "/v1/headers/2/consistency"
     yield "/v1/headers/{height}/consistency", "/v1/headers/2/consistency?in=2&format=cbor"
+    world.ledger.sets = (VIEW_CHANGES.encode(),)
+    yield "/v1/headers/{height}/view-changes", "/v1/headers/1/view-changes"
     yield "/v1/epochs", "/v1/epochs"
     yield "/v1/epochs", "/v1/epochs?from=0&limit=1"
     yield "/v1/state/{namespace}/{key}", "/v1/state/membership/gateway%2Fgw-1"
