@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup demo test simulate mutation-gate explore fuzz lint bench lock clean distclean
+.PHONY: help setup demo test simulate mutation-gate explore model fuzz lint bench lock clean distclean
 
 export PYTHON
 # Debian keeps the broker where only root's PATH looks.
@@ -16,6 +16,7 @@ FIRST ?= 0
 PROFILE ?=
 MINUTES ?=
 CUTS ?= 2
+SAMPLES ?= 100
 CODE := $(wildcard wire rules kit agent master client firmware_sim tests benchmarks)
 # Test folders in the order of their cost.
 TESTS := $(wildcard tests/unit tests/property tests/fuzz tests/simulation tests/interop tests/e2e)
@@ -58,6 +59,9 @@ explore: ## every schedule of one height within bounds, on the real core; CUTS=n
 fuzz: ## hostile bytes for every decoder, from a corpus of real runs; MINUTES=n ONLY=word
 	@scripts/setup.sh
 	@.venv/bin/python -m tests.fuzz --minutes $(or $(MINUTES),10) --only "$(ONLY)"
+
+model: ## a model of agreement, epoch change and quarantine, run at random by Quint; SAMPLES=n
+	@scripts/model.sh $(SAMPLES)
 
 lint: ## style, format, types, import arrows
 	@scripts/setup.sh

@@ -6,6 +6,7 @@ import random
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,7 @@ from benchmarks.chains import (
 )
 from benchmarks.notary import Notes
 from benchmarks.results import Result, median, percentile
+from master.io.snapshots import SnapshotFolder
 from master.io.state_cache import CachedState
 from master.io.store import Store
 from master.ledger.application import Application
@@ -95,7 +97,17 @@ class _Bench:
         note = f"{UPDATES // 2} notary transactions change {UPDATES:,} entries: executed, stored with fsync, applied"
         times = [self._block() for _ in range(min(BLOCK_ROUNDS, rounds))]
         yield from _times(f"block of {UPDATES // 2} transactions, {keys} keys", times, note)
+        yield from self._snapshot(keys)
         yield from self._proofs(size, min(PROOFS, 2 * rounds))
+
+    def _snapshot(self, keys: str) -> Iterator[Result]:
+        with tempfile.TemporaryDirectory(prefix="gridwitness-bench-") as name, closing(self.store.view()) as view:
+            began_s = time.perf_counter()
+            written = SnapshotFolder(Path(name)).write(self.store, view, lambda: None)
+            took_s = time.perf_counter() - began_s
+        note = "beside the node, which sleeps between pieces of it; here without rest"
+        yield Result(f"snapshot of {keys} keys written", took_s, "s", note)
+        yield Result(f"snapshot of {keys} keys", written / 2**20, "MiB", note)
 
     def _update(self, size: int) -> float:
         self.turn += 1

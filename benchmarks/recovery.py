@@ -21,10 +21,10 @@ from client.demo.processes import wait_until
 from client.demo.topology import MEMBERS, build_topology
 from kit.files import read_bounded
 from kit.keystore import load_signing_key
-from master.app import GUARD_FILE
 from master.consensus.guard import SignerGuard
 from master.io.guard import GuardFile, owner_of
 from master.io.store import Store
+from master.seat import GUARD_FILE
 from wire.genesis import GENESIS_BYTES_MAX, decode_genesis
 
 KEYS: Final = 1_000_000
@@ -69,6 +69,8 @@ def measure_catch_up(blocks: int = BLOCKS) -> Sequence[Result]:
         for member in sources:
             cluster.nodes[member].wait_healthy()
         cluster.wait_connected()
+        # block by block, though a node that lags so far would take a snapshot
+        cluster.nodes[late].environ = {"GRIDWITNESS_NODE__NODE__SNAPSHOT_LAG_BLOCKS": "1000000000"}
         began_s = time.perf_counter()
         cluster.nodes[late].start()
         wait_until(lambda: _height(cluster, late) > 0, within_s=WITHIN_S, what="its first block", poll_s=_POLL_S)

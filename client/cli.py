@@ -6,7 +6,7 @@ from typing import Final
 
 import typer
 
-from client.commands import alarms, anchor, demo, keys, ledger, refs, state, tx
+from client.commands import alarms, anchor, demo, keys, ledger, quarantine, refs, state, tx, validators
 from client.commands import verify as proofs
 from client.commands.status import status
 from kit.exitcodes import run
@@ -27,6 +27,8 @@ app.add_typer(alarms.devices_app, name="devices")
 app.add_typer(tx.app, name="tx")
 app.add_typer(state.app, name="state")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(validators.app, name="validators")
 app.add_typer(anchor.app, name="anchor")
 app.add_typer(proofs.app, name="genesis")
 app.command()(status)

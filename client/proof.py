@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wire import cbor, faultproof, historyproof, stateproof
+from wire import cbor, faultproof, historyproof, lightclient, stateproof
 from wire.cose import kid_of
 from wire.errors import FormatError, SignatureError
 from wire.evidence import Entry, Evidence, decode_evidence
@@ -12,6 +12,7 @@ from wire.faultproof import decode_fault_file, verify_fault_file
 from wire.finality import FinalHeader
 from wire.genesis import Genesis
 from wire.historyproof import decode_history_proof, verify_history_proof
+from wire.lightclient import decode_conflict, verify_conflict
 from wire.receipt import Event, Receipt, decode_bundle, verify_receipt
 from wire.stateproof import STATE_PROOF_BYTES_MAX, decode_state_proof, verify_state_proof
 from wire.tx import SignedTx, open_tx
@@ -147,7 +148,7 @@ def to_json(value: cbor.Value) -> object:
 
 
 def prove_other(raw: bytes, genesis: Genesis) -> dict[str, object] | None:
-    """Verify a state, history or fault proof and return what it proves as plain JSON values; None for anything else.
+    """Verify a state, history or fault proof, or a conflict; return what it proves as plain JSON values, else None.
 
     Args:
         raw: The file.
@@ -184,6 +185,8 @@ def prove_other(raw: bytes, genesis: Genesis) -> dict[str, object] | None:
         }
     if kind == faultproof.FILE_TYPE:
         return _prove_fault(raw, genesis)
+    if kind == lightclient.TYPE:
+        return _prove_conflict(raw, genesis)
     return None
 
 
@@ -202,6 +205,22 @@ def _prove_fault(raw: bytes, genesis: Genesis) -> dict[str, object]:
         "height": proof.height,
         "signed": " and ".join(f"{step} in view {view}" for step, view in sides),
         "digest": proof.digest().hex(),
+    }
+
+
+def _prove_conflict(raw: bytes, genesis: Genesis) -> dict[str, object]:
+    conflict = decode_conflict(raw)
+    culprits = verify_conflict(conflict, genesis)
+    first, second = conflict.first.header, conflict.second.header
+    return {
+        "verified": True,
+        "type": lightclient.TYPE,
+        "chain": first.chain,
+        "first_height": first.height,
+        "first_digest": first.digest().hex(),
+        "second_height": second.height,
+        "second_digest": second.digest().hex(),
+        "signed_twice": list(culprits),
     }
 
 

@@ -210,6 +210,16 @@ def peer_context(
     return context
 
 
+def is_trustable(der: bytes) -> bool:
+    """Tell whether the bytes are one certificate that a context can be told to trust."""
+    try:
+        x509.load_der_x509_certificate(der)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
+    except (ValueError, ssl.SSLError):
+        return False
+    return True
+
+
 def peer_digest(connection: ssl.SSLObject | ssl.SSLSocket) -> bytes:
     """Return SHA-256 of the DER certificate that the other side presented.
 

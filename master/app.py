@@ -16,24 +16,22 @@ import uvicorn
 import uvloop
 
 from kit.clock import SystemClock
-from kit.exitcodes import ConfigurationError, DataError, StorageError
-from kit.files import read_bounded, sync_folder
-from kit.keystore import KeyFile, load_signing_key
+from kit.exitcodes import DataError, GridwitnessError, StorageError
+from kit.files import read_bounded
 from kit.logs import get_logger
 from kit.metrics import new_registry
-from kit.tls import mqtt_context, peer_context
+from kit.tls import mqtt_context
 from master.accusations import Accusations
 from master.api.app import build_api, notifier
 from master.chain import Chain, VerifiedSignatures
 from master.complaints import OldestWatch
 from master.config import NodeConfig
-from master.consensus.events import Head, Now
+from master.consensus.events import Now
 from master.consensus.guard import SignerGuard
 from master.consensus.state import Settings
 from master.engine import Engine
 from master.headers_down import header_stream
-from master.io.guard import GuardFile, create_guard, owner_of
-from master.io.inbound import Trust
+from master.io.guard import GuardFile, create_guard
 from master.io.ingest import Broker, BrokerLink
 from master.io.peers import PeerNetwork
 from master.io.recheck import recheck
@@ -53,22 +51,23 @@ from master.node import Node, genesis_parameter
 from master.process import Server, collect_rarely
 from master.recorder import RecordedReplica, Recorder
 from master.seams import Hooks, Restart
+from master.seat import GUARD_FILE, PeerBook, VoteKeys, check_seat, load_vote_keys, open_guard
 from master.statesync import Around
 from master.tips import Tips
 from master.views.events import ViewError
 from master.views.fold import catch_up
 from master.views.ports import TablesError
 from wire.block import Block
+from wire.certificate import ValidatorSet
+from wire.epochs import EPOCHS_MAX
 from wire.errors import WireError
 from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
 from wire.topics import host_topic
 from wire.tx import SignedTx
-from wire.types import DIGEST_BYTES, Digest, sha256
+from wire.types import DIGEST_BYTES
 
 STORE_FOLDER: Final = "ledger"
 WAL_FILE: Final = "wal"
-GUARD_FILE: Final = "guard"
-RESTORED_FILE: Final = "restored"
 EVENTS_FOLDER: Final = "events"
 INCIDENTS_FOLDER: Final = "incidents"
 TABLES_FILE: Final = "views.sqlite"
@@ -92,61 +91,27 @@ def load_genesis(config: NodeConfig) -> Genesis:
         raise DataError(f"{path} is no genesis file: {error}") from error
 
 
-def load_vote_key(config: NodeConfig, genesis: Genesis) -> KeyFile:
-    """Read the vote key and check that it is the one that the genesis file names for this member.
-
-    Raises:
-        ConfigurationError: The member is no validator, or votes with another key.
-    """
-    member = config.node.member
-    validator = next((entry for entry in genesis.validators if entry.member == member), None)
-    if validator is None:
-        raise ConfigurationError(f"{member} is no validator of {genesis.chain()}; correct [node] member")
-    key = load_signing_key(config.node.vote_key)
-    if key.public != validator.vote_key:
-        raise ConfigurationError(f"{config.node.vote_key} is not the vote key that {genesis.chain()} has for {member}")
-    missing = {entry.member for entry in genesis.validators} - {member} - set(config.peers.addresses)
-    if missing:
-        raise ConfigurationError(f"[peers.addresses] lacks {', '.join(sorted(missing))}")
-    return key
-
-
-def init_node(config: NodeConfig) -> Genesis:
+def init_node(config: NodeConfig, *, is_following: bool = False) -> Genesis:
     """Make the node's data directory with the state of height 0.
+
+    Args:
+        config: Of the node.
+        is_following: The node joins a ledger that runs, with a key that its genesis file does not name.
 
     Raises:
         StorageError: There is a store already.
         DataError: The genesis file is damaged or asks for contracts that this software lacks.
     """
     genesis = load_genesis(config)
-    load_vote_key(config, genesis)
+    keys = load_vote_keys(config)
+    check_seat(config, genesis, keys, is_following=is_following)
     data_dir = config.node.data_dir
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     # only with a new store: a new guard beside blocks would hide that the old one is lost
     if not (data_dir / STORE_FOLDER).exists():
-        create_guard(data_dir / GUARD_FILE, _guard_owner(config, genesis), SignerGuard())
+        create_guard(data_dir / GUARD_FILE, keys.owners(genesis.chain())[0], SignerGuard())
     Store.create(data_dir / STORE_FOLDER, genesis, map_bytes=config.node.map_mib << 20).close()
     return genesis
-
-
-def open_guard(config: NodeConfig, genesis: Genesis) -> GuardFile:
-    """Open the signer guard; a marker that a restore left in the data directory goes into it first.
-
-    Raises:
-        StorageError: The data directory cannot be read or written.
-    """
-    data_dir = config.node.data_dir
-    guard_file = GuardFile(data_dir / GUARD_FILE, _guard_owner(config, genesis))
-    marker = data_dir / RESTORED_FILE
-    if marker.exists():
-        guard_file.save(replace(guard_file.guard or SignerGuard(), is_restored=True))
-        marker.unlink()
-        sync_folder(data_dir)
-    return guard_file
-
-
-def _guard_owner(config: NodeConfig, genesis: Genesis) -> Digest:
-    return owner_of(genesis.chain(), config.node.member, load_vote_key(config, genesis).public)
 
 
 class NodeProcess:
@@ -155,6 +120,7 @@ class NodeProcess:
     def __init__(
         self,
         config: NodeConfig,
+        keys: VoteKeys,
         store: Store,
         wal: WriteAheadLog,
         guard: GuardFile,
@@ -163,8 +129,7 @@ class NodeProcess:
     ) -> None:
         """Build the parts on what is open already; nothing runs before `run`."""
         genesis = load_genesis(config)
-        key = load_vote_key(config, genesis)
-        self._config = config
+        self._config, self._keys = config, keys
         self._clock = SystemClock()
         self._store, self._wal, self._tables = store, wal, tables
         self._registry = new_registry()
@@ -173,33 +138,27 @@ class NodeProcess:
         self._mempool = Mempool()
         tree = store.state_tree()
         verified, state = VerifiedSignatures(), CachedState(store, tree.is_empty)
-        application = Application(genesis, state, tree, verified, self._mempool.open)
+        application = Application(genesis, state, tree, verified, self._mempool.open, self._begun_set)
         self._application = application
+        block_bytes_max = genesis_parameter(genesis, "block_bytes_max")
+        self._accusations = Accusations(FaultCourt(genesis.chain(), self._begun_set), state)
+        own, pool, known = config.node.member, self._mempool, self._accusations.waiting
         validators = genesis.validator_set()
+        self._chain = Chain(application, store, pool, validators, own, block_bytes_max, state, known)
+        epoch = self._chain.epoch
         self._settings = Settings(
             config.node.member,
             genesis.chain(),
-            0,
-            validators,
+            epoch.number,
+            epoch.validators,
             block_interval_ms=genesis_parameter(genesis, "block_interval_ms"),
             heartbeat_ms=genesis_parameter(genesis, "heartbeat_ms"),
             skew_ms=genesis_parameter(genesis, "skew_ms"),
-        )
-        block_bytes_max = genesis_parameter(genesis, "block_bytes_max")
-        self._accusations = Accusations(FaultCourt(genesis.chain(), {0: validators}.get), state)
-        self._chain = Chain(
-            application,
-            store,
-            self._mempool,
-            validators,
-            config.node.member,
-            block_bytes_max,
-            state,
-            self._accusations.waiting,
+            vote_keys=keys.public,
         )
         self._guard = guard
         self._recorder = self._build_recorder()
-        self._replica = RecordedReplica(lambda data: key.signing_key.sign(data).signature, self._recorder)
+        self._replica = RecordedReplica(keys.sign, self._recorder)
         self._boot_replica()
         self._node = Node(
             genesis,
@@ -214,7 +173,15 @@ class NodeProcess:
             clock=self._clock,
             verified=verified,
         )
-        self._network = self._build_network(genesis)
+        self._node.validators = [entry.member for entry in epoch.validators.validators]
+        self._book = PeerBook(config.node.member, config.peers)
+        self._peers = self._chain.peers
+        self._network = PeerNetwork(
+            config.peers.listen,
+            self._book.addresses(self._peers),
+            self._book.trust(self._peers),
+            counters=self._counters,
+        )
         self._new_block, self._is_replaced = asyncio.Event(), asyncio.Event()
         around = Around(
             self._network.send,
@@ -231,10 +198,12 @@ class NodeProcess:
             refused_message=self._counters.message_refused,
             is_pending=self._node.has_pending,
             accuse=self._accuse,
+            blamed=self._chain.leave_out,
             overheard=self._state_sync.overheard,
             withholds=self._state_sync.withholds,
             waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
             incident=self._keep_events,
+            view_left=lambda cause: self._metrics.view_changes.labels(cause).inc(),
         )
         self._engine = Engine(self._replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
@@ -249,7 +218,7 @@ class NodeProcess:
         """Make the replica from what is on disk."""
         self._replica.boot(
             settings=self._settings,
-            head=_consensus_head(self._store),
+            head=self._chain.consensus_head(),
             now=Now(self._clock.now_ms(), self._clock.monotonic_ms()),
             guard=self._guard.guard,
             nonce=secrets.token_bytes(DIGEST_BYTES),
@@ -261,22 +230,6 @@ class NodeProcess:
             return None
         ring = Ring(node.data_dir / EVENTS_FOLDER, node.data_dir / INCIDENTS_FOLDER, node.event_log_mib << 20)
         return Recorder(ring, version("gridwitness"), self._clock, self._report)
-
-    def _build_network(self, genesis: Genesis) -> PeerNetwork:
-        peers = self._config.peers
-        trusted = [validator.tls_certificate for validator in genesis.validators]
-        members = {sha256(validator.tls_certificate): validator.member for validator in genesis.validators}
-        own = self._config.node.member
-        return PeerNetwork(
-            peers.listen,
-            {member: address for member, address in peers.addresses.items() if member != own},
-            Trust(
-                members,
-                peer_context("server", peers.certificate, peers.key, trusted),
-                peer_context("client", peers.certificate, peers.key, trusted),
-            ),
-            counters=self._counters,
-        )
 
     def _build_broker(self) -> BrokerLink | None:
         mqtt, member = self._config.mqtt, self._config.node.member
@@ -323,7 +276,26 @@ class NodeProcess:
         self._counters.fault_proven(proof)
         return True
 
+    def _begun_set(self, epoch: int) -> ValidatorSet | None:
+        return self._chain.begun_set(epoch)
+
+    def _turn(self) -> None:
+        """Follow the ledger in who decides and who may connect; before the replica hears of the block."""
+        epoch = self._chain.epoch
+        if epoch.number != self._settings.epoch:
+            self._settings = replace(self._settings, epoch=epoch.number, validators=epoch.validators)
+            self._node.validators = [entry.member for entry in epoch.validators.validators]
+            if self._keys.choose(epoch.validators):
+                self._guard.own(self._keys.owners(self._settings.chain)[0])
+        if self._chain.peers != self._peers:
+            self._peers = self._chain.peers
+            try:
+                self._network.renew(self._book.trust(self._peers), self._book.addresses(self._peers))
+            except GridwitnessError as error:
+                _log.error("who may connect could not be renewed", reason=str(error))
+
     def _applied(self, block: Block) -> None:
+        self._turn()
         self._accusations.applied(block.fault_proofs)
         self._state_sync.applied(block.header.height)
         self._node.applied(block)
@@ -364,7 +336,7 @@ class NodeProcess:
                 server_header=False,
             )
         )
-        await self._network.start(self._engine.receive, self._connected)
+        await self._network.start(self._engine.receive, self._connected, self._engine.on_gone)
         tasks = [
             asyncio.create_task(self._decide()),
             asyncio.create_task(self._follow_views()),
@@ -376,6 +348,8 @@ class NodeProcess:
             self._broker.start()
         stopping = asyncio.create_task(stop.wait())
         replaced = asyncio.create_task(self._is_replaced.wait())
+        if not self._settings.is_seated(self._settings.validators):
+            _log.warning("follows without a vote", member=self._settings.member)
         _log.info("running", member=self._settings.member, chain=self._settings.chain, height=self._chain.head.height)
         try:
             await asyncio.wait((*tasks, stopping, replaced), return_when=asyncio.FIRST_COMPLETED)
@@ -455,18 +429,22 @@ def run_node(config: NodeConfig) -> None:
     """
     genesis = load_genesis(config)
     collect_rarely()
+    keys = load_vote_keys(config)
+    check_seat(config, genesis, keys, is_following=True)
     while True:
-        with open_guard(config, genesis) as guard:
+        with open_guard(config, keys.owners(genesis.chain())) as guard:
             adopt_snapshot(config.node.data_dir / STORE_FOLDER, genesis, config.node.map_mib << 20, guard)
-        if not _run_on_store(config, genesis):
+        if not _run_on_store(config, genesis, keys):
             return
 
 
-def _run_on_store(config: NodeConfig, genesis: Genesis) -> bool:
+def _run_on_store(config: NodeConfig, genesis: Genesis, keys: VoteKeys) -> bool:
     """Run the node until it is told to stop, or until another store is to take the place of this one: True."""
     node, map_bytes = config.node, config.node.map_mib << 20
     path = node.data_dir / STORE_FOLDER
     with Store.open(path, genesis, map_bytes=map_bytes) as store:
+        ends = store.epoch_ends(EPOCHS_MAX)
+        keys.choose(ends[-1].validators if ends else genesis.validator_set())
         url = node.database_url or f"sqlite:///{node.data_dir / TABLES_FILE}"
         try:
             tables = Tables(url, genesis)
@@ -475,11 +453,11 @@ def _run_on_store(config: NodeConfig, genesis: Genesis) -> bool:
         wal = WriteAheadLog(node.data_dir / WAL_FILE)
         try:
             with (
-                open_guard(config, genesis) as guard,
+                open_guard(config, keys.owners(genesis.chain())) as guard,
                 contextlib.closing(SyncDisk(store, path, genesis, map_bytes)) as sync_disk,
                 asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
             ):
-                return runner.run(_run(config, store, wal, guard, tables, sync_disk))
+                return runner.run(_run(config, keys, store, wal, guard, tables, sync_disk))
         except OSError as error:
             raise StorageError(f"node {node.member}: {error}") from error
         finally:
@@ -488,13 +466,12 @@ def _run_on_store(config: NodeConfig, genesis: Genesis) -> bool:
 
 
 async def _run(
-    config: NodeConfig, store: Store, wal: WriteAheadLog, guard: GuardFile, tables: Tables, sync_disk: SyncDisk
+    config: NodeConfig,
+    keys: VoteKeys,
+    store: Store,
+    wal: WriteAheadLog,
+    guard: GuardFile,
+    tables: Tables,
+    sync_disk: SyncDisk,
 ) -> bool:
-    return await NodeProcess(config, store, wal, guard, tables, sync_disk).run()
-
-
-def _consensus_head(store: Store) -> Head:
-    head = store.head()
-    header = store.header(head.height) if head.height else None
-    proposer = None if header is None else header.proposer
-    return Head(head.height, head.digest, head.time_ms, proposer, store.certificate(head.height))
+    return await NodeProcess(config, keys, store, wal, guard, tables, sync_disk).run()

@@ -13,7 +13,7 @@ from kit.http import NodeClient
 from kit.logs import configure_logs
 from kit.terminal import Terminal
 from kit.tls import self_signed
-from master import replaying, upkeep
+from master import replaying, unlocking, upkeep
 from master.app import init_node, run_node
 from master.config import load_node_config
 from master.consortium import build_genesis
@@ -75,10 +75,19 @@ def code_table_command(as_json: AsJson = False) -> None:
 
 
 @app.command(epilog="Example: gridwitness-node init --config node.toml")
-def init(config: Config = _DEFAULT_CONFIG, as_json: AsJson = False) -> None:
-    """Make the node's store with the state of height 0; an existing store is never touched."""
+def init(
+    config: Config = _DEFAULT_CONFIG,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="The genesis file names another vote key for this member; see rotation.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the node's store with the state of height 0; an existing store is never touched.
+
+    A member that the genesis file does not name follows the ledger and votes once the ledger names it.
+    """
     loaded = load_node_config(config)
-    made = init_node(loaded)
+    made = init_node(loaded, is_following=follow)
     value = {"chain": made.chain(), "data_dir": str(loaded.node.data_dir)}
     Terminal(as_json=as_json).show(value, lambda: [f"{loaded.node.data_dir}: ready for ledger {made.chain()}"])
 
@@ -117,6 +126,8 @@ for command in (
     replaying.replay,
 ):
     app.command()(command)
+app.command("lock-report")(unlocking.lock_report)
+app.command()(unlocking.unlock)
 
 
 def _status_lines(value: dict[str, object]) -> list[str]:
@@ -127,6 +138,9 @@ def _status_lines(value: dict[str, object]) -> list[str]:
     if isinstance(mempool, dict):
         shown["mempool"] = f"{mempool.get('transactions')} transactions, {mempool.get('bytes')} bytes"
     lines = [f"{name:13} {text}" for name, text in shown.items()]
+    missing = value.get("missing")
+    if missing and isinstance(missing, list):
+        lines.append(f"{'waits for':13} {value.get('waits_for')}; nothing of {', '.join(map(str, missing))}")
     past = value.get("past")
     if isinstance(past, dict) and past.get("snapshot") != "idle":
         lines.append(f"snapshot      {past.get('snapshot')}, {past.get('subtrees_missing')} of its parts are missing")

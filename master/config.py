@@ -19,6 +19,8 @@ class NodeSection:
     data_dir: Path
     genesis: Path = field(metadata=rule(exists="file"))
     vote_key: Path = field(metadata=rule(exists="file"))
+    vote_key_next: Path | None = field(default=None, metadata=rule(exists="file"))
+    """The key to which this node's vote key is being rotated; used once the ledger names it."""
     database_url: str | None = None
     """SQLAlchemy URL of the query tables; a SQLite file in data_dir when absent."""
     map_mib: int = field(default=4096, metadata=rule(minimum=64, maximum=1_048_576, unit="MiB"))
@@ -37,7 +39,12 @@ class PeersSection:
     certificate: Path = field(metadata=rule(exists="file"))
     key: Path = field(metadata=rule(exists="file"))
     addresses: dict[str, HostPort]
-    """Where each other member listens."""
+    """Where each other member listens; goes before what the ledger says."""
+    certificate_next: Path | None = field(default=None, metadata=rule(exists="file"))
+    """Used once the ledger knows it."""
+    key_next: Path | None = field(default=None, metadata=rule(exists="file"))
+    certificates: dict[str, Path] = field(default_factory=dict)
+    """Certificates (PEM) of members that this node may meet before it has the blocks that name them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,9 @@ class Parameters:
     heartbeat_ms: int | None = None
     reappraise_devices_max: int | None = None
     evidence_window: int | None = None
+    validator_votes_percent: int | None = None
+    validator_deadline_ms_max: int | None = None
+    ready_blocks_max: int | None = None
     clock_policy: str | None = None
     endorser_roles: tuple[str, ...] | None = None
 

@@ -19,6 +19,7 @@ from kit.clock import Clock
 from kit.exitcodes import DiskFullError, StorageError
 from kit.logs import get_logger
 from master.answers import AnswerBudget
+from master.consensus.blame import Blame
 from master.consensus.events import (
     Accuse,
     Applied,
@@ -27,6 +28,7 @@ from master.consensus.events import (
     Build,
     Built,
     Connected,
+    Disconnected,
     Diverged,
     Effect,
     Event,
@@ -42,17 +44,18 @@ from master.consensus.events import (
     Tick,
     Wake,
 )
-from master.consensus.fault_messages import Fault
-from master.consensus.message_checks import verify_message
+from master.consensus.fault_messages import Divergence, Fault
+from master.consensus.message_checks import UnknownEpochError, known_part, verify_by_epoch
 from master.consensus.message_codec import BLOCKS_PER_ANSWER_MAX, decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Status
 from master.consensus.records import Record, decode_record
 from master.consensus.state import Settings
-from master.inbox import Inbox
+from master.exposure import Exposure
+from master.inbox import MEMBER_GOSSIP_MAX, Errands, Inbox
 from master.seams import BlockRefusedError, Core, Guard, Hooks, LedgerSeam, Network, RecordLog, Restart
 from wire import cose
 from wire.block import BLOCK_BYTES_MAX, Block
-from wire.certificate import Certificate
+from wire.certificate import Certificate, faults
 from wire.errors import WireError
 
 ResultT = TypeVar("ResultT")
@@ -94,9 +97,12 @@ class Engine:
         self._network = network
         self._hooks = hooks
         self._clock = clock
+        self._exposure = Exposure(network.broadcast, hooks.accuse, hooks.blamed, hooks.report)
+        self._blame = Blame(settings.member, faults(len(settings.validators)), ledger.results)
         self._room_retry_s = ROOM_RETRY_S
         self._is_stopped = False
         self._inbox = Inbox()
+        self._errands = Errands(MEMBER_GOSSIP_MAX)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._decoders = ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
         self._answers = AnswerBudget()
@@ -200,6 +206,10 @@ class Engine:
         """A connection to ``member`` is up."""
         self.post(Connected(member))
 
+    def on_gone(self, member: str) -> None:
+        """No connection of ``member`` is left: what it said of itself counts no more."""
+        self.post(Disconnected(member))
+
     async def receive(self, member: str, raw: bytes) -> int:
         """Take what a member sent as soon as its share of the queue has room; a long message on another thread.
 
@@ -207,17 +217,19 @@ class Engine:
             What it cost, as so many short messages; 0 when it was refused.
         """
         await self._inbox.room(member, len(raw))
+        await self._errands.room(member)
         if len(raw) <= DECODED_INLINE_BYTES:
             return int(self.on_message(member, raw))
         opened = await asyncio.get_running_loop().run_in_executor(self._decoders, self._opened, raw)
         if isinstance(opened, Gossip):
-            return await self._take_gossip(opened.transactions)
+            return await self._take_gossip(member, opened.transactions)
         return int(self._take(member, opened, len(raw)))
 
-    async def _take_gossip(self, transactions: Sequence[bytes]) -> int:
+    async def _take_gossip(self, member: str, transactions: Sequence[bytes]) -> int:
         """Hand many transactions on, a few at a time, so that others have their turn in between."""
         for at in range(0, len(transactions), GOSSIP_AT_ONCE):
-            self._hooks.gossip(transactions[at : at + GOSSIP_AT_ONCE])
+            part = transactions[at : at + GOSSIP_AT_ONCE]
+            self._errands.add(member, len(part), self._hooks.gossip(part))
             await asyncio.sleep(0)
         return 1 + len(transactions) // TRANSACTIONS_PER_MESSAGE
 
@@ -229,19 +241,28 @@ class Engine:
         """Decode and verify a message; in any thread."""
         try:
             message = decode_message(raw)
-            verify_message(message, self._settings.chain, self._settings.validators, cose.verify_ed25519)
+            if isinstance(message, Blocks):
+                message = known_part(message, self._ledger.validators_of)
+            verify_by_epoch(message, self._settings.chain, self._ledger.validators_of, cose.verify_ed25519)
         except WireError as error:
             return error
         return message
 
     def _take(self, member: str, message: Message | WireError, size_bytes: int) -> bool:
+        if isinstance(message, UnknownEpochError):
+            # the sender is ahead; what it says is proven once this node has the blocks in between
+            self._hooks.report(message.code, str(message))
+            return True
         if isinstance(message, WireError):
             self._hooks.refused_message(member, message)
             return False
         if isinstance(message, Gossip):
-            self._hooks.gossip(message.transactions)
+            self._errands.add(member, len(message.transactions), self._hooks.gossip(message.transactions))
         elif isinstance(message, Fault):
             self._on_fault(member, message)
+        elif isinstance(message, Divergence):
+            height = self._replica.head.height + 1
+            self._exposure.follow(self._blame.heard(member, message, height, self._clock.monotonic_ms()))
         elif isinstance(message, GetBlocks):
             self._answer_blocks(member, message.first_height)
         elif not self._hooks.overheard(member, message):
@@ -267,7 +288,7 @@ class Engine:
 
     def _on_fault(self, member: str, message: Fault) -> None:
         try:
-            self._expose(message)
+            self._exposure.expose(message)
         except WireError as error:
             self._hooks.refused_message(member, error)
 
@@ -277,12 +298,7 @@ class Engine:
         Raises:
             WireError: It proves nothing.
         """
-        self._expose(Fault(proof))
-
-    def _expose(self, message: Fault) -> None:
-        """Bring a fault proof to the ledger, and tell everybody when it is new."""
-        if self._hooks.accuse(message.proof):
-            self._network.broadcast(encode_message(message))
+        self._exposure.expose(Fault(proof))
 
     async def _on_worker(self, call: Callable[[], ResultT]) -> ResultT:
         return await asyncio.get_running_loop().run_in_executor(self._worker, call)
@@ -338,11 +354,16 @@ class Engine:
             case Wake():
                 self._wake(effect.at_ms)
             case Accuse():
-                self._expose(Fault(effect.proof.encode()))
+                self._exposure.expose(Fault(effect.proof.encode()))
             case Report():
-                _log.warning(effect.code, detail=effect.detail)
-                self._hooks.report(effect.code, effect.detail)
+                self._report(effect)
         return None
+
+    def _report(self, report: Report) -> None:
+        _log.warning(report.code, detail=report.detail)
+        self._hooks.report(report.code, report.detail)
+        if report.cause:
+            self._hooks.view_left(report.cause)
 
     async def _build(self, build: Build) -> Event:
         candidates = self._ledger.candidates()
@@ -350,12 +371,17 @@ class Engine:
         return Built(build.height, build.view, block)
 
     async def _execute(self, block: Block) -> Event:
+        digest = block.header.digest()
         try:
             await self._on_worker(lambda: self._ledger.execute(block))
         except BlockRefusedError as error:
             self._hooks.report("block-refused", str(error))
-            return Executed(block.header.digest(), accepted=False)
-        return Executed(block.header.digest(), accepted=True)
+            if not error.diverged:
+                return Executed(digest, accepted=False, fault=str(error))
+            self._exposure.follow(self._blame.diverged(digest, self._clock.monotonic_ms()))
+            return Executed(digest, accepted=False)
+        self._exposure.follow(self._blame.executed(digest, self._clock.monotonic_ms()))
+        return Executed(digest, accepted=True)
 
     async def _apply(self, effect: Apply) -> Event:
         try:
@@ -370,6 +396,8 @@ class Engine:
         return Applied(replace(head, certificate=effect.certificate), self._hooks.waiting_ms())
 
     def _store(self, effect: Apply) -> Head:
+        if effect.view_changes:
+            self._ledger.archive(effect.block.header.height, effect.view_changes)
         head = self._ledger.apply(effect.block, effect.certificate)
         self._log.clear()
         return head

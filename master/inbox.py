@@ -18,6 +18,8 @@ EVENTS_MAX: Final = 20_000
 EVENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """Most bytes of messages that may wait."""
 MEMBER_EVENTS_MAX: Final = 1_024
+MEMBER_GOSSIP_MAX: Final = 4_096
+"""Transactions of one member's gossip that are being checked."""
 MEMBER_BYTES_MAX: Final = 16 * 1024 * 1024
 _ROOM_S: Final = 5.0
 _OWN: Final = ""
@@ -35,6 +37,37 @@ class _Share:
         """Tell whether one more message fits; a single one always does."""
         is_full = len(self.events) >= MEMBER_EVENTS_MAX or self.size_bytes + size_bytes > MEMBER_BYTES_MAX
         return not self.events or not is_full
+
+
+class Errands:
+    """Work that was begun for members and goes on; whoever has too much of it is not read meanwhile."""
+
+    def __init__(self, size_max: int) -> None:
+        """Begin without any.
+
+        Args:
+            size_max: What may go on for one member, in the unit of the caller.
+        """
+        self._size_max = size_max
+        self._sizes: dict[str, int] = {}
+        self._ended: dict[str, asyncio.Event] = {}
+
+    def add(self, member: str, size: int, work: asyncio.Future[None] | None) -> None:
+        """Count work until it ends; None has ended already."""
+        if work is not None:
+            self._sizes[member] = self._sizes.get(member, 0) + size
+            work.add_done_callback(lambda _: self._end(member, size))
+
+    def _end(self, member: str, size: int) -> None:
+        self._sizes[member] -= size
+        self._ended.setdefault(member, asyncio.Event()).set()
+
+    async def room(self, member: str) -> None:
+        """Wait until a member may have more."""
+        while self._sizes.get(member, 0) >= self._size_max:
+            ended = self._ended.setdefault(member, asyncio.Event())
+            ended.clear()
+            await ended.wait()
 
 
 class Inbox:

@@ -55,11 +55,18 @@ class NodeMetrics:
         )
         self.mempool = Gauge(f"{prefix}_mempool_transactions", "Transactions that wait for a block", registry=registry)
         self.mempool_bytes = Gauge(f"{prefix}_mempool_bytes", "Bytes of transactions that wait", registry=registry)
+        self.view_changes = Counter(
+            f"{prefix}_view_changes_total",
+            "Views that this node left, by reason (timeout, invalid-proposal, followed: enough others had, complaint: "
+            "a transaction waited for long)",
+            ("reason",),
+            registry=registry,
+        )
         self.reports = Counter(
             f"{prefix}_consensus_reports_total",
             "What the replica and its shell reported, by code (answer-refused, archive-rejected, "
-            "block-refused, chunk-rejected, disk-full, disk-room, divergence, event-dropped, event-log, "
-            "invalid-proposal, manifest-rejected, quarantine, quarantine-over, snapshot-abandoned, storage, "
+            "block-refused, chunk-rejected, disk-full, disk-room, divergence, divergence-blamed, event-dropped, "
+            "event-log, invalid-proposal, manifest-rejected, quarantine, quarantine-over, snapshot-abandoned, storage, "
             "unexpected, view-change, vote-refused)",
             ("code",),
             registry=registry,

@@ -14,6 +14,7 @@ from kit.clock import Clock
 from kit.logs import get_logger
 from master.api.ports import MempoolStatus, NodeStatus, PastStatus, PeerStatus, SubmitResult
 from master.chain import Chain
+from master.consensus.progress import Progress
 from master.contracts.parameters import INTEGERS
 from master.ledger.application import Application, TxRefused
 from master.mempool import Mempool, MempoolError
@@ -84,6 +85,11 @@ class Deciding(Protocol):
         """Leader of that view."""
         ...
 
+    @property
+    def progress(self) -> Progress:
+        """What the height waits for."""
+        ...
+
 
 class Receipts(Protocol):
     """Committed transactions and their receipts; blocking."""
@@ -133,7 +139,8 @@ class Node:
         self._stale_ms = genesis_parameter(genesis, "stale_ms")
         self._ledger_stale_ms = 2 * genesis_parameter(genesis, "heartbeat_ms")
         self._topics = down_topics(genesis)
-        self._validators = [validator.member for validator in genesis.validators if validator.member != member]
+        self.validators: Sequence[str] = [entry.member for entry in genesis.validators]
+        """Who decides the next block."""
         self._arrivals: OrderedDict[Digest, int] = OrderedDict()
         self._gossip: list[bytes] = []
         self._gossip_bytes = 0
@@ -155,7 +162,7 @@ class Node:
 
     def status(self) -> NodeStatus:
         """Return what /v1/status says."""
-        head = self._chain.head
+        head, progress = self._chain.head, self._replica.progress
         return NodeStatus(
             node=self._member,
             chain=self._chain_name,
@@ -166,14 +173,19 @@ class Node:
             ledger_stale=self.ledger_stale(),
             view=self._replica.view,
             leader=self._replica.leader,
+            waits_for=progress.awaits,
+            missing=list(progress.missing),
             peers=[
                 PeerStatus(member=member, connected=self.is_connected(member), height=self.heard_height(member))
-                for member in self._validators
+                for member in self._others()
             ],
             mempool=MempoolStatus(transactions=len(self._mempool), bytes=self._mempool.size_bytes),
             past=self.past(),
             version=self._version,
         )
+
+    def _others(self) -> list[str]:
+        return [member for member in self.validators if member != self._member]
 
     def pending(self, tx: bytes) -> SignedTx | None:
         """Return the transaction of that id if it waits in the mempool."""
@@ -218,8 +230,8 @@ class Node:
         """
         return self._take_here([raw], way)[0]
 
-    def take_gossip(self, transactions: Sequence[bytes]) -> None:
-        """Take transactions that arrived at another node."""
+    def take_gossip(self, transactions: Sequence[bytes]) -> asyncio.Future[None] | None:
+        """Take transactions that arrived at another node; return the work that goes on, if any does."""
         if len(transactions) < _VERIFY_ELSEWHERE_MIN:
             self._take_here(transactions, "gossip")
         elif self._gossip_waiting + len(transactions) > _GOSSIP_WAITING_MAX:
@@ -227,7 +239,8 @@ class Node:
             self._metrics.refused.labels("gossip", "busy").inc(len(transactions))
         else:
             self._gossip_waiting += len(transactions)
-            self._start(self._take_later(transactions))
+            return self._start(self._take_later(transactions))
+        return None
 
     async def _take_later(self, transactions: Sequence[bytes]) -> None:
         try:
@@ -353,10 +366,11 @@ class Node:
         if batch:
             self.send_gossip(batch)
 
-    def _start(self, work: Coroutine[object, object, None]) -> None:
+    def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
     # ---- after a block ------------------------------------------------------------------------
 
@@ -405,7 +419,7 @@ class Node:
         self._metrics.taking_part.set(self.failure() is None)
         self._metrics.mempool.set(len(self._mempool))
         self._metrics.mempool_bytes.set(self._mempool.size_bytes)
-        self._metrics.peers.set(sum(map(self.is_connected, self._validators)))
+        self._metrics.peers.set(sum(map(self.is_connected, self._others())))
 
     async def _publish_receipts(self, height: int, topics: Sequence[str | None]) -> None:
         receipts = await asyncio.to_thread(self._receipts.receipts, height)

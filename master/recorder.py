@@ -16,6 +16,7 @@ from kit.clock import Clock
 from kit.logs import get_logger
 from master.consensus.events import Applied, Built, Effect, Event, Head, Now, Received
 from master.consensus.messages import Blocks, Body, Propose
+from master.consensus.progress import Progress
 from master.consensus.records import Record
 from master.consensus.replica import Replica
 from master.journal.records import Note, Restored, SegmentEncoder, Taken
@@ -104,8 +105,12 @@ class Recorder:
         return not self._is_broken
 
     def start(self, sign: object, facts: dict[str, Any]) -> None:
-        """Begin a segment with the facts of a start; ``sign`` is what the replica signs with."""
+        """Begin a segment with the facts of a start; ``sign`` is what the replica signs with.
+
+        A log that had ended tries again at once: a node that begins anew after a full disk has found room.
+        """
         self._sign = sign
+        self._is_broken, self._fault = False, None
         encoder = SegmentEncoder(sign)
         self._items.append(_Opening(encoder.start(self._software, facts), encoder))
 
@@ -261,6 +266,11 @@ class RecordedReplica:
     def leader(self) -> str:
         """Leader of the present view."""
         return self._replica.leader
+
+    @property
+    def progress(self) -> Progress:
+        """What the height waits for."""
+        return self._replica.progress
 
     @property
     def quarantine(self) -> str | None:

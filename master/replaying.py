@@ -12,7 +12,6 @@ import typer
 
 from kit.exitcodes import DataError, ExitCode, StorageError
 from kit.terminal import Terminal
-from master.consensus.progress import progress_of
 from master.io.ring import Segment, segments_of
 from master.journal.graph import JournalError
 from master.journal.replay import DifferenceError, Replayer
@@ -84,7 +83,7 @@ class _Run:
                 self._heights = range(self._heights.start if self._heights else height, height + 1)
                 for line in self._timeline.lines(moment):
                     self._tell(line)
-                self._state = progress_of(moment.replica.state).text()
+                self._state = moment.replica.progress.text()
         except (DifferenceError, JournalError) as error:
             self.problem, self.is_over = f"{path.name}: {error}", True
         except OSError as error:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from master.consensus.events import Build, Effect, Event, Head, Now
 from master.consensus.guard import SignerGuard
-from master.consensus.messages import Message
+from master.consensus.messages import Message, ViewChangeSet
 from master.consensus.records import Record
 from wire.block import Block
-from wire.certificate import Certificate
+from wire.certificate import Certificate, ValidatorSet
 from wire.errors import WireError
 from wire.tx import SignedTx
+from wire.types import Digest
 
 
 class BlockRefusedError(Exception):
-    """The application does not accept a block; the message says why."""
+    """The application does not accept a block; the message says why.
+
+    Args:
+        reason: One clear sentence.
+        diverged: It executed to something else, which may be this node's own fault; else the block breaks a rule.
+    """
+
+    def __init__(self, reason: str, *, diverged: bool = True) -> None:
+        super().__init__(reason)
+        self.diverged = diverged
 
 
 class LedgerSeam(Protocol):
@@ -47,8 +58,20 @@ class LedgerSeam(Protocol):
         """
         ...
 
+    def archive(self, height: int, view_changes: Sequence[ViewChangeSet]) -> None:
+        """Keep what votes above view 0 rested on, before the block of that height is stored."""
+        ...
+
+    def results(self, digest: Digest) -> tuple[Block, Sequence[Digest]] | None:
+        """Return a block that was executed on the head, and the leaf digests of its outcomes as they came out here."""
+        ...
+
     def committed(self, height: int) -> tuple[Block, Certificate] | None:
         """Return a stored block."""
+        ...
+
+    def validators_of(self, epoch: int) -> ValidatorSet | None:
+        """Return the validators of an epoch, None when they are not known yet; called in any thread."""
         ...
 
 
@@ -74,6 +97,11 @@ class Guard(Protocol):
 
 class Core(Protocol):
     """The replica."""
+
+    @property
+    def head(self) -> Head:
+        """The newest applied block."""
+        ...
 
     def restore(self, records: Iterable[Record], now: Now) -> list[Effect]:
         """Take up what the write-ahead log holds."""
@@ -112,18 +140,23 @@ class Hooks:
     """What the rest of the node is told; called on the event loop."""
 
     applied: Callable[[Block], None]
-    gossip: Callable[[Sequence[bytes]], None]
+    gossip: Callable[[Sequence[bytes]], asyncio.Future[None] | None]
+    """Takes transactions of others; returns the work that goes on, if any does."""
     report: Callable[[str, str], None]
     refused_message: Callable[[str, WireError], None]
     """(member, why)"""
     is_pending: Callable[[], bool]
     accuse: Callable[[bytes], bool] = lambda _: False
     """Takes a canonical fault proof and tells whether it is new; raises WireError when it proves nothing."""
+    blamed: Callable[[Sequence[Digest]], None] = lambda _: None
+    """Takes ids of transactions that the next block of this node shall leave out."""
     waiting_ms: Callable[[], int] = lambda: 0
     """For how long one acceptable transaction has been the oldest."""
     overheard: Callable[[str, Message], bool] = lambda *_: False
     """(member, message); tells whether the message is not for the replica."""
     withholds: Callable[[Message], bool] = lambda _: False
     """Tells whether a message must not go out now."""
+    view_left: Callable[[str], None] = lambda _: None
+    """A view was left; the word says why: as of `Report.cause`."""
     incident: Callable[[str], None] = lambda _: None
     """Something happened that must never happen; the text says what."""

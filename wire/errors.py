@@ -18,6 +18,7 @@ TOO_LARGE: Final = "too-large"
 TOO_MANY_VALUES: Final = "too-many-values"
 UNKNOWN_TYPE: Final = "unknown-type"
 UNKNOWN_SIGNER: Final = "unknown-signer"
+UNKNOWN_EPOCH: Final = "unknown-epoch"
 NOT_CANONICAL: Final = "not-canonical"
 MALFORMED: Final = "malformed"
 BAD_SIGNATURE: Final = "bad-signature"
@@ -29,6 +30,7 @@ CODES: Final = (
     TOO_MANY_VALUES,
     UNKNOWN_TYPE,
     UNKNOWN_SIGNER,
+    UNKNOWN_EPOCH,
     NOT_CANONICAL,
     MALFORMED,
     BAD_SIGNATURE,

@@ -26,7 +26,10 @@ app = typer.Typer(no_args_is_help=True, help="Look into a genesis file.")
 
 def verify(
     file: Annotated[
-        Path, typer.Argument(help="Bundle of 'gridwitness tx get', proof of 'gridwitness state get', or fault proof.")
+        Path,
+        typer.Argument(
+            help="Bundle of 'gridwitness tx get', proof of 'gridwitness state get', fault proof, or conflict."
+        ),
     ],
     genesis: GenesisOption,
     *,

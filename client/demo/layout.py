@@ -24,7 +24,16 @@ from typing import Final
 
 from client.demo.ports import LOOPBACK, free_ports
 from client.demo.processes import run_once
-from client.demo.topology import GRID_COMPANY, MEMBERS, ROLES, SIGNERS, VENDOR, Device, Substation, Topology
+from client.demo.topology import (
+    GRID_COMPANY,
+    KEY_HOLDERS,
+    MEMBERS,
+    ROLES,
+    VENDOR,
+    Device,
+    Substation,
+    Topology,
+)
 from kit.exitcodes import StorageError
 from kit.files import write_atomic
 from kit.keystore import create_key
@@ -70,7 +79,7 @@ class Layout:
 
     @property
     def keys(self) -> Path:
-        """Keys of those who stand behind releases."""
+        """Keys of the organisations."""
         return self.folder / "keys"
 
     @property
@@ -156,7 +165,7 @@ def write_layout(folder: Path, topology: Topology, *, poll_ms: int = 1000, devic
     if devices:
         _write_releases(layout)
         _write_scenario(layout)
-    for name in SIGNERS:
+    for name in KEY_HOLDERS:
         create_key(layout.keys, name)
     authority = Authority.create("gridwitness demo broker authority")
     _write_broker(layout, authority)
@@ -345,7 +354,7 @@ def _write_consortium(layout: Layout) -> None:
         lines += table("[[validator]]", member=member, vote_key=folder / "vote.pub", certificate=folder / "peer.crt")
     for name, role in sorted(ROLES.items()):
         lines += table("[[organisation]]", id=name, role=role)
-    for name in SIGNERS:
+    for name in KEY_HOLDERS:
         lines += table("[[key]]", public=layout.keys / f"{name}.pub", sender=name, organisation=name)
     for substation in topology.substations:
         gateway = substation.gateway

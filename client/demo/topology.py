@@ -21,7 +21,9 @@ ROLES: Final = {
     **{member: "dispatch-centre" if member == DISPATCH else "sub-centre" for member in MEMBERS},
 }
 SIGNERS: Final = (MANUFACTURER, LABORATORY, REGULATOR)
-"""Organisations whose keys the demo holds: who stands behind a release."""
+"""Organisations that stand behind a release."""
+KEY_HOLDERS: Final = tuple(sorted((*SIGNERS, GRID_COMPANY, *MEMBERS)))
+"""Organisations whose keys the demo holds: they endorse releases, and vote on who is a validator."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,8 @@ class NodeStatus(TypedDict):
     ledger_stale: bool
     view: int
     leader: str
+    waits_for: str
+    missing: list[str]
     peers: list[PeerStatus]
     mempool: MempoolStatus
     past: PastStatus
@@ -132,6 +134,10 @@ class LedgerPort(EventSource, Protocol):
 
     def block(self, height: int) -> Block | None:
         """Return the block of ``height``, 1 and up."""
+        ...
+
+    def view_changes(self, height: int) -> tuple[bytes, ...]:
+        """Return canonical view change sets that votes of this node at a height rested on."""
         ...
 
     def header(self, height: int) -> Header | None:

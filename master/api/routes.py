@@ -167,6 +167,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: Answer("The proof.", {JSON: proofs.HISTORY_SCHEMA, chain.CBOR_TYPE: _OCTETS})},
     ),
     Route(
+        path="/v1/headers/{height}/view-changes",
+        name="list_view_changes",
+        about="View changes that this node's votes above view 0 rested on, for audits (docs/spec FP-17).",
+        handler=faults.view_changes,
+        parameters=(chain.HEIGHT,),
+        answers=_json("Those of one height, by view.", faults.VIEW_CHANGES_SCHEMA),
+    ),
+    Route(
         path="/v1/epochs",
         name="list_epochs",
         about="Ends of epochs, ascending: how a light node gets from the genesis validators to those of now.",

@@ -24,6 +24,11 @@ STATUS_SCHEMA: Final[Schema] = record(
         **FRESHNESS,
         "view": integer("View of the consensus at the present height.", 0),
         "leader": text("Primary of that view."),
+        "waits_for": text(
+            "What the height waits for in that view.",
+            choices=("nothing", "view-change", "proposal", "prepare", "commit"),
+        ),
+        "missing": sequence(text("Validator whose word of that kind is not here; not all are needed.")),
         "peers": sequence(
             record(
                 {

@@ -8,6 +8,7 @@ from master.consensus.events import Head
 from master.consensus.messages import Propose
 from master.consensus.votes import highest_prepared
 from wire.certificate import Certificate, ValidatorSet
+from wire.types import Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,17 @@ class Rules:
         """Height that is being decided."""
         return self.head.height + 1
 
+    @property
+    def next_validators_hash(self) -> Digest:
+        """What the header of this height must name as the set after it."""
+        named = self.head.next_validators_hash
+        return self.validators.digest() if named is None else named
+
+    @property
+    def next_epoch(self) -> int:
+        """Number of the epoch that decides the height after this one."""
+        return self.epoch + (self.next_validators_hash != self.validators.digest())
+
     def leader(self, view: int) -> str:
         """Return the member that leads ``view`` at this height."""
         validators = self.validators.validators
@@ -44,7 +56,7 @@ class Verdict:
 
 
 def next_base(head: Head, validators: ValidatorSet, rotation_blocks: int) -> int:
-    """Return the index of the view-0 leader after ``head``: sticky, with a fair rotation.
+    """Return the index of the view-0 leader after ``head``: sticky, with a fair rotation; 0 where an epoch begins.
 
     Everything it looks at is in committed headers.
 
@@ -53,7 +65,7 @@ def next_base(head: Head, validators: ValidatorSet, rotation_blocks: int) -> int
         validators: The set that decides the next height.
         rotation_blocks: Every so many heights the lead moves on by one.
     """
-    if head.proposer is None or validators.find(head.proposer) is None:
+    if head.proposer is None or head.epoch is not None or validators.find(head.proposer) is None:
         return 0
     moved = (head.height + 1) % rotation_blocks == 0
     return (validators.index(head.proposer) + moved) % len(validators)
@@ -112,7 +124,7 @@ def _check_frame(message: Propose, rules: Rules) -> str | None:
         (message.height != rules.height or header.height != rules.height, "another height"),
         (header.parent != rules.head.digest, "another parent"),
         (header.validators_hash != expected_set, "other validators"),
-        (header.next_validators_hash != expected_set, "other next validators"),
+        (header.next_validators_hash != rules.next_validators_hash, "other next validators"),
         (header.time_ms <= rules.head.time_ms, "block time does not grow"),
     )
     return next((reason for wrong, reason in problems if wrong), None)

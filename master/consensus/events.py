@@ -10,11 +10,19 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from master.consensus.guard import SignerGuard
-from master.consensus.messages import Message
+from master.consensus.messages import Message, ViewChangeSet
 from wire.block import Block
-from wire.certificate import Certificate
+from wire.certificate import Certificate, ValidatorSet
 from wire.faultproof import FaultProof
 from wire.types import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A validator set with its number."""
+
+    number: int
+    validators: ValidatorSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +36,10 @@ class Head:
     """Member that built it; None for the genesis block."""
     certificate: Certificate | None = None
     """Its COMMIT certificate where it is at hand; None for the genesis block."""
+    next_validators_hash: Digest | None = None
+    """What the next header must name as the set after it; None while no change is under way."""
+    epoch: Epoch | None = None
+    """The epoch that begins with the next height; None when the present one goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,8 @@ class Executed:
 
     digest: Digest
     accepted: bool
+    fault: str = ""
+    """Which rule the block breaks, so that no honest leader built it; empty when it only came out otherwise here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,13 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The last connection that a member opened to this node has ended."""
+
+    member: str
+
+
+@dataclass(frozen=True, slots=True)
 class Diverged:
     """A certified block does not execute to its roots here: this node must stop signing."""
 
@@ -90,7 +111,7 @@ class Diverged:
     detail: str
 
 
-Event: TypeAlias = "Received | Tick | Built | Executed | Applied | Connected | Diverged"
+Event: TypeAlias = "Received | Tick | Built | Executed | Applied | Connected | Disconnected | Diverged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +167,8 @@ class Apply:
 
     block: Block
     certificate: Certificate
+    view_changes: tuple[ViewChangeSet, ...] = ()
+    """What this node's PREPAREs of that height rested on, to be kept beside the block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +185,8 @@ class Report:
     code: str
     """view-change, divergence, invalid-proposal, vote-refused, quarantine, quarantine-over."""
     detail: str
+    cause: str = ""
+    """Why a view was left, in a word that a metric may carry: timeout, invalid-proposal, followed, complaint."""
 
 
 @dataclass(frozen=True, slots=True)

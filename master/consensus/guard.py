@@ -18,8 +18,9 @@ from wire.header import ZERO_DIGEST
 from wire.types import Digest
 
 GUARD_BYTES_MAX: Final = 256
-_NAMES: Final = ("version", "floor", "epoch", "height", "view", "step", "digest", "commit_view", "restored")
-_VERSION: Final = 1
+_NAMES_1: Final = ("version", "floor", "epoch", "height", "view", "step", "digest", "commit_view", "restored")
+_NAMES: Final = (*_NAMES_1, "lock")
+_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class SignerGuard:
     """Highest view in which COMMIT was signed at ``height``."""
     is_restored: bool = False
     """The key may have signed more than this guard knows of."""
+    lock: Digest = ZERO_DIGEST
+    """Names the present quarantine, zeros without one: a statement that ends it is good for this one alone."""
 
     @property
     def place(self) -> tuple[int, int, int]:
@@ -101,6 +104,21 @@ class SignerGuard:
             commit_view=commit_view,
         )
 
+    def marked(self, lock: Digest) -> SignerGuard:
+        """Return the guard of a quarantine; one that is under way keeps its name."""
+        return replace(self, is_restored=True, lock=lock if self.lock == ZERO_DIGEST else self.lock)
+
+    def unlocked(self, height: int, view: int, prepared_view: int | None) -> SignerGuard:
+        """Return the guard of a node that organisations let speak again, from a height and view on.
+
+        Args:
+            height: Of the store's head and one more.
+            view: Lowest in which the key may speak there.
+            prepared_view: Of the certificate that it must carry on, None without one.
+        """
+        floor = max(self.floor, height - 1)
+        return SignerGuard(floor=floor, height=height, view=view, commit_view=prepared_view)
+
     def encode(self) -> bytes:
         """Return the canonical bytes."""
         return cbor.encode(
@@ -114,6 +132,7 @@ class SignerGuard:
                 "digest": self.digest,
                 "commit_view": self.commit_view,
                 "restored": self.is_restored,
+                "lock": self.lock,
             }
         )
 
@@ -125,8 +144,11 @@ def decode_guard(raw: bytes) -> SignerGuard:
         CborError: Not canonical.
         FormatError: A field is missing, unknown or out of range.
     """
-    fields = Fields(cbor.decode(raw, bytes_max=GUARD_BYTES_MAX), _NAMES, "guard")
-    fields.integer("version", _VERSION, _VERSION)
+    value = cbor.decode(raw, bytes_max=GUARD_BYTES_MAX)
+    has_lock = isinstance(value, dict) and "lock" in value
+    fields = Fields(value, _NAMES if has_lock else _NAMES_1, "guard")
+    version = _VERSION if has_lock else 1  # the first one knew no lock
+    fields.integer("version", version, version)
     is_restored = fields.raw("restored")
     if not isinstance(is_restored, bool):
         raise FormatError("guard.restored: true or false is due")
@@ -139,6 +161,7 @@ def decode_guard(raw: bytes) -> SignerGuard:
         fields.digest("digest"),
         None if fields.is_null("commit_view") else fields.integer("commit_view"),
         is_restored,
+        fields.digest("lock") if has_lock else ZERO_DIGEST,
     )
 
 

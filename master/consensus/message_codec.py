@@ -26,6 +26,7 @@ from master.consensus.messages import (
     Standing,
     Status,
     ViewChange,
+    ViewChangeSet,
     Vote,
     view_change_value,
 )
@@ -72,6 +73,18 @@ def decode_message(raw: bytes) -> Message:
     if decoder is None:
         raise FormatError(f"message: type {shown(kind)} is unknown", code=UNKNOWN_TYPE)
     return decoder(value)
+
+
+def decode_view_change_set(raw: bytes) -> ViewChangeSet:
+    """Decode archived view changes; no signature in them has been checked.
+
+    Raises:
+        CborError: Not canonical.
+        FormatError: A field is missing, unknown or out of range.
+    """
+    fields = Fields(cbor.decode(raw), ("view", "view_changes"), "view change set")
+    entries = fields.sequence("view_changes", VALIDATORS_MAX)
+    return ViewChangeSet(fields.integer("view", 1), tuple(_decode_view_change(entry) for entry in entries))
 
 
 def _statement_value(vote: Vote | Spoken) -> dict[str, cbor.Value]:

@@ -59,6 +59,20 @@ class ViewChange:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewChangeSet:
+    """The view changes that allowed a proposal above view 0; kept with the block of its height for audits."""
+
+    view: int
+    view_changes: tuple[ViewChange, ...]
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return cbor.encode(
+            {"view": self.view, "view_changes": [view_change_value(entry) for entry in self.view_changes]}
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Propose:
     """A block proposed in a view; above view 0 (NEW-VIEW) with the view changes that allow it."""
 
@@ -173,6 +187,11 @@ Message: TypeAlias = (
     "Vote | ViewChange | Propose | Status | GetStanding | Standing | GetBlocks | Blocks | GetBody | Body | Gossip"
     " | SnapshotMessage | FaultMessage"
 )
+
+
+def epoch_of(message: Vote | ViewChange | Propose) -> int:
+    """Return the epoch whose validators a statement is for; its signature covers it."""
+    return message.block.header.epoch if isinstance(message, Propose) else message.epoch
 
 
 def standing_bytes(

@@ -33,7 +33,7 @@ class Progress:
     def text(self) -> str:
         """Return it as a sentence for people."""
         if self.awaits == "nothing":
-            return "nothing is waited for"
+            return "waits for nothing"
         return f"waits for {self.awaits}; nothing of {', '.join(self.missing) or 'nobody'}"
 
 

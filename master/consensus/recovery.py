@@ -10,6 +10,7 @@ from master.consensus.events import Effect, Now, Send
 from master.consensus.guard import SignerGuard, Statement
 from master.consensus.messages import GetStanding, Standing
 from master.consensus.state import Settings
+from wire.certificate import ValidatorSet
 from wire.types import Digest
 
 _PASSED_BY_OTHERS = 2
@@ -28,15 +29,25 @@ class Recovery:
             now: The clocks.
         """
         self._settings = settings
-        self._nonce = nonce
-        members = [validator.member for validator in settings.validators.validators]
-        self._others = [member for member in members if member != settings.member]
+        self.nonce = nonce
+        """Drawn for this start."""
+        self._validators = settings.validators
+        self._others = self._all_others()
         self._settled_ms = now.monotonic_ms + settings.timeout_ms
         self._ask_ms = now.monotonic_ms
         self._answers: dict[str, Standing] = {}
         self._resume_head: int | None = None
         self.reason: str | None = None
         """Why this node is in quarantine; None while it is not."""
+
+    def _all_others(self) -> list[str]:
+        return [entry.member for entry in self._validators.validators if entry.member != self._settings.member]
+
+    def follow(self, validators: ValidatorSet) -> None:
+        """Go by the validators of the epoch that begins; what those who stay have answered still counts."""
+        self._validators = validators
+        self._others = self._all_others()
+        self._answers = {member: answer for member, answer in self._answers.items() if member in self._others}
 
     def is_settled(self, now: Now) -> bool:
         """Tell whether this start need not wait for answers any more."""
@@ -53,7 +64,7 @@ class Recovery:
         self._ask_ms = now.monotonic_ms + self._settings.status_interval_ms
         is_seeking = self.reason is not None and self._resume_head is None
         asked = [member for member in self._others if is_seeking or member not in self._answers]
-        return [Send(member, GetStanding(self._nonce)) for member in asked]
+        return [Send(member, GetStanding(self.nonce)) for member in asked]
 
     def take(self, sender: str, answer: Standing, guard: SignerGuard) -> str | None:
         """Take an answer; return why this node must go into quarantine, if the answer says so.
@@ -63,7 +74,7 @@ class Recovery:
             answer: Its signatures verify.
             guard: What this node remembers to have signed.
         """
-        if answer.nonce != self._nonce or answer.member != sender or sender not in self._others:
+        if answer.nonce != self.nonce or answer.member != sender or sender not in self._others:
             return None
         self._answers[sender] = answer
         spoken = answer.spoken
@@ -80,7 +91,7 @@ class Recovery:
             return False
         if self._resume_head is None:
             proven = [answer.height for answer in self._answers.values() if not answer.is_quarantined]
-            if len(proven) < self._settings.validators.quorum:
+            if len(proven) < self._validators.quorum:
                 return False
             self._resume_head = max(proven) + _PASSED_BY_OTHERS
         return head_height >= self._resume_head

@@ -10,6 +10,7 @@ Source: Castro and Liskov 1999 with signatures and a window of one; docs/spec/co
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from master.consensus.checks import check_proposal
 from master.consensus.events import (
@@ -20,7 +21,9 @@ from master.consensus.events import (
     Build,
     Built,
     Connected,
+    Disconnected,
     Effect,
+    Epoch,
     Event,
     Execute,
     Executed,
@@ -46,11 +49,13 @@ from master.consensus.messages import (
     Status,
     ViewChange,
     Vote,
+    epoch_of,
     proposal_digest,
 )
+from master.consensus.progress import Progress, progress_of
 from master.consensus.records import Accepted, Fetched, Prepared, Record, Signed, encode_record
 from master.consensus.recovery import Recovery
-from master.consensus.state import HeightState, Settings, open_height
+from master.consensus.state import Settings, open_height
 from master.consensus.sync import Sync
 from master.consensus.views import Views
 from master.consensus.voice import Voice
@@ -84,6 +89,8 @@ class Replica:
             guard: What the key signed last; None when that is not known.
             nonce: 32 bytes that no earlier start of this node used.
         """
+        if head.epoch is not None:
+            settings = replace(settings, epoch=head.epoch.number, validators=head.epoch.validators)
         self._settings = settings
         self._now = now
         self._height = open_height(settings, head)
@@ -101,9 +108,9 @@ class Replica:
         return self._height.rules.head
 
     @property
-    def state(self) -> HeightState:
-        """What is known of the height that is being decided; to be looked at, not changed."""
-        return self._height
+    def progress(self) -> Progress:
+        """How far the height is, and whose word it waits for."""
+        return progress_of(self._height)
 
     @property
     def view(self) -> int:
@@ -139,7 +146,7 @@ class Replica:
         """Take one event and return what to do, in this order.
 
         Args:
-            event: Its messages are verified for this epoch.
+            event: Its messages are verified with the validators of the epochs that they name.
             now: The clocks.
         """
         self._now = now
@@ -151,11 +158,14 @@ class Replica:
             case Built():
                 effects = self._on_built(event)
             case Executed():
-                effects = self._on_executed(event)
+                effects = self._on_executed(event, now)
             case Applied():
                 effects = self._on_applied(event, now)
             case Connected():
                 effects = [Send(event.member, self._status())]
+            case Disconnected():
+                self._sync.gone(event.member)
+                effects = []
             case _:
                 self._voice.halt()
                 effects = [Report("divergence", f"height {event.height}: {event.detail}")]
@@ -200,10 +210,11 @@ class Replica:
         state = self._height
         if message.height > state.rules.height:
             self._sync.claim(event.sender, message.height)
-            if message.height == state.rules.height + 1:
+            if message.height == state.rules.height + 1 and epoch_of(message) == state.rules.next_epoch:
                 state.keep_later(event, message)
             return []
-        if message.height < state.rules.height or state.is_applying:
+        # a key of another epoch says nothing about this height, though its signature is good
+        if message.height < state.rules.height or state.is_applying or epoch_of(message) != state.rules.epoch:
             return []
         match message:
             case Propose():
@@ -241,7 +252,7 @@ class Replica:
             return effects
         effects.append(Report("invalid-proposal", verdict.reason))
         if verdict.leaders_fault:
-            return [*effects, *self._views.leave(state, now, f"invalid proposal: {verdict.reason}")]
+            return [*effects, *self._views.leave(state, now, "invalid-proposal", verdict.reason)]
         state.is_awaited = True
         return effects
 
@@ -255,7 +266,7 @@ class Replica:
             self._next_status_ms = now.monotonic_ms + self._settings.status_interval_ms
             effects.append(Broadcast(self._status()))
         if state.deadline_ms is not None and now.monotonic_ms >= state.deadline_ms:
-            effects += self._views.leave(state, now, "no block in time")
+            effects += self._views.leave(state, now, "timeout", "no block in time")
         return effects
 
     def _on_built(self, event: Built) -> list[Effect]:
@@ -272,15 +283,26 @@ class Replica:
         state.executed[event.block.header.digest()] = True
         return self._propose(event.block, proof)
 
-    def _on_executed(self, event: Executed) -> list[Effect]:
+    def _on_executed(self, event: Executed, now: Now) -> list[Effect]:
         state = self._height
         if event.digest not in state.executed:
             return []
         state.executed[event.digest] = event.accepted
         if event.accepted:
             return []
+        if event.fault:
+            return self._on_broken(event, now)
         detail = f"height {state.rules.height}: block {event.digest.hex()[:16]} came out otherwise"
         return [Report("divergence", detail)]
+
+    def _on_broken(self, event: Executed, now: Now) -> list[Effect]:
+        """Leave the view of a leader that signed a block which breaks a rule, unless it had to carry it on."""
+        state, proposal = self._height, self._height.proposal
+        effects: list[Effect] = [Report("invalid-proposal", event.fault)]
+        is_own_choice = proposal is not None and highest_prepared(proposal.view_changes) is None
+        if proposal is None or proposal.block.header.digest() != event.digest or not is_own_choice:
+            return effects
+        return [*effects, *self._views.leave(state, now, "invalid-proposal", event.fault)]
 
     def _on_applied(self, event: Applied, now: Now) -> list[Effect]:
         if event.head.height < self._height.rules.height:
@@ -289,14 +311,24 @@ class Replica:
         self._views.applied(event, now, is_led_on=event.head.proposer == self.head.proposer)
         self._height = open_height(self._settings, event.head)
         self._sync.opened()
-        effects = [*self._apply_next(), *self._views.complain(self._height, now)]
+        effects = [] if event.head.epoch is None else self._turn(event.head.epoch)
+        effects += [*self._apply_next(), *self._views.complain(self._height, now)]
         for received in later:
             effects += self._on_message(received, now)
         return effects
 
+    def _turn(self, epoch: Epoch) -> list[Effect]:
+        """Begin an epoch: from this height on others decide."""
+        self._settings = replace(self._settings, epoch=epoch.number, validators=epoch.validators)
+        members = ", ".join(entry.member for entry in epoch.validators.validators)
+        report = Report("epoch", f"epoch {epoch.number} begins at height {self._height.rules.height}: {members}")
+        return [report, *self._voice.turn(self._height)]
+
     def _apply_next(self) -> list[Effect]:
         apply = self._sync.next(self._height)
-        return [] if apply is None else self._voice.floored(apply)
+        if apply is None:
+            return []
+        return self._voice.floored(replace(apply, view_changes=self._height.archive()))
 
     # ---- what has become possible -------------------------------------------------------------
 
@@ -384,6 +416,7 @@ class Replica:
         if not state.executed.get(digest):
             return self._execute(proposal.block)
         state.logged.add(digest)
+        state.rely(proposal)
         # the leader's own proposal is in the log since before it was sent
         basis = () if proposal.member == self._settings.member else (Accepted(proposal),)
         return self._vote(Step.PREPARE, digest, *basis)
@@ -416,7 +449,7 @@ class Replica:
         if body is None:
             return self._sync.ask_body(committed.digest, committed.signers, state, now)
         state.is_applying = True
-        return self._voice.floored(Apply(body, committed))
+        return self._voice.floored(Apply(body, committed, state.archive()))
 
     def _execute(self, block: Block) -> list[Effect]:
         state = self._height

@@ -39,9 +39,9 @@ class Signer:
         self.guard = self.guard.raised(statement)
         return True
 
-    def mark(self) -> Seal:
-        """Note that the key may have signed more than the guard knows of."""
-        self.guard = replace(self.guard, is_restored=True)
+    def mark(self, lock: Digest) -> Seal:
+        """Note that the key may have signed more than the guard knows of; ``lock`` names the quarantine."""
+        self.guard = self.guard.marked(lock)
         return Seal(self.guard)
 
     def forget(self, head_height: int) -> Seal:

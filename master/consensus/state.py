@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from master.consensus.checks import Rules, next_base
-from master.consensus.events import Head, Received
+from master.consensus.events import Epoch, Head, Received
 from master.consensus.guard import statement_of
-from master.consensus.messages import Propose, ViewChange, Vote, proposal_digest
+from master.consensus.messages import Propose, ViewChange, ViewChangeSet, Vote, proposal_digest
 from master.consensus.records import Accepted, Fetched, Record, Signed
 from master.consensus.votes import ViewChangeBook, VoteBook
 from wire.block import Block
@@ -22,7 +23,9 @@ class Settings:
     member: str
     chain: str
     epoch: int
+    """Of the height above the head with which the replica starts."""
     validators: ValidatorSet
+    """Of that epoch."""
     rotation_blocks: int = 100
     block_interval_ms: int = 30
     heartbeat_ms: int = 30_000
@@ -36,11 +39,17 @@ class Settings:
     bodies_max: int = 32
     complain_ms: int = 10_000
     """How long a transaction may be the oldest, under one leader, before that leader is left."""
+    vote_keys: tuple[bytes, ...] = ()
+    """Public keys with which this node can sign; empty when the caller answers for the right one."""
 
-    @property
-    def is_validator(self) -> bool:
-        """Tell whether this node votes at all."""
-        return self.validators.find(self.member) is not None
+    def is_seated(self, validators: ValidatorSet) -> bool:
+        """Tell whether this node votes in a set: it is in it, with a key that it has."""
+        own = validators.find(self.member)
+        return own is not None and (not self.vote_keys or own.vote_key in self.vote_keys)
+
+
+RELIED_MAX: Final = 64
+"""Views of one height whose view changes are kept."""
 
 
 @dataclass(slots=True)
@@ -60,6 +69,8 @@ class HeightState:
     """Blocks that certificates speak of and this node has asked for."""
     logged: set[Digest] = field(default_factory=set)
     """Blocks whose bodies are in the write-ahead log."""
+    relied: dict[int, tuple[ViewChange, ...]] = field(default_factory=dict)
+    """View changes that each PREPARE above view 0 rested on, by view; kept with the block for audits."""
     executed: dict[Digest, bool | None] = field(default_factory=dict)
     """Whether the roots came out; None while it is being executed."""
     signed: dict[tuple[Step, int], Digest] = field(default_factory=dict)
@@ -116,6 +127,17 @@ class HeightState:
         if held is None or held[0] < message.view:
             self.later[message.member, kind] = message.view, received
 
+    def rely(self, proposal: Propose) -> None:
+        """Keep the view changes of a proposal that is voted for; of at most `RELIED_MAX` views, the newest."""
+        if proposal.view_changes:
+            self.relied[proposal.view] = proposal.view_changes
+            if len(self.relied) > RELIED_MAX:
+                del self.relied[min(self.relied)]
+
+    def archive(self) -> tuple[ViewChangeSet, ...]:
+        """Return the view changes that PREPAREs rested on, by ascending view."""
+        return tuple(ViewChangeSet(view, self.relied[view]) for view in sorted(self.relied))
+
     def newest_of(self, member: str) -> Vote | ViewChange | Propose | None:
         """Return the newest statement of a validator that is held here."""
         waiting = [received.message for _, received in self.later.values()]
@@ -144,6 +166,7 @@ class HeightState:
 
     def _restore_accepted(self, propose: Propose, member: str) -> None:
         self._restore_body(propose.block)
+        self.rely(propose)
         for entry in propose.view_changes:
             self.view_changes.add(entry)
         if propose.view > self.view:
@@ -172,7 +195,8 @@ class HeightState:
 
 def open_height(settings: Settings, head: Head) -> HeightState:
     """Return the empty state of the height above ``head``."""
-    base = next_base(head, settings.validators, settings.rotation_blocks)
-    rules = Rules(settings.chain, settings.epoch, settings.validators, head, base, settings.skew_ms)
-    frame = (settings.epoch, rules.height)
+    epoch = head.epoch or Epoch(settings.epoch, settings.validators)
+    base = next_base(head, epoch.validators, settings.rotation_blocks)
+    rules = Rules(settings.chain, epoch.number, epoch.validators, head, base, settings.skew_ms)
+    frame = (epoch.number, rules.height)
     return HeightState(rules, VoteBook(*frame), ViewChangeBook(*frame))

@@ -58,6 +58,11 @@ class Sync:
         """Note the head in a member's STATUS."""
         self._heads[member] = height, now.monotonic_ms
 
+    def gone(self, member: str) -> None:
+        """Forget what a member said of itself: its connection has ended."""
+        self._heads.pop(member, None)
+        self._claims.pop(member, None)
+
     def is_behind(self, state: HeightState, now: Now) -> bool:
         """Tell whether this height is final elsewhere: a certificate waits here, or f+1 fresh STATUS say so.
 
@@ -69,7 +74,7 @@ class Sync:
             for member, (height, at_ms) in self._heads.items()
             if height >= state.rules.height and at_ms >= since_ms and state.rules.validators.find(member) is not None
         ]
-        return bool(self._waiting) or len(fresh) > faults(len(self._settings.validators))
+        return bool(self._waiting) or len(fresh) > faults(len(state.rules.validators))
 
     # ---- telling others -----------------------------------------------------------------------
 
@@ -126,7 +131,7 @@ class Sync:
         interval_ms = self._settings.status_interval_ms
         self._asked[member] = state.rules.height
         self._asked_until_ms = now.monotonic_ms + interval_ms
-        self._retry_ms[member] = now.monotonic_ms + interval_ms * len(self._settings.validators)
+        self._retry_ms[member] = now.monotonic_ms + interval_ms * len(state.rules.validators)
         self._source = None
         return [Send(member, GetBlocks(state.rules.height))]
 

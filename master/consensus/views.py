@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from master.consensus.events import Applied, Broadcast, Effect, Now, Persist, Report, Wake
 from master.consensus.messages import ViewChange, prepared_digest
+from master.consensus.progress import progress_of
 from master.consensus.records import Signed, encode_record
 from master.consensus.state import HeightState, Settings
 from master.consensus.sync import Sync
@@ -46,13 +47,20 @@ class Views:
         """Tell whether a block must come even without transactions."""
         return now.monotonic_ms - self._last_applied_ms >= self._settings.heartbeat_ms
 
-    def leave(self, state: HeightState, now: Now, reason: str) -> list[Effect]:
-        """Go one view on; beyond view 1 only while a quorum is known to be in this view or above."""
+    def leave(self, state: HeightState, now: Now, cause: str, reason: str) -> list[Effect]:
+        """Go one view on; beyond view 1 only while a quorum is known to be in this view or above.
+
+        Args:
+            state: Of the height.
+            now: The clocks.
+            cause: A word of `Report.cause`.
+            reason: The same for people.
+        """
         if state.is_applying or not self.may_vote(state, now):
             return []
         if state.view > 0 and not _is_shared(state):
             return []
-        return self._enter(state, now, state.view + 1, reason)
+        return self._enter(state, now, state.view + 1, cause, reason)
 
     def follow(self, state: HeightState, now: Now) -> list[Effect]:
         """Adopt the (f+1)-th highest view: at least one honest validator is there."""
@@ -60,11 +68,12 @@ class Views:
         target = state.view_changes.nth_highest_view(enough)
         if target <= state.view:
             return []
-        return self._enter(state, now, target, f"{enough} validators are there")
+        return self._enter(state, now, target, "followed", f"{enough} validators are there")
 
-    def _enter(self, state: HeightState, now: Now, view: int, reason: str) -> list[Effect]:
+    def _enter(self, state: HeightState, now: Now, view: int, cause: str, reason: str) -> list[Effect]:
+        detail = f"height {state.rules.height} to view {view}: {reason}; it {progress_of(state).text()}"
+        report = Report("view-change", detail, cause)
         state.enter(view)
-        report = Report("view-change", f"height {state.rules.height} to view {view}: {reason}")
         return [report, *self.announce(state, now)]
 
     def announce(self, state: HeightState, now: Now) -> list[Effect]:
@@ -88,7 +97,7 @@ class Views:
         is_late = min(self.waiting_ms, led_ms) >= self._settings.complain_ms
         if state.view or not is_late or rules.head.proposer not in (None, rules.leader(0)):
             return []
-        return self.leave(state, now, f"{rules.leader(0)} leaves a transaction waiting")
+        return self.leave(state, now, "complaint", f"{rules.leader(0)} leaves a transaction waiting")
 
     def arm(self, state: HeightState, now: Now) -> list[Effect]:
         """Start the timer of the view, once, if there is something to wait for; else stop it."""

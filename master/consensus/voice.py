@@ -6,6 +6,7 @@ It joins the signer guard, the questions of a start, and quarantine; the replica
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from master.consensus.events import Apply, Effect, Now, Report, Seal, Send
 from master.consensus.guard import SignerGuard, Statement
@@ -30,8 +31,10 @@ class Voice:
         recovery: Recovery,
     ) -> None:
         self._settings = settings
-        self._signer = Signer(settings.member, sign, guard or SignerGuard(floor=head_height))
-        self._doubt = quarantine_reason(guard, head_height) if settings.is_validator else None
+        self._doubt = quarantine_reason(guard, head_height)
+        known = guard or SignerGuard(floor=head_height)
+        # who only follows writes its guard, too: what is in doubt must stay so until its key votes again
+        self._signer = Signer(settings.member, sign, replace(known, is_restored=self._doubt is not None))
         self._recovery = recovery
         self._told_ms: dict[str, int] = {}
         self._is_halted = False
@@ -53,12 +56,12 @@ class Voice:
     def may_speak(self, state: HeightState, now: Now) -> bool:
         """Tell whether anything may be signed; whether it is catching up is not looked at."""
         is_barred = self._is_halted or state.is_silent or self._recovery.reason is not None
-        return not is_barred and self._settings.is_validator and self._recovery.is_settled(now)
+        return not is_barred and self._settings.is_seated(state.rules.validators) and self._recovery.is_settled(now)
 
     def restore(self, records: Iterable[Record], state: HeightState) -> list[Effect]:
         """Take up the log; what stands in it above the guard passes the guard first."""
         before = self._signer.guard
-        effects = [] if self._doubt is None else self.enter_quarantine(self._doubt)
+        effects = self._doubted(state)
         for record in endorsed(records, self._signer, state.rules.height):
             state.restore(record, self._settings.member)
         guard = self._signer.guard
@@ -67,6 +70,18 @@ class Voice:
         if guard != before:
             effects.append(self.seal())
         return effects
+
+    def turn(self, state: HeightState) -> list[Effect]:
+        """Go by the validators of the epoch that begins with this height."""
+        self._recovery.follow(state.rules.validators)
+        return self._doubted(state)
+
+    def _doubted(self, state: HeightState) -> list[Effect]:
+        """Let a validator that cannot know what its key has signed go into quarantine; who follows signs nothing."""
+        if self._doubt is None or not self._settings.is_seated(state.rules.validators):
+            return []
+        reason, self._doubt = self._doubt, None
+        return self.enter_quarantine(reason)
 
     # ---- signing ------------------------------------------------------------------------------
 
@@ -105,7 +120,8 @@ class Voice:
         if isinstance(message, Standing):
             reason = self._recovery.take(sender, message, self._signer.guard)
             return [] if reason is None else self.enter_quarantine(reason)
-        if not self._settings.is_validator or now.monotonic_ms < self._told_ms.get(sender, 0):
+        is_seated = self._settings.is_seated(state.rules.validators)
+        if not is_seated or now.monotonic_ms < self._told_ms.get(sender, 0):
             return []
         self._told_ms[sender] = now.monotonic_ms + self._settings.status_interval_ms // 2
         return [self._tell(sender, message.nonce, state)]
@@ -122,7 +138,7 @@ class Voice:
         if self._recovery.reason is not None:
             return []
         self._recovery.quarantine(reason)
-        return [Report("quarantine", reason), self._signer.mark()]
+        return [Report("quarantine", reason), self._signer.mark(self._recovery.nonce)]
 
     def leave_quarantine(self, head_height: int) -> list[Effect]:
         """Vote again once enough is final without this node."""

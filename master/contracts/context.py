@@ -47,8 +47,8 @@ class Reads(Protocol):
         """Return the entries of a namespace, the changes of this call included."""
 
 
-class Context(Reads, Protocol):
-    """One call of one contract method."""
+class BlockContext(Reads, Protocol):
+    """What a contract may do in a block, with or without a call."""
 
     @property
     def time_ms(self) -> int:
@@ -56,19 +56,7 @@ class Context(Reads, Protocol):
 
     @property
     def height(self) -> int:
-        """Height of the block that holds the call."""
-
-    @property
-    def tx_id(self) -> Digest:
-        """Id of the transaction."""
-
-    @property
-    def sender(self) -> str:
-        """Account that calls: a gateway's or an organisation's id."""
-
-    @property
-    def organisation(self) -> str:
-        """Organisation that owns the signing key."""
+        """Height of the block."""
 
     def get(self, key: bytes) -> Value | None:
         """Return the contract's own value under ``key``, a fresh copy, or None."""
@@ -82,6 +70,26 @@ class Context(Reads, Protocol):
     def delete(self, key: bytes) -> None:
         """Remove the contract's own value under ``key``, if there is one."""
 
+
+class Context(BlockContext, Protocol):
+    """One call of one contract method."""
+
+    @property
+    def chain(self) -> str:
+        """Name of the ledger."""
+
+    @property
+    def tx_id(self) -> Digest:
+        """Id of the transaction."""
+
+    @property
+    def sender(self) -> str:
+        """Account that calls: a gateway's or an organisation's id."""
+
+    @property
+    def organisation(self) -> str:
+        """Organisation that owns the signing key."""
+
     def emit(self, event_type: str, subject: str, data: dict[str, Value]) -> None:
         """Say that something happened; ``subject`` is at most 256 characters."""
 
@@ -92,6 +100,10 @@ Method = Callable[[Context, dict[str, Value]], str]
 Raises:
     Refused: The call is not done; its writes and events are dropped.
 """
+
+Opening = Callable[[BlockContext, Digest], None]
+"""Looks at every block before its transactions; takes the state root of the block before it. It must cost next to
+nothing while it has nothing to do."""
 
 Reaction = Callable[[Context, Event], None]
 """Follows up an event of another contract within the same transaction; it cannot refuse."""
@@ -109,6 +121,7 @@ class Contract:
     """(contract, event type) -> what this contract does about it; events of reactions start no further ones."""
     modules: tuple[str, ...]
     """Modules whose source the code table digests, sorted."""
+    opening: Opening | None = None
 
 
 def digest_argument(args: dict[str, Value], name: str) -> Digest:

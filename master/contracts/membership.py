@@ -13,7 +13,15 @@ from master.contracts.context import Entries, Reads
 from wire import cbor
 from wire.cose import kid_of
 from wire.fields import Fields
-from wire.genesis import AccountKey, Device, Gateway, Genesis, Organisation
+from wire.genesis import (
+    CERTIFICATE_BYTES_MAX,
+    AccountKey,
+    Device,
+    Gateway,
+    Genesis,
+    GenesisValidator,
+    Organisation,
+)
 from wire.types import sha256
 
 NAMESPACE: Final = "membership"
@@ -76,6 +84,15 @@ def organisation(state: Reads, name: str) -> Organisation | None:
     """Return a member of the consortium."""
     value = _entries(state).get(_key("organisation", name))
     return None if value is None else Organisation(name, Fields(value, ("role",), "membership").text("role"))
+
+
+def validators(state: Reads) -> Iterator[GenesisValidator]:
+    """Yield the validators of the genesis file, sorted by member; `validator_records` knows those of now."""
+    prefix = _key("validator", "")
+    for key, value in _entries(state).scan(prefix):
+        fields = Fields(value, ("vote_key", "tls_certificate"), "membership.validator")
+        certificate = fields.octets("tls_certificate", 1, CERTIFICATE_BYTES_MAX)
+        yield GenesisValidator(key[len(prefix) :].decode("ascii"), fields.digest("vote_key"), certificate)
 
 
 def gateway(state: Reads, name: str) -> Gateway | None:

@@ -38,6 +38,12 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "reappraise_devices_max": IntegerParameter(256, 1, 1024),
     # accepted evidence per gateway that the ledger remembers to tell a repeat from a conflict
     "evidence_window": IntegerParameter(4096, 16, 65_536),
+    # share of the validators' organisations that must be in favour of a change of validators, rounded up
+    "validator_votes_percent": IntegerParameter(67, 51, 100),
+    # how far ahead of block time the deadline of such a change may lie
+    "validator_deadline_ms_max": IntegerParameter(30 * DAY_MS, 60_000, 365 * DAY_MS),
+    # how old, in blocks, the state may be that a joiner shows; and how long who left may still follow
+    "ready_blocks_max": IntegerParameter(100, 2, 1000),
 }
 CLOCK_POLICIES: Final = ("bench", "synchronised")
 """bench: any clock will do. synchronised: evidence of a clock that is not graded so is alarmed as clock_untrusted."""

@@ -7,6 +7,7 @@ signature was released; the other slot then holds, and the write-ahead log, whic
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -48,18 +49,20 @@ def create_guard(path: Path, owner: Digest, guard: SignerGuard, files: Files = L
 class GuardFile:
     """One file, one writer."""
 
-    def __init__(self, path: Path, owner: Digest, files: Files = LOCAL_FILES) -> None:
+    def __init__(self, path: Path, owner: Digest, files: Files = LOCAL_FILES, *, also: Sequence[Digest] = ()) -> None:
         """Open the file, or make an unreadable one.
 
         Args:
             path: The guard's own file; never part of a backup.
             owner: As of `owner_of`.
             files: Where it is.
+            also: Owners whose guard is taken, too: other keys of the same node, between which it is rotated.
 
         Raises:
             StorageError: The file cannot be opened or made.
         """
         self._path, self._owner = path, owner
+        self._owners = (owner, *also)
         self.guard: SignerGuard | None = None
         """What was found; None when there is no readable guard of this owner."""
         try:
@@ -68,7 +71,10 @@ class GuardFile:
             self._file = files.open(path)
         except OSError as error:
             raise storage_error(path, error) from error
-        self._number = self._tried = self.read()
+        self._found = self._tried = 0
+        self.read()
+        self._place = self._found
+        """Of the slot that is known to be on disk; the other one is written next."""
 
     def __enter__(self) -> Self:
         """Use it in a with statement."""
@@ -78,8 +84,12 @@ class GuardFile:
         """Close the file."""
         self.close()
 
-    def read(self) -> int:
-        """Take up what stands in the file; return its number, 0 when nothing readable stands there.
+    def own(self, owner: Digest) -> None:
+        """Write for another key from now on: the node's key has been rotated."""
+        self._owner, self._owners = owner, (owner, *self._owners)
+
+    def read(self) -> None:
+        """Take up what stands in the file, which need not be on disk.
 
         Raises:
             StorageError: It cannot be read.
@@ -88,11 +98,11 @@ class GuardFile:
             slots = [self._file.read(SLOT_BYTES, place * SLOT_BYTES) for place in (0, 1)]
         except OSError as error:
             raise storage_error(self._path, error) from error
-        self.guard, newest = None, 0
-        for number, guard in filter(None, (_read(slot, self._owner) for slot in slots)):
-            if number > newest:
-                newest, self.guard = number, guard
-        return newest
+        self.guard, self._found, newest = None, 1, 0
+        for place, found in enumerate(_read(slot, self._owners) for slot in slots):
+            if found is not None and found[0] > newest:
+                self._found, (newest, self.guard) = place, found
+        self._tried = max(self._tried, newest)
 
     def save(self, guard: SignerGuard) -> None:
         """Return when ``guard`` is on disk.
@@ -102,11 +112,10 @@ class GuardFile:
             StorageError: The disk did not take it for another reason.
         """
         self._tried += 1
-        if self._tried % 2 == self._number % 2:
-            self._tried += 1  # an attempt failed: the slot that is known to be on disk stays as it is
+        place = 1 - self._place
         slot = _slot(self._tried, self._owner, guard)
-        write_at(self._file, self._path, slot, self._tried % 2 * SLOT_BYTES)
-        self._number, self.guard = self._tried, guard
+        write_at(self._file, self._path, slot, place * SLOT_BYTES)
+        self._place, self.guard = place, guard
 
     def close(self) -> None:
         """Close the file."""
@@ -119,13 +128,13 @@ def _slot(number: int, owner: Digest, guard: SignerGuard) -> bytes:
     return sha256(rest) + rest
 
 
-def _read(slot: bytes, owner: Digest) -> tuple[int, SignerGuard] | None:
+def _read(slot: bytes, owners: Sequence[Digest]) -> tuple[int, SignerGuard] | None:
     rest = slot[DIGEST_BYTES:]
     if len(slot) != SLOT_BYTES or sha256(rest) != slot[:DIGEST_BYTES]:
         return None
     number, length = _HEAD.unpack_from(rest)
     start = _HEAD.size + DIGEST_BYTES
-    if rest[_HEAD.size : start] != owner or length > GUARD_BYTES_MAX:
+    if rest[_HEAD.size : start] not in owners or length > GUARD_BYTES_MAX:
         return None
     try:
         return number, decode_guard(rest[start : start + length])

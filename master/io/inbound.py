@@ -101,6 +101,8 @@ class Inbound:
         self._limits = limits
         self._counters = counters
         self._on_message: Callable[[str, bytes], Awaitable[int]]
+        self.on_gone: Callable[[str], None] = lambda _: None
+        """Told of a member that has no connection left."""
         self._sockets: list[socket.socket] = []
         self._acceptors: list[asyncio.Task[None]] = []
         self._handshakes: dict[asyncio.Task[None], str] = {}
@@ -189,6 +191,7 @@ class Inbound:
                 held.remove(task)
             if not held:
                 del self._connections[member]
+                self.on_gone(member)
 
     async def _serve(self, connection: socket.socket) -> None:
         trust = self._trust()

@@ -65,10 +65,13 @@ class PeerNetwork:
         self._inbound = Inbound(listen, lambda: self._trust, self._limits, counters or NoCounters())
         self._on_connected: Callable[[str], None]
         self._outboxes = {member: _Outbox() for member in addresses}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def start(
-        self, on_message: Callable[[str, bytes], Awaitable[int]], on_connected: Callable[[str], None]
+        self,
+        on_message: Callable[[str, bytes], Awaitable[int]],
+        on_connected: Callable[[str], None],
+        on_gone: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Listen and begin to dial.
 
@@ -76,19 +79,42 @@ class PeerNetwork:
             on_message: Awaited with (member, message) for everything that arrives, per member one after the other;
                 returns what it cost, as so many short messages, and 0 when it was refused.
             on_connected: Called when a member can be sent to.
+            on_gone: Called when nothing can arrive from a member any more.
 
         Raises:
             OSError: The address cannot be listened on.
         """
         self._on_connected = on_connected
+        self._inbound.on_gone = on_gone
         await self._inbound.start(on_message)
-        self._tasks = [asyncio.create_task(self._dial_forever(member)) for member in self._addresses]
+        self._tasks = {member: asyncio.create_task(self._dial_forever(member)) for member in self._addresses}
 
     async def stop(self) -> None:
         """Close every connection."""
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*self._tasks, self._inbound.stop(), return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), self._inbound.stop(), return_exceptions=True)
+
+    def renew(self, trust: Trust, addresses: Mapping[str, HostPort]) -> None:
+        """Go by other certificates and addresses: close what is trusted no longer, dial who is new.
+
+        Args:
+            trust: Who may connect from now on.
+            addresses: Where each of them listens.
+        """
+        gone = {member for digest, member in self._trust.members.items() if digest not in trust.members}
+        moved = {member for member, address in self._addresses.items() if addresses.get(member) != address}
+        self._trust = trust
+        for member in gone:
+            self._inbound.drop(member)
+        for member in (gone | moved) & self._tasks.keys():
+            self._tasks.pop(member).cancel()
+        self._addresses = dict(addresses)
+        kept = {member: self._outboxes[member] for member in self._tasks}
+        self._outboxes = {member: kept.get(member) or _Outbox() for member in addresses}
+        for member in addresses:
+            if member not in self._tasks:
+                self._tasks[member] = asyncio.create_task(self._dial_forever(member))
 
     def send(self, member: str, message: bytes) -> None:
         """Queue a message; nothing is kept for a member that is not connected."""
@@ -123,16 +149,17 @@ class PeerNetwork:
     async def _dial_forever(self, member: str) -> None:
         attempt = 0
         while True:
+            outbox = self._outboxes[member]
             try:
-                was_connected = await self._dial(member)
+                was_connected = await self._dial(member, outbox)
             except (OSError, TimeoutError, ssl.SSLError) as error:
-                was_connected = self._outboxes[member].is_connected
+                was_connected = outbox.is_connected
                 _log.debug("no connection", member=member, error=str(error) or type(error).__name__)
-            self._outboxes[member] = _Outbox(dropped=self._outboxes[member].dropped)
+            self._outboxes[member] = _Outbox(dropped=outbox.dropped)
             attempt = 0 if was_connected else attempt + 1
             await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
 
-    async def _dial(self, member: str) -> bool:
+    async def _dial(self, member: str, outbox: _Outbox) -> bool:
         address = self._addresses[member]
         async with asyncio.timeout(_CONNECT_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(
@@ -142,7 +169,6 @@ class PeerNetwork:
             if self._trust.member_of(writer) != member:
                 _log.warning("another node answers at this address", member=member, address=str(address))
                 return False
-            outbox = self._outboxes[member]
             outbox.is_connected = True
             self._on_connected(member)
             await self._write(outbox, reader, writer)

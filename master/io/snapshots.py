@@ -23,6 +23,7 @@ from master.io.store_records import StoreCorruptError
 from master.io.store_view import StoreView
 from master.ledger.history import frontier_at
 from master.ledger.snapshot import Subtree
+from wire.errors import WireError
 from wire.finality import FinalHeader
 from wire.snapshot import (
     MANIFEST_BYTES_MAX,
@@ -80,10 +81,9 @@ class SnapshotFolder:
         """Return the newest manifest that can be read."""
         for height in self.heights():
             try:
-                raw = read_bounded(self._path / str(height) / _MANIFEST, bytes_max=MANIFEST_BYTES_MAX)
-            except OSError:
+                return decode_manifest(read_bounded(self._path / str(height) / _MANIFEST, bytes_max=MANIFEST_BYTES_MAX))
+            except (OSError, WireError):
                 continue
-            return decode_manifest(raw)
         return None
 
     def parts(self, height: int, wanted: Sequence[tuple[int, Place]], bytes_max: int) -> tuple[Part, ...]:

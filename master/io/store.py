@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from kit.files import sync_folder
 from master.io.store_archive import StoreArchive
-from master.io.store_env import Writing, environment, height_key, node_key, own, state_key
+from master.io.store_env import Reading, Writing, environment, height_key, node_key, own, state_key
 from master.io.store_records import (
     CHECKSUM_BYTES,
     StoreCorruptError,
@@ -173,7 +173,7 @@ class Store:
 
     def bucket(self, index: int) -> Sequence[tuple[Digest, Digest]]:
         """Return leaf key and value digest of every leaf of a bucket, sorted by leaf key."""
-        with self._env.begin() as txn:
+        with Reading(self._env) as txn:
             return bucket_pairs(txn, self._tables, index)
 
     def past_heights(self) -> range:
@@ -185,12 +185,12 @@ class Store:
 
     def past_entry(self, namespace: str, key: bytes, height: int) -> PastEntry | None:
         """Return what stood under ``key`` after an older block, None when that height is not kept."""
-        with self._env.begin() as txn:
+        with Reading(self._env) as txn:
             return past_entry(txn, self._tables, height, leaf_key(namespace, key), state_key(namespace, key))
 
     def undo_blocks(self) -> range:
         """Return the heights of the newest blocks, whose undo is kept."""
-        with self._env.begin() as txn:
+        with Reading(self._env) as txn:
             return undo_blocks(txn, self._tables)
 
     def undo(self, height: int) -> Undo:
@@ -199,7 +199,7 @@ class Store:
         Raises:
             StoreCorruptError: It is missing or damaged.
         """
-        with self._env.begin() as txn:
+        with Reading(self._env) as txn:
             return read_undo(txn, self._tables, height)
 
     def state_tree(self) -> StateTree:
@@ -210,7 +210,7 @@ class Store:
         Raises:
             StoreCorruptError: Its root is not the head's state root.
         """
-        with self._env.begin(self._tables["leaves"]) as txn, txn.cursor() as cursor:
+        with Reading(self._env, self._tables["leaves"]) as txn, txn.cursor() as cursor:
             tree = StateTree.rebuild(cursor, CHECKSUM_BYTES)
         if tree.root != self._head.state_root:
             raise StoreCorruptError(f"store {self._path}: its state is not that of height {self._head.height}")
@@ -354,6 +354,17 @@ class Store:
         value = None if raw is None else cbor.decode(raw)
         return tuple(entry for entry in value if isinstance(entry, bytes)) if isinstance(value, list) else ()
 
+    def keep_view_changes(self, height: int, view_changes: Sequence[bytes]) -> None:
+        """Keep canonical view change sets of a height for audits, durably; prune leaves them."""
+        with self._writing() as put:
+            put.put("view_changes", height_key(height), cbor.encode(list(view_changes)))
+
+    def view_changes(self, height: int) -> tuple[bytes, ...]:
+        """Return what this node's votes above view 0 at a height rested on: canonical view change sets."""
+        raw = self._read("view_changes", height_key(height))
+        value = None if raw is None else cbor.decode(raw, bytes_max=_OUTCOMES_BYTES_MAX)
+        return tuple(entry for entry in value if isinstance(entry, bytes)) if isinstance(value, list) else ()
+
     def find_tx(self, tx_id: Digest) -> tuple[int, int] | None:
         """Return height and index of a transaction, or None when no block holds it."""
         raw = self._read("transactions", tx_id)
@@ -420,7 +431,7 @@ class Store:
 
     def raw_records(self, table: str) -> Iterator[tuple[bytes, bytes]]:
         """Yield keys and whole records of a table, damaged ones, too."""
-        with self._env.begin(self._tables[table]) as txn, txn.cursor() as cursor:
+        with Reading(self._env, self._tables[table]) as txn, txn.cursor() as cursor:
             yield from cursor
 
     def _complete_history(self) -> None:
@@ -449,12 +460,12 @@ class Store:
         return decode_head(head)
 
     def _read(self, table: str, key: bytes) -> bytes | None:
-        with self._env.begin(self._tables[table]) as txn:
+        with Reading(self._env, self._tables[table]) as txn:
             record = txn.get(key)
         return None if record is None else unseal(table, key, record)
 
     def _walk(self, table: str, start: bytes) -> Iterator[tuple[bytes, bytes]]:
-        with self._env.begin(self._tables[table]) as txn, txn.cursor() as cursor:
+        with Reading(self._env, self._tables[table]) as txn, txn.cursor() as cursor:
             found = cursor.set_range(start) if start else cursor.first()
             while found:
                 key = cursor.key()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import lmdb
 
-from master.io.store_env import Writing, node_key
+from master.io.store_env import Reading, Writing, node_key
 from master.io.store_records import ArchiveMark, decode_mark, encode_mark, unseal
 from master.ledger.history import older_nodes
 from wire.snapshot import OldBlock
@@ -40,7 +40,7 @@ class StoreArchive:
 
     def mark(self) -> ArchiveMark | None:
         """Return how far back the store goes when it began with a snapshot, None when it has all blocks."""
-        with self._env.begin(self._tables["meta"]) as txn:
+        with Reading(self._env, self._tables["meta"]) as txn:
             record = txn.get(_MARK)
         return None if record is None else decode_mark(unseal("meta", _MARK, record))
 

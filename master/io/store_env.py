@@ -11,7 +11,14 @@ from typing import Final, Self
 
 import lmdb
 
-from master.io.store_records import CHECKSUM_BYTES, StoreDiskFullError, StoreError, StoreFullError, seal
+from master.io.store_records import (
+    CHECKSUM_BYTES,
+    StoreCorruptError,
+    StoreDiskFullError,
+    StoreError,
+    StoreFullError,
+    seal,
+)
 from master.io.store_undo import TABLE as UNDO
 from master.io.store_undo import Undo, write_undo
 from master.ledger.history import completed_nodes
@@ -25,10 +32,30 @@ from wire.types import Digest
 
 READERS_MAX: Final = 256
 _TABLES: Final = ("meta", "blocks", "certificates", "outcomes", "transactions", "events", "state", "leaves")
-_LATER_TABLES: Final = ("history", "epochs", "headers", "faults", UNDO)
+_LATER_TABLES: Final = ("history", "epochs", "headers", "faults", "view_changes", UNDO)
 """Added since; what an older store lacks of them follows from its blocks, or is made with the next ones."""
 TABLES: Final = (*_TABLES, *_LATER_TABLES)
 _FULL: Final = (lmdb.MapFullError, lmdb.DiskError)
+_DAMAGED: Final = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError)
+
+
+class Reading:
+    """One read transaction; a file whose pages are not what was written is told as such."""
+
+    __slots__ = ("_txn",)
+
+    def __init__(self, env: lmdb.Environment, table: lmdb._Database | None = None) -> None:
+        self._txn: lmdb.Transaction[bytes] = env.begin(table)
+
+    def __enter__(self) -> lmdb.Transaction[bytes]:
+        return self._txn
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._txn.abort()
+        if isinstance(error, _DAMAGED):
+            raise StoreCorruptError(f"store: its file is damaged; restore this node: {error}") from error
 
 
 class Writing:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from kit.files import sync_folder
-from master.io.store_env import Writing, environment, height_key, node_key, own
+from master.io.store_env import Reading, Writing, environment, height_key, node_key, own
 from master.io.store_records import ArchiveMark, StoreCorruptError, decode_head, encode_head, encode_mark, unseal
 from master.ledger.rows import Head
 from master.ledger.state import Write
@@ -159,7 +159,7 @@ class JoiningStore:
                 self.places[int.from_bytes(key[len(_PLACE) :], "big")] = _decode_place(raw)
 
     def _walk(self, table: str) -> Iterable[tuple[bytes, bytes]]:
-        with self._env.begin(self._tables[table]) as txn, txn.cursor() as cursor:
+        with Reading(self._env, self._tables[table]) as txn, txn.cursor() as cursor:
             for key, record in cursor:
                 yield key, unseal(table, key, record)
 

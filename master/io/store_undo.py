@@ -141,13 +141,12 @@ def read_part(txn: lmdb.Transaction[bytes], tables: Tables, height: int, part: i
 
 def bucket_pairs(txn: lmdb.Transaction[bytes], tables: Tables, number: int) -> list[tuple[Digest, Digest]]:
     """Return leaf key and value digest of every leaf of a bucket, sorted by leaf key."""
-    pairs = []
+    pairs: list[tuple[Digest, Digest]] = []
     with txn.cursor(tables["leaves"]) as cursor:
-        found = cursor.set_range((number << 4).to_bytes(3, "big"))
-        while found and bucket_of(cursor.key()) == number:
-            key = cursor.key()
-            pairs.append((key, unseal("leaves", key, cursor.value())))
-            found = cursor.next()
+        for key, record in cursor if cursor.set_range((number << 4).to_bytes(3, "big")) else ():
+            if bucket_of(key) != number:
+                break
+            pairs.append((key, unseal("leaves", key, record)))
     return pairs
 
 

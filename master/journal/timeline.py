@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from master.consensus.events import Apply, Broadcast, Effect, Report
 from master.consensus.messages import Propose, ViewChange, Vote
-from master.consensus.progress import Progress, progress_of
+from master.consensus.progress import Progress
 from master.journal.records import Checkpoint, Note, Restored, Start, Step
 from master.journal.replay import Moment
 from wire.types import Digest
@@ -43,7 +43,7 @@ class Timeline:
             self._wall_ms = entry.wall_ms
         else:
             self._step = entry.number if isinstance(entry, Checkpoint) else 0
-        now = progress_of(replica.state)
+        now = replica.progress
         texts = [*self._framing(moment), *self._changes(now), *_said(moment.effects)]
         self._before = now
         return [Line(self._step, self._wall_ms, now.height, now.view, text, is_notable) for text, is_notable in texts]

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from master.contracts import membership
+from master.contracts import membership, validator_records
 from master.contracts.context import OK, Contract, Refused
 from master.contracts.table import CONTRACTS, check_code_table
+from master.contracts.validator_records import Admitted
 from master.ledger import genesis as height_0
-from master.ledger.call import CallContext, StateReads, Surroundings, decode_entry
+from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings, decode_entry
 from master.ledger.faults import EpochSets, FaultCourt, FaultRefusedError
 from master.ledger.preview import preview
 from master.ledger.rows import Execution, Head, Leaf, head_after
@@ -22,10 +23,11 @@ from master.ledger.sequence import SequenceWindow, decode_window
 from master.ledger.state import Overlay, StateReader, Write
 from master.ledger.tree import StateTree, TreeUpdate
 from wire.block import Block
+from wire.certificate import ValidatorSet
 from wire.errors import SignatureError, WireError
 from wire.genesis import AccountKey, Genesis
 from wire.header import Header, tx_root
-from wire.merkle import tree_head
+from wire.merkle import leaf_digest, tree_head
 from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event, Outcome
 from wire.tx import SignedTx, open_tx
 from wire.types import Digest
@@ -40,6 +42,8 @@ _WINDOWS_MAX: Final = 16_384
 """Of 0.6 KB each, that were written last."""
 _TX_VALID: Final = b"parameter/tx_valid_ms_max"
 _ACCOUNT_KEYS_MAX: Final = 16_384
+_FAULT_RESULT: Final = bytes(32)
+"""Stands for the outcome of a transaction whose contract failed."""
 
 DIVERGENCES: Final = frozenset({"outcome-root", "state-root", "contract-fault"})
 """Codes of `BlockRefused` that may be this node's own fault: do not vote, raise the alarm."""
@@ -66,12 +70,14 @@ class BlockRefused(Exception):  # noqa: N818 - a refusal is an answer, not an er
             bad-transaction,
             or one of `DIVERGENCES`.
         detail: One clear sentence.
+        results: Leaf digests of the outcomes that came out here, where that may be this node's own fault.
     """
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, results: Sequence[Digest] = ()) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
+        self.results = tuple(results)
 
     @property
     def diverged(self) -> bool:
@@ -141,6 +147,9 @@ class Application:
         self._contracts: dict[tuple[str, int], Contract] = {
             (entry.name, entry.version): CONTRACTS[entry.name, entry.version] for entry in genesis.code_table
         }
+        self._openings = [
+            (entry.name, entry.opening) for _, entry in sorted(self._contracts.items()) if entry.opening is not None
+        ]
         self._reader = reader
         self._tree = tree
         self._verify = verify
@@ -150,6 +159,22 @@ class Application:
         self._account_keys: dict[bytes, tuple[bytes, AccountKey]] = {}
         self._windows: dict[bytes, tuple[bytes, SequenceWindow]] = {}
         self._tx_valid: tuple[bytes | None, int] | None = None
+
+    def validators(self) -> ValidatorSet:
+        """Return the set that decides the next block but one, as the newest committed state says."""
+        return validator_records.validator_set(StateReads(Overlay(self._reader)))
+
+    def peers(self, head: Head) -> tuple[Admitted, ...]:
+        """Return who may connect to full nodes: the validators of the committed state, and those it admits beside."""
+        state = StateReads(Overlay(self._reader))
+        grace_blocks = membership.integer_parameter(state, "ready_blocks_max")
+        return (
+            *(
+                Admitted(record.member, record.tls_certificate, record.address)
+                for record in validator_records.records(state)
+            ),
+            *validator_records.admitted(state, head.height, head.time_ms, grace_blocks),
+        )
 
     def genesis_writes(self) -> tuple[Write, ...]:
         """Return the writes of height 0, sorted by namespace and key."""
@@ -215,9 +240,9 @@ class Application:
         self._check_head(head)
         if time_ms <= head.time_ms:
             raise ValueError(f"block time {time_ms} is not above the head's {head.time_ms}")
-        block_state = Overlay(self._reader)
-        room = min(bytes_max, self._block_bytes_max(block_state))
         place = _Place(head.height + 1, time_ms)
+        block_state = self._open_block(head, place)
+        room = min(bytes_max, self._block_bytes_max(block_state))
         taken, done, refused = self._take(block_state, candidates, place, room)
         outcomes = [ran.outcome for ran in done]
         proofs = self._court.choose(block_state, fault_proofs, place.height, place.time_ms)
@@ -253,14 +278,14 @@ class Application:
         """
         self._check_head(head)
         self._check_header(head, block)
-        block_state = Overlay(self._reader)
+        place = _Place(block.header.height, block.header.time_ms)
+        block_state = self._open_block(head, place)
         if sum(map(len, block.transactions)) > self._block_bytes_max(block_state):
             raise BlockRefused("too-large", "its transactions exceed block_bytes_max")
         if len(block.transactions) != block.header.tx_count:
             raise BlockRefused("tx-count", "it holds another number of transactions than its header says")
         if block.tx_root() != block.header.tx_root:
             raise BlockRefused("tx-root", "its transactions lead to another tx_root")
-        place = _Place(block.header.height, block.header.time_ms)
         done: list[_Ran] = []
         for number, raw in enumerate(block.transactions):
             try:
@@ -270,14 +295,15 @@ class Application:
             except TxRefused as error:
                 raise BlockRefused("bad-transaction", f"transaction {number}: {error.code}") from error
             except ContractFaultError as error:
-                raise BlockRefused("contract-fault", f"transaction {number}: {error}") from error
+                results = (*_results(done), _FAULT_RESULT)
+                raise BlockRefused("contract-fault", f"transaction {number}: {error}", results) from error
         self._record_faults(block_state, block)
         if tree_head(ran.outcome for ran in done) != block.header.outcome_root:
-            raise BlockRefused("outcome-root", "its transactions have other outcomes here")
+            raise BlockRefused("outcome-root", "its transactions have other outcomes here", _results(done))
         writes = block_state.writes()
         leaves, update = preview(self._reader, self._tree, writes)
         if update.root != block.header.state_root:
-            raise BlockRefused("state-root", "its transactions lead to another state here")
+            raise BlockRefused("state-root", "its transactions lead to another state here", _results(done))
         return _execution(head, block, done, (writes, leaves, update))
 
     def committed(self, execution: Execution) -> None:
@@ -337,6 +363,13 @@ class Application:
         for code, holds, detail in rules:
             if not holds:
                 raise BlockRefused(code, detail)
+
+    def _open_block(self, head: Head, place: _Place) -> Overlay:
+        """Return the state on which a block's transactions run: contracts have looked at the block before."""
+        state = Overlay(self._reader)
+        for name, opening in self._openings:
+            opening(BlockCall(name, state, place.height, place.time_ms), head.state_root)
+        return state
 
     def _block_bytes_max(self, state: Overlay) -> int:
         return membership.integer_parameter(StateReads(state), "block_bytes_max")
@@ -456,6 +489,10 @@ def _execution(
         *effect,
         head_after(head, block),
     )
+
+
+def _results(done: Sequence[_Ran]) -> tuple[Digest, ...]:
+    return tuple(leaf_digest(ran.outcome) for ran in done)
 
 
 def _unverified(_tx: SignedTx, _public_key: bytes) -> None:

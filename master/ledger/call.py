@@ -64,49 +64,24 @@ class Surroundings:
     """Block time, milliseconds since 1970 UTC."""
 
 
-class CallContext:
-    """Implements `master.contracts.context.Context` on an overlay.
+class BlockCall:
+    """Implements `master.contracts.context.BlockContext` on an overlay.
 
     Args:
-        surroundings: The transaction and its block.
-        contract: Whose namespace may be written and whose events are given.
+        contract: Whose namespace may be written.
         overlay: Takes the writes.
-        events: Takes the events.
+        height: Of the block.
+        time_ms: Block time, milliseconds since 1970 UTC.
     """
 
-    __slots__ = ("_contract", "_events", "_overlay", "_own", "_surroundings")
+    __slots__ = ("_contract", "_overlay", "_own", "height", "time_ms")
 
-    def __init__(self, surroundings: Surroundings, contract: str, overlay: Overlay, events: list[Event]) -> None:
-        self._surroundings = surroundings
+    def __init__(self, contract: str, overlay: Overlay, height: int, time_ms: int) -> None:
+        self.height = height
+        self.time_ms = time_ms
         self._contract = contract
         self._overlay = overlay
-        self._events = events
         self._own = StateEntries(overlay, contract)
-
-    @property
-    def time_ms(self) -> int:
-        """Block time, milliseconds since 1970 UTC."""
-        return self._surroundings.time_ms
-
-    @property
-    def height(self) -> int:
-        """Height of the block that holds the call."""
-        return self._surroundings.height
-
-    @property
-    def tx_id(self) -> Digest:
-        """Id of the transaction."""
-        return self._surroundings.signed.id
-
-    @property
-    def sender(self) -> str:
-        """Account that calls."""
-        return self._surroundings.signed.tx.sender
-
-    @property
-    def organisation(self) -> str:
-        """Organisation that owns the signing key."""
-        return self._surroundings.organisation
 
     def namespace(self, name: str) -> Entries:
         """Return the entries of a namespace, the changes of this call included."""
@@ -134,6 +109,44 @@ class CallContext:
     def delete(self, key: bytes) -> None:
         """Remove the contract's own value under ``key``, if there is one."""
         self._overlay.delete(self._contract, key)
+
+
+class CallContext(BlockCall):
+    """Implements `master.contracts.context.Context` on an overlay.
+
+    Args:
+        surroundings: The transaction and its block.
+        contract: Whose namespace may be written and whose events are given.
+        overlay: Takes the writes.
+        events: Takes the events.
+    """
+
+    __slots__ = ("_events", "_surroundings")
+
+    def __init__(self, surroundings: Surroundings, contract: str, overlay: Overlay, events: list[Event]) -> None:
+        super().__init__(contract, overlay, surroundings.height, surroundings.time_ms)
+        self._surroundings = surroundings
+        self._events = events
+
+    @property
+    def chain(self) -> str:
+        """Name of the ledger."""
+        return self._surroundings.signed.tx.chain
+
+    @property
+    def tx_id(self) -> Digest:
+        """Id of the transaction."""
+        return self._surroundings.signed.id
+
+    @property
+    def sender(self) -> str:
+        """Account that calls."""
+        return self._surroundings.signed.tx.sender
+
+    @property
+    def organisation(self) -> str:
+        """Organisation that owns the signing key."""
+        return self._surroundings.organisation
 
     def emit(self, event_type: str, subject: str, data: dict[str, cbor.Value]) -> None:
         """Say that something happened."""

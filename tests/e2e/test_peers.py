@@ -32,6 +32,7 @@ class Member:
         self.identity.save(self.certificate, self.key)
         self.heard: list[tuple[str, bytes]] = []
         self.connected: list[str] = []
+        self.gone: list[str] = []
         self.network: PeerNetwork
 
     def build(
@@ -55,7 +56,7 @@ class Member:
         )
 
     async def start(self) -> None:
-        await self.network.start(self.hear, self.connected.append)
+        await self.network.start(self.hear, self.connected.append, self.gone.append)
 
     async def hear(self, member: str, raw: bytes) -> int:
         self.heard.append((member, raw))
@@ -93,6 +94,27 @@ def test_peers_that_know_each_other_exchange_messages(tmp_path: Path) -> None:
             await until(lambda: len(b.heard) == 2)
             assert b.heard == [("a", b"hello"), ("a", large)]
             assert a.connected == ["b"]
+        finally:
+            await a.network.stop()
+            await b.network.stop()
+
+    asyncio.run(run())
+
+
+# holds CM-29
+def test_peers_member_whose_last_connection_ends_is_told_of(tmp_path: Path) -> None:
+    async def run() -> None:
+        a, b = make(tmp_path, "a", "b")
+        for member in (a, b):
+            member.build([a, b], [a, b])
+            await member.start()
+        try:
+            await until(lambda: a.network.is_connected("b") and b.network.is_connected("a"))
+            a.network.send("b", b"hello")
+            await until(lambda: bool(b.heard))
+            assert b.gone == []
+            await a.network.stop()
+            await until(lambda: b.gone == ["a"])
         finally:
             await a.network.stop()
             await b.network.stop()

@@ -8,6 +8,8 @@ import time
 from collections import Counter
 
 from tests.simulation.cluster import run_plan
+from tests.simulation.coverage import missing, summary
+from tests.simulation.kept import FOLDER, KEPT, read_kept, write_kept
 from tests.simulation.plan import PROFILES, draw_plan
 from tests.simulation.scripts import SCRIPTS, run_script
 
@@ -26,6 +28,10 @@ def main() -> int:
     parser.add_argument("--profile", choices=PROFILES, default=None, help="one mix of faults for all seeds")
     parser.add_argument("--stop", action="store_true", help="stop at the first failure")
     parser.add_argument("--trace", action="store_true", help="print the digest of the first seed's run and end")
+    parser.add_argument(
+        "--kept", choices=[path.stem for path in KEPT], default=None, help="repeat one kept run instead"
+    )
+    parser.add_argument("--keep", default="", help="keep the plan of the first failing seed under this name")
     parser.add_argument("--script", choices=SCRIPTS, default=None, help="play one fixed schedule instead")
     arguments = parser.parse_args()
     if arguments.trace:
@@ -35,6 +41,15 @@ def main() -> int:
         failure = run_script(arguments.script)
         say("1 script, 0 failed" if failure is None else f"FAILED {failure}")
         return 0 if failure is None else 1
+    if arguments.kept is not None:
+        failure = run_plan(read_kept(FOLDER / f"{arguments.kept}.json").plan).failure
+        say("1 run, 0 failed" if failure is None else f"FAILED {failure}")
+        return 0 if failure is None else 1
+    return campaign(arguments)
+
+
+def campaign(arguments: argparse.Namespace) -> int:
+    """Run many seeds and say what they met."""
     counts: Counter[str] = Counter()
     failed = slowest_ms = heights = 0
     start_s = time.monotonic()
@@ -48,12 +63,17 @@ def main() -> int:
             again = f"python -m tests.simulation --seeds 1 --first {seed}"
             again += f" --profile {arguments.profile}" if arguments.profile else ""
             say(f"FAILED {outcome.failure} | again: {again}")
+            if arguments.keep and failed == 1:
+                write_kept(arguments.keep, outcome.failure, draw_plan(seed, arguments.profile))
             if arguments.stop:
                 break
     took_s = time.monotonic() - start_s
     say(f"{arguments.seeds} seeds, {failed} failed, {heights} blocks, {took_s:.0f} s")
     say(f"slowest healing: {slowest_ms} ms of virtual time")
-    say(", ".join(f"{what}: {count}" for what, count in sorted(counts.items())))
+    for line in summary(counts):
+        say(line)
+    never = missing(counts)
+    say(f"never met: {', '.join(never)}" if never else "everything in the table was met")
     return 1 if failed else 0
 
 

@@ -9,23 +9,28 @@ from hashlib import sha256
 from random import Random
 from typing import Final
 
-from master.consensus.guard import SignerGuard
 from master.consensus.message_checks import verify_message
 from master.consensus.message_codec import decode_message, encode_message
 from master.consensus.messages import Gossip, Message
 from master.consensus.state import Settings
+from master.io.frames import FrameDecoder, FrameError
+from tests.simulation.disk import Disk
 from tests.simulation.judge import BrokenError, Judge, demand
 from tests.simulation.keys import KeyRing
 from tests.simulation.liar import Liar
 from tests.simulation.network import Agenda, Network
-from tests.simulation.node import Disk, Node
-from tests.simulation.plan import Plan
-from tests.simulation.toy import CHAIN, EPOCH, Ledger
+from tests.simulation.node import Node
+from tests.simulation.plan import UNDETECTED, Plan
+from tests.simulation.real import AnyLedger, Members, RealLedger, close_ledgers, genesis_of
+from tests.simulation.toy import Ledger
+from tests.simulation.troubles import TWIN, Troubles
+from tests.simulation.verdicts import judge_ledgers
 from wire.errors import WireError
+from wire.genesis import Genesis
 
-_TWIN: Final = "+"
 _CHECK_MS: Final = 100
 _TAIL_MS: Final = 3_000
+_JUMP_MS: Final = 6_000
 _CACHED: Final = 4_000
 _RESTART_MS: Final = 2_500
 
@@ -52,36 +57,43 @@ class Cluster:
         self._rng = Random(f"run {plan.seed}")
         self._agenda = Agenda()
         self._keys = KeyRing(plan.size, is_keyed=plan.is_keyed)
+        self._genesis: Genesis | None = None
+        if plan.is_real:
+            self._genesis = genesis_of(self._keys)
+            self._keys.adopt(self._genesis)
+            self._callers = Members(self._genesis, self._rng)
         members = [validator.member for validator in self._keys.validators.validators]
         self._rng.shuffle(members)
         silent, rest = members[: plan.silent], members[plan.silent :]
         evil = rest.pop(0) if plan.liar or plan.twins else None
-        self._odd = min(rest) if plan.disk or plan.censor else ""
-        """Runs the real code, but its disk forgets, or it leaves transactions out."""
+        self.odd = min(rest) if plan.disk or plan.censor or plan.late else ""
+        """Runs the real code, but its disk fails, or it leaves transactions out, or proposes late."""
         self._honest = sorted(rest)
         self._silent = frozenset(silent)
-        self._lost: frozenset[str] = frozenset()
+        self.lost: frozenset[str] = frozenset()
         # a machine that is rolled back with its guard may contradict itself; all else may not
-        self._judge = Judge(self._keys, frozenset(rest) - {self._odd if plan.disk == "snapshot" else ""})
-        self._network = Network(plan, self._rng, self._agenda, self._deliver)
-        self._nodes: dict[str, Node] = {}
+        self._judge = Judge(self._keys, frozenset(rest) - {self.odd if plan.disk in UNDETECTED else ""})
+        self._network = Network(plan, self._rng, self._agenda, self._deliver, self._judge.count)
+        self.nodes: dict[str, Node] = {}
         for member in self._honest:
-            self._add_node(member, member)
+            self.add_node(member, member)
         self._liar: Liar | None = None
         self._liar_member = ""
         if evil is not None and plan.twins:
-            self._add_node(evil, evil)
-            self._add_node(evil, evil + _TWIN)
+            self.add_node(evil, evil)
+            self.add_node(evil, evil + TWIN)
         elif evil is not None:
             self._liar_member = evil
-            honest = [self._nodes[member] for member in self._honest]
+            honest = [self.nodes[member] for member in self._honest]
             self._liar = Liar(evil, self._keys.signer(evil), honest, self._judge, self._rng)
         self._members = sorted(set(members) - self._silent)
         self._given: list[bytes] = []
         self._decoded: dict[bytes, Message | None] = {}
         self._trace = sha256()
-        self._is_healed = False
-        self._snapshot: Disk | None = None
+        self.is_healed = False
+        self._healing: tuple[str, ...] = tuple(self._honest)
+        """Honest members that must come to an end after the faults."""
+        self._troubles = Troubles(plan, self._rng, self._agenda, self._network, self._judge, self)
 
     def run(self) -> Outcome:
         """Live through the plan."""
@@ -97,7 +109,7 @@ class Cluster:
             failure = str(error)
         except Exception as error:  # noqa: BLE001 whatever the core dies of, its seed must be told
             failure = f"{type(error).__name__}: {error}"
-        heights = [node.disk.ledger.head.height for node in self._nodes.values()]
+        heights = [node.disk.ledger.head.height for node in self.nodes.values()]
         counts = dict(self._judge.counts)
         return Outcome(self._plan.seed, failure, self._trace.hexdigest(), max(heights), healed_ms, counts)
 
@@ -106,25 +118,32 @@ class Cluster:
     def send(self, endpoint: str, member: str, message: Message) -> None:
         """Send to one member, to both of its twins."""
         if member == self._liar_member and self._liar is not None:
-            self._liar.hear(message)
+            answer = self._liar.hear(message)
+            if answer is not None:
+                self._network.send(member, endpoint, encode_message(answer))
             return
         raw = encode_message(message)
-        for receiver in (member, member + _TWIN):
-            if receiver in self._nodes and receiver != endpoint:
+        for receiver in (member, member + TWIN):
+            if receiver in self.nodes and receiver != endpoint:
                 self._network.send(endpoint, receiver, raw)
 
     def others(self, endpoint: str) -> list[str]:
         """Return all other members that are not silent for ever."""
-        return [member for member in self._members if member != endpoint.rstrip(_TWIN)]
+        return [member for member in self._members if member != endpoint.rstrip(TWIN)]
 
     # ---- inside -------------------------------------------------------------------------------
 
-    def _add_node(self, member: str, endpoint: str) -> None:
+    def endpoints(self) -> list[str]:
+        """Return all that the network reaches."""
+        return sorted([*self.nodes, *filter(None, (self._liar_member,))])
+
+    def add_node(self, member: str, endpoint: str, disk: Disk | None = None) -> None:
+        """Take one more node in."""
         plan, rng = self._plan, self._rng
         settings = Settings(
             member=member,
-            chain=CHAIN,
-            epoch=EPOCH,
+            chain=self._keys.chain,
+            epoch=self._keys.epoch,
             validators=self._keys.validators,
             rotation_blocks=plan.rotation_blocks,
             block_interval_ms=30,
@@ -137,20 +156,36 @@ class Cluster:
             pull_after_ms=80,
             bodies_max=8,
         )
-        disk = Disk(Ledger(self._keys.validators))
+        if disk is None:
+            disk = Disk(self._new_ledger(member), member, rng)
         node = Node(endpoint, settings, self._keys.signer(member), disk, self._judge)
-        node.clock_off_ms = rng.randint(-plan.clock_ms, plan.clock_ms)
+        node.start_ms = self._keys.start_ms
         node.is_twin = plan.twins and member not in self._honest
-        node.is_censor = plan.censor and member == self._odd
+        node.is_censor = plan.censor and member == self.odd
+        node.is_late_leader = plan.late and member == self.odd
+        if node.is_twin:
+            self._judge.count("F26")
         node.join(self, self._agenda, plan, rng)
-        self._nodes[endpoint] = node
+        self.nodes[endpoint] = node
 
-    def _deliver(self, sender: str, receiver: str, raw: bytes) -> None:
-        node = self._nodes[receiver]
-        message = self._decode(raw, is_lie=sender == self._liar_member)
-        self._trace.update(f"{self._agenda.now_ms} {sender} {receiver} ".encode() + sha256(raw).digest())
-        if message is not None:
-            node.receive(sender.rstrip(_TWIN), message)
+    def _new_ledger(self, member: str) -> AnyLedger:
+        return Ledger(self._keys.validators) if self._genesis is None else RealLedger(self._genesis, member)
+
+    def _deliver(self, sender: str, receiver: str, stream: bytes, is_spoiled: bool) -> None:  # noqa: FBT001
+        node = self.nodes[receiver]
+        self._trace.update(f"{self._agenda.now_ms} {sender} {receiver} ".encode() + sha256(stream).digest())
+        try:
+            frames = FrameDecoder().receive(stream)
+        except FrameError:
+            # the connection is closed, and made again
+            demand(is_spoiled, "an honest node's frame was refused")
+            self._judge.count("connection closed for a frame")
+            node.connected(sender.rstrip(TWIN))
+            return
+        for raw in frames:
+            message = self._decode(raw, is_lie=is_spoiled or sender == self._liar_member)
+            if message is not None:
+                node.receive(sender.rstrip(TWIN), message)
 
     def _decode(self, raw: bytes, *, is_lie: bool) -> Message | None:
         """Decode and verify; decoding is pure, so its results may be remembered."""
@@ -160,27 +195,22 @@ class Cluster:
             try:
                 message: Message | None = decode_message(raw)
                 assert message is not None
-                verify_message(message, CHAIN, self._keys.validators, self._keys.verify)
+                verify_message(message, self._keys.chain, self._keys.validators, self._keys.verify)
             except WireError:
-                demand(self._plan.corrupted or is_lie, "an honest node's message was refused")
                 message = None
             self._decoded[raw] = message
-        return self._decoded[raw]
+        message = self._decoded[raw]
+        demand(message is not None or is_lie, "an honest node's message was refused")
+        return message
 
     def _begin(self) -> None:
         plan, rng = self._plan, self._rng
-        for node in self._nodes.values():
+        for node in self.nodes.values():
             self._agenda.after(rng.randint(0, 300), node.start)
         self._every(plan.transaction_every_ms, self._client)
         self._every(_RESTART_MS // 2, self._restart)
         self._every(120, self._lie)
-        for interval_ms, fault in ((plan.partition_every_ms, self._split), (plan.pause_every_ms, self._pause)):
-            if interval_ms:
-                self._every(interval_ms, fault)
-        if plan.jumps:
-            self._every(2_000, self._jump)
-        if plan.outage_ms:
-            self._agenda.after(rng.randint(1_000, plan.faults_ms // 2), self._outage)
+        self._troubles.begin()
 
     def _every(self, mean_ms: int, call: Callable[[], None]) -> None:
         def again() -> None:
@@ -190,11 +220,16 @@ class Cluster:
         self._agenda.after(self._rng.randint(1, 2 * mean_ms), again)
 
     def _client(self) -> None:
-        raw = f"transaction {len(self._given)} {self._rng.random()}".encode()
-        up = [node for node in self._nodes.values() if node.is_up]
+        up = [node for node in self.nodes.values() if node.is_up]
         if not up:
             return
-        self._given.append(raw)
+        is_brief = self._plan.is_real and self._rng.random() < 0.3
+        if self._plan.is_real:
+            raw = self._callers.call(self._agenda.now_ms, is_brief=is_brief)
+        else:
+            raw = f"transaction {len(self._given)} {self._rng.random()}".encode()
+        if not is_brief:
+            self._given.append(raw)
         if self._plan.reach_all:
             for node in up:
                 node.take_transaction(raw)
@@ -205,103 +240,75 @@ class Cluster:
             self.send(node.endpoint, member, Gossip((raw,)))
 
     def _restart(self) -> None:
-        for endpoint, node in self._nodes.items():
-            if not node.is_up and (self._is_healed or self._rng.random() < 0.5):
-                self._boot(endpoint)
+        for endpoint, node in self.nodes.items():
+            if not node.is_up and (self.is_healed or self._rng.random() < 0.5):
+                self.boot(endpoint)
 
-    def _boot(self, endpoint: str) -> None:
-        node = self._nodes[endpoint]
-        if endpoint in self._lost:
+    def boot(self, endpoint: str) -> None:
+        """Start a node, if it is down and comes back at all."""
+        node = self.nodes[endpoint]
+        if endpoint in self.lost or (self.is_healed and endpoint in self._network.broken):
             return
-        if endpoint == self._odd and not node.is_up and not self._is_healed and self._rng.random() < 0.6:
-            self._damage(node.disk)
+        if endpoint == self.odd and not node.is_up and not self.is_healed and self._rng.random() < 0.6:
+            self._troubles.damage(node.disk)
+        if node.is_damaged and self._is_passed(node):
+            node.disk.lose_log()  # as its refusal tells the operator: the others are past that height
         node.start()
-        if self._is_healed:
+        if self.is_healed:
             node.calm()
-        for other in self._nodes.values():
+        for other in self.nodes.values():
             if other is not node and other.is_up:
                 other.connected(node.settings.member)
                 node.connected(other.settings.member)
 
-    def _damage(self, disk: Disk) -> None:
-        kind, rng = self._plan.disk, self._rng
-        if not kind:
-            return
-        self._judge.count(f"disk: {kind}")
-        if kind == "torn":
-            del disk.records[rng.choice((0, rng.randint(0, len(disk.records)))) :]
-        elif kind == "guard":
-            disk.guard = None
-        elif kind == "erased":
-            disk.guard = None
-            disk.records.clear()
-        elif kind == "backup":
-            disk.ledger = disk.ledger.copy(rng.randint(0, disk.ledger.head.height))
-            disk.records.clear()
-            disk.guard = SignerGuard(is_restored=True)
-        elif self._snapshot is None or rng.random() < 0.3:
-            height = disk.ledger.head.height
-            self._snapshot = Disk(disk.ledger.copy(height), disk.guard, list(disk.records))
-        else:
-            disk.ledger = self._snapshot.ledger.copy(self._snapshot.ledger.head.height)
-            disk.guard, disk.records = self._snapshot.guard, list(self._snapshot.records)
+    def _is_passed(self, node: Node) -> bool:
+        heads = [other.disk.ledger.head.height for other in self.nodes.values() if other is not node]
+        return max(heads, default=0) > node.disk.ledger.head.height
 
     def _lie(self) -> None:
         if self._liar is not None:
             for receiver, message in self._liar.lie():
                 self._network.send(self._liar_member, receiver, encode_message(message))
 
-    def _split(self) -> None:
-        if not self._is_healed:
-            self._network.split(sorted([*self._nodes, *filter(None, (self._liar_member,))]))
-            self._agenda.after(self._rng.randint(100, 4_000), self._network.blocked.clear)
-
-    def _pause(self) -> None:
-        if not self._is_healed:
-            self._rng.choice(list(self._nodes.values())).pause(self._rng.randint(100, 5_000))
-
-    def _jump(self) -> None:
-        if not self._is_healed:
-            node = self._rng.choice(list(self._nodes.values()))
-            node.clock_off_ms = self._rng.randint(-5_000, 5_000)
-
-    def _outage(self) -> None:
-        """Fail the power everywhere, best when a block is prepared and not final; some never come back."""
-        holders = [node for node in self._core() if node.replica and node.replica._height.prepared]
-        if not holders and self._agenda.now_ms < self._plan.faults_ms - 2_000:
-            self._agenda.after(2, self._outage)
-            return
-        self._judge.count("outage")
-        if self._plan.lost:
-            leaders = [node.replica.leader for node in holders if node.replica]
-            honest = sorted(self._honest, key=lambda member: member not in leaders)
-            self._lost = frozenset(honest[: self._plan.lost])
-        for node in self._nodes.values():
-            if node.is_up:
-                node.crash()
-        # what is on its way is lost with the power; time leaps, then all boot together
-        self._agenda.now_ms += self._plan.outage_ms
-        for endpoint in self._nodes:
-            self._agenda.after(self._rng.randint(1, 500), partial(self._boot, endpoint))
-
     def _heal(self) -> None:
-        self._is_healed = True
-        self._network.is_healed = True
-        self._network.blocked.clear()
-        for node in self._nodes.values():
+        self.is_healed = True
+        self._choose_core()
+        self._network.heal()
+        for node in self.nodes.values():
+            node.disk.raw.is_full = False
+            node.disk.raw.misses = node.disk.raw.rots = 0
+            if node.endpoint in self._network.broken:
+                continue
             node.calm()
             node.clock_off_ms = self._rng.randint(-self._plan.clock_ms, self._plan.clock_ms)
-            self._agenda.after(self._rng.randint(0, 1_000), partial(self._boot, node.endpoint))
+            self._agenda.after(self._rng.randint(0, 1_000), partial(self.boot, node.endpoint))
         self._every(1_000, self._insist)
+
+    def _choose_core(self) -> None:
+        """Choose who heals: everybody, or a quorum of those who may vote, and the rest stays as it is or is gone."""
+        self._healing = tuple(member for member in self._honest if member not in self.lost)
+        quorum = self._keys.validators.quorum
+        able = [node for node in map(self.nodes.__getitem__, self._healing) if node.endpoint != self.odd]
+        able = [node for node in able if not (node.replica and (node.replica.quarantine or node.replica.is_halted))]
+        if not self._plan.core or len(able) < quorum:
+            return
+        self._judge.count("only a quorum heals")
+        chosen = self._rng.sample([node.endpoint for node in able], quorum)
+        self._healing = tuple(sorted(chosen))
+        self._network.broken = frozenset(self._honest) - frozenset(chosen)
+        for endpoint in sorted(self._network.broken):
+            if self.nodes[endpoint].is_up and self._rng.random() < 0.5:
+                self.nodes[endpoint].crash()
 
     def _insist(self) -> None:
         """Clients repeat what is not final."""
-        for node in self._core():
+        for node in self.core():
             for raw in self._given:
                 node.take_transaction(raw)
 
-    def _core(self) -> list[Node]:
-        return [self._nodes[member] for member in self._honest if member not in self._lost]
+    def core(self) -> list[Node]:
+        """Return those that must come to an end."""
+        return [self.nodes[member] for member in self._healing if member not in self.lost]
 
     def _finish(self, deadline_ms: int) -> int:
         """Wait until every given transaction is final at every honest node.
@@ -311,8 +318,8 @@ class Cluster:
         """
         start_ms = self._agenda.now_ms
         wanted = frozenset(self._given)
-        while not all(node.is_up and wanted <= node.disk.ledger.done for node in self._core()):
-            demand(self._agenda.now_ms - start_ms < deadline_ms, f"stuck: {self._standing()}")
+        while not all(node.is_up and wanted <= node.disk.ledger.done for node in self.core()):
+            self._judge.hold("L1", self._agenda.now_ms - start_ms < deadline_ms, f"stuck: {self._standing()}")
             self._agenda.run(self._agenda.now_ms + _CHECK_MS)
         return self._agenda.now_ms - start_ms
 
@@ -322,20 +329,34 @@ class Cluster:
         Raises:
             BrokenError: They do, or it is not.
         """
-        for node in self._core():
+        if self._plan.jumps:
+            # a quorum of clocks was ahead: nothing is fresh before the others' clocks have passed the head's time
+            self._agenda.run(self._agenda.now_ms + _JUMP_MS)
+        for node in self.core():
             node.view_max = 0
         self._agenda.run(self._agenda.now_ms + _TAIL_MS)
         self._finish(self._plan.deadline_ms // 2)
-        views = [node.view_max for node in self._core()]
-        broken = self._plan.silent + len(self._lost) + self._plan.liar + self._plan.twins + bool(self._odd)
-        demand(max(views) <= broken + 1, f"views keep growing: {views}")
-        heights = {node.disk.ledger.head.height for node in self._core()}
-        demand(max(heights) - min(heights) <= 1 + _TAIL_MS // 1_000, f"nodes stay behind: {heights}")
-        for node in self._core():
-            is_odd = node.endpoint == self._odd
+        views = [node.view_max for node in self.core()]
+        broken = self._plan.silent + len(self.lost) + self._plan.liar + self._plan.twins + bool(self.odd)
+        broken += len(self._network.broken)
+        self._judge.hold("L4", max(views) <= broken + 1, f"views keep growing: {views}")
+        heights = {node.disk.ledger.head.height for node in self.core()}
+        self._compare([node.disk.ledger for node in self.core()])
+        self._judge.hold("L2", max(heights) - min(heights) <= 1 + _TAIL_MS // 1_000, f"nodes stay behind: {heights}")
+        if self._plan.censors_alone:
+            self._judge.hold("L3", self._judge.view_max <= self._plan.faults_max + 1, "a censor leads on and on")
+        for node in self.core():
+            is_odd = node.endpoint == self.odd
             demand(is_odd or not node.reports["vote-refused"], f"{node.endpoint} was refused: {node.reports}")
             demand(is_odd or not node.reports["quarantine"], f"{node.endpoint} in quarantine: {node.reports}")
             demand(not node.reports["divergence"], f"{node.endpoint} diverged: {node.reports}")
+
+    def _compare(self, ledgers: list[AnyLedger]) -> None:
+        if self._genesis is None:
+            self._judge.ended([ledger for ledger in ledgers if isinstance(ledger, Ledger)])
+        else:
+            real = [ledger for ledger in ledgers if isinstance(ledger, RealLedger)]
+            judge_ledgers(self._judge, self._genesis, real, self._rng)
 
     def _standing(self) -> str:
         return ", ".join(
@@ -345,10 +366,13 @@ class Cluster:
                 if node.replica
                 else "down"
             )
-            for node in self._nodes.values()
+            for node in self.nodes.values()
         )
 
 
 def run_plan(plan: Plan) -> Outcome:
     """Run one plan; what breaks is in the outcome."""
-    return Cluster(plan).run()
+    try:
+        return Cluster(plan).run()
+    finally:
+        close_ledgers()

@@ -22,7 +22,8 @@ from tests.simulation.mutants import MUTANTS, Mutant
 
 ROOT: Final = Path(__file__).parents[2]
 SEEDS: Final = 40
-_COPIED: Final = ("master", "wire", "tests/simulation")
+_TESTS: Final = ("interop", "simulation", "unit/contracts", "unit/ledger")
+_COPIED: Final = ("kit", "master", "rules", "wire", *(f"tests/{name}" for name in _TESTS))
 _BROKEN_EDIT: Final = re.compile(r"\b(NameError|SyntaxError|ImportError|AttributeError|TypeError|UnboundLocalError)\b")
 _WITHIN_S: Final = 300
 
@@ -47,7 +48,8 @@ def plant(mutant: Mutant, folder: Path) -> None:
     """
     for name in _COPIED:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "tests" / "__init__.py", folder / "tests" / "__init__.py")
+    for name in ("tests", "tests/unit"):
+        shutil.copy(ROOT / name / "__init__.py", folder / name / "__init__.py")
     for edit in mutant.edits:
         text = (folder / edit.path).read_text(encoding="utf-8")
         if text.count(edit.old) != 1:

@@ -6,6 +6,8 @@ are not. The others share one real store, since their stores would be equal.
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,6 +23,7 @@ from master.consensus.fetch import FetchEffect, Install, Keep, Open, StateFetch,
 from master.consensus.message_codec import decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Message, Status
 from master.consensus.snapshot_messages import Archive, Chunk, GetArchive, GetChunk, GetSnapshot, SnapshotManifest
+from master.io.frames import FrameDecoder, FrameError
 from master.io.store import Store
 from master.io.store_tools import Fsck
 from master.io.sync_disk import SyncDisk, adopt
@@ -33,6 +36,8 @@ from tests.unit.ledger.worlds import World, make_genesis
 from tests.unit.store.test_store import certify
 from wire.certificate import Certificate
 from wire.errors import WireError
+from wire.receipt import decode_outcome
+from wire.snapshot import OldBlock, Part
 from wire.tx import SignedTx
 
 JOINER: Final = "joiner"
@@ -91,7 +96,7 @@ def draw_join(seed: int) -> JoinPlan:
         loss=rng.choice((0.0, 0.05, 0.2)),
         doubled=rng.choice((0.0, 0.2)),
         replayed=rng.choice((0.0, 0.1)),
-        corrupted=rng.choice((0.0, 0.05)),
+        spoiled=rng.choice((0.0, 0.05)),
         delay_ms=rng.choice((5, 40)),
         tail=rng.choice((0.0, 0.02)),
     )
@@ -143,7 +148,8 @@ class JoinRun:
         self._rng = Random(f"joining {plan.seed}")
         self._genesis = make_genesis()
         self._agenda = Agenda()
-        self._network = Network(plan.network, self._rng, self._agenda, self._deliver)
+        self.counts: Counter[str] = Counter()
+        self._network = Network(plan.network, self._rng, self._agenda, self._deliver, self._count)
         self._source = Store.create(folder / "source" / "ledger", self._genesis, map_bytes=MAP_BYTES)
         self._shared = SyncDisk(self._source, folder / "source" / "ledger", self._genesis, MAP_BYTES)
         self._path = folder / "joiner" / "ledger"
@@ -158,7 +164,6 @@ class JoinRun:
         self._fetch: StateFetch
         self._backfill: Backfill
         self._asked_ms = 0
-        self.counts: Counter[str] = Counter()
 
     def run(self) -> JoinOutcome:
         """Live through the plan; what breaks is in the outcome."""
@@ -239,17 +244,29 @@ class JoinRun:
         if not self._plan.lies or member != LIAR:
             return message
         if isinstance(message, Archive):
-            first, *rest = message.blocks
-            return Archive((replace(first, outcomes=(*first.outcomes, b"and more")), *rest))
-        if not message.parts:
-            return message
-        first_part, *others = message.parts
+            return Archive(self._bend_blocks(message.blocks))
+        return Chunk(message.height, self._bend_parts(message.parts))
+
+    def _bend_blocks(self, blocks: tuple[OldBlock, ...]) -> tuple[OldBlock, ...]:
+        if not blocks:
+            return ()
+        first, *rest = blocks
+        if not first.outcomes or self._rng.random() < 0.5:
+            return (replace(first, outcomes=(*first.outcomes, b"and more")), *rest)
+        outcome, *others = first.outcomes
+        changed = replace(decode_outcome(outcome), code="other").encode()
+        return (replace(first, outcomes=(changed, *others)), *rest)
+
+    def _bend_parts(self, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        if not parts:
+            return ()
+        first, *others = parts
         kind = self._rng.choice(("entry", "path", "twice"))
-        if kind == "entry" and first_part.entries:
-            return Chunk(message.height, (replace(first_part, entries=first_part.entries[1:]), *others))
+        if kind == "entry" and first.entries:
+            return (replace(first, entries=first.entries[1:]), *others)
         if kind == "path":
-            return Chunk(message.height, (replace(first_part, path=(*first_part.path, bytes(32))), *others))
-        return Chunk(message.height, (first_part, first_part, *others)[:64])
+            return (replace(first, path=(*first.path, bytes(32))), *others)
+        return (first, first, *others)[:64]
 
     # ---- the joiner ---------------------------------------------------------------------------
 
@@ -413,13 +430,21 @@ class JoinRun:
     def _send(self, sender: str, receiver: str, message: Message) -> None:
         self._network.send(sender, receiver, encode_message(message))
 
-    def _deliver(self, sender: str, receiver: str, raw: bytes) -> None:
+    def _count(self, what: str) -> None:
+        self.counts[what] += 1
+
+    def _deliver(self, sender: str, receiver: str, stream: bytes, _is_spoiled: bool) -> None:  # noqa: FBT001
         try:
-            message = decode_message(raw)
-        except WireError:
+            frames = FrameDecoder().receive(stream)
+            messages = [decode_message(raw) for raw in frames]
+        except (FrameError, WireError):
             return
+        for message in messages:
+            self._take(sender, receiver, message)
+
+    def _take(self, sender: str, receiver: str, message: Message) -> None:
         if receiver == JOINER:
-            if isinstance(message, Blocks) and self._plan.network.corrupted and not self._are_certified(message):
+            if isinstance(message, Blocks) and self._plan.network.spoiled and not self._are_certified(message):
                 return
             self._live(lambda: self._hear(sender, message))
             return
@@ -460,3 +485,28 @@ class JoinRun:
             own, others = dict(self._store.raw_records(table)), dict(self._source.raw_records(table))
             assert own == others, f"table {table}: {len(own)} records, {len(others)} due"
         assert self._store.events(0, -1, 1_000) == self._source.events(0, -1, 1_000)
+
+
+def run_join(seed: int, folder: Path) -> JoinOutcome:
+    """Run one seed in a folder of its own."""
+    return JoinRun(draw_join(seed), folder / str(seed)).run()
+
+
+def main() -> int:
+    """Run seeds: FIRST [COUNT]; print what breaks, and how often the rare situations came."""
+    first, count = int(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else 1
+    counts: Counter[str] = Counter()
+    failed = 0
+    for seed in range(first, first + count):
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = run_join(seed, Path(folder))
+        counts.update(outcome.counts)
+        if outcome.failure is not None:
+            failed += 1
+            sys.stdout.write(f"seed {seed}: {outcome.failure}\n")
+    sys.stdout.write(f"{count} seeds, {failed} failed: {dict(sorted(counts.items()))}\n")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,21 +1,31 @@
-"""What must hold after every step of every honest node (reference: invariants I1 to I8, I14, I16)."""
+"""What must hold after every step of every honest node; `tests.simulation.coverage` tells which invariant is where."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
-from master.consensus.events import Effect, Persist
+from master.consensus.events import Effect, Persist, Report
 from master.consensus.guard import SignerGuard, statement_of
 from master.consensus.messages import Message, Propose, ViewChange, Vote, proposal_digest
 from master.consensus.records import Accepted, Prepared, Record, Signed
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
+from tests.interop.independent_checker import check_certificate
 from tests.simulation.keys import KeyRing
-from tests.simulation.toy import CHAIN, EPOCH, Ledger
+from tests.simulation.real import AnyLedger
+from tests.simulation.toy import Ledger
 from wire.block import Block
 from wire.certificate import Certificate, Step, faults, verify_certificate
 from wire.faultproof import FaultProof, decode_fault_proof, verify_fault_proof
 from wire.types import Digest
+
+_MECHANISMS: Final = {
+    "no block in time": "view change: timer",
+    "leaves a transaction waiting": "view change: complaint",
+    "invalid proposal": "view change: invalid proposal",
+    "validators are there": "jump by f+1",
+}
 
 
 class BrokenError(Exception):
@@ -51,6 +61,7 @@ class Judge:
     def __init__(self, keys: KeyRing, honest: frozenset[str]) -> None:
         self._keys = keys
         self._honest = honest
+        self._set_digest = keys.validators.digest()
         self._enough = faults(len(keys.validators)) + 1
         self._memories = {member: Memory() for member in honest}
         self.chain: dict[int, Digest] = {}
@@ -59,11 +70,65 @@ class Judge:
         self.certificates: list[Certificate] = []
         """Prepared certificates seen so far; a liar may draw from them."""
         self.counts: dict[str, int] = {}
-        """How often something worth reaching was reached."""
+        """How often something worth reaching was reached, and how often each invariant was looked at."""
+        self.view_max = 0
+        """Highest view in which a block became final."""
+        self._heads: dict[str, int] = {}
+        self._acknowledged: dict[bytes, int] = {}
+        """Height of each transaction that a client was told to be final."""
 
     def count(self, what: str) -> None:
         """Note that the run reached a situation."""
         self.counts[what] = self.counts.get(what, 0) + 1
+
+    def hold(self, invariant: str, holds: object, what: str) -> None:
+        """Look at an invariant once.
+
+        Raises:
+            BrokenError: It does not hold.
+        """
+        self.counts[invariant] = self.counts.get(invariant, 0) + 1
+        if not holds:
+            raise BrokenError(f"{invariant}: {what}")
+
+    def reported(self, report: Report) -> None:
+        """Note by which mechanism a node helped itself."""
+        if report.code.startswith("quarantine"):
+            self.count(report.code)
+        for words, name in _MECHANISMS.items():
+            if report.code == "view-change" and words in report.detail:
+                self.count(name)
+
+    def booted(self, member: str, ledger: AnyLedger, records: list[Record], guard: SignerGuard | None) -> None:
+        """Look at the disk with which a node starts: what was final is final still."""
+        for record in records:
+            self.persisted(member, record)
+        if member not in self._honest:
+            return
+        if guard is not None:
+            self.sealed(member, guard)
+        is_older = guard is not None and guard.is_restored
+        self.hold("I8", is_older or ledger.head.height >= self._heads.get(member, 0), f"{member} lost a final block")
+        self._same_chain(ledger)
+
+    def ended(self, ledgers: list[Ledger]) -> None:
+        """Compare all that nodes have stored, whatever happened to them on the way."""
+        for ledger in ledgers:
+            self._same_chain(ledger)
+            told = {raw for raw, height in self._acknowledged.items() if height <= ledger.head.height}
+            self.hold("I10", ledger.done >= told, "what a client was told to be final is not everywhere")
+            fresh = ledger.copy(ledger.head.height)
+            same = (fresh.state, fresh.done) == (ledger.state, ledger.done)
+            self.hold("I13", same, "a state is not that of its blocks")
+        shortest = min(ledger.head.height for ledger in ledgers)
+        stored = {tuple(block.encode() for block, _ in ledger.blocks[:shortest]) for ledger in ledgers}
+        states = {ledger.copy(shortest).state for ledger in ledgers}
+        self.hold("I2", len(stored) == len(states) == 1, "stored blocks or states differ at one height")
+
+    def _same_chain(self, ledger: AnyLedger) -> None:
+        for block, _ in ledger.blocks[-3:]:
+            height = block.header.height
+            self.hold("I8", self.chain.get(height) == block.header.digest(), f"block {height} on a disk is another one")
 
     def persisted(self, member: str, record: Record) -> None:
         """Look at a record that has just reached a disk."""
@@ -83,7 +148,7 @@ class Judge:
         if settings.member not in self._honest or ahead < self._enough:
             return
         signs = any(isinstance(effect, Persist) for effect in effects)
-        demand(not signs, f"{settings.member} votes at {height} while it is catching up")
+        self.hold("catching up", not signs, f"{settings.member} votes at {height} while it is catching up")
 
     def sealed(self, member: str, guard: SignerGuard) -> None:
         """Look at a guard that has just reached a disk."""
@@ -97,7 +162,7 @@ class Judge:
         height, view, step, digest = _statement(message)
         known = self._memories[message.member].statements.get((height, view, step))
         demand(known is not None, f"{message.member} sent {step.name} of view {view} before it was on disk")
-        demand(known == digest, f"{message.member} signed two digests: {step.name} at {height} in {view}")
+        self.hold("I3", known == digest, f"{message.member} signed two digests: {step.name} at {height} in {view}")
         guard = self._memories[message.member].guard
         is_known = member != message.member or guard.is_restored or statement_of(message).place <= guard.place
         demand(is_known, f"{message.member} sent {step.name} before its guard knew")
@@ -107,34 +172,66 @@ class Judge:
 
     def accused(self, proof: FaultProof) -> None:
         """Look at a fault proof that a node made: it must hold, and no honest member may be in it."""
-        verify_fault_proof(decode_fault_proof(proof.encode()), CHAIN, EPOCH, self._keys.validators, self._keys.verify)
-        demand(proof.member not in self._honest, f"{proof.member} is accused of {proof.kind} at {proof.height}")
+        verify_fault_proof(
+            decode_fault_proof(proof.encode()),
+            self._keys.chain,
+            self._keys.epoch,
+            self._keys.validators,
+            self._keys.verify,
+        )
+        self.hold(
+            "I17", proof.member not in self._honest, f"{proof.member} is accused of {proof.kind} at {proof.height}"
+        )
         self.count(f"proven: {proof.kind}")
 
-    def applied(self, ledger: Ledger, guard: SignerGuard, block: Block, certificate: Certificate) -> None:
+    def applied(
+        self, member: str, ledger: AnyLedger, guard: SignerGuard, block: Block, certificate: Certificate
+    ) -> None:
         """Look at a block that is about to be stored."""
         header = block.header
         height, digest = header.height, header.digest()
         demand(guard.floor >= height, f"block {height} is stored above the floor {guard.floor}")
-        demand(height == ledger.head.height + 1, f"block {height} applied on head {ledger.head.height}")
+        self.hold("I9", height == ledger.head.height + 1, f"block {height} applied on head {ledger.head.height}")
         demand(header.parent == ledger.head.digest, f"block {height} does not follow the head")
         demand(header.time_ms > ledger.head.time_ms, f"time runs backwards at {height}")
-        demand(self.chain.setdefault(height, digest) == digest, f"fork at height {height}")
+        self.hold("I1", self.chain.setdefault(height, digest) == digest, f"fork at height {height}")
+        self.hold("I11", header.validators_hash == self._set_digest, f"block {height} names another validator set")
+        for raw in block.transactions:
+            is_once = self._acknowledged.setdefault(raw, height) == height
+            self.hold("I9", is_once, "a transaction was executed twice")
+        self._heads[member] = height
         facts = (certificate.step, certificate.epoch, certificate.height, certificate.digest)
-        demand(facts == (Step.COMMIT, EPOCH, height, digest), f"the certificate of {height} is of something else")
-        verify_certificate(certificate, CHAIN, self._keys.validators, self._keys.verify)
+        demand(
+            facts == (Step.COMMIT, self._keys.epoch, height, digest),
+            f"the certificate of {height} is of something else",
+        )
+        verify_certificate(certificate, self._keys.chain, self._keys.validators, self._keys.verify)
+        self._check_apart(block, certificate)
         self._finals.setdefault(height, []).append(certificate)
+        if len({final.view for final in self._finals[height]}) > 1:
+            self.count("commit in two views")
+        self.view_max = max(self.view_max, certificate.view)
         if certificate.view:
             self.count("committed above view 0")
         for (at, view), prepared in self._prepared.items():
             if at == height and view > certificate.view:
-                demand(prepared == digest, f"height {height}: another block prepared after the commit")
+                self.hold("I6", prepared == digest, f"height {height}: another block prepared after the commit")
+
+    def _check_apart(self, block: Block, certificate: Certificate) -> None:
+        """Let the checker that shares no code with ours look at a certificate, where the keys are real."""
+        if self._keys.is_keyed:
+            return
+        entries = self._keys.validators.validators
+        rows = [{"member": at.member, "vote_key": at.vote_key, "tls_digest": at.tls_digest} for at in entries]
+        epoch = (self._keys.epoch, rows, 1)
+        header = check_certificate(self._keys.chain, epoch, block.header.encode(), certificate.to_value())
+        self.hold("I7", header["height"] == block.header.height, "the independent checker reads another header")
 
     def stepped(self, replica: Replica, settings: Settings) -> None:
         """Look at a replica's memory after a step."""
         size = len(settings.validators)
         state = replica._height
-        demand(len(state.bodies) <= settings.bodies_max, "too many bodies")
+        self.hold("I14", len(state.bodies) <= settings.bodies_max, "too many bodies")
         demand(len(state.later) <= 4 * size, "too many messages of the next height")
         demand(len(state.votes._slots) <= 2 * size, "too many votes")
         demand(len(state.view_changes.all()) <= size, "too many view changes")
@@ -142,13 +239,14 @@ class Judge:
         demand(len(state.signed) <= 4 * (state.view + 1), "too many statements")
 
     def _on_certificate(self, memory: Memory, certificate: Certificate) -> None:
-        verify_certificate(certificate, CHAIN, self._keys.validators, self._keys.verify)
+        verify_certificate(certificate, self._keys.chain, self._keys.validators, self._keys.verify)
         height, view, digest = certificate.height, certificate.view, certificate.digest
         demand(self._prepared.setdefault((height, view), digest) == digest, f"two prepared at {height} in {view}")
         memory.certified.add((height, view, digest))
         self.certificates = [*self.certificates[-20:], certificate]
         for final in self._finals.get(height, ()):
-            demand(
+            self.hold(
+                "I6",
                 view <= final.view or digest == final.digest,
                 f"height {height}: another block prepared after the commit",
             )
@@ -162,18 +260,21 @@ class Judge:
             memory.announced[height] = max(view, memory.announced.get(height, 0))
             self.count("view change")
             return
-        demand(not is_new or view >= memory.announced.get(height, 0), f"{member} votes below its announced view")
+        is_above = not is_new or view >= memory.announced.get(height, 0)
+        self.hold("I4", is_above, f"{member} votes below its announced view")
         if step is Step.COMMIT:
-            demand((height, view, digest) in memory.certified, f"{member} commits without its certificate on disk")
+            self.hold(
+                "I5", (height, view, digest) in memory.certified, f"{member} commits without its certificate on disk"
+            )
 
     def _state(self, member: str, memory: Memory, height: int, view: int, step: Step, digest: Digest) -> None:
         known = memory.statements.setdefault((height, view, step), digest)
-        demand(known == digest, f"{member} signed two digests: {step.name} at {height} in {view}")
+        self.hold("I3", known == digest, f"{member} signed two digests: {step.name} at {height} in {view}")
 
     def _check_pace(self, member: str, height: int, view: int) -> None:
         views = sorted((memory.announced.get(height, 0) for memory in self._memories.values()), reverse=True)
         highest = views[self._enough - 1] if len(views) >= self._enough else 0
-        demand(view <= highest + 1, f"{member} goes to view {view} of {height}, honest nodes are at {views}")
+        self.hold("I16", view <= highest + 1, f"{member} goes to view {view} of {height}, honest nodes are at {views}")
 
 
 def _statement(message: Vote | ViewChange | Propose) -> tuple[int, int, Step, Digest]:

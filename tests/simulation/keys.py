@@ -7,9 +7,11 @@ from hashlib import blake2b
 
 from nacl.signing import SigningKey
 
+from tests.simulation.toy import CHAIN, EPOCH, GENESIS
 from wire import cose
 from wire.certificate import Validator, ValidatorSet
 from wire.errors import SignatureError
+from wire.genesis import Genesis
 from wire.types import sha256
 
 
@@ -17,23 +19,29 @@ class KeyRing:
     """The keys of one cluster."""
 
     def __init__(self, size: int, *, is_keyed: bool) -> None:
-        self._is_keyed = is_keyed
+        self.is_keyed = is_keyed
         self._signing: dict[str, SigningKey] = {}
         self._secrets: dict[bytes, bytes] = {}
         validators = []
         for index in range(size):
-            member = f"node-{index}"
+            member = f"node-{index:x}"
             seed = sha256(f"vote key of {member}".encode())
             self._signing[member] = SigningKey(seed)
             public = bytes(self._signing[member].verify_key)
             self._secrets[public] = seed
             validators.append(Validator(member, public, sha256(public)))
         self.validators = ValidatorSet(tuple(validators))
+        self.chain, self.epoch, self.start_ms = CHAIN, EPOCH, GENESIS.time_ms
+
+    def adopt(self, genesis: Genesis) -> None:
+        """Vote on the ledger of a genesis file that names these keys."""
+        self.validators, self.chain, self.epoch = genesis.validator_set(), genesis.chain(), 0
+        self.start_ms = genesis.time_ms
 
     def signer(self, member: str) -> Callable[[bytes], bytes]:
         """Return the function with which ``member`` signs."""
         key = self._signing[member]
-        if self._is_keyed:
+        if self.is_keyed:
             secret = self._secrets[bytes(key.verify_key)]
             return lambda message: blake2b(message, key=secret).digest()
         return lambda message: key.sign(message).signature
@@ -44,7 +52,7 @@ class KeyRing:
         Raises:
             SignatureError: It does not verify.
         """
-        if not self._is_keyed:
+        if not self.is_keyed:
             cose.verify_ed25519(public, message, signature)
         elif blake2b(message, key=self._secrets[public]).digest() != signature:
             raise SignatureError("the keyed hash differs")

@@ -20,14 +20,16 @@ from master.consensus.messages import (
     prepared_digest,
     proposal_digest,
 )
+from tests.simulation.forgeries import KINDS, forge
 from tests.simulation.judge import Judge
 from tests.simulation.node import Node
-from tests.simulation.toy import CHAIN, EPOCH
+from tests.simulation.toy import CHAIN, EPOCH, Ledger
 from wire.block import Block
 from wire.certificate import Step, vote_bytes
 from wire.types import sha256
 
-HUGE: Final = 2**62
+HUGE: Final = (2**62, 2**63 - 2, 2**63 - 1)
+_STORM: Final = 12
 
 
 class Liar:
@@ -44,10 +46,25 @@ class Liar:
         self._blocks: list[Block] = []
         self._heard: dict[str, ViewChange] = {}
 
-    def hear(self, message: Message) -> None:
-        """Remember the view changes of others, to build new views from them."""
+    def hear(self, message: Message) -> Message | None:
+        """Remember the view changes of others, to build new views from them; answer nothing, or wrong blocks."""
+        if isinstance(message, GetBlocks) and self._rng.random() < 0.5:
+            return self._spoiled(message.first_height)
+        if isinstance(message, GetBody | GetBlocks):
+            self._judge.count("F27 body or block withheld")
         if isinstance(message, ViewChange):
             self._heard[message.member] = message
+        return None
+
+    def _spoiled(self, first_height: int) -> Message | None:
+        """Return a block that was changed after it was certified."""
+        stored = max((node.disk.ledger.blocks for node in self._nodes), key=len)[first_height - 1 : first_height + 2]
+        if not stored:
+            return None
+        self._judge.count("F28 another block")
+        block, certificate = stored[0]
+        other = Block(replace(block.header, time_ms=block.header.time_ms + 1), block.transactions)
+        return Blocks(((other, certificate), *stored[1:]))
 
     def lie(self) -> list[tuple[str, Message]]:
         """Return messages, each with the endpoint it is for."""
@@ -55,17 +72,43 @@ class Liar:
         if not up:
             return []
         rng, target = self._rng, self._rng.choice(up)
-        kinds = (self._status, self._vote, self._vote, self._view_change, self._stored, self._ask)
-        choice = rng.randrange(len(kinds) + 2)
-        if choice >= len(kinds):
+        kinds = (self._status, self._vote, self._vote, self._view_change, self._stored, self._ask, self._forged)
+        choice = rng.randrange(len(kinds) + 3)
+        if choice == len(kinds):
+            return self._storm(target, up)
+        if choice > len(kinds):
             return self._propose(target, up)
         message = kinds[choice](target)
         chosen = up if rng.random() < 0.5 else [target]
         return [(node.endpoint, message) for node in chosen]
 
+    def _storm(self, node: Node, up: list[Node]) -> list[tuple[str, Message]]:
+        """Announce one view after the other."""
+        self._judge.count("F30 storm")
+        height = self._height(node)
+        changes = [self._change(height, view, EPOCH) for view in range(1, _STORM)]
+        return [(other.endpoint, change) for change in changes for other in up]
+
+    def _forged(self, node: Node) -> Message:
+        """Show a certificate that proves nothing."""
+        rng, height = self._rng, self._height(node)
+        kind = rng.choice(KINDS)
+        self._judge.count(f"F28 {kind}")
+        prepared = [entry for entry in self._judge.certificates if entry.height == height]
+        if prepared and (rng.random() < 0.7 or not node.disk.ledger.blocks):
+            certificate = forge(rng.choice(prepared), kind, rng)
+            view = certificate.view + 1
+            signed = vote_bytes(CHAIN, EPOCH, Step.VIEW_CHANGE, height, view, prepared_digest(certificate))
+            return ViewChange(self._member, EPOCH, height, view, certificate, self._sign(signed))
+        if not node.disk.ledger.blocks:
+            return self._status(node)
+        block, final = rng.choice(node.disk.ledger.blocks[-3:])
+        return Blocks(((block, forge(final, kind, rng)),))
+
     def _status(self, node: Node) -> Message:
         height = self._height(node)
-        chosen = self._rng.choice((height, height + 1, height + 1, height + 9, HUGE))
+        self._judge.count("F33")
+        chosen = self._rng.choice((height, height + 1, height + 1, height + 9, *HUGE))
         return Status(chosen, self._view(node), self._rng.choice(("new", "proposed", "prepared")))
 
     def _vote(self, node: Node) -> Message:
@@ -77,7 +120,7 @@ class Liar:
 
     def _view(self, node: Node) -> int:
         view = 0 if node.replica is None else node.replica.view
-        return self._rng.choice((view, view, view, view + 1, view + 2, HUGE))
+        return self._rng.choice((view, view, view, view + 1, view + 2, self._rng.choice(HUGE)))
 
     def _sign_vote(self, step: Step, height: int, view: int, digest: bytes) -> Vote:
         signature = self._sign(vote_bytes(CHAIN, EPOCH, step, height, view, digest))
@@ -89,6 +132,12 @@ class Liar:
     def _change(self, height: int, view: int, epoch: int) -> ViewChange:
         fitting = [entry for entry in self._judge.certificates if entry.height == height and entry.view < view]
         prepared = self._rng.choice([None, *fitting]) if epoch == EPOCH else None
+        if view in HUGE:
+            self._judge.count("F29 view near 2^63")
+        elif fitting and prepared is None:
+            self._judge.count("F29 certificate hidden")
+        elif prepared is not None and prepared.view < max(entry.view for entry in fitting):
+            self._judge.count("F29 stale certificate")
         signed = vote_bytes(CHAIN, epoch, Step.VIEW_CHANGE, height, view, prepared_digest(prepared))
         return ViewChange(self._member, epoch, height, view, prepared, self._sign(signed))
 
@@ -102,18 +151,13 @@ class Liar:
         if rng.random() < 0.5 and self._blocks:
             return Body(rng.choice(self._blocks))
         first = rng.randint(0, len(stored))
-        if stored and rng.random() < 0.4:
-            block, certificate = stored[-1]
-            return Blocks(
-                ((Block(replace(block.header, time_ms=block.header.time_ms + 1), block.transactions), certificate),)
-            )
         return Blocks(tuple(stored[first : first + 3]))
 
     def _ask(self, node: Node) -> Message:
         digests = [block.header.digest() for block in self._blocks] or [sha256(b"nothing")]
         if self._rng.random() < 0.5:
             return GetBody(self._rng.choice(digests))
-        return GetBlocks(self._rng.choice((1, self._height(node), HUGE)))
+        return GetBlocks(self._rng.choice((1, self._height(node), HUGE[0])))
 
     def _propose(self, node: Node, up: list[Node]) -> list[tuple[str, Message]]:
         """Propose two blocks for one view, to some the one, to some the other, and vote for both."""
@@ -124,6 +168,10 @@ class Liar:
             proof.append(self._change(height, view, EPOCH))
         proof.sort(key=lambda entry: entry.member)
         said: list[tuple[str, Message]] = []
+        if node.replica is not None and node.replica.leader == self._member:
+            self._judge.count("F24")
+        self._judge.count("F25")
+        self._judge.count("F27 selective")
         for _ in range(2):
             block = self._block(node)
             digest = block.header.digest()
@@ -138,10 +186,14 @@ class Liar:
 
     def _block(self, node: Node) -> Block:
         rng, ledger = self._rng, node.disk.ledger
+        assert isinstance(ledger, Ledger), "this liar builds toy blocks"
         fitting = [entry for entry in self._blocks if entry.header.parent == ledger.head.digest]
         if fitting and rng.random() < 0.4:
             return rng.choice(fitting)
         chosen = tuple(raw for raw in node.pending if raw not in ledger.done and rng.random() < 0.5)[:8]
-        block = ledger.block_of(chosen, self._member, node._now().wall_ms + rng.choice((0, 1, 2, 5_000)))
+        off_ms = rng.choice((0, 1, 2, 5_000, -5_000, 10**15))
+        if abs(off_ms) > 2:
+            self._judge.count("F32")
+        block = ledger.block_of(chosen, self._member, max(0, node._now().wall_ms + off_ms))
         self._blocks = [*self._blocks[-8:], block]
         return block

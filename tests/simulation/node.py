@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from random import Random
-from typing import Final, Protocol
+from types import SimpleNamespace
+from typing import Final, Protocol, cast
 
+from kit.exitcodes import StorageError
+from master.complaints import OldestWatch
 from master.consensus.events import (
     Accuse,
     Applied,
@@ -31,19 +34,24 @@ from master.consensus.events import (
     Wake,
 )
 from master.consensus.guard import SignerGuard
-from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Standing, Status
+from master.consensus.messages import Blocks, GetBlocks, GetBody, Gossip, Message, Propose, Standing, Status
 from master.consensus.records import decode_record
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
+from tests.simulation.disk import Disk
 from tests.simulation.judge import Judge
 from tests.simulation.network import Agenda
 from tests.simulation.plan import Plan
-from tests.simulation.toy import GENESIS, Ledger
+from tests.simulation.real import RealLedger
+from tests.simulation.toy import GENESIS
 from wire.block import Block
+from wire.errors import WireError
+from wire.tx import SignedTx
 
 TICK_MS: Final = 100
 EVENTS_MAX: Final = 20_000
 _BLOCKS_PER_ANSWER: Final = 6
+_GOSSIPED: Final = 100
 
 
 class Post(Protocol):
@@ -56,13 +64,21 @@ class Post(Protocol):
         """Return the other members."""
 
 
-@dataclass
-class Disk:
-    """What is left after a crash."""
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """What waits at a node, as the watch over the oldest sees it."""
 
-    ledger: Ledger
-    guard: SignerGuard | None = field(default_factory=SignerGuard)
-    records: list[bytes] = field(default_factory=list)
+    node: Node
+
+    def oldest(self) -> SignedTx | None:
+        """Return what came first; of a signed transaction the watch asks these two fields alone."""
+        raw = next(iter(self.node.pending), None)
+        return None if raw is None else cast("SignedTx", SimpleNamespace(id=raw, raw=raw))
+
+    def remove(self, tx_ids: Sequence[bytes]) -> None:
+        """Forget some."""
+        for raw in tx_ids:
+            self.node.pending.pop(raw, None)
 
 
 class Node:
@@ -78,8 +94,15 @@ class Node:
         self.pending: dict[bytes, None] = {}
         self.reports: Counter[str] = Counter()
         self.clock_off_ms = 0
+        self.start_ms = GENESIS.time_ms
         self.is_censor = False
         self.is_twin = False
+        self.is_late_leader = False
+        """Sends a proposal just before the others lose patience."""
+        self.is_damaged = False
+        """Its log cannot be read: it stays down until the others are past the height."""
+        self.is_serving = False
+        """It stopped signing, and still answers what others want to read."""
         self.view_max = 0
         self._sign = sign
         self._judge = judge
@@ -92,7 +115,7 @@ class Node:
         self._sealed: SignerGuard | None = None
         self._wakes: set[int] = set()
         self._heads: dict[str, tuple[int, int]] = {}
-        self._oldest: tuple[bytes | None, int] = None, 0
+        self._watch: OldestWatch
         self._fuse = 0
         self._boot_ms = 0
 
@@ -109,21 +132,34 @@ class Node:
         """Boot from what is on disk."""
         if self.is_up:
             return
+        try:
+            records = self.disk.boot()
+        except (StorageError, WireError):
+            self.is_damaged = True
+            self._judge.count("log found damaged")
+            return
+        self.is_damaged = self.is_serving = False
         self._life += 1
         self._boot_ms = self._rng.randint(0, 10_000)
+        self._watch = OldestWatch(_Waiting(self), self._may_stand, self._gossip, self)
         self._draw_fuse()
         head, guard, nonce = self.disk.ledger.head, self.disk.guard, self._rng.randbytes(32)
         self.replica = Replica(self.settings, head, self._sign, self._now(), guard=guard, nonce=nonce)
-        records = [decode_record(raw) for raw in self.disk.records]
+        self._judge.booted(self.settings.member, self.disk.ledger, records, guard)
         self._effects.extend(self.replica.restore(records, self._now()))
         life = self._life
         self._agenda.after(self._rng.randint(0, TICK_MS), lambda: self._tick(life))
         self._pump()
 
     def crash(self) -> None:
-        """Lose everything but the disk; what was being written is there or is not."""
-        if self._is_busy and self._rng.random() < 0.5:
-            self._keep()
+        """Lose everything but the disk; what was being written is there, in part, or not."""
+        if self.disk.fail(self._written, self._sealed):
+            self._judge.count("F16")
+        if self.disk.raw.lied:
+            self._judge.count("F17")
+        self._forget()
+
+    def _forget(self) -> None:
         self._life += 1
         self.replica, self._is_busy, self._written, self._sealed = None, False, (), None
         self._events.clear()
@@ -136,24 +172,36 @@ class Node:
         """Crash no more."""
         self._fuse = 0
 
-    def pause(self, duration_ms: int) -> None:
-        """Stand still, then go on with stale timers."""
-        if self.is_up and not self._is_busy:
-            self._is_busy = True
-            self._later(duration_ms, self._resume)
+    def pause(self, duration_ms: int) -> bool:
+        """Stand still, then go on with stale timers; return whether it does."""
+        if not self.is_up or self._is_busy:
+            return False
+        self._is_busy = True
+        self._later(duration_ms, self._resume)
+        return True
 
     def take_transaction(self, raw: bytes) -> None:
         """Let a transaction wait."""
         if self.is_up and raw not in self.disk.ledger.done:
             self.pending[raw] = None
 
+    def now_ms(self) -> int:
+        """Return the wall clock; this and the next implement `kit.clock.Clock`."""
+        return self._now().wall_ms
+
+    def monotonic_ms(self) -> int:
+        """Return the clock that never jumps."""
+        return self._now().monotonic_ms
+
     def connected(self, member: str) -> None:
         """Tell of a new connection."""
+        if self.is_up and self.pending:
+            self._post.send(self.endpoint, member, Gossip(tuple(self.pending)[:_GOSSIPED]))
         self._take(Connected(member))
 
     def receive(self, sender: str, message: Message) -> None:
         """Take a decoded and verified message, as the engine does."""
-        if not self.is_up:
+        if not self.is_up and not (self.is_serving and isinstance(message, GetBlocks)):
             return
         if isinstance(message, Gossip):
             for raw in message.transactions:
@@ -171,18 +219,19 @@ class Node:
 
     def _now(self) -> Now:
         now_ms = self._agenda.now_ms
-        return Now(GENESIS.time_ms + now_ms + self.clock_off_ms, now_ms + self._boot_ms)
+        return Now(self.start_ms + now_ms + self.clock_off_ms, now_ms + self._boot_ms)
 
     def _draw_fuse(self) -> None:
         mean = self._plan.fuse_effects
         self._fuse = 1 + int(self._rng.expovariate(1 / mean)) if mean else 0
 
-    def _burns(self) -> bool:
+    def _burns(self, where: str) -> bool:
         """Tell whether the node dies at this boundary between effects."""
         self._fuse -= 1
         if self._fuse != 0:
             return False
         self._judge.count("crash")
+        self._judge.count(f"F10 {where}")
         self.crash()
         return True
 
@@ -197,13 +246,26 @@ class Node:
 
     def _tick(self, life: int) -> None:
         if life == self._life:
+            self._drop_stale()
             self._take(Tick(bool(self.pending), self._waiting_ms()))
             self._agenda.after(TICK_MS, lambda: self._tick(life))
 
+    def _drop_stale(self) -> None:
+        """Forget transactions that no block can hold any more, as the mempool's owner does."""
+        ledger = self.disk.ledger
+        if isinstance(ledger, RealLedger):
+            time_ms = self._now().wall_ms
+            self.pending = {raw: None for raw in self.pending if ledger.may_stand(raw, time_ms)}
+
     def _take(self, event: Event) -> None:
-        if self.is_up and len(self._events) < EVENTS_MAX:
-            self._events.append(event)
-            self._pump()
+        if not self.is_up:
+            return
+        if len(self._events) >= self._plan.events_max and isinstance(event, Received | Tick | Connected):
+            self._judge.count("F14 receiver")  # as the engine does: peers repeat what matters
+            return
+        self._events.append(event)
+        self._judge.hold("I14", len(self._events) <= EVENTS_MAX, "too many events wait")
+        self._pump()
 
     def _resume(self) -> None:
         self._is_busy = False
@@ -215,7 +277,7 @@ class Node:
         self._is_stepping = True
         while self.is_up and not self._is_busy and (self._effects or self._events):
             if self._effects:
-                if not self._burns():
+                if not self._burns(f"before {type(self._effects[0]).__name__}"):
                     self._perform(self._effects.popleft())
             else:
                 self._step(self._events.popleft())
@@ -239,11 +301,16 @@ class Node:
         return [height for height, at_ms in self._heads.values() if at_ms >= since_ms]
 
     def _waiting_ms(self) -> int:
-        """Tell for how long the oldest transaction has been the oldest, as the real node does."""
-        oldest = next(iter(self.pending), None)
-        if oldest != self._oldest[0]:
-            self._oldest = oldest, self._agenda.now_ms
-        return 0 if oldest is None else self._agenda.now_ms - self._oldest[1]
+        """Tell for how long the oldest transaction has been the oldest; the real watch tells it to the others again."""
+        return self._watch.waiting_ms()
+
+    def _gossip(self, transactions: Sequence[bytes]) -> None:
+        for member in self._post.others(self.endpoint):
+            self._post.send(self.endpoint, member, Gossip(tuple(transactions)))
+
+    def _may_stand(self, waiting: SignedTx) -> bool:
+        ledger = self.disk.ledger
+        return not isinstance(ledger, RealLedger) or ledger.may_stand(waiting.raw, self._now().wall_ms)
 
     def _perform(self, effect: Effect) -> None:
         match effect:
@@ -252,10 +319,7 @@ class Node:
             case Send():
                 self._send(effect.member, effect.message)
             case Broadcast():
-                for member in self._post.others(self.endpoint):
-                    self._send(member, effect.message)
-                    if self._burns():
-                        return
+                self._broadcast(effect)
             case Build() | Execute() | Apply():
                 self._work(effect)
             case Wake():
@@ -268,11 +332,24 @@ class Node:
             self._judge.accused(effect.proof)
             return
         self.reports[effect.code] += 1
-        if effect.code.startswith("quarantine"):
-            self._judge.count(effect.code)
+        self._judge.reported(effect)
+
+    def _broadcast(self, effect: Broadcast) -> None:
+        if self.is_late_leader and isinstance(effect.message, Propose):
+            self._judge.count("F30 late leader")
+            late_ms = self.settings.timeout_ms * 9 // 10
+            for member in self._post.others(self.endpoint):
+                self._later(late_ms, lambda member=member: self._send(member, effect.message))  # type: ignore[misc]
+            return
+        for member in self._post.others(self.endpoint):
+            self._send(member, effect.message)
+            if self._burns("in mid-send"):
+                return
 
     def _send(self, member: str, message: Message) -> None:
         self._judge.sent(self.settings.member, message)
+        if isinstance(message, GetBody) and self.replica is not None and self.replica.view:
+            self._judge.count("body fetched after NEW-VIEW")
         self._post.send(self.endpoint, member, message)
 
     def _write(self, effect: Persist | Seal) -> None:
@@ -284,18 +361,36 @@ class Node:
         self._later(self._rng.randint(0, self._plan.disk_ms), self._on_disk)
 
     def _on_disk(self) -> None:
-        self._keep()
+        if self._burns("while writing"):
+            return
+        try:
+            self._keep()
+        except StorageError:
+            self._stop_signing()
+            return
         self._resume()
 
+    def _stop_signing(self) -> None:
+        """Take no more part, for the disk is full; go on serving what is stored."""
+        self._judge.count("F20")
+        self._forget()
+        self.is_serving = True
+
     def _keep(self) -> None:
-        """Let what is being written reach the disk."""
+        """Let what is being written reach the disk.
+
+        Raises:
+            StorageError: The disk did not take it.
+        """
+        if self._written:
+            self.disk.append(self._written)
         for raw in self._written:
             self._judge.persisted(self.settings.member, decode_record(raw))
-        self.disk.records.extend(self._written)
         self._written = ()
         if self._sealed is not None:
+            self.disk.seal(self._sealed)
             self._judge.sealed(self.settings.member, self._sealed)
-            self.disk.guard, self._sealed = self._sealed, None
+            self._sealed = None
 
     def _wake(self, at_ms: int) -> None:
         if at_ms not in self._wakes:
@@ -323,19 +418,23 @@ class Node:
                 answer = Built(effect.height, effect.view, self._build(effect))
             case Execute():
                 answer = Executed(effect.block.header.digest(), ledger.accepts(effect.block))
+            case Apply() if self.disk.raw.is_full:
+                self._stop_signing()
+                return
             case Apply():
                 if not ledger.accepts(effect.block):
                     answer = Diverged(effect.block.header.height, "the roots differ")
                 else:
                     assert self.disk.guard is not None
-                    self._judge.applied(ledger, self.disk.guard, effect.block, effect.certificate)
+                    self._judge.applied(self.settings.member, ledger, self.disk.guard, effect.block, effect.certificate)
                     head = ledger.apply(effect.block, effect.certificate)
                     for raw in effect.block.transactions:
                         self.pending.pop(raw, None)
+                    self._drop_stale()
                     answer = Applied(head, self._waiting_ms())
-                    if self._burns():
+                    if self._burns("after Apply, before the log is cleared"):
                         return
-                    self.disk.records.clear()
+                    self.disk.wal.clear()
                     self._wakes.clear()
         if self._plan.overlaps:
             self._take(answer)
@@ -348,4 +447,6 @@ class Node:
         if build.height != ledger.head.height + 1:
             return None
         pending = [raw for raw in self.pending if not self.is_censor or raw[-1] % 2]
+        if len(pending) < len(self.pending):
+            self._judge.count("F31")
         return ledger.build(build, self.settings.member, self._now().wall_ms, pending)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from wire.certificate import faults
 
-SIZES: Final = (1, 4, 4, 4, 5, 5, 6, 6, 7, 7)
+SIZES: Final = (1, *(4,) * 12, *(5,) * 6, *(6,) * 6, *(7,) * 5, 10, 16)
 PROFILES: Final = (
     "swarm",
     "calm",
@@ -25,10 +25,28 @@ PROFILES: Final = (
     "lonely",
     "torn",
     "erased",
+    "links",
+    "small",
+    "late",
+    "real",
 )
-DISK_FAULTS: Final = ("torn", "guard", "erased", "backup", "snapshot")
-"""What a disk suffers before a restart: the newest records of the log are gone; the guard is gone; both are gone; an
-operator restored a backup; the machine was rolled back with all that is on it."""
+DISK_FAULTS: Final = (
+    "torn",
+    "guard",
+    "erased",
+    "backup",
+    "snapshot",
+    "fsync",
+    "rot",
+    "missed",
+    "full",
+    "clone",
+)
+"""What one disk suffers: the newest records of the log are gone; the guard is gone; both are gone; an operator restored
+a backup; the machine was rolled back with all that is on it; it says that bytes are durable and they are not; it gives
+wrong bits; it writes to wrong places; it is full for a while; all that is on it runs a second time elsewhere."""
+UNDETECTED: Final = frozenset({"snapshot", "fsync", "clone"})
+"""After these a node may contradict itself without knowing: it counts among the f."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +64,24 @@ class Plan:
     loss: float = 0.0
     doubled: float = 0.0
     replayed: float = 0.0
-    corrupted: float = 0.0
+    spoiled: float = 0.0
+    """Chance that bytes are changed, cut off, too many or not canonical."""
     delay_ms: int = 10
     """Mean one-way delay."""
     tail: float = 0.0
     """Chance of a delay of up to 5 s."""
+    flaps: bool = False
+    """A partition comes and goes quickly, several times."""
+    clog_every_ms: int = 0
+    """Mean time between clogs: some links hold everything back, one after the other, and let it go in another order."""
+    bytes_per_ms: int = 0
+    """Of each link; 0 for no limit."""
+    queue_bytes: int = 32 * 1024 * 1024
+    """Most that waits on a link with a limit."""
+    slow_ms: int = 0
+    """Time that one node needs to read a message; 0 for none."""
+    events_max: int = 20_000
+    """Most events that wait for a replica."""
     partition_every_ms: int = 0
     """Mean time between partitions; 0 for none."""
     fuse_effects: int = 0
@@ -63,6 +94,10 @@ class Plan:
     """Messages are handled while a block is built, executed or stored."""
     clock_ms: int = 0
     """Clocks differ by at most this from the true time."""
+    drift_ppm: int = 0
+    """Clocks run faster or slower by at most so many millionths."""
+    upgrade: bool = False
+    """All nodes are restarted one after the other, with software that says more than the old one understands."""
     jumps: bool = False
     """Wall clocks jump in mid-run."""
     outage_ms: int = 0
@@ -77,6 +112,12 @@ class Plan:
     """What one validator's disk suffers: one of `DISK_FAULTS`."""
     censor: bool = False
     """One validator, when it leads, leaves half of the transactions out."""
+    is_real: bool = False
+    """The real application executes real calls on the real store."""
+    late: bool = False
+    """One validator sends its proposals just before the others lose patience."""
+    core: bool = False
+    """Only a random quorum heals; the rest stays broken."""
     timeout_ms: int = 400
     timeout_max_ms: int = 3_000
     rotation_blocks: int = 100
@@ -89,6 +130,12 @@ class Plan:
     def faults_max(self) -> int:
         """The number of validators that may do anything."""
         return faults(self.size)
+
+    @property
+    def censors_alone(self) -> bool:
+        """Nothing but a censor keeps a transaction waiting."""
+        others = (self.loss, self.silent, self.fuse_effects, self.partition_every_ms, self.outage_ms, self.tail)
+        return self.censor and not any(others)
 
 
 def draw_plan(seed: int, profile: str | None = None) -> Plan:
@@ -133,7 +180,8 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
             "lost": plan.faults_max,
         },
         "disks": {
-            "disk": rng.choice(DISK_FAULTS) if has_budget else "",
+            "size": max(4, plan.size),
+            "disk": DISK_FAULTS[plan.seed % len(DISK_FAULTS)],
             "fuse_effects": rng.choice((80, 250)),
             "loss": rng.choice((0.0, 0.05)),
         },
@@ -155,6 +203,36 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
             "tail": 0.05,
         },
         "lossy": {"loss": 0.3, "fuse_effects": rng.choice((40, 120)), "partition_every_ms": 2_000},
+        "links": {
+            "clog_every_ms": 1_000,
+            "bytes_per_ms": rng.choice((1, 4, 20)),
+            "queue_bytes": 4_000,
+            "slow_ms": rng.choice((0, 20, 60)),
+            "flaps": True,
+            "partition_every_ms": 2_500,
+            "spoiled": 0.1,
+            "loss": 0.05,
+        },
+        "small": {
+            "events_max": rng.choice((4, 8)),
+            "work_ms": 25,
+            "disk_ms": 12,
+            "overlaps": False,
+            "upgrade": True,
+            "drift_ppm": 20_000,
+        },
+        "real": {
+            "size": 4,
+            "is_keyed": False,
+            "is_real": True,
+            "faults_ms": 5_000,
+            "fuse_effects": rng.choice((100, 300)),
+            "loss": 0.05,
+            "jumps": plan.seed % 2 == 0,
+            "disk": ("", "torn", "rot", "full", "backup")[plan.seed % 5],
+            "transaction_every_ms": 60,
+        },
+        "late": {"late": has_budget, "timeout_ms": 500, "jumps": True, "transaction_every_ms": 60},
         "six": {"size": 6, "partition_every_ms": 800, "delay_ms": 30, "loss": 0.1},
     }
     return replace(plan, **mixes[name])
@@ -162,14 +240,14 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
 
 def _swarm(plan: Plan, rng: Random) -> Plan:
     budget = plan.faults_max
-    evil = rng.choice(("", "", "liar", "twins", "disk", "censor")) if budget else ""
+    evil = rng.choice(("", "", "liar", "twins", "disk", "disk", "censor", "late")) if budget else ""
     silent = rng.randint(0, budget - bool(evil))
     return replace(
         plan,
         loss=rng.choice((0.0, 0.02, 0.1, 0.3)),
         doubled=rng.choice((0.0, 0.05, 0.4)),
         replayed=rng.choice((0.0, 0.0, 0.2)),
-        corrupted=rng.choice((0.0, 0.0, 0.02)),
+        spoiled=rng.choice((0.0, 0.0, 0.02)),
         delay_ms=rng.choice((5, 30, 100)),
         tail=rng.choice((0.0, 0.01, 0.06)),
         partition_every_ms=rng.choice((0, 1_500, 5_000)),
@@ -181,6 +259,16 @@ def _swarm(plan: Plan, rng: Random) -> Plan:
         twins=evil == "twins",
         disk=rng.choice(DISK_FAULTS) if evil == "disk" else "",
         censor=evil == "censor",
+        late=evil == "late",
+        flaps=rng.random() < 0.3,
+        clog_every_ms=rng.choice((0, 0, 1_500)),
+        bytes_per_ms=rng.choice((0, 0, 0, 2, 20)),
+        queue_bytes=rng.choice((4_000, 200_000)),
+        slow_ms=rng.choice((0, 0, 0, 20)),
+        events_max=rng.choice((20_000, 20_000, 50)),
+        drift_ppm=rng.choice((0, 0, 20_000)),
+        upgrade=rng.random() < 0.15,
+        core=rng.random() < 0.5,
         silent=silent,
         lost=budget - bool(evil) - silent,
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from master.consensus.events import Effect, Event, Now
 from master.consensus.records import Record
 from master.consensus.replica import Replica
+from master.io.ring import Segment, segments_of
 from master.journal.records import Restored, SegmentEncoder, Taken
 from master.journal.replay import Replayer, error_text
 
@@ -21,6 +23,13 @@ class Log:
     def __init__(self, checkpoint_every: int = 0) -> None:
         self.segments: list[list[bytes]] = []
         self.checkpoint_every = checkpoint_every
+
+    @classmethod
+    def read(cls, path: Path) -> Log:
+        """Take up what a real node has written: a folder of segments, or one."""
+        log = cls()
+        log.segments = [list(Segment(segment).records()) for segment in segments_of(path)]
+        return log
 
     def replayed(self, first: int = 0) -> Replayer:
         """Replay from a segment on and return what came of it."""

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from tests.simulation.joiner import JoinOutcome, JoinRun, draw_join
+from tests.simulation.joiner import JoinOutcome, run_join
 
 pytestmark = pytest.mark.simulation
 
@@ -16,8 +16,8 @@ SOMETIMES: Final = ("adopted", "archive-rejected", "chunk-rejected", "crash", "p
 
 
 def run(seed: int, folder: Path) -> JoinOutcome:
-    outcome = JoinRun(draw_join(seed), folder / str(seed)).run()
-    assert outcome.failure is None, f"seed {seed}: {outcome.failure}"
+    outcome = run_join(seed, folder)
+    assert outcome.failure is None, f"{outcome.failure} | again: python -m tests.simulation.joiner {seed}"
     return outcome
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.gate import GateError, check, find, plant
-from tests.simulation.mutants import MUTANTS, Edit, Mutant
+from tests.simulation.mutants import MUTANTS, NAMED, Edit, Mutant
 from tests.simulation.scripts import SCRIPTS, run_script
 
 pytestmark = pytest.mark.simulation
@@ -19,6 +19,14 @@ SEEDS = 10
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_gate_planted_bug_is_found(mutant: Mutant) -> None:
     assert check(mutant, SEEDS).failure
+
+
+# holds CM-26
+def test_gate_holds_the_fifteen_named_bugs_and_more() -> None:
+    names = [mutant.name for mutant in MUTANTS]
+    assert len(set(NAMED)) == 15
+    assert set(NAMED) - set(names) == {"stale validators after an epoch"}
+    assert len(names) == len(set(names)) > 15
 
 
 # holds CM-26

@@ -10,9 +10,11 @@ from client.commands.verify import FILE_BYTES_MAX
 from client.proof import prove
 from kit.exitcodes import run
 from tests.unit.client.ledgers import MEMBERS, World, evidence, key_of
+from tests.unit.wire import samples
 from wire.certificate import Step, vote_bytes
 from wire.errors import CborError, CertificateError, FormatError, ProofError, SignatureError, WireError
 from wire.faultproof import FaultFile, FaultProof, Statement
+from wire.lightclient import CertifiedHeader, Conflict
 from wire.receipt import Outcome
 
 
@@ -185,4 +187,19 @@ def test_verify_fault_file_that_accuses_somebody_else_is_refused(tmp_path: Path)
     file, genesis = tmp_path / "fault.cbor", tmp_path / "genesis.cbor"
     file.write_bytes(replace(made, proof=replace(made.proof, member=MEMBERS[1])).encode())
     genesis.write_bytes(world.genesis.encode())
+    assert _run("verify", str(file), "--genesis", str(genesis)) == 65
+
+
+# holds LC-6
+def test_verify_conflict_says_who_signed_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    twin = replace(samples.HEADER, tx_root=bytes(32))
+    first, second = (CertifiedHeader(header, samples.certify(header)) for header in (samples.HEADER, twin))
+    file, genesis = tmp_path / "conflict.cbor", tmp_path / "genesis.cbor"
+    conflict = Conflict(first, second, ())
+    file.write_bytes(conflict.encode())
+    genesis.write_bytes(samples.GENESIS.encode())
+    assert _run("verify", str(file), "--genesis", str(genesis), "--json") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["type"], shown["first_height"], shown["signed_twice"]) == ("conflict", 42, list(samples.MEMBERS[:3]))
+    file.write_bytes(replace(conflict, second=conflict.first).encode())
     assert _run("verify", str(file), "--genesis", str(genesis)) == 65

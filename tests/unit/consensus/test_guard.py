@@ -8,7 +8,8 @@ import pytest
 from master.consensus.events import Broadcast, Persist, Seal
 from master.consensus.guard import SignerGuard, Statement, decode_guard, statement_of
 from master.consensus.messages import ViewChange, Vote
-from master.consensus.records import Accepted, Prepared, Signed
+from master.consensus.records import Accepted, Fetched, Prepared, Record, Signed
+from master.consensus.unlocking import known_at
 from tests.simulation.toy import EPOCH
 from tests.unit.consensus.bench import Bench, kinds, of, reports, said, votes
 from wire import cbor
@@ -73,12 +74,25 @@ def test_guard_raised_keeps_the_commit_view_of_its_height_alone() -> None:
     assert replace(COMMITTED, floor=9).raised(say(5, 3, Step.COMMIT)).floor == 9
 
 
-@pytest.mark.parametrize("guard", [SignerGuard(), COMMITTED, replace(PREPARED, is_restored=True)])
+LOCKED = PREPARED.marked(ONE)
+LARGEST = 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        SignerGuard(),
+        COMMITTED,
+        replace(PREPARED, is_restored=True),
+        LOCKED,
+        SignerGuard(LARGEST, LARGEST, LARGEST, LARGEST, 4, ONE, LARGEST, is_restored=True, lock=TWO),
+    ],
+)
 def test_guard_survives_the_round_trip(guard: SignerGuard) -> None:
     assert decode_guard(guard.encode()) == guard
 
 
-@pytest.mark.parametrize("fields", [{"restored": 1}, {"version": 2}, {"step": 5}, {"more": 1}, {"digest": b"short"}])
+@pytest.mark.parametrize("fields", [{"restored": 1}, {"version": 1}, {"step": 5}, {"more": 1}, {"digest": b"short"}])
 def test_guard_damaged_is_refused(fields: dict[str, Any]) -> None:
     value = cbor.decode_map(COMMITTED.encode(), bytes_max=256)
     with pytest.raises(FormatError):
@@ -207,3 +221,51 @@ def test_restart_older_statements_of_the_log_are_taken_as_they_are() -> None:
     assert bench.guard == guard
     assert set(bench.state.own) == {Step.PREPARE, Step.COMMIT}
     assert all(isinstance(message, Vote) for message in bench.state.own.values())
+
+
+def test_guard_of_the_first_version_is_read_and_has_no_lock() -> None:
+    value: Any = cbor.decode(replace(COMMITTED, is_restored=True).encode())
+    del value["lock"]
+    with pytest.raises(FormatError, match="version"):
+        decode_guard(cbor.encode(value))
+    assert decode_guard(cbor.encode({**value, "version": 1})) == replace(COMMITTED, is_restored=True)
+
+
+# holds FP-14
+def test_guard_keeps_the_lock_of_a_quarantine_until_it_ends() -> None:
+    assert (LOCKED.lock, LOCKED.is_restored, LOCKED.place) == (ONE, True, PREPARED.place)
+    assert LOCKED.marked(TWO).lock == ONE
+    assert SignerGuard().marked(TWO).lock == TWO
+
+
+# holds FP-14
+def test_guard_unlocked_speaks_from_its_height_and_view_on_and_carries_the_certificate() -> None:
+    guard = replace(LOCKED, floor=4).unlocked(5, 3, 2)
+    assert guard == SignerGuard(floor=4, height=5, view=3, commit_view=2)
+    assert guard.refusal(say(5, 2, Step.COMMIT)) is not None
+    assert guard.refusal(say(5, 3, Step.VIEW_CHANGE, ONE, None)) is not None
+    assert guard.refusal(say(5, 3, Step.VIEW_CHANGE, ONE, 2)) is None
+    assert guard.contradicts(say(5, 3, Step.VIEW_CHANGE))
+    assert not guard.contradicts(say(5, 2, Step.COMMIT))
+    free = replace(LOCKED, floor=9).unlocked(5, 1, None)
+    assert free.refusal(say(5, 1, Step.VIEW_CHANGE)) is None
+    assert free.floor == 9
+
+
+# holds FP-11
+def test_known_at_a_height_is_the_highest_view_and_certificate_of_guard_and_log() -> None:
+    bench = Bench()
+    block, other = bench.block(b"one"), bench.block(b"two")
+    low, high = (Prepared(bench.certificate(Step.PREPARE, block, view=view)) for view in (0, 3))
+    records: list[Record] = [
+        high,
+        low,
+        Signed(bench.vote(1, Step.PREPARE, block, view=2)),
+        Signed(bench.change(1, 9, height=7)),
+        Accepted(bench.propose(0, other, view=4)),
+        Fetched(block),
+    ]
+    assert known_at(1, None, records) == (4, high.certificate)
+    assert known_at(1, SignerGuard(height=1, view=6), records) == (6, high.certificate)
+    assert known_at(1, SignerGuard(height=2, view=6), ()) == (0, None)
+    assert known_at(7, None, records) == (9, None)

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from master.consensus.fault_messages import Fault, Quote
+from master.consensus.fault_messages import Divergence, Fault, Quote
 from master.consensus.message_checks import verify_message
 from master.consensus.message_codec import (
     GOSSIP_TRANSACTIONS_MAX,
     MESSAGE_BYTES_MAX,
     decode_message,
+    decode_view_change_set,
     encode_message,
     values_max,
 )
@@ -27,6 +28,7 @@ from master.consensus.messages import (
     Standing,
     Status,
     ViewChange,
+    ViewChangeSet,
     prepared_digest,
     proposal_digest,
     standing_bytes,
@@ -111,6 +113,8 @@ MESSAGES: dict[str, Message] = {
     "no archive": Archive(()),
     "quote": quote(PEERS.propose(0, BLOCK)),
     "fault": Fault(PROOF.encode()),
+    "divergence": Divergence(7, sha256(b"block"), sha256(b"root"), (bytes(16), bytes(16))),
+    "divergence without results": Divergence(7, sha256(b"block"), sha256(b"root"), ()),
 }
 
 
@@ -118,7 +122,7 @@ def verify(message: Message) -> None:
     verify_message(message, CHAIN, PEERS.keys.validators, PEERS.keys.verify)
 
 
-# holds CM-1 SN-5 FP-9 FP-10
+# holds CM-1 SN-5 FP-9 FP-10 FP-15
 @pytest.mark.parametrize("word", MESSAGES)
 def test_message_of_every_kind_survives_the_round_trip_and_verifies(word: str) -> None:
     message = MESSAGES[word]
@@ -176,6 +180,14 @@ OLD_BLOCK: dict[str, cbor.Value] = {
         (changed("archive", blocks=[{}] * 65), "at most 64 entries"),
         (changed("archive", blocks=[{**OLD_BLOCK, "outcomes": [bytes(1048577)]}]), "archive.outcomes"),
         (changed("archive", blocks=[{**OLD_BLOCK, "fault_proofs": [5]}]), "archive.fault_proofs"),
+        (changed("quote", height=0), "quote.height"),
+        (changed("quote", step="propose"), "'step' is unknown"),
+        (changed("fault", proof=bytes(1025)), "fault.proof"),
+        (changed("fault", proof=cbor.encode({})), "fault-proof: field"),
+        (changed("divergence", height=0), "divergence.height"),
+        (changed("divergence", results=[bytes(15)]), "16 bytes each"),
+        (changed("divergence", results=[bytes(16)] * 4097), "at most 4096 entries"),
+        (changed("divergence", results=["text"]), "16 bytes each"),
         (changed("status", phase="asleep"), "status.phase"),
         (changed("status", height=0), "status.height"),
         (changed("get blocks", first_height=0), "get-blocks.first_height"),
@@ -325,3 +337,14 @@ def test_standing_with_an_unproven_head_or_statement_is_refused() -> None:
 def test_standing_with_a_flag_that_is_no_flag_is_refused() -> None:
     with pytest.raises(FormatError, match="true or false"):
         decode_message(changed("standing", quarantined=0))
+
+
+# holds FP-17
+def test_view_change_set_round_trips_and_another_form_is_refused() -> None:
+    made = ViewChangeSet(1, CHANGES)
+    assert decode_view_change_set(made.encode()) == made
+    value: Any = cbor.decode(made.encode())
+    changes: list[dict[str, Any]] = [{"view": 0}, {"view_changes": [5]}, {"view_changes": [None] * 17}, {"more": 1}]
+    for wrong in changes:
+        with pytest.raises(FormatError):
+            decode_view_change_set(cbor.encode({**value, **wrong}))

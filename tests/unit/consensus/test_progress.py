@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from master.consensus.progress import Progress, progress_of
-from tests.unit.consensus.bench import Bench, name
+from master.consensus.events import Report
+from master.consensus.progress import Progress
+from tests.unit.consensus.bench import Bench, name, of
 from wire.certificate import Step
 
 
 def now(bench: Bench) -> Progress:
-    return progress_of(bench.replica.state)
+    return bench.replica.progress
 
 
 # holds EL-8
 def test_progress_with_nothing_to_decide_waits_for_nothing() -> None:
     progress = now(Bench())
     assert (progress.awaits, progress.missing, progress.proposal) == ("nothing", (), None)
-    assert progress.text() == "nothing is waited for"
+    assert progress.text() == "waits for nothing"
 
 
 # holds EL-8
@@ -67,3 +68,21 @@ def test_progress_with_votes_but_no_proposal_waits_for_votes() -> None:
 def test_progress_text_with_nobody_missing_says_so() -> None:
     progress = Progress(1, 0, name(0), None, 0, (), (), (), "commit", ())
     assert progress.text() == "waits for commit; nothing of nobody"
+
+
+# holds EL-8
+def test_view_that_is_left_says_why_and_what_it_waited_for() -> None:
+    bench = Bench(me=3)
+    bench.tick(pending=True)
+    (report,) = of(bench.tick(1_500, pending=True), Report)
+    assert report.detail == "height 1 to view 1: no block in time; it waits for proposal; nothing of node-0"
+    assert report.cause == "timeout"
+    (report,) = of(Bench().go_to(2), Report)
+    assert (report.cause, report.code) == ("followed", "view-change")
+    bench = Bench()
+    bench.waiting_ms = bench.settings.complain_ms
+    (report,) = of(bench.tick(bench.settings.complain_ms, pending=True), Report)
+    assert report.cause == "complaint"
+    bench = Bench()
+    wrong = bench.propose(0, bench.block(b"tx", proposer=2))
+    assert [report.cause for report in of(bench.hear(wrong), Report)] == ["", "invalid-proposal"]

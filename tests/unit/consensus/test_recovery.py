@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from master.consensus.events import Head, Persist, Seal, Send
+from master.consensus.events import Disconnected, Head, Persist, Seal, Send
 from master.consensus.guard import SignerGuard
 from master.consensus.messages import Blocks, GetStanding, Spoken, Standing, Status, ViewChange
 from master.consensus.recovery import quarantine_reason
@@ -177,7 +177,7 @@ def quarantined() -> Bench:
     bench.reboot()
     assert bench.replica.quarantine is not None
     assert reports(bench.first) == ["quarantine"]
-    assert bench.guard == SignerGuard(is_restored=True), "on disk for later starts"
+    assert bench.guard == SignerGuard(is_restored=True, lock=NONCE), "on disk for later starts"
     return bench
 
 
@@ -281,6 +281,20 @@ def test_catching_up_f_plus_one_fresh_status_silence_and_silence_no_longer_than_
     bench.hear(bench.propose(0, block))
     assert votes(bench.tick(3_000) + bench.executed(block)) == []
     assert votes(bench.tick(1) + bench.executed(block)) == [("PREPARE", 0)]
+
+
+# holds CM-23 CM-29
+def test_catching_up_a_status_counts_no_longer_than_its_connection() -> None:
+    bench = Bench(1)
+    for sender in (2, 3):
+        bench.hear(Status(7, 0, "new"), sender=sender)
+    assert not bench.replica._may_vote()
+    assert bench.feed(Disconnected("node-2")) == []
+    assert bench.replica._may_vote()
+    assert bench.replica._sync._claims == {"node-3": 7}
+    assert bench.feed(Disconnected("node-9")) == []
+    bench.hear(Status(7, 0, "new"), sender=2)
+    assert not bench.replica._may_vote()
 
 
 # holds CM-23

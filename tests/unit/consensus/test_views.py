@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from master.consensus.events import Build, Built, Execute, Persist, Wake
-from master.consensus.messages import Body, GetBody, Propose, ViewChange
+from master.consensus.events import Apply, Build, Built, Execute, Executed, Persist, Wake
+from master.consensus.messages import Blocks, Body, GetBody, Propose, ViewChange
 from master.consensus.records import Prepared, Signed
+from master.consensus.state import RELIED_MAX
 from tests.simulation.toy import EPOCH, GENESIS
-from tests.unit.consensus.bench import Bench, Peers, applies, kinds, of, reports, said, votes
+from tests.unit.consensus.bench import Bench, Peers, applies, kinds, name, of, reports, said, votes
 from wire.certificate import Step
 
 OTHERS = (0, 2, 3)
@@ -254,3 +255,82 @@ def test_peers_of_any_size_have_the_leader_of_the_specification() -> None:
         bench = Bench(0, size=size)
         assert bench.replica.leader == "node-0"
         assert len(Peers(size).keys.validators) == size
+
+
+# holds CM-10
+def test_replica_leaves_the_view_of_a_leader_whose_block_breaks_a_rule() -> None:
+    bench = Bench()
+    block = bench.block(b"replayed")
+    bench.hear(bench.propose(0, block))
+    effects = bench.feed(Executed(block.header.digest(), accepted=False, fault="bad-transaction: replayed"))
+    assert reports(effects) == ["invalid-proposal", "view-change"]
+    assert bench.replica.view == 1
+
+
+# holds CM-10
+def test_replica_stays_when_the_broken_block_was_carried_on_or_is_not_the_proposal() -> None:
+    bench = Bench(me=2)
+    block = bench.block(b"replayed")
+    prepared = bench.certificate(Step.PREPARE, block, signers=(0, 1, 3))
+    bench.hear_all(*(bench.change(index, 1, prepared) for index in (0, 1)))
+    changes = tuple(bench.change(index, 1, prepared) for index in (0, 1, 3))
+    bench.hear(bench.propose(1, block, 1, changes))
+    broken = Executed(block.header.digest(), accepted=False, fault="bad-transaction: replayed")
+    assert reports(bench.feed(broken)) == ["invalid-proposal"]
+    assert bench.replica.view == 1
+    bench = Bench()
+    bench.state.executed[block.header.digest()] = None
+    assert reports(bench.feed(broken)) == ["invalid-proposal"]
+    bench.hear(bench.propose(0, bench.block(b"another")))
+    assert reports(bench.feed(broken)) == ["invalid-proposal"]
+    assert bench.replica.view == 0
+
+
+# holds FP-17
+def test_replica_keeps_the_view_changes_that_its_votes_rested_on_with_the_block() -> None:
+    bench = Bench(me=2)
+    block = bench.block(b"carried on")
+    prepared = bench.certificate(Step.PREPARE, block, signers=(0, 1, 3))
+    bench.hear_all(*(bench.change(index, 1, prepared) for index in (0, 1)))
+    changes = tuple(bench.change(index, 1, prepared) for index in (0, 1, 3))
+    proposal = bench.propose(1, block, 1, changes)
+    bench.hear(proposal)
+    assert bench.state.archive() == ()
+    bench.executed(block)
+    assert votes_of_set(bench) == [(1, changes)]
+    bench.reboot()
+    assert votes_of_set(bench) == [(1, changes)], "the log brings them back"
+    bench.executed(block)
+    (apply,) = of(bench.hear_all(*(bench.vote(index, Step.COMMIT, block) for index in (0, 1, 3))), Apply)
+    assert apply.view_changes == bench.state.archive() != ()
+    bench.applied(block)
+    assert bench.state.archive() == ()
+
+
+def votes_of_set(bench: Bench) -> list[tuple[int, tuple[ViewChange, ...]]]:
+    return [(entry.view, entry.view_changes) for entry in bench.state.archive()]
+
+
+# holds FP-17
+def test_replica_that_gets_the_block_from_others_keeps_its_view_changes_too() -> None:
+    bench = Bench(me=2)
+    block = bench.block(b"carried on")
+    changes = tuple(bench.change(index, 1) for index in (0, 1, 3))
+    own = bench.block(b"mine", proposer=1)
+    bench.hear_all(*changes[:2])
+    bench.hear(bench.propose(1, own, 1, changes))
+    bench.executed(own)
+    bench.replica._sync._asked[name(1)] = 1
+    final = Blocks(((block, bench.certificate(Step.COMMIT, block, signers=(0, 1, 3))),))
+    (apply,) = of(bench.hear(final, 1), Apply)
+    assert [entry.view for entry in apply.view_changes] == [1]
+
+
+# holds FP-17
+def test_replica_keeps_the_view_changes_of_a_bounded_number_of_views() -> None:
+    bench = Bench(me=2)
+    block = bench.block(b"x")
+    for view in range(RELIED_MAX + 3):
+        bench.state.rely(bench.propose(1, block, view, (bench.change(0, 1),) if view else ()))
+    views = [entry.view for entry in bench.state.archive()]
+    assert views == list(range(3, RELIED_MAX + 3))

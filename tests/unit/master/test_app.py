@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from master import app, joining
+from master import joining, seat
 from master.consensus.guard import SignerGuard
 from master.io.guard import GuardFile, create_guard, owner_of
 
@@ -18,21 +18,20 @@ GENESIS: Any = None
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 only data_dir is looked at
-    monkeypatch.setattr(app, "_guard_owner", lambda *_: OWNER)
+def config(tmp_path: Path) -> Any:  # noqa: ANN401 only data_dir is looked at
     return SimpleNamespace(node=SimpleNamespace(data_dir=tmp_path))
 
 
 def opened(config: Any) -> SignerGuard | None:  # noqa: ANN401
-    with app.open_guard(config, GENESIS) as guard_file:
+    with seat.open_guard(config, (OWNER,)) as guard_file:
         return guard_file.guard
 
 
 def test_open_guard_without_a_marker_takes_the_guard_as_it_is(config: Any) -> None:  # noqa: ANN401
     assert opened(config) is None
     guard = SignerGuard(floor=7)
-    (config.node.data_dir / app.GUARD_FILE).unlink()
-    create_guard(config.node.data_dir / app.GUARD_FILE, OWNER, guard)
+    (config.node.data_dir / seat.GUARD_FILE).unlink()
+    create_guard(config.node.data_dir / seat.GUARD_FILE, OWNER, guard)
     assert opened(config) == guard
 
 
@@ -43,8 +42,8 @@ def test_open_guard_with_the_marker_of_a_restore_marks_the_guard_for_good(
     guard: SignerGuard | None,
 ) -> None:
     if guard is not None:
-        create_guard(config.node.data_dir / app.GUARD_FILE, OWNER, guard)
-    marker = config.node.data_dir / app.RESTORED_FILE
+        create_guard(config.node.data_dir / seat.GUARD_FILE, OWNER, guard)
+    marker = config.node.data_dir / seat.RESTORED_FILE
     marker.touch()
     expected = replace(guard or SignerGuard(), is_restored=True)
     assert opened(config) == expected
@@ -56,7 +55,7 @@ def test_open_guard_with_the_marker_of_a_restore_marks_the_guard_for_good(
 def test_adopt_snapshot_raises_the_floor_of_a_guard_and_leaves_one_that_cannot_be_read(tmp_path: Path) -> None:
     heights = iter((40, 30, 50))
     floors = []
-    path = tmp_path / app.GUARD_FILE
+    path = tmp_path / seat.GUARD_FILE
     create_guard(path, OWNER, SignerGuard())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(joining, "adopt", lambda _path, _genesis, _bytes, raise_floor: raise_floor(next(heights)))

@@ -17,7 +17,8 @@ class StatusClient:
         assert path == "/v1/status"
         past = {"known_from": 5, "blocks_from": 33, "snapshot": "fetching", "subtrees_missing": 7}
         mempool = {"transactions": 3, "bytes": 900}
-        return {"node": "a", "ledger_stale": True, "mempool": mempool, "past": past, "peers": []}
+        waits = {"waits_for": "prepare", "missing": ["c", "d"]}
+        return {"node": "a", "ledger_stale": True, "mempool": mempool, "past": past, "peers": [], **waits}
 
 
 def test_status_for_people_is_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,6 +27,7 @@ def test_status_for_people_is_in_words(monkeypatch: pytest.MonkeyPatch, capsys: 
     lines = capsys.readouterr().out.splitlines()
     assert "mempool       3 transactions, 900 bytes" in lines
     assert "ledger_stale  yes" in lines
+    assert "waits for     prepare; nothing of c, d" in lines
     assert "snapshot      fetching, 7 of its parts are missing" in lines
     assert "past          headers and events from block 5, transactions from block 33" in lines
 

@@ -13,11 +13,11 @@ from nacl.signing import SigningKey
 from kit.clock import FakeClock
 from kit.exitcodes import DiskFullError, StorageError
 from master import answers, engine
-from master.consensus.events import Build, Connected, Head, Now, Received, Send, Tick
-from master.consensus.fault_messages import Fault
+from master.consensus.events import Apply, Build, Connected, Disconnected, Executed, Head, Now, Received, Send, Tick
+from master.consensus.fault_messages import Divergence, Fault
 from master.consensus.guard import SignerGuard
 from master.consensus.message_codec import decode_message, encode_message
-from master.consensus.messages import Blocks, GetBlocks, Gossip, Propose, Status, Vote
+from master.consensus.messages import Blocks, GetBlocks, Gossip, Propose, Status, ViewChangeSet, Vote
 from master.consensus.state import Settings
 from master.engine import DECODED_INLINE_BYTES, Engine
 from master.inbox import EVENT_BYTES_MAX
@@ -30,6 +30,7 @@ from wire.faultproof import FaultProof, Statement, decode_fault_proof
 from wire.header import ZERO_DIGEST, Header, tx_root
 from wire.merkle import EMPTY_HEAD
 from wire.tx import SignedTx
+from wire.types import sha256
 
 NOW_MS = 1_800_000_000_000
 KEYS = {name: SigningKey(name.encode() * 32) for name in "abcd"}
@@ -74,8 +75,12 @@ class World:
     refused: list[tuple[str, str]] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
     incidents: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     gossiped: list[bytes] = field(default_factory=list)
     accused: list[bytes] = field(default_factory=list)
+    blamed: list[bytes] = field(default_factory=list)
+    executed: dict[bytes, tuple[Block, Sequence[bytes]]] = field(default_factory=dict)
+    breaks_rule: bool = False
     is_disk_full: bool = False
     diverges: bool = False
     is_pending: bool = True
@@ -93,7 +98,9 @@ class World:
             refused_message=lambda member, error: self.refused.append((member, error.code)),
             is_pending=lambda: self.is_pending,
             incident=self.incidents.append,
+            view_left=self.left.append,
             accuse=self.accuse,
+            blamed=self.blamed.extend,
         )
         self.engine = Engine(self.replica, settings, self, self, self, self, hooks, self.clock)
 
@@ -117,8 +124,17 @@ class World:
         parent = self.stored[-1][0].header.digest() if self.stored else GENESIS.digest
         return block(build.height, parent, self.members) if self.is_pending else None
 
+    def archive(self, height: int, view_changes: Sequence[ViewChangeSet]) -> None:
+        self.diary.append(f"archive {height}: {[entry.view for entry in view_changes]}")
+
+    def results(self, digest: bytes) -> tuple[Block, Sequence[bytes]] | None:
+        return self.executed.get(digest)
+
     def execute(self, executed: Block) -> None:
         self.diary.append(f"execute {executed.header.height}")
+        self.executed[executed.header.digest()] = executed, ()
+        if self.breaks_rule:
+            raise BlockRefusedError("bad-transaction: replayed", diverged=False)
         if self.diverges:
             raise BlockRefusedError("state-root: another state here")
 
@@ -132,6 +148,9 @@ class World:
 
     def committed(self, height: int) -> tuple[Block, Certificate] | None:
         return self.stored[height - 1] if height <= len(self.stored) else None
+
+    def validators_of(self, epoch: int) -> ValidatorSet | None:
+        return validators(self.members) if epoch == 0 else None
 
     # ---- RecordLog
     def append(self, records: Iterable[bytes]) -> None:
@@ -291,6 +310,19 @@ def test_engine_whose_disk_fails_while_it_waits_for_room_stays_stopped(monkeypat
     assert disk.boots == 0
 
 
+# holds EL-8
+def test_engine_counts_the_views_that_are_left_by_their_reason() -> None:
+    world = World("abcd")
+
+    def is_left() -> bool:
+        world.clock.advance(200)
+        return bool(world.left)
+
+    asyncio.run(world.run_until(is_left))
+    assert world.left[0] == "timeout"
+    assert "view-change" in world.reports
+
+
 def test_engine_that_has_stopped_forgets_what_waits() -> None:
     world = World("abcd")
     world.engine.post(Connected("b"))
@@ -414,6 +446,15 @@ def test_engine_takes_genuine_vote_without_a_word() -> None:
     world = World("abcd")
     asyncio.run(world.run_until(lambda: bool(world.sent), lambda: leader_says(world)))
     assert world.refused == []
+
+
+# holds VM-8
+def test_engine_drops_what_is_of_an_epoch_that_it_does_not_know_and_blames_nobody() -> None:
+    world = World("abcd")
+    vote = replace(vote_of_b(), epoch=1)
+    signed = replace(vote, signature=KEYS["b"].sign(vote.signed_bytes(CHAIN)).signature)
+    assert world.engine.on_message("b", encode_message(signed))
+    assert (world.refused, world.reports) == ([], ["unknown-epoch"])
 
 
 # holds CM-16
@@ -587,3 +628,51 @@ def test_engine_leader_of_four_proposes_and_waits_for_the_others() -> None:
     kinds = [type(decode_message(raw)) for _, raw in world.sent]
     assert kinds.index(Propose) < kinds.index(Vote)
     assert world.stored == []
+
+
+# holds FP-15
+def test_engine_whose_execution_differs_tells_everybody_and_a_broken_rule_is_the_leaders_fault() -> None:
+    proposed = block(1, GENESIS.digest, "abcd", "b")
+    digest = proposed.header.digest()
+    world = World("abcd")
+    assert asyncio.run(world.engine._execute(proposed)) == Executed(digest, accepted=True)
+    assert world.sent == []
+    world.diverges = True
+    assert asyncio.run(world.engine._execute(proposed)) == Executed(digest, accepted=False)
+    assert [decode_message(raw) for _, raw in world.sent] == [Divergence(1, digest, sha256(b""), ())]
+    world.breaks_rule = True
+    answer = asyncio.run(world.engine._execute(proposed))
+    assert answer == Executed(digest, accepted=False, fault="bad-transaction: replayed")
+    assert len(world.sent) == 1
+
+
+# holds FP-16
+def test_engine_leaves_out_what_is_blamed_and_says_so() -> None:
+    world = World("abcd")
+    proposed = replace(block(1, GENESIS.digest, "abcd", "b"), transactions=(b"poison",))
+    digest = proposed.header.digest()
+    world.executed[digest] = proposed, (bytes(32),)
+    for member, result in (("b", bytes(32)), ("c", b"\x01" * 32), ("d", b"\x01" * 32)):
+        said = Divergence(1, digest, sha256(result), (result[:16],))
+        world.engine.on_message(member, encode_message(said))
+    assert world.blamed == [sha256(b"poison")]
+    assert world.reports == ["divergence-blamed"]
+
+
+# holds FP-17
+def test_engine_keeps_view_changes_before_it_stores_their_block() -> None:
+    world = World("a")
+    proposed = block(1, GENESIS.digest, "a")
+    certificate = Certificate(Step.COMMIT, 0, 1, 3, proposed.header.digest(), ())
+    for view_changes in ((), (ViewChangeSet(3, ()),)):
+        world.engine._store(Apply(proposed, certificate, view_changes))
+    assert [entry for entry in world.diary if entry.startswith("archive")] == ["archive 1: [3]"]
+    assert len(world.stored) == 2
+
+
+# holds CM-29
+def test_engine_tells_its_replica_of_a_member_that_is_gone() -> None:
+    world = World("abcd")
+    world.engine.on_gone("b")
+    event = asyncio.run(world.engine._inbox.get())
+    assert event == Disconnected("b")

@@ -8,7 +8,7 @@ import pytest
 
 from master import inbox
 from master.consensus.events import Connected, Event, Tick
-from master.inbox import EVENT_BYTES_MAX, MEMBER_BYTES_MAX, MEMBER_EVENTS_MAX, Inbox
+from master.inbox import EVENT_BYTES_MAX, MEMBER_BYTES_MAX, MEMBER_EVENTS_MAX, Errands, Inbox
 
 
 def event(name: str) -> Event:
@@ -115,5 +115,27 @@ def test_inbox_cleared_has_room_again_for_everybody() -> None:
         await waiting
         assert box.put(event("fresh"), 1, "b")
         assert await drain(box, 1) == [event("fresh")]
+
+    asyncio.run(main())
+
+
+# holds TP-6
+def test_errands_of_one_member_hold_up_nobody_else() -> None:
+    async def main() -> None:
+        errands = Errands(10)
+        works = [asyncio.get_running_loop().create_future() for _ in range(2)]
+        errands.add("b", 100, None)
+        await errands.room("b")
+        for work in works:
+            errands.add("b", 9, work)
+        await errands.room("c")
+        waiting = asyncio.create_task(errands.room("b"))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        works[0].set_result(None)
+        await waiting
+        works[1].cancel()
+        await asyncio.sleep(0)
+        await errands.room("b")
 
     asyncio.run(main())

@@ -174,6 +174,28 @@ def test_recorder_of_a_full_disk_reports_once_and_begins_anew_when_there_is_room
 
 
 # holds EL-1
+def test_recorder_of_a_node_that_begins_anew_does_not_wait() -> None:
+    ring = MemoryRing()
+
+    async def act(life: Life) -> None:
+        life.recorder._flush()
+        await settled(life)
+        ring.error = OSError(28, "No space left on device")
+        life.steps(2)
+        life.recorder._flush()
+        await settled(life)
+        life.steps(1)
+        assert not life.recorder.is_recording
+        ring.error = None
+        life.boot()
+        life.steps(3)
+
+    life = live(ring, act)
+    assert life.reports == ["event-log"]
+    assert life.replayed(1).steps == 7
+
+
+# holds EL-1
 def test_recorder_too_slow_for_its_events_leaves_some_out_and_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "WAITING_BYTES_MAX", 5_000)
 

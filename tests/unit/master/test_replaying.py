@@ -50,7 +50,7 @@ def test_replay_command_tells_what_happened_and_that_it_came_out_the_same(
     assert code == 0
     lines = out.splitlines()
     assert lines[-1].endswith("steps came out the same, 3 checkpoints were met")
-    assert lines[-2] == "at its end: nothing is waited for"
+    assert lines[-2] == "at its end: waits for nothing"
     assert any("height 1 view 1: view-change: height 1 to view 1: no block in time" in line for line in lines)
     assert "the last of it:" in lines
     assert all(line.startswith("2023-11-14T") for line in lines if " step " in line and "start of" not in line)

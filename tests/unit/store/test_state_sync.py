@@ -227,10 +227,13 @@ def test_snapshot_folder_with_an_unreadable_one_offers_the_one_before(
     write(folder, source)
     grow(world, source, 1)
     write(folder, source)
-    (tmp_path / "snapshots" / str(BLOCKS + 1) / "manifest").unlink()
+    newest = tmp_path / "snapshots" / str(BLOCKS + 1) / "manifest"
+    newest.write_bytes(b"not what was written")
     found = folder.manifest()
     assert found is not None
     assert found.height == BLOCKS
+    newest.unlink()
+    assert folder.manifest() == found
 
 
 # ---- joining

@@ -561,3 +561,12 @@ def test_store_keeps_fault_proofs_and_their_events_also_when_pruned(store: Store
     store.prune(range(1, 2))
     assert store.fault_proofs(1) == (raw,)
     assert store.events(0, -1, 9) == [row]
+
+
+# holds FP-17
+def test_store_keeps_view_changes_of_a_height_also_when_pruned(store: Store, world: World) -> None:
+    store.keep_view_changes(2, [b"set of view 1", b"set of view 3"])
+    grow(world, store, 3)
+    assert (store.view_changes(1), store.view_changes(2)) == ((), (b"set of view 1", b"set of view 3"))
+    store.prune(range(1, 3))
+    assert store.view_changes(2) == (b"set of view 1", b"set of view 3")

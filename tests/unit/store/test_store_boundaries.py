@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Self
 import pytest
 
 from master.io.store import Store
+from master.io.store_records import StoreError
 from master.io.store_tools import Fsck
 from master.ledger.rows import Execution
 from master.ledger.tree import _DEFAULTS, StateTree
@@ -22,6 +24,9 @@ from wire.certificate import Certificate, Step, build_certificate
 
 BLOCKS = KEPT_BLOCKS + 2
 """So many that the next block gives up an old undo."""
+PAGE_BYTES = 4096
+DAMAGED, UNUSED, SILENT, UNEXPECTED = range(10, 14)
+"""What becomes of a store with a lost page: found, not a page in use, not found, another error."""
 Trip = Callable[[str], None]
 Dump = dict[str, dict[bytes, bytes]]
 
@@ -187,3 +192,34 @@ def pages(tree: StateTree) -> dict[tuple[int, int], bytes]:
         for number, page in found.items()
         if bytes(page) != _DEFAULTS[level] * (1 << min(level, 4))
     }
+
+
+def test_file_of_which_the_disk_lost_a_page_is_never_taken_for_whole(tmp_path: Path, chain: Chain) -> None:
+    """A disk that lied about a sync loses pages; each is lost in turn, and a process of its own looks at the store."""
+    with Store.create(tmp_path / "store", chain.genesis, map_bytes=MAP_BYTES) as store:
+        chain.grow(store, 3)
+    path = tmp_path / "store" / "data.mdb"
+    raw, whole, found = path.read_bytes(), content(tmp_path / "store", chain), Counter[int]()
+    for page in range(2, len(raw) // PAGE_BYTES):
+        path.write_bytes(raw[: page * PAGE_BYTES] + bytes(PAGE_BYTES) + raw[(page + 1) * PAGE_BYTES :])
+        child = os.fork()
+        if child == 0:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            os._exit(look(tmp_path / "store", chain, whole))
+        # a negative code is a signal: what LMDB does with some pages that are none
+        found[os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])] += 1
+    assert found[SILENT] == found[UNEXPECTED] == 0
+    assert min(found[DAMAGED], found[UNUSED]) > 5
+
+
+def look(path: Path, chain: Chain, whole: Dump) -> int:
+    """Return what becomes of a store with a lost page."""
+    try:
+        with opened(path, chain) as store:
+            if Fsck(store, chain.genesis, lambda _: None).run():
+                return DAMAGED
+            return UNUSED if dump(store) == whole else SILENT
+    except StoreError:
+        return DAMAGED
+    except BaseException:  # noqa: BLE001 - in a process that ends here, nobody else would see it
+        return UNEXPECTED

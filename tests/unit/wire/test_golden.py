@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.unit.ledger.snapshots import crowded, cut
 from tests.unit.wire.samples import (
     BLOCK,
     CERTIFICATE,
@@ -25,6 +26,7 @@ from tests.unit.wire.samples import (
     public_of,
     vectors,
 )
+from tests.unit.wire.test_snapshot import MANIFEST
 from wire import cbor
 from wire.block import decode_block
 from wire.certificate import Step, decode_certificate, decode_validators, vote_bytes
@@ -34,9 +36,11 @@ from wire.genesis import decode_genesis
 from wire.header import decode_header
 from wire.receipt import Bundle, decode_bundle, decode_outcome, decode_receipt, verify_receipt
 from wire.release import decode_release
+from wire.snapshot import decode_manifest, part_of_value
 from wire.tx import open_tx
 from wire.types import sha256
 
+PARTS = cut(crowded(), 1)[1]
 GOLDEN = vectors("golden.json")["formats"]
 FORMATS: dict[str, tuple[Json, bytes, Callable[[bytes], object]]] = {
     "genesis": (GENESIS, GENESIS.encode(), decode_genesis),
@@ -53,10 +57,12 @@ FORMATS: dict[str, tuple[Json, bytes, Callable[[bytes], object]]] = {
     "receipt": (RECEIPT, RECEIPT.encode(), decode_receipt),
     "receipt_of_a_later_epoch": (LATER_RECEIPT, LATER_RECEIPT.encode(), decode_receipt),
     "bundle": (Bundle(RAW_TX, RECEIPT), Bundle(RAW_TX, RECEIPT).encode(), decode_bundle),
+    "snapshot": (MANIFEST, MANIFEST.encode(), decode_manifest),
+    "part": (PARTS[2], cbor.encode(PARTS[2].to_value()), lambda raw: part_of_value(cbor.decode(raw))),
 }
 
 
-# holds GE-1 RL-1 EV-1 TX-2 RC-1 RC-2 QC-2 QC-5 HD-1 HD-9 EP-3 RC-7
+# holds GE-1 RL-1 EV-1 TX-2 RC-1 RC-2 QC-2 QC-5 HD-1 HD-9 EP-3 RC-7 SN-1 SN-3
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_bytes_are_written_and_read(name: str) -> None:
     sample, written, read = FORMATS[name]

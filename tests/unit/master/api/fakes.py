@@ -54,6 +54,8 @@ class MemoryLedger:
         self.tree = self.state.tree()
         self.ends: tuple[EpochEnd, ...] = ()
         self.reads = 0
+        self.sets: tuple[bytes, ...] = ()
+        """View change sets of height 1."""
 
     @property
     def blocks(self) -> list[Block]:
@@ -101,6 +103,9 @@ class MemoryLedger:
 
     def past_entry(self, namespace: str, key: bytes, height: int) -> PastEntry | None:
         return PastEntry(self.get(namespace, key), tuple(self.bucket(bucket_of(leaf_key(namespace, key)))), {}, {})
+
+    def view_changes(self, height: int) -> tuple[bytes, ...]:
+        return self.sets if height == 1 else ()
 
     def header(self, height: int) -> Header | None:
         found = self.block(height)
@@ -187,6 +192,8 @@ class FakeNode:
             "ledger_stale": self.stale,
             "view": 0,
             "leader": "dispatch",
+            "waits_for": "commit",
+            "missing": ["centre-west"],
             "peers": [{"member": "sub-east", "connected": True, "height": 0}],
             "mempool": {"transactions": len(self.waiting), "bytes": 0},
             "past": self.past(),

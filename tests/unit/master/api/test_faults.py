@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from master.consensus.message_codec import decode_view_change_set
+from master.consensus.messages import ViewChangeSet
 from master.views.ports import END, Position
+from tests.unit.consensus.test_messages import CHANGES
 from tests.unit.master.api.fakes import World
 from tests.unit.master.api.http import fetch
 from tests.unit.master.views.story import GENESIS, Story
@@ -13,6 +16,8 @@ from tests.unit.wire.test_faultproof import HEIGHT, HIGH, LOW, MEMBER, PROOF
 from wire.cbor import Value
 from wire.certificate import Step, vote_bytes
 from wire.faultproof import FaultProof, Statement, decode_fault_file, verify_fault_file
+
+VIEW_CHANGES = ViewChangeSet(2, CHANGES)
 
 
 def proof_of(epoch: int) -> FaultProof:
@@ -61,3 +66,15 @@ def test_fault_that_nobody_recorded_is_not_found() -> None:
     world = World()
     assert fetch(world.api, f"/v1/faults/{PROOF.digest().hex()}/proof").status == 404
     assert fetch(world.api, "/v1/faults?kind=theft").status == 400
+
+
+# holds FP-17
+def test_view_changes_of_a_height_are_served_for_audits() -> None:
+    world = World()
+    world.commit([[]])
+    assert fetch(world.api, "/v1/headers/1/view-changes").json() == {"height": 1, "items": []}
+    world.ledger.sets = (VIEW_CHANGES.encode(),)
+    (item,) = fetch(world.api, "/v1/headers/1/view-changes").json()["items"]
+    assert item["view"] == 2
+    assert decode_view_change_set(bytes.fromhex(item["set"])) == VIEW_CHANGES
+    assert fetch(world.api, "/v1/headers/2/view-changes").status == 404

@@ -16,7 +16,7 @@ from master.views.table import TABLES
 from tests.unit.master.api.fakes import World, signed
 from tests.unit.master.api.http import Reply, Stream, fetch
 from tests.unit.master.api.schemas import problems
-from tests.unit.master.api.test_faults import proof_of, record
+from tests.unit.master.api.test_faults import VIEW_CHANGES, proof_of, record
 from wire.types import sha256
 
 
@@ -95,6 +95,8 @@ def good_requests(world: World) -> Iterator[tuple[str, str]]:
     yield "/v1/headers/{height}/proof", "/v1/headers/1/proof?in=3&format=cbor"
     yield "/v1/headers/{height}/consistency", "/v1/headers/2/consistency"
     yield "/v1/headers/{height}/consistency", "/v1/headers/2/consistency?in=2&format=cbor"
+    world.ledger.sets = (VIEW_CHANGES.encode(),)
+    yield "/v1/headers/{height}/view-changes", "/v1/headers/1/view-changes"
     yield "/v1/epochs", "/v1/epochs"
     yield "/v1/epochs", "/v1/epochs?from=0&limit=1"
     yield "/v1/state/{namespace}/{key}", "/v1/state/membership/gateway%2Fgw-1"
@@ -106,6 +108,12 @@ def good_requests(world: World) -> Iterator[tuple[str, str]]:
     yield "/v1/alarms/{id}", f"/v1/alarms/{alarm}"
     yield "/v1/references", "/v1/references?limit=2"
     yield "/v1/references/{id}", f"/v1/references/{release}"
+    proposal = next(key for table, key in world.tables.rows if table == "proposals")
+    yield "/v1/validators", "/v1/validators?status=validator"
+    validator = next(key for table, key in world.tables.rows if table == "validators")
+    yield "/v1/validators/{id}", f"/v1/validators/{validator}"
+    yield "/v1/proposals", "/v1/proposals?limit=2"
+    yield "/v1/proposals/{id}", f"/v1/proposals/{proposal}"
     fault = record(world, proof_of(0))
     yield "/v1/faults", "/v1/faults"
     yield "/v1/faults/{id}", f"/v1/faults/{fault}"

@@ -60,6 +60,24 @@ def test_guard_file_torn_at_any_byte_holds_the_one_before(path: Path) -> None:
         assert found(path) in (SECOND, THIRD)
 
 
+# holds CM-17
+@pytest.mark.parametrize("lives", [1, 2, 3])
+def test_guard_file_whose_first_save_in_a_life_is_torn_holds_the_one_before(path: Path, lives: int) -> None:
+    expected = FIRST
+    for life in range(1, lives):
+        expected = SignerGuard(floor=life)
+        with GuardFile(path, OWNER) as opened:
+            opened.save(expected)
+    before = path.read_bytes()
+    with GuardFile(path, OWNER) as opened:
+        opened.save(THIRD)
+    after = path.read_bytes()
+    changed = [place for place in range(2 * SLOT_BYTES) if before[place] != after[place]]
+    cut = changed[len(changed) // 2]
+    path.write_bytes(after[:cut] + before[cut:])
+    assert found(path) == expected
+
+
 def test_guard_file_missing_is_unreadable_until_something_is_saved(tmp_path: Path) -> None:
     path = tmp_path / "guard"
     assert found(path) is None
@@ -72,6 +90,19 @@ def test_guard_file_missing_is_unreadable_until_something_is_saved(tmp_path: Pat
 def test_guard_file_of_another_key_is_unreadable(path: Path) -> None:
     for other in (("demo-00000001", "a", b"k"), ("demo-00000000", "b", b"k"), ("demo-00000000", "a", b"l")):
         assert found(path, owner_of(other[0], other[1], other[2] * 32)) is None
+
+
+def test_guard_file_goes_over_to_the_key_that_the_node_is_rotated_to(path: Path) -> None:
+    following = owner_of("demo-00000000", "a", b"n" * 32)
+    before = found(path)
+    assert found(path, following) is None
+    with GuardFile(path, following, also=(OWNER,)) as opened:
+        assert opened.guard == before
+    with GuardFile(path, OWNER, also=(following,)) as opened:
+        opened.own(following)
+        opened.save(SECOND)
+    with GuardFile(path, following) as opened:
+        assert opened.guard == SECOND
 
 
 @pytest.mark.parametrize("place", [0, 40, 45, 80, 130, 4000])
@@ -121,20 +152,20 @@ def test_guard_file_that_could_not_save_never_touches_the_slot_that_it_knows_to_
 
     with GuardFile(path, OWNER) as opened:
         opened.save(SECOND)
-        known = path.read_bytes()[:SLOT_BYTES]
+        known = path.read_bytes()[SLOT_BYTES:]
         for _ in range(3):
             with monkeypatch.context() as patch:
                 patch.setattr(os, "pwrite", short)
                 with pytest.raises(DiskFullError):
                     opened.save(THIRD)
-            assert path.read_bytes()[:SLOT_BYTES] == known
+            assert path.read_bytes()[SLOT_BYTES:] == known
             opened.read()
             assert opened.guard == (THIRD if written == SLOT_BYTES else SECOND)
         opened.save(THIRD)
-        assert path.read_bytes()[:SLOT_BYTES] == known
+        assert path.read_bytes()[SLOT_BYTES:] == known
     assert found(path) == THIRD
 
 
 def test_guard_file_with_a_guard_of_another_version_is_unreadable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("master.consensus.guard._VERSION", 2)
+    monkeypatch.setattr("master.consensus.guard._VERSION", 3)
     assert found(path) is None

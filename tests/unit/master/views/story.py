@@ -74,8 +74,37 @@ class Story:
 
     def _step(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         return self._random.choice(
-            (self._report, self._report, self._verdict, self._alarm, self._release, self._fault)
+            (
+                self._report,
+                self._report,
+                self._verdict,
+                self._alarm,
+                self._alarm,
+                self._release,
+                self._fault,
+                self._change,
+            )
         )()
+
+    def _change(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        """Tell of a proposal that is voted on, and what becomes of it."""
+        member = self._random.choice([entry.id for entry in GENESIS.organisations])
+        proposal = sha256(f"proposal {self.height} {self._random.random()}".encode())
+        kind = self._random.choice(("add", "remove", "rotate", "urgent-removal"))
+        record: dict[str, Value] = {"vote_key": sha256(b"key"), "tls_digest": sha256(b"tls"), "address": "host:1"}
+        frame: dict[str, Value] = {"kind": kind, "by": "grid", "deadline_ms": self.time_ms + 1000, "votes_due": 2}
+        told: list[tuple[str, str, str, dict[str, Value]]] = [
+            ("validators", "change_proposed", member, {"proposal": proposal, **frame, **record}),
+        ]
+        in_favour = self._random.random() < 0.7
+        vote: dict[str, Value] = {"proposal": proposal, "organisation": "office", "in_favour": in_favour}
+        told.append(("validators", "change_voted", member, vote))
+        if not in_favour:
+            closed: dict[str, Value] = {"proposal": proposal, "reason": "rejected"}
+            return [*told, ("validators", "change_closed", member, closed)]
+        told.append(("validators", "change_approved", member, {"proposal": proposal}))
+        data: dict[str, Value] = {"proposal": proposal, "kind": kind, "from_height": self.height + 2, **record}
+        return [*told, ("validators", "validators_changed", member, data)]
 
     def _device(self) -> str:
         return self._random.choice(GENESIS.devices).id

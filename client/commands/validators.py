@@ -1,0 +1,350 @@
+"""gridwitness validators: who votes, and how that is changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from client.node import Item, Outcome, items, listing, open_signer, require_ok, submit, wait_outcome
+from client.options import (
+    TIMEOUT_S_DEFAULT,
+    JsonOption,
+    KeyOption,
+    NodeOption,
+    NoWaitOption,
+    SenderOption,
+    TimeoutOption,
+)
+from client.output import lines_of, short, show_items, show_listing, when
+from kit.exitcodes import DataError, UsageError
+from kit.files import read_bounded
+from kit.http import NodeClient
+from kit.keystore import load_public_key, load_signing_key
+from kit.terminal import Terminal
+from kit.tls import PEM_BYTES_MAX, der_of
+from wire import cbor
+from wire.handover import ready_bytes, rotation_bytes
+from wire.header import decode_header
+from wire.types import sha256
+
+CONTRACT: Final = "validators"
+DAYS_DEFAULT: Final = 7
+_DAY_MS: Final = 86_400_000
+_WORDS: Final[Mapping[str, str]] = {
+    "not-a-voter": "only organisations that run a validator propose and vote, each with its own account's key",
+    "change-pending": "another change is open; see 'gridwitness validators proposals'",
+    "change-under-way": "the last change is not in force yet; try again after two blocks",
+    "key-in-use": "a vote key or certificate is never used twice, not even after it was given up; make new ones",
+    "not-approved": "not enough organisations are in favour yet; see 'gridwitness validators proposals'",
+    "stale": "the node that was asked is too far behind; let it follow the ledger first",
+    "no-such-change": "it has been executed or closed; see 'gridwitness validators proposals'",
+    "unknown-organisation": "a validator's member is an organisation of the consortium",
+    "last-one": "nobody would be left to decide",
+}
+
+app = typer.Typer(no_args_is_help=True, help="List validators; propose, vote on and complete changes of them.")
+
+AddressOption = Annotated[
+    str, typer.Option("--address", metavar="HOST:PORT", help="Where its peer port listens, as others reach it.")
+]
+DaysOption = Annotated[int, typer.Option("--days", min=1, max=365, help="How long the proposal stands.")]
+CertificateOption = Annotated[
+    Path,
+    typer.Option("--certificate", metavar="FILE", help="MEMBER.crt as 'gridwitness-node certificate' wrote it."),
+]
+
+
+@app.command("list")
+def list_validators(
+    node: NodeOption,
+    *,
+    everybody: Annotated[bool, typer.Option("--all", help="Those that were removed, too.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """List the validators of the ledger.
+
+    Example: gridwitness validators list --node http://localhost:8080
+    """
+    with NodeClient([node]) as client:
+        found = listing(client, "/v1/validators", {"status": None if everybody else "validator"})
+    show_listing(
+        Terminal(as_json=json),
+        ("member", "status", "vote key", "certificate", "address", "since", "until"),
+        found,
+        lambda item: (
+            item["member"],
+            item["status"],
+            short(item["vote_key"]),
+            short(item["tls_digest"]),
+            item["address"] or "-",
+            item["since_height"],
+            item["until_height"],
+        ),
+        empty="no validators",
+    )
+
+
+@app.command()
+def proposals(
+    node: NodeOption,
+    status: Annotated[
+        str | None, typer.Option("--status", help="Only those that are pending, approved, executed or closed.")
+    ] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """List proposed changes and who is in favour, the newest first.
+
+    Example: gridwitness validators proposals --node http://localhost:8080 --status pending
+    """
+    with NodeClient([node]) as client:
+        found = items(client, "/v1/proposals", {"status": status})
+    show_items(
+        Terminal(as_json=json),
+        ("proposal", "kind", "member", "status", "in favour", "against", "due", "until"),
+        found,
+        lambda item: (
+            item["proposal"],
+            item["kind"],
+            item["member"],
+            item["reason"] or item["status"],
+            item["in_favour"],
+            item["against"],
+            item["votes_due"],
+            when(item["deadline_ms"]),
+        ),
+        empty="no proposals",
+    )
+
+
+@app.command("propose-add")
+def propose_add(
+    member: Annotated[str, typer.Argument(help="Organisation whose node is to vote.")],
+    vote_key: Annotated[Path, typer.Option("--vote-key", metavar="FILE", help="NAME.pub of the new node's vote key.")],
+    certificate: CertificateOption,
+    key: KeyOption,
+    node: NodeOption,
+    address: AddressOption = "",
+    sender: SenderOption = None,
+    days: DaysOption = DAYS_DEFAULT,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Propose a new validator; once approved, its node may follow the ledger and says READY.
+
+    Example: gridwitness validators propose-add centre-south --vote-key vote.pub --certificate centre-south.crt
+    --address south.example:7400 --key dispatch.key --node http://localhost:8080
+    """
+    args: dict[str, cbor.Value] = {
+        "member": member,
+        "vote_key": load_public_key(vote_key).public,
+        "tls_certificate": _certificate(certificate),
+        "address": address,
+        "deadline_ms": _deadline_ms(days),
+    }
+    _call("propose-add", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+
+
+@app.command("propose-removal")
+def propose_removal(
+    member: Annotated[str, typer.Argument(help="Validator to be removed.")],
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    days: DaysOption = DAYS_DEFAULT,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    urgent: Annotated[
+        bool, typer.Option("--urgent", help="Others may hold its key: goes before another change, a quorum decides.")
+    ] = False,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Propose to remove a validator.
+
+    Example: gridwitness validators propose-removal centre-east --key dispatch.key --node http://localhost:8080
+    """
+    args: dict[str, cbor.Value] = {"member": member, "urgent": urgent, "deadline_ms": _deadline_ms(days)}
+    _call("propose-removal", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+
+
+@app.command("propose-rotation")
+def propose_rotation(
+    old_vote_key: Annotated[
+        Path, typer.Option("--old-vote-key", metavar="FILE", help="NAME.key with which the node votes now.")
+    ],
+    key: KeyOption,
+    node: NodeOption,
+    certificate: CertificateOption,
+    new_vote_key: Annotated[
+        Path | None,
+        typer.Option("--new-vote-key", metavar="FILE", help="NAME.key of the new one; not told: it stays."),
+    ] = None,
+    address: AddressOption = "",
+    sender: SenderOption = None,
+    days: DaysOption = DAYS_DEFAULT,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Propose a new vote key, certificate or address for your own validator; both vote keys sign it here.
+
+    Before it is executed the node must know the new key: [node] vote_key_next in node.toml.
+
+    Example: gridwitness validators propose-rotation --old-vote-key vote.key --new-vote-key vote-2.key
+    --certificate dispatch.crt --key dispatch.key --node http://localhost:8080
+    """
+    old = load_signing_key(old_vote_key)
+    new = old if new_vote_key is None else load_signing_key(new_vote_key)
+    der, deadline_ms = _certificate(certificate), _deadline_ms(days)
+    with NodeClient([node], timeout) as client:
+        signer = open_signer(client, key, sender)
+    signed = rotation_bytes(signer.chain, signer.sender, (old.public, new.public), sha256(der), deadline_ms)
+    args: dict[str, cbor.Value] = {
+        "member": signer.sender,
+        "vote_key": new.public,
+        "tls_certificate": der,
+        "address": address,
+        "deadline_ms": deadline_ms,
+        "old_signature": old.signing_key.sign(signed).signature,
+        "new_signature": new.signing_key.sign(signed).signature,
+    }
+    _call("propose-rotation", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+
+
+@app.command()
+def vote(
+    proposal: Annotated[str, typer.Argument(help="Id of the proposal: 64 hex digits.")],
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    against: Annotated[bool, typer.Option("--against", help="Vote against it.")] = False,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Vote on a proposal, as an organisation that runs a validator.
+
+    Example: gridwitness validators vote 5f0c... --key centre-west.key --node http://localhost:8080
+    """
+    args: dict[str, cbor.Value] = {"proposal": _proposal(proposal), "in_favour": not against}
+    _call("vote", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+
+
+@app.command()
+def ready(
+    proposal: Annotated[str, typer.Argument(help="Id of the approved proposal: 64 hex digits.")],
+    vote_key: Annotated[Path, typer.Option("--vote-key", metavar="FILE", help="NAME.key of the new node's vote key.")],
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Say READY for a joiner: its vote key signs the state that its own node has. Give --node that node.
+
+    Example: gridwitness validators ready 5f0c... --vote-key vote.key --key centre-south.key --node http://localhost:8084
+    """
+    identifier = _proposal(proposal)
+    with NodeClient([node], timeout) as client:
+        height, state_root = _newest_state(client)
+    signature = load_signing_key(vote_key).signing_key.sign(ready_bytes(identifier, height, state_root)).signature
+    args: dict[str, cbor.Value] = {
+        "proposal": identifier,
+        "height": height,
+        "state_root": state_root,
+        "signature": signature,
+    }
+    _call("ready", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+
+
+@app.command()
+def withdraw(
+    proposal: Annotated[str, typer.Argument(help="Id of the proposal: 64 hex digits.")],
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """End a proposal: your own at any time, any one after its deadline.
+
+    Example: gridwitness validators withdraw 5f0c... --key dispatch.key --node http://localhost:8080
+    """
+    args: dict[str, cbor.Value] = {"proposal": _proposal(proposal)}
+    _call("withdraw", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+
+
+def _call(
+    method: str,
+    args: Mapping[str, cbor.Value],
+    key: Path,
+    node: str,
+    sender: str | None,
+    timeout_s: float,
+    *,
+    no_wait: bool,
+    json: bool,
+) -> None:
+    """Sign and submit one call, wait for its outcome and show it.
+
+    Raises:
+        DataError: The contract refused it.
+    """
+    terminal = Terminal(as_json=json)
+    with NodeClient([node], timeout_s) as client:
+        tx = submit(client, open_signer(client, key, sender).sign(CONTRACT, method, args))
+        outcome = Outcome(tx, "pending", None, None)
+        if not no_wait:
+            outcome = wait_outcome(client, tx, timeout_s)
+    words = _WORDS.get(str(outcome.code))
+    if words is not None:
+        raise DataError(f"the contract refused transaction {tx}: {outcome.code}: {words}")
+    require_ok(outcome)
+    value: Item = {"method": method, **outcome.to_json()}
+    terminal.show(value, lambda: lines_of(value))
+
+
+def _newest_state(client: NodeClient) -> tuple[int, bytes]:
+    """Return height and state root of a node's newest block.
+
+    Raises:
+        DataError: The node does not answer as a node does.
+    """
+    height = client.get_json("/v1/status").get("height")
+    if not isinstance(height, int) or height < 1:
+        raise DataError(f"{client.node} has no block yet; let it follow the ledger first")
+    page = client.get_json("/v1/headers", {"from": str(height), "limit": "1"}).get("items")
+    if not isinstance(page, list) or not page or not isinstance(page[0], dict):
+        raise DataError(f"{client.node} does not answer as a node does")
+    return height, decode_header(bytes.fromhex(str(page[0].get("header")))).state_root
+
+
+def _certificate(path: Path) -> bytes:
+    return der_of(read_bounded(path, bytes_max=PEM_BYTES_MAX))
+
+
+def _deadline_ms(days: int) -> int:
+    return time.time_ns() // 1_000_000 + days * _DAY_MS
+
+
+def _proposal(text: str) -> bytes:
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != 32:  # noqa: PLR2004 - a digest
+        raise UsageError(f"{text!r} is no proposal; see 'gridwitness validators proposals'")
+    return found
