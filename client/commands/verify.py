@@ -169,7 +169,8 @@ def _say_pairs(terminal: Terminal, pairs: dict[str, object]) -> None:
 
 def _show_proof(terminal: Terminal, file: Path, proof: Proof, genesis: Genesis) -> None:
     header, call = proof.receipt.header, proof.tx.tx
-    signers = proof.receipt.certificate.signers
+    signers, ends = proof.receipt.certificate.signers, proof.receipt.epochs
+    size = len(ends[-1].validators if ends else genesis.validators)
     known = "verified with the key in genesis"
     terminal.say(f"{file}: proven with the genesis file of {genesis.chain()} alone")
     _say_pairs(
@@ -180,7 +181,7 @@ def _show_proof(terminal: Terminal, file: Path, proof: Proof, genesis: Genesis) 
             "signature": known if proof.key_in_genesis else "checked by the validators, with a key newer than genesis",
             "asks for": f"{call.contract} {call.method}, version {call.version}",
             "block": f"{header.height} of {when(header.time_ms)}, proposed by {header.proposer}",
-            "signed by": f"{', '.join(signers)} ({len(signers)} of {len(genesis.validators)})",
+            "signed by": f"{', '.join(signers)} ({len(signers)} of {size})",
             "outcome": proof.receipt.outcome.code,
         },
     )

@@ -93,7 +93,7 @@ class Encoder:
             return self._object(kind, value)
         if kind in _CONTAINERS:
             tag, parts = _CONTAINERS[kind]
-            return [tag, *map(self._entry, parts(value))]
+            return [tag, *[part if type(part) in _SCALARS else self._entry(part) for part in parts(value)]]
         return self._special(kind, value)
 
     def _special(self, kind: type, value: Any) -> cbor.Value:  # noqa: ANN401 as above
@@ -110,7 +110,9 @@ class Encoder:
 
     def _object(self, kind: type, value: object) -> cbor.Value:
         names = self._names[kind] or tuple(vars(value))
-        return [_OBJECT, self._class(kind, names), *[self._entry(getattr(value, name)) for name in names]]
+        parts = [getattr(value, name) for name in names]
+        known = self._class(kind, names)
+        return [_OBJECT, known, *[part if type(part) in _SCALARS else self._entry(part) for part in parts]]
 
     def _class(self, kind: type, names: tuple[str, ...]) -> int:
         key = (kind, names)

@@ -72,7 +72,8 @@ class Cluster:
         self._silent = frozenset(silent)
         self.lost: frozenset[str] = frozenset()
         # a machine that is rolled back with its guard may contradict itself; all else may not
-        self._judge = Judge(self._keys, frozenset(rest) - {self.odd if plan.disk in UNDETECTED else ""})
+        watched = frozenset(rest) - {self.odd if plan.disk in UNDETECTED else ""}
+        self._judge = Judge(self._keys, watched, self._replayed())
         self._network = Network(plan, self._rng, self._agenda, self._deliver, self._judge.count)
         self.nodes: dict[str, Node] = {}
         for member in self._honest:
@@ -158,7 +159,7 @@ class Cluster:
         )
         if disk is None:
             disk = Disk(self._new_ledger(member), member, rng)
-        node = Node(endpoint, settings, self._keys.signer(member), disk, self._judge)
+        node = Node(endpoint, *self._seat(settings, disk), disk, self._judge)
         node.start_ms = self._keys.start_ms
         node.is_twin = plan.twins and member not in self._honest
         node.is_censor = plan.censor and member == self.odd
@@ -170,6 +171,15 @@ class Cluster:
 
     def _new_ledger(self, member: str) -> AnyLedger:
         return Ledger(self._keys.validators) if self._genesis is None else RealLedger(self._genesis, member)
+
+    def _replayed(self) -> Ledger | None:
+        """Return a ledger in which the judge replays who decides, None when that never changes."""
+        return None
+
+    def _seat(self, settings: Settings, disk: Disk) -> tuple[Settings, Callable[[bytes], bytes]]:
+        """Return a node's settings and its way to sign."""
+        del disk
+        return settings, self._keys.signer(settings.member)
 
     def _deliver(self, sender: str, receiver: str, stream: bytes, is_spoiled: bool) -> None:  # noqa: FBT001
         node = self.nodes[receiver]
@@ -183,9 +193,14 @@ class Cluster:
             node.connected(sender.rstrip(TWIN))
             return
         for raw in frames:
-            message = self._decode(raw, is_lie=is_spoiled or sender == self._liar_member)
+            message = self._heard(node, raw, is_lie=is_spoiled or sender == self._liar_member)
             if message is not None:
                 node.receive(sender.rstrip(TWIN), message)
+
+    def _heard(self, node: Node, raw: bytes, *, is_lie: bool) -> Message | None:
+        """Return a message as a node's engine hands it on, None when it is refused."""
+        del node
+        return self._decode(raw, is_lie=is_lie)
 
     def _decode(self, raw: bytes, *, is_lie: bool) -> Message | None:
         """Decode and verify; decoding is pure, so its results may be remembered."""
@@ -373,6 +388,10 @@ class Cluster:
 def run_plan(plan: Plan) -> Outcome:
     """Run one plan; what breaks is in the outcome."""
     try:
+        if plan.members:
+            from tests.simulation.reconfiguration import ChangingCluster  # noqa: PLC0415 it stands on this module
+
+            return ChangingCluster(plan).run()
         return Cluster(plan).run()
     finally:
         close_ledgers()

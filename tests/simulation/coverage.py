@@ -26,6 +26,7 @@ class Entry:
 
 
 _NET, _NODE, _DISK = "tests.simulation.network:Network", "tests.simulation.node:Node", "tests.simulation.disk:FakeDisk"
+_GOVERNOR: Final = "tests.simulation.governor:Governor"
 _LIAR, _JUDGE, _TROUBLES = (
     "tests.simulation.liar:Liar",
     "tests.simulation.judge:Judge",
@@ -141,9 +142,9 @@ FAULTS: Final = (
         "tests.simulation.poison:PoisonedLedger",
         elsewhere="counted by the runs of test_poison.py",
     ),
-    Entry("F35", "validators change while views change", "", elsewhere="not injected yet"),
-    Entry("F36", "the leader is removed", "", elsewhere="not injected yet"),
-    Entry("F37", "a joiner never comes", "", elsewhere="not injected yet"),
+    Entry("F35", "validators change while views change", f"{_GOVERNOR}.act", ("F35",)),
+    Entry("F36", "the leader is removed", f"{_GOVERNOR}._removal", ("F36",)),
+    Entry("F37", "a joiner never comes", f"{_GOVERNOR}._addition", ("F37",)),
     Entry("F38", "some nodes lack the code of an upgrade", "", elsewhere="the code table cannot change yet"),
     Entry("F39", "a node prunes while another one syncs", "tests.simulation.joiner:JoinRun", elsewhere=_JOINING),
 )

@@ -11,7 +11,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -28,13 +27,9 @@ from master.io.store import Store
 from master.io.store_tools import Fsck
 from master.io.sync_disk import SyncDisk, adopt
 from master.ledger.application import Application
-from master.ledger.rows import Execution
+from tests.simulation.join_plan import BLOCKS_MAX, JoinPlan, chain, draw_join
 from tests.simulation.network import Agenda, Network
-from tests.simulation.plan import Plan
-from tests.unit.contracts.reports import entry, evidence, item
-from tests.unit.ledger.worlds import World, make_genesis
-from tests.unit.store.test_store import certify
-from wire.certificate import Certificate
+from tests.unit.ledger.worlds import make_genesis
 from wire.errors import WireError
 from wire.receipt import decode_outcome
 from wire.snapshot import OldBlock, Part
@@ -43,7 +38,6 @@ from wire.tx import SignedTx
 JOINER: Final = "joiner"
 OTHERS: Final = ("a", "b", "c")
 LIAR: Final = "b"
-BLOCKS_MAX: Final = 44
 INTERVAL_MS: Final = 250
 LAG_BLOCKS: Final = 6
 KEPT_BLOCKS: Final = 5
@@ -60,84 +54,11 @@ class CrashError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class JoinPlan:
-    """What one seed stands for."""
-
-    seed: int
-    start: int
-    """Height at which the others are when it begins."""
-    own: int
-    """Height of the joiner's own store; 0 for a wiped one."""
-    snapshot_blocks: int
-    growth_ms: int
-    """Mean time between two blocks."""
-    prunes: bool
-    lies: bool
-    fuse: int
-    """Mean number of steps before the joiner is killed; 0 for never."""
-    network: Plan
-
-
-@dataclass(frozen=True, slots=True)
 class JoinOutcome:
     """What a run came to."""
 
     failure: str | None
     counts: Counter[str]
-
-
-def draw_join(seed: int) -> JoinPlan:
-    """Return the plan of a seed."""
-    rng = Random(f"join {seed}")
-    network = Plan(
-        seed,
-        4,
-        is_keyed=True,
-        loss=rng.choice((0.0, 0.05, 0.2)),
-        doubled=rng.choice((0.0, 0.2)),
-        replayed=rng.choice((0.0, 0.1)),
-        spoiled=rng.choice((0.0, 0.05)),
-        delay_ms=rng.choice((5, 40)),
-        tail=rng.choice((0.0, 0.02)),
-    )
-    start = rng.randint(14, 24)
-    return JoinPlan(
-        seed,
-        start,
-        rng.choice((0, 0, rng.randint(1, start - 8))),
-        rng.choice((3, 4, 7)),
-        rng.choice((300, 900)),
-        rng.random() < 0.7,
-        rng.random() < 0.6,
-        rng.choice((0, 8, 30)),
-        network,
-    )
-
-
-@cache
-def _chain() -> tuple[tuple[Execution, Certificate], ...]:
-    """Return blocks for all runs, with a report each, now and then two."""
-    world, found = World(make_genesis()), []
-    for height in range(1, BLOCKS_MAX + 1):
-        calls = [
-            world.sign(
-                gateway,
-                "consistency",
-                "report",
-                {
-                    "evidence": replace(
-                        evidence(entry(device, item(firmware=bytes((height, turn)))), pair=(1, height)), gateway=gateway
-                    ).encode()
-                },
-            )
-            for turn, (gateway, device) in enumerate((("gw-1", "dev-1"), ("gw-2", "dev-3")))
-            if turn == 0 or height % 3 == 0
-        ]
-        execution, refused = world.propose(*calls)
-        assert not refused
-        found.append((execution, certify(world, execution)))
-        world.commit(execution)
-    return tuple(found)
 
 
 class JoinRun:
@@ -173,7 +94,7 @@ class JoinRun:
             for height in range(1, plan.start + 1):
                 self._grow(height)
             with Store.create(self._path, self._genesis, map_bytes=MAP_BYTES) as store:
-                for execution, certificate in _chain()[: plan.own]:
+                for execution, certificate in chain()[: plan.own]:
                     store.commit(execution, certificate)
             self._floor = plan.own
             self._boot()
@@ -202,7 +123,7 @@ class JoinRun:
     def _grow(self, height: int) -> None:
         if height > BLOCKS_MAX or (self._is_calm and self._rng.random() < 0.8):
             return
-        self._source.commit(*_chain()[height - 1])
+        self._source.commit(*chain()[height - 1])
         if height % self._plan.snapshot_blocks == 0:
             self._shared.open_moment(lambda: False)()
 
@@ -454,7 +375,7 @@ class JoinRun:
 
     def _are_certified(self, message: Blocks) -> bool:
         """Stand for the engine's check of certificates: a block is one of the chain or none."""
-        known = [execution.head.digest for execution, _ in _chain()]
+        known = [execution.head.digest for execution, _ in chain()]
         return all(block.header.digest() in known for block, _ in message.blocks)
 
     def _is_done(self) -> bool:

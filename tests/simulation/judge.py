@@ -16,7 +16,7 @@ from tests.simulation.keys import KeyRing
 from tests.simulation.real import AnyLedger
 from tests.simulation.toy import Ledger
 from wire.block import Block
-from wire.certificate import Certificate, Step, faults, verify_certificate
+from wire.certificate import Certificate, Step, ValidatorSet, faults, verify_certificate
 from wire.faultproof import FaultProof, decode_fault_proof, verify_fault_proof
 from wire.types import Digest
 
@@ -58,11 +58,11 @@ class Memory:
 class Judge:
     """Watches disks, what is sent and what is applied."""
 
-    def __init__(self, keys: KeyRing, honest: frozenset[str]) -> None:
+    def __init__(self, keys: KeyRing, honest: frozenset[str], replay: Ledger | None = None) -> None:
         self._keys = keys
         self._honest = honest
-        self._set_digest = keys.validators.digest()
-        self._enough = faults(len(keys.validators)) + 1
+        self._replay = replay
+        self._sets: dict[int, tuple[int, ValidatorSet]] = {}
         self._memories = {member: Memory() for member in honest}
         self.chain: dict[int, Digest] = {}
         self._prepared: dict[tuple[int, int], Digest] = {}
@@ -76,6 +76,11 @@ class Judge:
         self._heads: dict[str, int] = {}
         self._acknowledged: dict[bytes, int] = {}
         """Height of each transaction that a client was told to be final."""
+
+    def admit(self, member: str) -> None:
+        """Watch one more honest member: it follows and may become a validator."""
+        self._honest |= {member}
+        self._memories[member] = Memory()
 
     def count(self, what: str) -> None:
         """Note that the run reached a situation."""
@@ -145,7 +150,7 @@ class Judge:
     def spoke(self, settings: Settings, height: int, heads: list[int], effects: list[Effect]) -> None:
         """Look at what a step signs: nothing while f+1 fresh STATUS show that the height is final."""
         ahead = sum(head >= height for head in heads)
-        if settings.member not in self._honest or ahead < self._enough:
+        if settings.member not in self._honest or ahead < faults(len(settings.validators)) + 1:
             return
         signs = any(isinstance(effect, Persist) for effect in effects)
         self.hold("catching up", not signs, f"{settings.member} votes at {height} while it is catching up")
@@ -195,18 +200,17 @@ class Judge:
         demand(header.parent == ledger.head.digest, f"block {height} does not follow the head")
         demand(header.time_ms > ledger.head.time_ms, f"time runs backwards at {height}")
         self.hold("I1", self.chain.setdefault(height, digest) == digest, f"fork at height {height}")
-        self.hold("I11", header.validators_hash == self._set_digest, f"block {height} names another validator set")
         for raw in block.transactions:
             is_once = self._acknowledged.setdefault(raw, height) == height
             self.hold("I9", is_once, "a transaction was executed twice")
         self._heads[member] = height
         facts = (certificate.step, certificate.epoch, certificate.height, certificate.digest)
-        demand(
-            facts == (Step.COMMIT, self._keys.epoch, height, digest),
-            f"the certificate of {height} is of something else",
-        )
-        verify_certificate(certificate, self._keys.chain, self._keys.validators, self._keys.verify)
-        self._check_apart(block, certificate)
+        epoch, validators = self._decided_by(block, certificate)
+        is_same = header.validators_hash == validators.digest() and header.epoch == epoch
+        self.hold("I11", is_same, f"block {height} names another validator set than the replay from genesis")
+        demand(facts == (Step.COMMIT, epoch, height, digest), f"the certificate of {height} is of something else")
+        verify_certificate(certificate, self._keys.chain, validators, self._keys.verify)
+        self._check_apart(block, certificate, validators)
         self._finals.setdefault(height, []).append(certificate)
         if len({final.view for final in self._finals[height]}) > 1:
             self.count("commit in two views")
@@ -217,29 +221,50 @@ class Judge:
             if at == height and view > certificate.view:
                 self.hold("I6", prepared == digest, f"height {height}: another block prepared after the commit")
 
-    def _check_apart(self, block: Block, certificate: Certificate) -> None:
+    def _check_apart(self, block: Block, certificate: Certificate, validators: ValidatorSet) -> None:
         """Let the checker that shares no code with ours look at a certificate, where the keys are real."""
         if self._keys.is_keyed:
             return
-        entries = self._keys.validators.validators
+        entries = validators.validators
         rows = [{"member": at.member, "vote_key": at.vote_key, "tls_digest": at.tls_digest} for at in entries]
-        epoch = (self._keys.epoch, rows, 1)
+        epoch = (block.header.epoch, rows, 1)
         header = check_certificate(self._keys.chain, epoch, block.header.encode(), certificate.to_value())
         self.hold("I7", header["height"] == block.header.height, "the independent checker reads another header")
+
+    def _decided_by(self, block: Block, certificate: Certificate) -> tuple[int, ValidatorSet]:
+        """Return who decides a block, replayed from genesis; each block counts when it is final first."""
+        header, replay = block.header, self._replay
+        if replay is None:
+            return self._keys.epoch, self._keys.validators
+        if header.height not in self._sets:
+            self._sets[header.height] = replay.epoch, replay.validators
+            if header.next_validators_hash != header.validators_hash:
+                self.count("epoch ended")
+                if certificate.view:
+                    self.count("F35")
+                if replay.registry.validators.find(header.proposer) is None:
+                    self.count("F36")
+            elif replay.head.epoch is not None and certificate.view:
+                self.count("F35")
+            replay.apply(block, certificate)
+        return self._sets[header.height]
 
     def stepped(self, replica: Replica, settings: Settings) -> None:
         """Look at a replica's memory after a step."""
         size = len(settings.validators)
         state = replica._height
         self.hold("I14", len(state.bodies) <= settings.bodies_max, "too many bodies")
-        demand(len(state.later) <= 4 * size, "too many messages of the next height")
+        demand(len(state.later) <= 4 * (size + 1), "too many messages of the next height")
         demand(len(state.votes._slots) <= 2 * size, "too many votes")
         demand(len(state.view_changes.all()) <= size, "too many view changes")
         demand(len(replica._sync._waiting) <= 64, "too many blocks wait")
         demand(len(state.signed) <= 4 * (state.view + 1), "too many statements")
 
     def _on_certificate(self, memory: Memory, certificate: Certificate) -> None:
-        verify_certificate(certificate, self._keys.chain, self._keys.validators, self._keys.verify)
+        validators = self._keys.validators if self._replay is None else self._replay.set_of(certificate.epoch)
+        demand(validators is not None, f"prepared in epoch {certificate.epoch}, which nobody has reached")
+        assert validators is not None
+        verify_certificate(certificate, self._keys.chain, validators, self._keys.verify)
         height, view, digest = certificate.height, certificate.view, certificate.digest
         demand(self._prepared.setdefault((height, view), digest) == digest, f"two prepared at {height} in {view}")
         memory.certified.add((height, view, digest))
@@ -272,8 +297,10 @@ class Judge:
         self.hold("I3", known == digest, f"{member} signed two digests: {step.name} at {height} in {view}")
 
     def _check_pace(self, member: str, height: int, view: int) -> None:
+        present = self._keys.validators if self._replay is None else self._replay.validators
+        enough = faults(len(self._sets.get(height, (0, present))[1])) + 1
         views = sorted((memory.announced.get(height, 0) for memory in self._memories.values()), reverse=True)
-        highest = views[self._enough - 1] if len(views) >= self._enough else 0
+        highest = views[enough - 1] if len(views) >= enough else 0
         self.hold("I16", view <= highest + 1, f"{member} goes to view {view} of {height}, honest nodes are at {views}")
 
 

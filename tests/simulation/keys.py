@@ -22,6 +22,7 @@ class KeyRing:
         self.is_keyed = is_keyed
         self._signing: dict[str, SigningKey] = {}
         self._secrets: dict[bytes, bytes] = {}
+        self._by_public: dict[bytes, SigningKey] = {}
         validators = []
         for index in range(size):
             member = f"node-{index:x}"
@@ -29,6 +30,7 @@ class KeyRing:
             self._signing[member] = SigningKey(seed)
             public = bytes(self._signing[member].verify_key)
             self._secrets[public] = seed
+            self._by_public[public] = self._signing[member]
             validators.append(Validator(member, public, sha256(public)))
         self.validators = ValidatorSet(tuple(validators))
         self.chain, self.epoch, self.start_ms = CHAIN, EPOCH, GENESIS.time_ms
@@ -37,6 +39,22 @@ class KeyRing:
         """Vote on the ledger of a genesis file that names these keys."""
         self.validators, self.chain, self.epoch = genesis.validator_set(), genesis.chain(), 0
         self.start_ms = genesis.time_ms
+
+    def public(self, member: str, generation: int = 0) -> bytes:
+        """Return the public vote key of a member that was rotated so often; made when asked for first."""
+        seed = sha256(f"vote key of {member}{f' {generation}' if generation else ''}".encode())
+        key = SigningKey(seed)
+        public = bytes(key.verify_key)
+        self._secrets[public], self._by_public[public] = seed, key
+        return public
+
+    def ed25519(self, public: bytes, message: bytes) -> bytes:
+        """Return a signature that contracts check."""
+        return self._by_public[public].sign(message).signature
+
+    def sign(self, public: bytes, message: bytes) -> bytes:
+        """Return a signature that replicas check."""
+        return blake2b(message, key=self._secrets[public]).digest() if self.is_keyed else self.ed25519(public, message)
 
     def signer(self, member: str) -> Callable[[bytes], bytes]:
         """Return the function with which ``member`` signs."""

@@ -57,6 +57,18 @@ _RECOVERY, _SIGNER, _VIEWS = (f"master/consensus/{name}.py" for name in ("recove
 
 MUTANTS: Final = (
     Mutant(
+        "stale validators after an epoch",
+        "leader",
+        0,
+        (
+            Edit(
+                "master/consensus/state.py",
+                "    epoch = head.epoch or Epoch(settings.epoch, settings.validators)\n",
+                "    epoch = Epoch(settings.epoch, settings.validators)\n",
+            ),
+        ),
+    ),
+    Mutant(
         "quorum of 2f+1 with six validators",
         "six",
         0,

@@ -42,8 +42,8 @@ from tests.simulation.disk import Disk
 from tests.simulation.judge import Judge
 from tests.simulation.network import Agenda
 from tests.simulation.plan import Plan
-from tests.simulation.real import RealLedger
-from tests.simulation.toy import GENESIS
+from tests.simulation.real import AnyLedger, RealLedger
+from tests.simulation.toy import GENESIS, Ledger
 from wire.block import Block
 from wire.errors import WireError
 from wire.tx import SignedTx
@@ -143,6 +143,7 @@ class Node:
         self._boot_ms = self._rng.randint(0, 10_000)
         self._watch = OldestWatch(_Waiting(self), self._may_stand, self._gossip, self)
         self._draw_fuse()
+        self._go_by(self.disk.ledger)
         head, guard, nonce = self.disk.ledger.head, self.disk.guard, self._rng.randbytes(32)
         self.replica = Replica(self.settings, head, self._sign, self._now(), guard=guard, nonce=nonce)
         self._judge.booted(self.settings.member, self.disk.ledger, records, guard)
@@ -150,6 +151,12 @@ class Node:
         life = self._life
         self._agenda.after(self._rng.randint(0, TICK_MS), lambda: self._tick(life))
         self._pump()
+
+    def _go_by(self, ledger: AnyLedger) -> None:
+        """Take the validators of now from a ledger in which they change."""
+        if not isinstance(ledger, Ledger):
+            return
+        self.settings = replace(self.settings, epoch=ledger.epoch, validators=ledger.validators)
 
     def crash(self) -> None:
         """Lose everything but the disk; what was being written is there, in part, or not."""
@@ -298,7 +305,12 @@ class Node:
 
     def _fresh_heads(self, now: Now) -> list[int]:
         since_ms = now.monotonic_ms - 3 * self.settings.status_interval_ms
-        return [height for height, at_ms in self._heads.values() if at_ms >= since_ms]
+        validators = self.settings.validators
+        return [
+            height
+            for member, (height, at_ms) in self._heads.items()
+            if at_ms >= since_ms and validators.find(member) is not None
+        ]
 
     def _waiting_ms(self) -> int:
         """Tell for how long the oldest transaction has been the oldest; the real watch tells it to the others again."""
@@ -428,6 +440,7 @@ class Node:
                     assert self.disk.guard is not None
                     self._judge.applied(self.settings.member, ledger, self.disk.guard, effect.block, effect.certificate)
                     head = ledger.apply(effect.block, effect.certificate)
+                    self._go_by(ledger)
                     for raw in effect.block.transactions:
                         self.pending.pop(raw, None)
                     self._drop_stale()

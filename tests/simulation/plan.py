@@ -29,6 +29,9 @@ PROFILES: Final = (
     "small",
     "late",
     "real",
+    "members",
+    "leader",
+    "ghost",
 )
 DISK_FAULTS: Final = (
     "torn",
@@ -118,6 +121,8 @@ class Plan:
     """One validator sends its proposals just before the others lose patience."""
     core: bool = False
     """Only a random quorum heals; the rest stays broken."""
+    members: str = ""
+    """How validators change: one of `governor.CHANGES`."""
     timeout_ms: int = 400
     timeout_max_ms: int = 3_000
     rotation_blocks: int = 100
@@ -141,7 +146,7 @@ class Plan:
 def draw_plan(seed: int, profile: str | None = None) -> Plan:
     """Return the plan of ``seed``; without a profile the seed draws one of them, too."""
     rng = Random(f"plan {seed}")  # a text seeds the same under every PYTHONHASHSEED
-    name = profile or rng.choice(("swarm", "swarm", "swarm", *PROFILES))
+    name = profile or rng.choice(("swarm", "swarm", "swarm", *PROFILES[:-3]))
     size = rng.choice(SIZES)
     plan = Plan(seed, size, is_keyed=seed % 10 != 0)
     plan = replace(
@@ -234,6 +239,16 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
         },
         "late": {"late": has_budget, "timeout_ms": 500, "jumps": True, "transaction_every_ms": 60},
         "six": {"size": 6, "partition_every_ms": 800, "delay_ms": 30, "loss": 0.1},
+        "members": {
+            "members": "members",
+            "size": rng.choice((4, 4, 5, 6)),
+            "loss": rng.choice((0.0, 0.05, 0.15)),
+            "fuse_effects": rng.choice((0, 150, 400)),
+            "partition_every_ms": rng.choice((0, 2_000)),
+            "timeout_ms": 300,
+        },
+        "leader": {"members": "leader", "size": rng.choice((4, 5)), "loss": rng.choice((0.0, 0.05))},
+        "ghost": {"members": "ghost", "size": 4, "fuse_effects": rng.choice((0, 300))},
     }
     return replace(plan, **mixes[name])
 

@@ -25,7 +25,7 @@ def test_gate_planted_bug_is_found(mutant: Mutant) -> None:
 def test_gate_holds_the_fifteen_named_bugs_and_more() -> None:
     names = [mutant.name for mutant in MUTANTS]
     assert len(set(NAMED)) == 15
-    assert set(NAMED) - set(names) == {"stale validators after an epoch"}
+    assert set(NAMED) <= set(names)
     assert len(names) == len(set(names)) > 15
 
 
