@@ -85,7 +85,7 @@ def measure_kill() -> Sequence[Result]:
     fault = Fault()
 
     def strike(cluster: Cluster, _until_s: float) -> None:
-        fault.member, fault.led = _leader(cluster, MEMBERS[1]), True
+        fault.member, fault.led = str(cluster.status(MEMBERS[1])["leader"]), True
         program = cluster.nodes[fault.member]
         fault.began_s = time.perf_counter()
         program.kill()
@@ -176,19 +176,6 @@ def _struck(cluster: Cluster, notes: Notes, strike: Callable[[Cluster, float], N
         time.sleep(seconds * _STRIKE_AT)
         strike(cluster, began_s + seconds * _LEADS_WITHIN)
         return offered.result()
-
-
-def _leader(cluster: Cluster, watched: str) -> str:
-    """Return the node that leads now; if that is the watched one, wait until the lead has moved on."""
-    found = ""
-
-    def is_another() -> bool:
-        nonlocal found
-        found = str(cluster.status(watched)["leader"])
-        return found != watched
-
-    wait_until(is_another, within_s=60, what="another node to lead")
-    return found
 
 
 def _back(cluster: Cluster, member: str) -> float:

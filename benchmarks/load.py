@@ -140,16 +140,29 @@ class Connections:
 
 
 class _Watch:
-    """Notes when one node says that it has stored a height."""
+    """Notes when one node says that it has stored a height; when that node fails, another one is asked."""
 
-    def __init__(self, node: Connections) -> None:
-        self._node = node
+    def __init__(self, nodes: Sequence[Connections]) -> None:
+        self._nodes = list(nodes)
         self.first = 0
         self.seen_s: dict[int, float] = {}
 
+    async def _ask(self, path: str) -> bytes:
+        """Return what the first node that has it answers.
+
+        Raises:
+            OSError: None has it.
+        """
+        for _ in range(len(self._nodes)):
+            with contextlib.suppress(OSError):
+                status, body = await self._nodes[0].ask("GET", path)
+                if status in _OK:
+                    return body
+            self._nodes.append(self._nodes.pop(0))
+        raise ConnectionError(f"no node answers {path}")
+
     async def status(self) -> dict[str, Any]:
-        _, body = await self._node.ask("GET", "/v1/status")
-        found: dict[str, Any] = json.loads(body)
+        found: dict[str, Any] = json.loads(await self._ask("/v1/status"))
         return found
 
     async def run(self) -> None:
@@ -164,7 +177,7 @@ class _Watch:
     async def committed(self) -> AsyncIterator[tuple[bytes, float]]:
         """Yield the id of every transaction in the blocks seen, and when."""
         for height, seen_s in self.seen_s.items():
-            _, body = await self._node.ask("GET", f"/v1/blocks/{height}?format=cbor")
+            body = await self._ask(f"/v1/blocks/{height}?format=cbor")
             for raw in cbor2.loads(cbor2.loads(body)["block"])["transactions"]:
                 yield sha256(raw), seen_s
 
@@ -179,7 +192,7 @@ class Offer:
     urls: Sequence[str]
     """Nodes that take them, in turn."""
     watched: str
-    """Node that is asked for what it has stored."""
+    """Node that is asked for what it has stored, as long as it answers."""
 
 
 def offer(load: Offer) -> Load:
@@ -193,7 +206,7 @@ def offer(load: Offer) -> Load:
 async def _offer(load: Offer) -> Load:
     nodes = [Connections(url) for url in load.urls]
     watched = Connections(load.watched)
-    watch = _Watch(watched)
+    watch = _Watch([watched, *nodes])
     watching = asyncio.create_task(watch.run())
     await asyncio.sleep(5 * ASK_EVERY_S)
     problems: Counter[str] = Counter()
