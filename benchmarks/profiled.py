@@ -35,7 +35,7 @@ REST: Final = "other"
 # step -> owner and name under which callers find its functions
 STEPS: Final[dict[str, tuple[tuple[Any, str], ...]]] = {
     "decode": ((node, "open_tx"), (mempool, "open_tx"), (engine, "decode_message")),
-    "verify": ((cose, "verify_ed25519"), (engine, "verify_message"), (node.Node, "_verify")),
+    "verify": ((cose, "verify_ed25519"), (engine, "verify_by_epoch"), (node.Node, "_verify")),
     "mempool": (
         (node.Node, "_screen"),
         (node.Node, "_settle"),

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import ledger, recovery, soak
+from benchmarks import ledger, profiled, recovery, soak
 from benchmarks.soak import Samples
 
 pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize(("owner", "name"), [place for places in profiled.STEPS.values() for place in places])
+def test_function_that_the_profile_wraps_is_there(owner: object, name: str) -> None:
+    assert callable(getattr(owner, name))
 
 
 def test_ledger_of_few_keys_is_measured() -> None:
