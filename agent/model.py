@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rules.fingerprint import FileDigest
+from wire.difference import Difference
 from wire.evidence import Identity
 
 
@@ -52,6 +53,10 @@ class DeviceFile:
     read_to_ms: int
     errors: tuple[str, ...]
     """Sorted codes of `wire.evidence.ERROR_CODES`."""
+    content: bytes | None = field(default=None, repr=False)
+    """The bytes of a whole setting list or strategy table of at most 256 KiB, else None."""
+    difference: Difference | None = None
+    """Where it differs from the reference value that this gateway holds; drivers leave it alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wire import cbor
+from wire.difference import Difference, decode_difference
 from wire.errors import FormatError
 from wire.fields import Fields
 from wire.types import EVIDENCE_BYTES_MAX, EVIDENCE_DEVICES_MAX, Digest, check_ascending, check_identifier, sha256
@@ -84,6 +85,8 @@ class Artefact:
     read_to_ms: int
     errors: tuple[str, ...]
     """Sorted codes of `ERROR_CODES`."""
+    difference: Difference | None = None
+    """Where it differs from a reference value that the gateway holds, None where it does not or cannot say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +174,7 @@ _ARTEFACT: Final = (
     "read_from_ms",
     "read_to_ms",
     "errors",
+    "difference",
 )
 _ENTRY: Final = ("device", "status", "read_from_ms", "read_to_ms", "item_digest", "item")
 _EVIDENCE: Final = ("gateway", "boot", "seq", "clock", "block", "devices")
@@ -256,18 +260,25 @@ def _artefact(value: object, what: str) -> Artefact:
     if read_size < size and not errors and method in METHODS_READING:
         raise FormatError(f"{what}: {read_size} of {size} bytes were read, and no error says why")
     read_from_ms, read_to_ms = _read_span(fields)
+    digest = fields.digest("sha256")
+    difference = None
+    if not fields.is_null("difference"):
+        difference = decode_difference(fields.raw("difference"), fields.where("difference"))
+        if errors or method not in METHODS_READING or difference.reference == digest:
+            raise FormatError(f"{fields.where('difference')}: only a whole file that was read, and is another, has one")
     return Artefact(
         kind=fields.choice("kind", KINDS),
         name=fields.text("name"),
         version=fields.text("version"),
         size=size,
         read_size=read_size,
-        sha256=fields.digest("sha256"),
+        sha256=digest,
         chunk_root=fields.digest("chunk_root"),
         method=method,
         read_from_ms=read_from_ms,
         read_to_ms=read_to_ms,
         errors=errors,
+        difference=difference,
     )
 
 
@@ -284,5 +295,7 @@ def _entry_value(entry: Entry) -> dict[str, cbor.Value]:
     return value
 
 
-def _plain(value: cbor.Value) -> cbor.Value:
+def _plain(value: cbor.Value | Difference) -> cbor.Value:
+    if isinstance(value, Difference):
+        return value.to_value()
     return list(value) if isinstance(value, tuple) else value

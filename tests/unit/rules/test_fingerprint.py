@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
-from rules.fingerprint import FileDigest, Fingerprint, fingerprint
-from wire.merkle import EMPTY_HEAD, tree_head
+from rules.fingerprint import LEAVES_MAX, FileDigest, Fingerprint, fingerprint
+from wire.merkle import EMPTY_HEAD, leaf_digest, tree_head
 from wire.types import CHUNK_BYTES
 
 SIZES = (0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES, 3 * CHUNK_BYTES + 7)
@@ -54,3 +54,21 @@ def test_fingerprint_of_one_flipped_bit_differs_in_both_digests() -> None:
     first, second = fingerprint(content), fingerprint(flipped)
     assert first.sha256 != second.sha256
     assert first.chunk_root != second.chunk_root
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])
+def test_fingerprint_leaves_lead_to_the_chunk_root(size: int) -> None:
+    content = content_of(size)
+    leaves = fingerprint(content).leaves
+    assert leaves == tuple(map(leaf_digest, chunks_of(content)))
+
+
+def test_fingerprint_leaves_end_at_64_mib() -> None:
+    running = Fingerprint()
+    for _ in range(LEAVES_MAX):
+        running.update(bytes(CHUNK_BYTES))
+    assert len(running.result().leaves) == LEAVES_MAX
+    running.update(b"!")
+    assert running.result().leaves == ()
+    running.update(bytes(CHUNK_BYTES))
+    assert running.result().leaves == ()
