@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rules.fingerprint import FileDigest
+from rules.fingerprint import FileDigest, fingerprint_word
 from wire.evidence import Identity
 
 
@@ -69,6 +69,32 @@ class DeviceFile:
     read_to_ms: int
     errors: tuple[str, ...]
     """Sorted codes of `wire.evidence.ERROR_CODES`."""
+    word: bytes | None = None
+    """What the device says of its content, where the method reads none; see `word_file`."""
+
+
+def word_file(listed: ListedFile, method: str, word: bytes, read_from_ms: int, read_to_ms: int) -> DeviceFile:
+    """Return what is known of an artefact by the device's word alone.
+
+    Args:
+        listed: Kind, name, version, and the size that the device declares, 0 if it declares none.
+        method: ``vendor-checksum`` or ``version-string``.
+        word: The checksum as the device keeps it, or the version text in UTF-8; 1..256 bytes.
+        read_from_ms: When it was asked.
+        read_to_ms: When it had answered.
+    """
+    return DeviceFile(
+        kind=listed.kind,
+        name=listed.name,
+        version=listed.version,
+        size=listed.size,
+        digest=fingerprint_word(method, word),
+        method=method,
+        read_from_ms=read_from_ms,
+        read_to_ms=read_to_ms,
+        errors=(),
+        word=word,
+    )
 
 
 @dataclass(frozen=True, slots=True)
