@@ -51,6 +51,7 @@ def _artefact(file: DeviceFile) -> Artefact:
         read_from_ms=file.read_from_ms,
         read_to_ms=file.read_to_ms,
         errors=file.errors,
+        word=file.word,
         difference=file.difference,
     )
 
@@ -73,8 +74,8 @@ def same_content(before: Item | None, after: Item) -> bool:
 def _content(artefact: Artefact) -> Artefact:
     plain = replace(artefact, read_from_ms=0, read_to_ms=0)
     if UNSTABLE in artefact.errors:
-        blank = replace(plain, version="", size=0, read_size=0, sha256=b"", chunk_root=b"", difference=None)
-        return replace(blank, errors=(UNSTABLE,))
+        blank = replace(plain, version="", size=0, read_size=0, sha256=b"", chunk_root=b"")
+        return replace(blank, errors=(UNSTABLE,), word=None, difference=None)
     return plain
 
 

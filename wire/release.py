@@ -14,7 +14,7 @@ from wire.types import Digest, check_ascending, sha256
 RELEASE_BYTES_MAX: Final = 32 * 1024
 _ITEMS: Final = ("format", "count", "root")
 _NAMES: Final = ("release", "manufacturer", "target", "artefacts")
-_REFERENCE: Final = ("kind", "name", "version", "size", "sha256", "chunk_root", "items")
+_REFERENCE: Final = ("kind", "name", "version", "size", "sha256", "chunk_root")
 ITEMS_MAX: Final = 4096
 """Settings or rows of one artefact; a file with more is fingerprinted as a whole only."""
 FIRMWARE: Final = "firmware"
@@ -113,7 +113,7 @@ def decode_release(raw: bytes) -> Release:
 
 def _value(entry: Reference) -> dict[str, cbor.Value]:
     value: dict[str, cbor.Value] = {name: getattr(entry, name) for name in _REFERENCE}
-    if isinstance(entry.items, Items):
+    if entry.items is not None:
         value["items"] = {name: getattr(entry.items, name) for name in _ITEMS}
     return value
 
@@ -124,9 +124,10 @@ def _items(value: object) -> Items:
 
 
 def _reference(value: object) -> Reference:
-    fields = Fields(value, _REFERENCE, "release.artefacts")
+    is_understood = isinstance(value, dict) and "items" in value
+    fields = Fields(value, (*_REFERENCE, "items") if is_understood else _REFERENCE, "release.artefacts")
     kind = fields.choice("kind", KINDS)
-    items = None if fields.is_null("items") else _items(fields.raw("items"))
+    items = _items(fields.raw("items")) if is_understood else None
     if kind == FIRMWARE and items is not None:
         raise FormatError("release.artefacts.items: firmware has none")
     return Reference(

@@ -83,7 +83,6 @@ def test_release_items_round_trip(count: int) -> None:
         (replace(STRATEGY, items=Items("csv", 0, bytes(32))), "release.artefacts.items.count"),
         (replace(STRATEGY, items=Items("csv", ITEMS_MAX + 1, bytes(32))), "release.artefacts.items.count"),
         (replace(STRATEGY, items=Items("csv", 1, bytes(31))), "release.artefacts.items.root"),
-        (replace(STRATEGY, items={}), "field 'count' is missing|field 'format' is missing"),  # type: ignore[arg-type]
     ],
 )
 def test_release_items_out_of_range_are_refused(artefact: Reference, reason: str) -> None:
