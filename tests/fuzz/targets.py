@@ -59,7 +59,8 @@ from wire.historyproof import (
 from wire.iec104.apci import Frame, FrameDecoder, IFrame
 from wire.iec104.asdu import Asdu, decode_asdu
 from wire.iec104.errors import ApciError, AsduError
-from wire.iec104.link import ControllingLink, LinkParameters, Received
+from wire.iec104.link import ControllingLink, LinkParameters
+from wire.iec104.link import Received as AsduReceived
 from wire.iec104.points import encode_points
 from wire.lightclient import CertifiedHeader, Conflict, accept, begin, decode_conflict, verify_conflict
 from wire.receipt import decode_bundle, decode_outcome, decode_receipt, verify_receipt
@@ -275,7 +276,7 @@ def _answered(raw: bytes) -> list[Asdu]:
     link = ControllingLink(LinkParameters(), 0)
     link.start(0)
     link.receive(bytes.fromhex("68040b000000"), 0)
-    found = [decode_asdu(event.asdu) for event in link.receive(raw, 0) if isinstance(event, Received)]
+    found = [decode_asdu(event.asdu) for event in link.receive(raw, 0) if isinstance(event, AsduReceived)]
     link.tick(0)
     assert len(link.take_output()) <= len(raw) + 12
     return found
