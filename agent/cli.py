@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +23,7 @@ from kit.exitcodes import DataError, ExitCode, UsageError, exit_code_of, run
 from kit.files import read_bounded, write_atomic
 from kit.logs import configure_logs
 from kit.terminal import Terminal
+from kit.version import offer_version
 from wire.anchor import ANCHOR_BYTES_MAX, decode_anchor, verify_anchor
 from wire.errors import WireError
 from wire.evidence import KINDS
@@ -51,19 +51,7 @@ Config = Annotated[Path, typer.Option("--config", help="The agent's TOML file.",
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"{PROGRAM} {version('gridwitness')}")
-        raise typer.Exit
-
-
-@app.callback()
-def options(
-    show_version: Annotated[
-        bool, typer.Option("--version", help="Print the version and end.", callback=_show_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Take the options of every command."""
+offer_version(app, PROGRAM)
 
 
 @app.command("run", epilog="Example: gridwitness-agent run --config /etc/gridwitness/agent.toml")
