@@ -7,6 +7,7 @@ from pathlib import Path
 
 from agent.profile import Quiet, ReadPlan
 from rules.fingerprint import FileDigest, fingerprint_word
+from wire.difference import Difference
 from wire.evidence import Identity
 
 
@@ -76,6 +77,10 @@ class DeviceFile:
     """Sorted codes of `wire.evidence.ERROR_CODES`."""
     word: bytes | None = None
     """What the device says of its content, where the method reads none; see `word_file`."""
+    content: bytes | None = field(default=None, repr=False)
+    """The bytes of a whole setting list or strategy table of at most 256 KiB, else None."""
+    difference: Difference | None = None
+    """Where it differs from the reference value that this gateway holds; drivers leave it alone."""
 
 
 def word_file(listed: ListedFile, method: str, word: bytes, read_from_ms: int, read_to_ms: int) -> DeviceFile:
