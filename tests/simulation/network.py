@@ -18,6 +18,8 @@ _TAIL_MS: Final = 5_000
 _READER_QUEUE: Final = 100
 """Messages that wait for a slow reader before its peers' queues are full, too."""
 
+TWIN: Final = "+"
+"""Ends the name of a second endpoint of one member."""
 Link = tuple[str, str]
 """(sender endpoint, receiver endpoint)"""
 
@@ -59,6 +61,8 @@ class Network:
     broken: frozenset[str] = frozenset()
     """Endpoints whose links stay as bad as they were when the others heal."""
     blocked: set[Link] = field(default_factory=set)
+    closed: set[Link] = field(default_factory=set)
+    """Connections that have ended; what is on its way there is lost."""
     slow: str = ""
     """Endpoint that reads slowly."""
     _clogged: dict[Link, list[bytes]] = field(default_factory=dict)
@@ -69,6 +73,8 @@ class Network:
 
     def send(self, sender: str, receiver: str, raw: bytes) -> None:
         """Carry one message, or not."""
+        if (sender, receiver) in self.closed:
+            return
         stream = frame(raw)
         if self.is_healed and not {sender, receiver} & self.broken:
             self._later(sender, receiver, stream, self.rng.randint(1, _HEALED_DELAY_MS))
@@ -97,7 +103,7 @@ class Network:
 
     def send_strange(self, sender: str, receiver: str, raw: bytes) -> None:
         """Carry what newer software says, to those who need not understand it."""
-        if (sender, receiver) not in self.blocked:
+        if (sender, receiver) not in self.blocked | self.closed:
             self._later(sender, receiver, frame(raw), self._delay_ms(), is_spoiled=True)
 
     def split(self, endpoints: list[str]) -> None:
@@ -142,7 +148,11 @@ class Network:
         if at_ms < self._newest.get(link, 0):
             self.count("F3")  # it overtakes what was sent before it
         self._newest[link] = max(at_ms, self._newest.get(link, 0))
-        self.agenda.after(delay_ms, lambda: self.deliver(sender, receiver, stream, is_spoiled))
+        self.agenda.after(delay_ms, lambda: self._arrive(link, stream, is_spoiled=is_spoiled))
+
+    def _arrive(self, link: Link, stream: bytes, *, is_spoiled: bool) -> None:
+        if link not in self.closed:
+            self.deliver(*link, stream, is_spoiled)
 
     def _queue_ms(self, link: Link, size: int) -> int | None:
         """Return how long bytes wait for those before them; None when the queue is full and they are dropped."""
