@@ -13,7 +13,8 @@ from agent.drivers.modbus import FILE_BYTES_MAX, ModbusDriver
 from agent.model import Reading
 from firmware_sim.contents import Artefact, Contents, artefact
 from firmware_sim.device import Device
-from firmware_sim.modbus.faults import Fault
+from firmware_sim.faults import Fault
+from firmware_sim.modbus.unit import Unit
 from kit.clock import FakeClock
 from rules.fingerprint import fingerprint
 from tests.unit.agent.bench import NOW_MS, device_config, served, with_driver
@@ -31,7 +32,7 @@ def content_of(size: int) -> bytes:
     return hashlib.shake_128(size.to_bytes(8, "big")).digest(size)
 
 
-def read_once(simulated: Device, kinds: frozenset[str] | None = None, **changes: object) -> Reading:
+def read_once(simulated: Unit | Device, kinds: frozenset[str] | None = None, **changes: object) -> Reading:
     async def work() -> Reading:
         async with served(simulated) as port:
             driver = ModbusDriver(device_config(port, **changes), FakeClock(NOW_MS))
@@ -234,7 +235,7 @@ def _directory(*entries: tuple[int, int, int], count: int | None = None) -> byte
     return (len(entries) if count is None else count).to_bytes(2, "big") + packed.ljust(256, b"\x00")
 
 
-class Listing(Device):
+class Listing(Unit):
     """A device whose directory registers say what a test wants."""
 
     directory = b""
@@ -245,7 +246,7 @@ class Listing(Device):
 
 
 def listing(directory: bytes) -> Listing:
-    simulated = Listing("dev-a", IDENTITY, Contents.of([artefact("firmware", "1", b"x")]), lambda: NOW_MS)
+    simulated = Listing(Device("dev-a", IDENTITY, Contents.of([artefact("firmware", "1", b"x")]), lambda: NOW_MS))
     simulated.directory = directory
     return simulated
 
@@ -270,7 +271,7 @@ def test_declared_size_beyond_all_bounds_is_marked_and_not_read(entry: tuple[int
     part = read_once(simulated).files[0]
     assert part.errors == ("bad-size",)
     assert part.digest == fingerprint(b"")
-    assert simulated.counters.requests < 10
+    assert simulated.device.counters.requests < 10
 
 
 def test_memory_does_not_grow_with_the_file() -> None:
