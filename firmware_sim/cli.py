@@ -18,6 +18,7 @@ from firmware_sim.scenario import WHOLE_FLEET
 from kit.exitcodes import run
 from kit.logs import configure_logs
 from kit.terminal import Terminal
+from kit.version import offer_version
 
 PROGRAM = "gridwitness-sim"
 _KIB = 1_024
@@ -40,6 +41,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+offer_version(app, PROGRAM)
 tamper_app = typer.Typer(
     help="Change the files of DEVICE; 'all' means every device.",
     epilog="Example: gridwitness-sim tamper sc-lakeside-1 change-setting 17 48.50",
