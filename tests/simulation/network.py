@@ -73,8 +73,6 @@ class Network:
 
     def send(self, sender: str, receiver: str, raw: bytes) -> None:
         """Carry one message, or not."""
-        if (sender, receiver) in self.closed:
-            return
         stream = frame(raw)
         if self.is_healed and not {sender, receiver} & self.broken:
             self._later(sender, receiver, stream, self.rng.randint(1, _HEALED_DELAY_MS))
@@ -103,7 +101,7 @@ class Network:
 
     def send_strange(self, sender: str, receiver: str, raw: bytes) -> None:
         """Carry what newer software says, to those who need not understand it."""
-        if (sender, receiver) not in self.blocked | self.closed:
+        if (sender, receiver) not in self.blocked:
             self._later(sender, receiver, frame(raw), self._delay_ms(), is_spoiled=True)
 
     def split(self, endpoints: list[str]) -> None:
@@ -145,6 +143,8 @@ class Network:
 
     def _later(self, sender: str, receiver: str, stream: bytes, delay_ms: int, *, is_spoiled: bool = False) -> None:
         at_ms, link = self.agenda.now_ms + delay_ms, (sender, receiver)
+        if link in self.closed:
+            return
         if at_ms < self._newest.get(link, 0):
             self.count("F3")  # it overtakes what was sent before it
         self._newest[link] = max(at_ms, self._newest.get(link, 0))
