@@ -38,7 +38,7 @@ from master.journal.graph import JournalError
 from master.journal.records import Note, SegmentDecoder, SegmentEncoder, Taken
 from master.ledger.rows import Head
 from tests.unit.wire import samples, test_faultproof, test_snapshot
-from tests.unit.wire.iec104 import test_apci, test_asdu
+from tests.unit.wire.iec104 import test_apci, test_asdu, test_files
 from wire import cbor, cose
 from wire.anchor import Anchor, decode_anchor, verify_anchor
 from wire.block import decode_block
@@ -56,9 +56,10 @@ from wire.historyproof import (
     verify_consistency_proof,
     verify_history_proof,
 )
-from wire.iec104.apci import Frame, FrameDecoder, IFrame
+from wire.iec104.apci import Frame, FrameDecoder, IFrame, encode_i
 from wire.iec104.asdu import Asdu, decode_asdu
-from wire.iec104.errors import ApciError, AsduError
+from wire.iec104.errors import ApciError, AsduError, FileTransferError
+from wire.iec104.fileread import FileReader
 from wire.iec104.link import ControllingLink, LinkParameters
 from wire.iec104.link import Received as AsduReceived
 from wire.iec104.points import encode_points
@@ -282,10 +283,19 @@ def _answered(raw: bytes) -> list[Asdu]:
     return found
 
 
+def _file_read(raw: bytes) -> int:
+    """Let a file reader hear a stream of APDUs."""
+    reader = FileReader(test_files.STATION, test_files.ADDRESS, test_files.NAME)
+    taken = sum(len(reader.take(decode_asdu(frame.asdu)).data) for frame in _apdus(raw) if isinstance(frame, IFrame))
+    assert taken == reader.read_bytes <= len(raw)
+    return taken
+
+
 _IEC104: Final = (
     Target("apdu", _apdus, lambda found: b"".join(map(test_apci.encoded, found)), refusals=(ApciError,)),
     Target("asdu", decode_asdu, None, _check_points, refusals=(AsduError,)),
     Target("iec104link", _answered, refusals=(ApciError, AsduError)),
+    Target("iec104file", _file_read, refusals=(ApciError, AsduError, FileTransferError)),
 )
 _MASTER: Final = (
     Target(
@@ -346,6 +356,10 @@ MADE: Final[dict[str, list[bytes]]] = {
     ],
     "apdu": [bytes.fromhex(octets) for _, octets in test_apci.FRAMES],
     "asdu": test_asdu.examples(),
+    "iec104file": [
+        b"".join(encode_i(number, 0, asdu) for number, asdu in enumerate(test_files.served(content, section_bytes)))
+        for content, section_bytes in ((b"", 1), (bytes(range(250)), 600), (b"0123456789", 3))
+    ],
     "iec104link": [
         b"".join(test_apci.encoded(IFrame(number, 0, asdu)) for number, asdu in enumerate(test_asdu.examples()[at:]))
         for at in (0, 20, 40)

@@ -19,7 +19,7 @@ import agent.cli
 from agent.io.statefile import StateFolder, read_status
 from firmware_sim.contents import artefact
 from firmware_sim.device import Device
-from firmware_sim.modbus.faults import Fault
+from firmware_sim.faults import Fault
 from firmware_sim.modbus.server import ModbusServer
 from kit.clock import SystemClock
 from kit.exitcodes import DataError, UnreachableError
