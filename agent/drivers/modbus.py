@@ -46,6 +46,7 @@ _DIRECTORY_ENTRY: Final = struct.Struct(">HHI24s")
 _DIRECTORY_ENTRY_REGISTERS: Final = _DIRECTORY_ENTRY.size // 2
 _ENTRIES_MAX: Final = 8
 _KINDS: Final = {1: "firmware", 2: "strategy", 3: "settings"}
+_ALGORITHMS: Final = {1: "crc32"}
 _VENDOR, _PRODUCT, _REVISION, _PRODUCT_NAME, _MODEL, _SERIAL = 0, 1, 2, 4, 5, 0x80
 _RETRY_PAUSE_MS: Final = 100
 _RETRY_PAUSE_MS_MAX: Final = 2000
@@ -60,8 +61,8 @@ class _Entry:
     """One artefact that there is, and where it begins."""
 
     listed: ListedFile
-    place: int | RegistersTable | ChecksumTable | VersionPlace
-    """First Modbus file number, or where in registers it is."""
+    place: int | Span | RegistersTable | VersionPlace
+    """First Modbus file number, the registers of a checksum or of content, or that the list has said all."""
     group: int = 1
     """Setting group that is active."""
 
@@ -173,7 +174,8 @@ class ModbusDriver:
 
     async def _list(self) -> tuple[_Entry, ...]:
         """Return what the device has, sorted by kind."""
-        entries = await self._directory() if self._profile.directory is not None else []
+        entries = await self._directory()
+        entries += await self._checksum_list()
         entries += [await self._entry_at(place) for place in self._profile.places()]
         entries.sort(key=lambda entry: entry.listed.kind)
         for before, after in itertools.pairwise(entries):
@@ -182,20 +184,43 @@ class ModbusDriver:
         return tuple(entries)
 
     async def _directory(self) -> list[_Entry]:
+        """Return the files that the device lists."""
         table = self._profile.directory
-        assert table is not None
-        count = await self._requests.number(Span(table="input", address=table.address))
+        found = []
+        for code, first_file, size, version in [] if table is None else await self._lines(table.address):
+            if code not in _KINDS:
+                raise self._requests.refused("directory", f"lists a file of the unknown kind {code}")
+            listed = ListedFile(_KINDS[code], f"modbus-file-{first_file}", version, size)
+            found.append(_Entry(listed, first_file))
+        return found
+
+    async def _checksum_list(self) -> list[_Entry]:
+        """Return the checksums that the device lists and the profile takes."""
+        table = self._profile.checksum_list
+        if table is None:
+            return []
+        found = []
+        for index, (code, algorithm, _, version) in enumerate(await self._lines(table.address)):
+            kind = _KINDS.get(code)
+            if kind in table.kinds:
+                first = table.address + 1 + index * _DIRECTORY_ENTRY_REGISTERS
+                name = _ALGORITHMS.get(algorithm, f"checksum of kind {algorithm}")
+                found.append(
+                    _Entry(ListedFile(kind, name, version, 0), Span(table="input", address=first + 2, count=2))
+                )
+        return found
+
+    async def _lines(self, address: int) -> list[tuple[int, int, int, str]]:
+        """Read a directory: its number of lines, and of each two codes, a number and a version."""
+        count = await self._requests.number(Span(table="input", address=address))
         if not 1 <= count <= _ENTRIES_MAX:
             raise self._requests.refused("directory", f"announces {count} files, 1..{_ENTRIES_MAX} are allowed")
-        span = Span(table="input", address=table.address + 1, count=count * _DIRECTORY_ENTRY_REGISTERS)
+        span = Span(table="input", address=address + 1, count=count * _DIRECTORY_ENTRY_REGISTERS)
         raw = await self._requests.registers(span)
-        return [self._directory_entry(raw, index) for index in range(count)]
-
-    def _directory_entry(self, raw: bytes, index: int) -> _Entry:
-        kind, first_file, size, version = _DIRECTORY_ENTRY.unpack_from(raw, index * _DIRECTORY_ENTRY.size)
-        if kind not in _KINDS:
-            raise self._requests.refused("directory", f"lists a file of the unknown kind {kind}")
-        return _Entry(ListedFile(_KINDS[kind], f"modbus-file-{first_file}", device_text(version), size), first_file)
+        return [
+            (first, second, number, device_text(version))
+            for first, second, number, version in _DIRECTORY_ENTRY.iter_unpack(raw)
+        ]
 
     async def _entry_at(self, place: Place) -> _Entry:
         """Ask for what the list says of an artefact whose place the profile knows."""
@@ -213,10 +238,11 @@ class ModbusDriver:
                 name = f"{name}, group {group}"
             size = 2 * sum(block.count for block in place.blocks)
             return _Entry(ListedFile(place.kind, name, version, size), place, group)
-        source = place if isinstance(place, ChecksumTable) else VersionPlace()
-        if isinstance(source, VersionPlace) and not version:
+        if isinstance(place, ChecksumTable):
+            return _Entry(ListedFile(place.kind, name, version, 0), place.span())
+        if not version:
             raise self._requests.refused("version", f"says no version of its {place.kind}")
-        return _Entry(ListedFile(place.kind, name, version, 0), source)
+        return _Entry(ListedFile(place.kind, name, version, 0), VersionPlace())
 
     async def _active_group(self, place: RegistersTable) -> int:
         table = place.active_group
@@ -232,8 +258,8 @@ class ModbusDriver:
     async def _read_entry(self, entry: _Entry) -> DeviceFile:
         """Read one artefact whole, or what the device says of it."""
         begin_ms = self._clock.now_ms()
-        if isinstance(entry.place, ChecksumTable):
-            word = await self._requests.registers(entry.place.span())
+        if isinstance(entry.place, Span):
+            word = await self._requests.registers(entry.place)
             return word_file(entry.listed, VENDOR_CHECKSUM, word, begin_ms, self._end_ms(begin_ms))
         if isinstance(entry.place, VersionPlace):
             word = entry.listed.version.encode()

@@ -1,7 +1,8 @@
 """What a Modbus device keeps where: the table ``[modbus]`` of a profile.
 
-An artefact comes from one of five places: a file that the device lists in its directory, a file of a known number
-(both by function 20), holding or input registers (functions 3 and 4), a checksum register, or a version register.
+An artefact comes from one of these places: a file that the device lists in its directory or one of a known number (both
+by function 20), holding or input registers (functions 3 and 4), a checksum that it lists or that is in known registers,
+or a version in registers.
 """
 
 from __future__ import annotations
@@ -129,8 +130,8 @@ class GroupTable:
     address: int = field(metadata=_ADDRESS)
     """Register with the number of the active group, from 1."""
     groups: int = field(metadata=rule(minimum=1, maximum=256))
-    stride: int = field(metadata=rule(minimum=1, maximum=REGISTERS_END - 1))
-    """Registers from a block of one group to the same of the next."""
+    stride: int = field(metadata=rule(minimum=0, maximum=REGISTERS_END - 1))
+    """Registers from a block of one group to the same of the next; 0 where the active group shows in one place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +192,26 @@ class ChecksumTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChecksumListTable:
+    """``[modbus.checksum_list]``: the device lists checksums as it would list files in a directory."""
+
+    address: int = field(metadata=_ADDRESS)
+    """Input register that holds the number of entries; 16 registers for each follow."""
+    kinds: tuple[str, ...] = field(metadata=rule(choices=KINDS, minimum=1, maximum=len(KINDS)))
+    """Kinds that are taken from it; others are passed over."""
+
+    def __post_init__(self) -> None:
+        """Refuse a kind that stands twice.
+
+        Raises:
+            ValueError: Naming it.
+        """
+        for kind in self.kinds:
+            if self.kinds.count(kind) > 1:
+                raise ValueError(f"kinds: '{kind}' stands twice")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VersionTable:
     """``[[modbus.version]]``: of content that the device does not give, it says the version only."""
 
@@ -214,6 +235,7 @@ class ModbusProfile:
     directory: DirectoryTable | None = None
     files: tuple[FileTable, ...] = field(default=(), metadata=rule(key="file", maximum=len(KINDS)))
     registers: tuple[RegistersTable, ...] = field(default=(), metadata=rule(maximum=len(KINDS)))
+    checksum_list: ChecksumListTable | None = None
     checksums: tuple[ChecksumTable, ...] = field(default=(), metadata=rule(key="checksum", maximum=len(KINDS)))
     versions: tuple[VersionTable, ...] = field(default=(), metadata=rule(key="version", maximum=len(KINDS)))
 
@@ -224,8 +246,9 @@ class ModbusProfile:
             ValueError: With what is too much or missing.
         """
         kinds = [place.kind for place in self.places()]
+        kinds += () if self.checksum_list is None else self.checksum_list.kinds
         if not kinds and self.directory is None:
-            raise ValueError("no artefact: name a directory, files, registers, checksums or versions")
+            raise ValueError("no artefact: name a directory, files, registers, a checksum list, checksums or versions")
         for kind in kinds:
             if kinds.count(kind) > 1:
                 raise ValueError(f"'{kind}' is in two places; an artefact of each kind is read from one")
@@ -237,6 +260,8 @@ class ModbusProfile:
     def methods(self) -> Mapping[str, str]:
         """Return the method of each artefact kind; a directory may list any kind."""
         found = dict.fromkeys(KINDS, FULL_FILE) if self.directory is not None else {}
+        if self.checksum_list is not None:
+            found |= dict.fromkeys(self.checksum_list.kinds, VENDOR_CHECKSUM)
         return found | {place.kind: _METHODS[type(place)] for place in self.places()}
 
 

@@ -20,6 +20,7 @@ from firmware_sim.contents import artefact
 from firmware_sim.device import Device
 from firmware_sim.modbus.framing import Framer, encode_frame
 from firmware_sim.modbus.pdu import answer as answer_of
+from firmware_sim.modbus.unit import Unit
 from kit.clock import FakeClock
 from kit.exitcodes import PermissionDeniedError, StorageError
 from kit.tls import Authority
@@ -57,7 +58,7 @@ class Gateway:
                 for request in found:
                     self.units.append(request.unit)
                     if request.unit not in self.silent:
-                        pdu = answer_of(self.devices[request.unit], request.pdu)
+                        pdu = answer_of(Unit(self.devices[request.unit]), request.pdu)
                         writer.write(encode_frame(request.transaction, request.unit, pdu))
         finally:
             self.open -= 1
@@ -230,7 +231,7 @@ def secure_read(folder: Path, tls: TlsFiles | None, version: ssl.TLSVersion = ss
     found: list[bytes] = []
 
     def answer(request: bytes) -> Sequence[bytes]:
-        return [encode_frame(int.from_bytes(request[:2], "big"), request[6], answer_of(simulated, request[7:]))]
+        return [encode_frame(int.from_bytes(request[:2], "big"), request[6], answer_of(Unit(simulated), request[7:]))]
 
     async def once(driver: ModbusDriver) -> None:
         found.append((await driver.read()).files[0].digest.sha256)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,12 @@ from agent.drivers.table import profile_schemas
 from agent.model import Reading
 from agent.profile import Profile, read_profile
 from firmware_sim.contents import artefact
+from firmware_sim.files.setting_list import setting_list
+from firmware_sim.modbus.unit import ModbusOptions, Unit, first_file
+from firmware_sim.settings import values_of
 from kit.config import ConfigProblemsError
 from rules.fingerprint import fingerprint, fingerprint_word
-from tests.unit.agent.bench import lying, served, with_driver
+from tests.unit.agent.bench import PROFILES, lying, served, with_driver
 from tests.unit.firmware_sim.bench import device
 
 HEAD = 'protocol = "modbus"\nabout = "sample"\n[modbus.identity]\naccess = "none"\n'
@@ -163,6 +167,52 @@ def test_checksum_register_is_the_devices_word_and_no_content(tmp_path: Path) ->
     assert (part.size, part.content) == (0, None)
 
 
+LISTED = '[modbus.checksum_list]\naddress = 320\nkinds = ["firmware", "strategy"]\n'
+
+
+def listing(*entries: tuple[int, int, int, bytes]) -> dict[int, int]:
+    raw = len(entries).to_bytes(2, "big") + b"".join(struct.pack(">HHI24s", *entry) for entry in entries)
+    return {320 + at: value for at, (value,) in enumerate(struct.iter_unpack(">H", raw))}
+
+
+def test_listed_checksums_of_the_profiles_kinds_are_the_devices_word(tmp_path: Path) -> None:
+    bank = Bank(input=listing((3, 1, 7, b"5"), (1, 1, 0x9F8A6C01, b"3.1.4"), (2, 9, 1, b"7"), (9, 1, 1, b"")))
+    firmware, strategy = read(bank, profile_of(tmp_path, HEAD + LISTED)).files
+    assert (firmware.name, firmware.version, firmware.word) == ("crc32", "3.1.4", bytes.fromhex("9f8a6c01"))
+    assert (strategy.name, strategy.method, strategy.word) == ("checksum of kind 9", "vendor-checksum", b"\0\0\0\1")
+
+
+def test_kind_that_is_listed_twice_is_a_protocol_error(tmp_path: Path) -> None:
+    bank = Bank(input=listing((1, 1, 7, b"5"), (1, 1, 8, b"3.1.4")))
+    assert failure(bank, profile_of(tmp_path, HEAD + LISTED)).reason == "directory"
+
+
+def test_relay_of_checksums_alone_is_read_by_its_packaged_profile() -> None:
+    settings = setting_list("relay", "1")
+    simulated = device(
+        artefact("firmware", "2.0", b"image"), artefact("strategy", "4", b"rows"), artefact("settings", "9", settings)
+    )
+    found: list[Reading] = []
+
+    async def once(driver: ModbusDriver) -> None:
+        found.append(await driver.read())
+
+    async def work() -> None:
+        async with served(Unit(simulated, ModbusOptions(files=False))) as port:
+            await with_driver(port, once, profile=PROFILES["relay-modbus-checksum"])
+
+    asyncio.run(work())
+    assert [(part.kind, part.method) for part in found[0].files] == [
+        ("firmware", "vendor-checksum"),
+        ("settings", "record-read"),
+        ("strategy", "vendor-checksum"),
+    ]
+    values = values_of(settings)
+    assert found[0].files[0].word == zlib.crc32(b"image").to_bytes(4, "big")
+    assert found[0].files[1].digest == fingerprint(struct.pack(f">{len(values)}h", *values))
+    assert found[0].files[1].name == "settings, group 1"
+
+
 def test_version_register_is_the_weakest_word(tmp_path: Path) -> None:
     text = HEAD + '[[modbus.version]]\nkind = "strategy"\nversion_at = { address = 50, count = 2, format = "number" }\n'
     (part,) = read(Bank(holding={50: 1, 51: 2}), profile_of(tmp_path, text)).files
@@ -179,7 +229,7 @@ def test_device_that_says_no_version_is_a_protocol_error(tmp_path: Path) -> None
 def test_file_of_a_known_number_is_read_whole(tmp_path: Path, size: str) -> None:
     content = bytes(range(256)) * 100
     simulated = device(artefact("firmware", "1", content))
-    number = min(simulated.files)
+    number = first_file("firmware")
     text = (
         'protocol = "modbus"\nabout = "sample"\n[modbus]\nrecords_max = 50\n'
         f'[[modbus.file]]\nkind = "firmware"\nname = "image"\nnumber = {number}\n{size}\n'
@@ -255,6 +305,11 @@ def test_all_shapes_at_once_come_sorted_by_kind_with_their_methods(tmp_path: Pat
     ("text", "message"),
     [
         (HEAD, "modbus: no artefact: name a directory, files"),
+        (HEAD + LISTED.replace("strategy", "firmware"), "'firmware' stands twice"),
+        (
+            HEAD + LISTED + '[[modbus.version]]\nkind = "strategy"\nversion_at = { address = 5 }\n',
+            "'strategy' is in two places",
+        ),
         (HEAD + SETTINGS + SETTINGS, "'settings' is in two places"),
         (HEAD + SETTINGS.replace("address = 10", "address = 65534"), "registers 65534..65536: the last one is 65535"),
         (HEAD + SETTINGS.replace("count = 3", "count = 0"), "expected a whole number 1..4096"),
