@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from agent.drivers import modbus
+from agent.drivers import folder, modbus
 from agent.drivers.modbus_profile import ModbusProfile
 from agent.model import DeviceConfig, Reading
 from agent.profile import Profile, Specifics, read_profiles
@@ -66,9 +66,12 @@ class DriverEntry:
     """Usual port under TLS; None where the driver knows no TLS."""
     options: type | None = None
     """Schema of the table ``[device.PROTOCOL]`` in agent.toml, None if a device has none."""
+    needs_options: bool = False
+    """Whether a device must have that table."""
 
 
 DRIVERS: Final[dict[str, DriverEntry]] = {
+    "folder": DriverEntry(folder.FolderDriver, folder.FolderProfile, options=folder.FolderOptions, needs_options=True),
     "modbus": DriverEntry(modbus.ModbusDriver, ModbusProfile, port=502, tls_port=802),
 }
 
