@@ -51,6 +51,7 @@ def _artefact(file: DeviceFile) -> Artefact:
         read_from_ms=file.read_from_ms,
         read_to_ms=file.read_to_ms,
         errors=file.errors,
+        word=file.word,
     )
 
 
@@ -72,7 +73,9 @@ def same_content(before: Item | None, after: Item) -> bool:
 def _content(artefact: Artefact) -> Artefact:
     plain = replace(artefact, read_from_ms=0, read_to_ms=0)
     if UNSTABLE in artefact.errors:
-        return replace(plain, version="", size=0, read_size=0, sha256=b"", chunk_root=b"", errors=(UNSTABLE,))
+        return replace(
+            plain, version="", size=0, read_size=0, sha256=b"", chunk_root=b"", errors=(UNSTABLE,), word=None
+        )
     return plain
 
 

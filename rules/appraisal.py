@@ -125,10 +125,16 @@ def _judge(read: Artefact, slot: Slot, find_owner: FindOwner) -> tuple[str, str 
         return MATCH, None
     owner = find_owner(read.kind, read.sha256)
     if owner is None:
-        return MISMATCH, None if read.size == slot.size else f"{read.size} bytes where {slot.size} are expected"
+        return MISMATCH, _difference(read, slot)
     if owner.own:
         return SUPERSEDED, f"it is of release {owner.release}"
     return MISFILLED, f"it is the {owner.kind} of {owner.target}, release {owner.release}"
+
+
+def _difference(read: Artefact, slot: Slot) -> str | None:
+    if read.word is not None:
+        return f"the device says {read.word.hex()[:_SHOWN_CHARACTERS]} by {read.method}"
+    return None if read.size == slot.size else f"{read.size} bytes where {slot.size} are expected"
 
 
 def _appraise_identity(nameplate: Nameplate, identity: Identity) -> Finding | None:

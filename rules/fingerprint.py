@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from wire.evidence import word_bytes
 from wire.merkle import Frontier
 from wire.types import CHUNK_BYTES, Digest
 
@@ -65,3 +66,16 @@ def fingerprint(data: bytes) -> FileDigest:
     running = Fingerprint()
     running.update(data)
     return running.result()
+
+
+def fingerprint_word(method: str, word: bytes) -> FileDigest:
+    """Return the digests that stand for content known by the device's word alone; no byte of it was read.
+
+    Args:
+        method: One of `wire.evidence.METHODS_WORD`.
+        word: 1..256 bytes.
+
+    Source: docs/spec, clause EV-14.
+    """
+    digest = fingerprint(word_bytes(method, word))
+    return FileDigest(0, digest.sha256, digest.chunk_root)

@@ -72,6 +72,11 @@ def only(appraisal: Appraisal) -> Finding:
         # a checksum is not a truncated file
         (artefact(b"", size=99, method="vendor-checksum"), "mismatch", "99 bytes where 26 are expected"),
         (artefact(EXPECTED, size=99, read_size=0, method="vendor-checksum"), "match", None),
+        (
+            artefact(b"", size=99, method="vendor-checksum", word=b"\x9f\x8a"),
+            "mismatch",
+            "the device says 9f8a by vendor-checksum",
+        ),
     ],
 )
 def test_appraise_artefact_with_a_slot_gives_the_verdict(read: Artefact, verdict: str, detail: str | None) -> None:

@@ -4,7 +4,8 @@ import hashlib
 
 import pytest
 
-from rules.fingerprint import FileDigest, Fingerprint, fingerprint
+from rules.fingerprint import FileDigest, Fingerprint, fingerprint, fingerprint_word
+from wire.evidence import METHODS_WORD, word_bytes
 from wire.merkle import EMPTY_HEAD, tree_head
 from wire.types import CHUNK_BYTES
 
@@ -54,3 +55,9 @@ def test_fingerprint_of_one_flipped_bit_differs_in_both_digests() -> None:
     first, second = fingerprint(content), fingerprint(flipped)
     assert first.sha256 != second.sha256
     assert first.chunk_root != second.chunk_root
+
+
+@pytest.mark.parametrize("method", METHODS_WORD)
+def test_fingerprint_of_a_word_is_that_of_its_bytes_and_says_that_none_were_read(method: str) -> None:
+    digest, whole = fingerprint_word(method, b"3.1.4"), fingerprint(word_bytes(method, b"3.1.4"))
+    assert (digest.size, digest.sha256, digest.chunk_root) == (0, whole.sha256, whole.chunk_root)
