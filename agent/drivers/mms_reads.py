@@ -14,7 +14,7 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import pyiec61850.pyiec61850 as library
 
@@ -28,6 +28,9 @@ LEAVES_MAX: Final = 8192
 LEVELS_MAX: Final = 8
 FILES_MAX: Final = 4096
 TEXT_BYTES_MAX: Final = 1024
+
+Pointer: TypeAlias = Any
+"""What the binding gives for a pointer of C; it tells types at run time alone."""
 
 _DOMAIN: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
 _ITEM: Final = re.compile(r"[A-Za-z][A-Za-z0-9_$]{0,128}")
@@ -93,7 +96,7 @@ class Reads:
 
     def __init__(self, file: int) -> None:
         self._file = file
-        self._connection: Any = None
+        self._connection: Pointer = None
 
     # --- association ----------------------------------------------------------------------------------------------
 
@@ -156,7 +159,7 @@ class Reads:
             names = library.MmsConnection_getDomainVariableNames(connection, error, domain)
         return [name for name in self._names(names, _ITEM, "object") if name.count("$") == 1 and name.endswith("$SG")]
 
-    def _names(self, names: Any, pattern: re.Pattern[str], what: str) -> list[str]:
+    def _names(self, names: Pointer, pattern: re.Pattern[str], what: str) -> list[str]:
         """Take a list of texts over and give it back to the library."""
         if not names:
             raise FaultError("odd", f"sends no list of names for a {what}")
@@ -218,7 +221,7 @@ class Reads:
             library.MmsVariableSpecification_destroy(described)
 
     @contextmanager
-    def _read(self, domain: str, item: str) -> Iterator[Any]:
+    def _read(self, domain: str, item: str) -> Iterator[Pointer]:
         """Read an object; a value that the device does not have is an error, never a value."""
         where = f"{domain}/{item}"
         with self._call(where) as (connection, error):
@@ -296,13 +299,13 @@ class Reads:
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
-    def _associated(self) -> Any:
+    def _associated(self) -> Pointer:
         if self._connection is None:
             raise FaultError("lost", "has no association")
         return self._connection
 
     @contextmanager
-    def _call(self, what: str) -> Iterator[tuple[Any, Any]]:
+    def _call(self, what: str) -> Iterator[tuple[Pointer, Pointer]]:
         """Give a call its association and its error, and turn the error into a fault."""
         connection = library.IedConnection_getMmsConnection(self._associated())
         error = library.MmsError_create()
@@ -316,7 +319,7 @@ class Reads:
             raise FaultError(_FAULTS.get(code, "odd"), f"answers {shown} for {what}")
 
 
-def _leaves(described: Any, value: Any, where: str, path: tuple[str, ...]) -> Iterator[tuple[str, str, Value]]:
+def _leaves(described: Pointer, value: Pointer, where: str, path: tuple[str, ...]) -> Iterator[tuple[str, str, Value]]:
     """Walk through description and value side by side."""
     kind, size = library.MmsVariableSpecification_getType(described), 0
     at = ".".join((where, *path))
@@ -333,7 +336,8 @@ def _leaves(described: Any, value: Any, where: str, path: tuple[str, ...]) -> It
         raise FaultError("odd", f"sends another number of values than it describes at {at}")
     for index in range(size):
         if kind == library.MMS_ARRAY:
-            child, name = library.MmsVariableSpecification_getArrayElementSpecification(described), str(index)
+            child = library.MmsVariableSpecification_getArrayElementSpecification(described)
+            name: str | None = str(index)
         else:
             child = library.MmsVariableSpecification_getChildSpecificationByIndex(described, index)
             name = library.MmsVariableSpecification_getName(child) if child else None
@@ -343,7 +347,7 @@ def _leaves(described: Any, value: Any, where: str, path: tuple[str, ...]) -> It
         yield from _leaves(child, inner, where, (*path, name))
 
 
-def _leaf(value: Any, size: int, where: str) -> tuple[str, Value]:
+def _leaf(value: Pointer, size: int, where: str) -> tuple[str, Value]:
     """Return type and value; a number with a fraction as the bytes of IEEE 754, whose ``size`` in bits is known."""
     kind = library.MmsValue_getType(value)
     found: tuple[str, Value] | None = None
@@ -368,7 +372,7 @@ def _leaf(value: Any, size: int, where: str) -> tuple[str, Value]:
     return found
 
 
-def _float_bytes(value: Any, bits: int) -> bytes:
+def _float_bytes(value: Pointer, bits: int) -> bytes:
     if bits == _DOUBLE_BITS:
         return struct.pack(">d", library.MmsValue_toDouble(value))
     return struct.pack(">f", library.MmsValue_toFloat(value))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from agent.drivers import modbus
+from agent.drivers import mms, mms_link, mms_profile, modbus
 from agent.model import DeviceConfig, Reading
 from agent.profile import Profile, Specifics, read_profiles
 from kit.clock import Clock
@@ -65,9 +65,14 @@ class DriverEntry:
     """Usual port under TLS; None where the driver knows no TLS."""
     options: type | None = None
     """Schema of the table ``[device.PROTOCOL]`` in agent.toml, None if a device has none."""
+    missing: Callable[[], str] = str
+    """Say in one sentence what must be installed for it, nothing when all is there."""
 
 
 DRIVERS: Final[dict[str, DriverEntry]] = {
+    "mms": DriverEntry(
+        mms.MmsDriver, mms_profile.MmsProfile, port=102, options=mms_profile.MmsOptions, missing=mms_link.missing_extra
+    ),
     "modbus": DriverEntry(modbus.ModbusDriver, modbus.ModbusProfile, port=502),
 }
 
