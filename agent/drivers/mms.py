@@ -18,7 +18,8 @@ from typing import Final, TypeVar
 
 from agent.drivers.errors import DeviceBusyError, DeviceError, DeviceProtocolError, DeviceUnreachableError
 from agent.drivers.mms_answers import Block, File, as_block, as_files, as_ieds, as_leaves, as_names, as_text
-from agent.drivers.mms_link import DEAD, GRACE_MS, Child, ChildError, MmsCounters, start_child
+from agent.drivers.mms_link import DEAD, GRACE_MS, NO_ROOM, Child, ChildError, MmsCounters, start_child
+from agent.drivers.mms_pipe import FILE_BYTES_MAX
 from agent.drivers.mms_profile import SETTINGS, FileTable, MmsOptions, MmsProfile, SettingsTable
 from agent.drivers.mms_settings import Setting, setting_text
 from agent.drivers.scl import SCL_BYTES_MAX, SclError, SclIed, parse_scl
@@ -34,8 +35,6 @@ from wire.errors import FormatError
 from wire.evidence import Identity
 from wire.types import shown
 
-FILE_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Largest size that a device may declare for one file; a larger one is not read."""
 SETTLING_READS: Final = 3
 """How often the settings are read anew when the group or a value changes meanwhile."""
 LIST_ANSWERS: Final = 10
@@ -44,7 +43,7 @@ PIECE_BYTES: Final = 64 * 1024
 
 _RETRY_PAUSE_MS: Final = 100
 _PAUSE_MS_MAX: Final = 60_000
-_UNREACHABLE: Final = ("lost", "unreachable", *DEAD)
+_UNREACHABLE: Final = ("lost", NO_ROOM, "unreachable", *DEAD)
 _FOLDED: Final = re.compile(r"[\\/]+")
 
 _log = get_logger("agent.mms")
@@ -307,11 +306,14 @@ class MmsDriver:
         if listed.size > FILE_BYTES_MAX:
             errors = ("bad-size",)
         else:
+            child.check_room(listed.size)
             size = await self._ask(child, "fetch", 1, size=listed.size, path=path)
             if not isinstance(size, int) or size > listed.size:
                 what = f"lists {listed.name} with {listed.size} bytes and sends {shown(size)}"
                 raise self._protocol_error("wrong-length", what)
-            errors = ("short-read",) if size < listed.size else ()
+            if size < listed.size:  # a write that fails for want of room shows in nothing else
+                child.check_room(listed.size - size)
+                errors = ("short-read",)
             for at in range(0, size, PIECE_BYTES):
                 piece = child.piece(at, min(PIECE_BYTES, size - at))
                 self.counters.bytes_read += len(piece)

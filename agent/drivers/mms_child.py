@@ -18,8 +18,6 @@ from agent.drivers.mms_reads import FaultError, Reads
 from wire.cbor import Value
 from wire.errors import WireError
 
-FILE_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Largest file that is fetched; of a larger one nothing beyond is stored."""
 MEMORY_BYTES_MAX: Final = 1024 * 1024 * 1024
 """Address space, of which the libraries take a quarter; a device that sends lists without end ends the child."""
 
@@ -96,7 +94,7 @@ def main() -> int:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())  # what the library may print is no answer
     os.close(nowhere)
-    confine.limit(file_bytes=FILE_BYTES_MAX, memory_bytes=MEMORY_BYTES_MAX)
+    confine.limit(file_bytes=mms_pipe.FILE_BYTES_MAX + 1, memory_bytes=MEMORY_BYTES_MAX)
     is_locked = confine.lock_out(file, port)
     _send(answers, mms_pipe.pack_answer(Answer(mms_pipe.START, None, "", is_locked)))
     serve(Reads(file), sys.stdin.fileno(), answers)

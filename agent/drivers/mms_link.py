@@ -31,6 +31,9 @@ GRACE_MS: Final = 1500
 """How much longer than the device's own time an answer may take before the child counts as hung."""
 SLOWEST_BYTES_PER_S: Final = 1024
 """A file that comes more slowly than this is given up."""
+RESERVE_BYTES: Final = 4 * 1024 * 1024
+"""Room in the temporary folder that must be left beside a file."""
+NO_ROOM: Final = "no-room"
 _END_S: Final = 5
 _ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8"}
 """Nothing of the agent's own environment, which may hold secrets."""
@@ -56,7 +59,7 @@ class ChildError(Exception):
     """There is no value.
 
     Args:
-        fault: One of `agent.drivers.mms_pipe.FAULTS`, or of `DEAD`.
+        fault: One of `agent.drivers.mms_pipe.FAULTS`, one of `DEAD`, or `NO_ROOM`.
         detail: What was wrong, for people, to stand behind the device's name.
     """
 
@@ -134,6 +137,19 @@ class Child:
             raise ChildError("child-start", "the child process does not start properly")
         if answer.value is not True:
             _log.info("child_not_confined", pid=self.pid, detail="the kernel has no Landlock")
+
+    def check_room(self, size: int) -> None:
+        """Refuse to fetch what the temporary folder has no room for: it would look like a file that ends early.
+
+        Raises:
+            ChildError: There are less than ``size`` bytes and some reserve.
+        """
+        folder = os.fstatvfs(self._file.fileno())
+        free = folder.f_bavail * folder.f_frsize
+        if free < size + RESERVE_BYTES:
+            raise ChildError(
+                NO_ROOM, f"cannot be read: the gateway's temporary folder has {free} bytes left for {size}"
+            )
 
     def piece(self, at: int, count: int) -> bytes:
         """Return bytes of the file that was fetched last."""

@@ -20,6 +20,8 @@ ANSWER_VALUES_MAX: Final = 256 * 1024
 HEAD: Final = struct.Struct(">I")
 """Length of the frame that follows, in bytes."""
 DETAIL_CHARACTERS_MAX: Final = 256
+FILE_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Largest file that is fetched."""
 
 FAULTS: Final = ("busy", "limit", "lost", "missing", "odd", "refused", "scl", "unreachable")
 """Why the child has no value.

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeAlias
 
 import pyiec61850.pyiec61850 as library
 
+from agent.drivers.mms_pipe import FILE_BYTES_MAX
 from agent.drivers.scl import SCL_BYTES_MAX, SclError, parse_scl
 from wire.cbor import Value
 
@@ -281,8 +282,10 @@ class Reads:
             # the library reports success as a truth value, and a local file that is full with no error at all
             done = library.MmsConnection_downloadFile(connection, error, path, f"/proc/self/fd/{self._file}")
         size = os.fstat(self._file).st_size
-        if not done:
-            raise FaultError("limit", f"sends a file {path!r} that could not be stored beyond {size} bytes")
+        if not done or size > FILE_BYTES_MAX:  # of a file at its end, the library does not see that a write failed
+            raise FaultError(
+                "limit", f"sends a file {path!r} of more than {FILE_BYTES_MAX} bytes, or it cannot be stored"
+            )
         return size
 
     def scl(self) -> Value:
