@@ -52,6 +52,7 @@ def _artefact(file: DeviceFile) -> Artefact:
         read_to_ms=file.read_to_ms,
         errors=file.errors,
         word=file.word,
+        difference=file.difference,
     )
 
 
@@ -73,9 +74,8 @@ def same_content(before: Item | None, after: Item) -> bool:
 def _content(artefact: Artefact) -> Artefact:
     plain = replace(artefact, read_from_ms=0, read_to_ms=0)
     if UNSTABLE in artefact.errors:
-        return replace(
-            plain, version="", size=0, read_size=0, sha256=b"", chunk_root=b"", errors=(UNSTABLE,), word=None
-        )
+        blank = replace(plain, version="", size=0, read_size=0, sha256=b"", chunk_root=b"")
+        return replace(blank, errors=(UNSTABLE,), word=None, difference=None)
     return plain
 
 
@@ -119,6 +119,11 @@ class Confirmation:
         self._reading: Reading | None = None
         self._reads = 0
 
+    @property
+    def reading(self) -> Reading | None:
+        """What was read so far, the newest of each file."""
+        return self._reading
+
     def take(self, reading: Reading) -> ReadAgain | Confirmed | Unsettled:
         """Take the next reading of this poll.
 
@@ -128,7 +133,7 @@ class Confirmation:
         self._reads += 1
         before = self._reading
         if before is not None:
-            now = self._reading = _merged(before, reading)
+            now = self._reading = merged(before, reading)
             return self._compare(before, now)
         self._reading = reading
         item = to_item(reading)
@@ -159,7 +164,7 @@ class Confirmation:
         return Confirmed(item, True, *span)  # noqa: FBT003 - a field
 
 
-def _merged(before: Reading, again: Reading) -> Reading:
+def merged(before: Reading, again: Reading) -> Reading:
     """Take what was read again, and of the rest what the device still lists as before."""
     files = {file.kind: file for file in again.files}
     listed = {entry.kind: entry for entry in again.listed}
@@ -175,7 +180,7 @@ def _marked_unstable(item: Item, kinds: frozenset[str]) -> Item:
     return replace(
         item,
         artefacts=tuple(
-            replace(artefact, errors=tuple(sorted({*artefact.errors, UNSTABLE})))
+            replace(artefact, errors=tuple(sorted({*artefact.errors, UNSTABLE})), difference=None)
             if artefact.kind in kinds
             else artefact
             for artefact in item.artefacts

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.profile import Quiet, ReadPlan
 from rules.fingerprint import FileDigest, fingerprint_word
+from wire.difference import Difference
 from wire.evidence import Identity
 
 
@@ -45,6 +47,10 @@ class DeviceConfig:
     """Pause before each request, for devices that do not like to be hurried."""
     interval_ms: int = 1000
     """From the start of one read to the start of the next."""
+    deadline_ms: int = 1_800_000
+    """Longest time that one read may take in all."""
+    quiet: Quiet = field(default=Quiet())
+    plan: ReadPlan = field(default=ReadPlan())
     tls: TlsFiles | None = None
     options: object = None
     """The device's own table named as the protocol, of the type that the driver's entry says; None without one."""
@@ -71,6 +77,10 @@ class DeviceFile:
     """Sorted codes of `wire.evidence.ERROR_CODES`."""
     word: bytes | None = None
     """What the device says of its content, where the method reads none; see `word_file`."""
+    content: bytes | None = field(default=None, repr=False)
+    """The bytes of a whole setting list or strategy table of at most 256 KiB, else None."""
+    difference: Difference | None = None
+    """Where it differs from the reference value that this gateway holds; drivers leave it alone."""
 
 
 def word_file(listed: ListedFile, method: str, word: bytes, read_from_ms: int, read_to_ms: int) -> DeviceFile:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from wire import cbor
+from wire.difference import Difference, decode_difference
 from wire.errors import FormatError
 from wire.fields import Fields
 from wire.merkle import leaf_digest
@@ -90,11 +91,17 @@ class Artefact:
     """Sorted codes of `ERROR_CODES`."""
     word: bytes | None = None
     """What the device says of its content, 1..256 bytes, with a method of `METHODS_WORD`; else None."""
+    difference: Difference | None = None
+    """Where it differs from a reference value that the gateway holds; None where it does not, or cannot say."""
 
     def to_value(self) -> dict[str, cbor.Value]:
-        """Return the artefact as a CBOR map; it has a field ``word`` only where there is one."""
+        """Return the artefact as a CBOR map; it has a field ``word`` or ``difference`` only where there is one."""
         value = {name: _plain(getattr(self, name)) for name in _ARTEFACT}
-        return value if self.word is None else {**value, "word": self.word}
+        if self.word is not None:
+            value["word"] = self.word
+        if self.difference is not None:
+            value["difference"] = self.difference.to_value()
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +274,9 @@ def _entry(value: object) -> Entry:
 
 def _artefact(value: object, what: str) -> Artefact:
     speaks = isinstance(value, dict) and value.get("method") in METHODS_WORD
-    fields = Fields(value, (*_ARTEFACT, "word") if speaks else _ARTEFACT, what)
+    differs = isinstance(value, dict) and not speaks and "difference" in value
+    names = (*_ARTEFACT, "word") if speaks else (*_ARTEFACT, "difference") if differs else _ARTEFACT
+    fields = Fields(value, names, what)
     errors = tuple(check_identifier(code, f"{what}.errors") for code in fields.sequence("errors", len(ERROR_CODES)))
     for code in errors:
         if code not in ERROR_CODES:
@@ -285,6 +294,7 @@ def _artefact(value: object, what: str) -> Artefact:
     if word is not None:
         _check_word(fields, method, word, read_size)
     read_from_ms, read_to_ms = _read_span(fields)
+    difference = _difference(fields, errors) if differs else None
     return Artefact(
         kind=fields.choice("kind", KINDS),
         name=fields.text("name"),
@@ -298,7 +308,16 @@ def _artefact(value: object, what: str) -> Artefact:
         read_to_ms=read_to_ms,
         errors=errors,
         word=word,
+        difference=difference,
     )
+
+
+def _difference(fields: Fields, errors: tuple[str, ...]) -> Difference:
+    where = fields.where("difference")
+    difference = decode_difference(fields.raw("difference"), where)
+    if errors or difference.reference == fields.digest("sha256"):
+        raise FormatError(f"{where}: only a whole file, and one with another digest, differs")
+    return difference
 
 
 def _check_word(fields: Fields, method: str, word: bytes, read_size: int) -> None:

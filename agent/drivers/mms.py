@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
+from agent.drivers.content import FileBytes
 from agent.drivers.errors import DeviceBusyError, DeviceError, DeviceProtocolError, DeviceUnreachableError
 from agent.drivers.mms_answers import Block, File, as_block, as_files, as_ieds, as_leaves, as_names, as_text
 from agent.drivers.mms_link import DEAD, GRACE_MS, NO_ROOM, Child, ChildError, MmsCounters, start_child
@@ -29,7 +30,6 @@ from kit.clock import Clock
 from kit.exitcodes import StorageError
 from kit.files import read_bounded
 from kit.logs import get_logger
-from rules.fingerprint import Fingerprint, fingerprint
 from wire.cbor import Value
 from wire.errors import FormatError
 from wire.evidence import Identity
@@ -301,7 +301,7 @@ class MmsDriver:
             DeviceProtocolError: It has more bytes than the device declares.
         """
         begin_ms = self._clock.now_ms()
-        running = Fingerprint()
+        running = FileBytes(listed.kind)
         errors: tuple[str, ...] = ()
         if listed.size > FILE_BYTES_MAX:
             errors = ("bad-size",)
@@ -330,6 +330,7 @@ class MmsDriver:
             read_from_ms=begin_ms,
             read_to_ms=end_ms,
             errors=errors,
+            content=None if errors else running.content(),
         )
 
     # --- settings -------------------------------------------------------------------------------------------------
@@ -358,17 +359,20 @@ class MmsDriver:
             Setting(f"{prefix}{table.control_block}.ActSG", str(block.active), "integer"),
         ]
         raw = setting_text([*heads, *values])
+        running = FileBytes(SETTINGS)
+        running.update(raw)
         self.counters.bytes_read += len(raw)
         return DeviceFile(
             kind=SETTINGS,
             name=f"{prefix}{table.control_block}",
             version=version,
             size=len(raw),
-            digest=fingerprint(raw),
+            digest=running.result(),
             method="record-read",
             read_from_ms=begin_ms,
             read_to_ms=max(begin_ms, self._clock.now_ms()),
             errors=(),
+            content=running.content(),
         )
 
     async def _state_of(self, domain: str, table: SettingsTable, child: Child) -> tuple[Block, str]:

@@ -20,6 +20,7 @@ from pymodbus.exceptions import ModbusException
 from pymodbus.pdu.mei_message import ReadDeviceInformationRequest, ReadDeviceInformationResponse
 from pymodbus.pdu.register_message import ReadInputRegistersRequest, ReadInputRegistersResponse
 
+from agent.drivers.content import FileBytes
 from agent.drivers.errors import DeviceBusyError, DeviceError, DeviceProtocolError, DeviceUnreachableError
 from agent.drivers.modbus_link import Link, LinkCounters, LinkError, LinkLimits, exception_text, open_link
 from agent.drivers.text import device_text
@@ -334,7 +335,7 @@ class ModbusDriver:
         """Read one file from its first to its last byte."""
         listed = entry.listed
         begin_ms = self._clock.now_ms()
-        fingerprint = Fingerprint()
+        fingerprint = FileBytes(listed.kind)
         last_file = entry.first_file + (listed.size - 1) // (2 * RECORDS_PER_FILE)
         errors: tuple[str, ...] = ()
         if listed.size > FILE_BYTES_MAX or last_file > FILE_NUMBER_MAX:
@@ -360,4 +361,5 @@ class ModbusDriver:
             read_from_ms=begin_ms,
             read_to_ms=end_ms,
             errors=errors,
+            content=None if errors else fingerprint.content(),
         )

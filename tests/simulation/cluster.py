@@ -9,7 +9,8 @@ from hashlib import sha256
 from random import Random
 from typing import Final
 
-from master.consensus.message_checks import verify_message
+from master.consensus.events import Flawed
+from master.consensus.message_checks import FlawedProposalError, verify_message
 from master.consensus.message_codec import decode_message, encode_message
 from master.consensus.messages import Gossip, Message
 from master.consensus.state import Settings
@@ -18,12 +19,13 @@ from tests.simulation.disk import Disk
 from tests.simulation.judge import BrokenError, Judge, demand
 from tests.simulation.keys import KeyRing
 from tests.simulation.liar import Liar
-from tests.simulation.network import Agenda, Network
+from tests.simulation.links import Connections
+from tests.simulation.network import TWIN, Agenda, Network
 from tests.simulation.node import Node
 from tests.simulation.plan import UNDETECTED, Plan
 from tests.simulation.real import AnyLedger, Members, RealLedger, close_ledgers, genesis_of
 from tests.simulation.toy import Ledger
-from tests.simulation.troubles import TWIN, Troubles
+from tests.simulation.troubles import Troubles
 from tests.simulation.verdicts import judge_ledgers
 from wire.errors import WireError
 from wire.genesis import Genesis
@@ -76,6 +78,7 @@ class Cluster:
         self._judge = Judge(self._keys, watched, self._replayed())
         self._network = Network(plan, self._rng, self._agenda, self._deliver, self._judge.count)
         self.nodes: dict[str, Node] = {}
+        self.links = Connections(self._rng, self._agenda, self._network, self.nodes, self._judge.count)
         for member in self._honest:
             self.add_node(member, member)
         self._liar: Liar | None = None
@@ -89,7 +92,7 @@ class Cluster:
             self._liar = Liar(evil, self._keys.signer(evil), honest, self._judge, self._rng)
         self._members = sorted(set(members) - self._silent)
         self._given: list[bytes] = []
-        self._decoded: dict[bytes, Message | None] = {}
+        self._decoded: dict[bytes, Message | Flawed | None] = {}
         self._trace = sha256()
         self.is_healed = False
         self._healing: tuple[str, ...] = tuple(self._honest)
@@ -131,6 +134,10 @@ class Cluster:
     def others(self, endpoint: str) -> list[str]:
         """Return all other members that are not silent for ever."""
         return [member for member in self._members if member != endpoint.rstrip(TWIN)]
+
+    def crashed(self, endpoint: str) -> None:
+        """Let the others hear that a process is dead."""
+        self.links.crashed(endpoint)
 
     # ---- inside -------------------------------------------------------------------------------
 
@@ -187,36 +194,35 @@ class Cluster:
         try:
             frames = FrameDecoder().receive(stream)
         except FrameError:
-            # the connection is closed, and made again
             demand(is_spoiled, "an honest node's frame was refused")
-            self._judge.count("connection closed for a frame")
-            node.connected(sender.rstrip(TWIN))
+            self.links.refused((sender, receiver))
             return
         for raw in frames:
             message = self._heard(node, raw, is_lie=is_spoiled or sender == self._liar_member)
             if message is not None:
                 node.receive(sender.rstrip(TWIN), message)
 
-    def _heard(self, node: Node, raw: bytes, *, is_lie: bool) -> Message | None:
+    def _heard(self, node: Node, raw: bytes, *, is_lie: bool) -> Message | Flawed | None:
         """Return a message as a node's engine hands it on, None when it is refused."""
         del node
         return self._decode(raw, is_lie=is_lie)
 
-    def _decode(self, raw: bytes, *, is_lie: bool) -> Message | None:
+    def _decode(self, raw: bytes, *, is_lie: bool) -> Message | Flawed | None:
         """Decode and verify; decoding is pure, so its results may be remembered."""
         if raw not in self._decoded:
             if len(self._decoded) > _CACHED:
                 self._decoded.clear()
             try:
-                message: Message | None = decode_message(raw)
-                assert message is not None
+                message = decode_message(raw)
                 verify_message(message, self._keys.chain, self._keys.validators, self._keys.verify)
+                self._decoded[raw] = message
+            except FlawedProposalError as error:
+                self._decoded[raw] = Flawed(error.proposal, str(error))
             except WireError:
-                message = None
-            self._decoded[raw] = message
-        message = self._decoded[raw]
-        demand(message is not None or is_lie, "an honest node's message was refused")
-        return message
+                self._decoded[raw] = None
+        found = self._decoded[raw]
+        demand(is_lie or not (found is None or isinstance(found, Flawed)), "an honest node's message was refused")
+        return found
 
     def _begin(self) -> None:
         plan, rng = self._plan, self._rng
@@ -226,6 +232,7 @@ class Cluster:
         self._every(_RESTART_MS // 2, self._restart)
         self._every(120, self._lie)
         self._troubles.begin()
+        self.links.begin()
 
     def _every(self, mean_ms: int, call: Callable[[], None]) -> None:
         def again() -> None:
@@ -363,7 +370,8 @@ class Cluster:
         for node in self.core():
             is_odd = node.endpoint == self.odd
             demand(is_odd or not node.reports["vote-refused"], f"{node.endpoint} was refused: {node.reports}")
-            demand(is_odd or not node.reports["quarantine"], f"{node.endpoint} in quarantine: {node.reports}")
+            is_sure = not (is_odd or node.is_latecomer)
+            demand(not (is_sure and node.reports["quarantine"]), f"{node.endpoint} in quarantine: {node.reports}")
             demand(not node.reports["divergence"], f"{node.endpoint} diverged: {node.reports}")
 
     def _compare(self, ledgers: list[AnyLedger]) -> None:

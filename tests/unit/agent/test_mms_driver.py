@@ -19,6 +19,8 @@ from agent.model import Reading
 from agent.profile import Pacing, Profile
 from kit.clock import FakeClock
 from rules.fingerprint import fingerprint
+from rules.items.model import Scaled
+from rules.items.table import read_items
 from tests.unit.agent.bench import NOW_MS, PROFILES, device_config
 from tests.unit.agent.iedbench import READS, FakeIed, scl
 from wire.evidence import Identity
@@ -248,6 +250,17 @@ def test_settings_of_another_group_are_another_text(ied: FakeIed) -> None:
     before = read().files[1].digest
     ied.block = [(2, 2)]
     assert read().files[1].digest != before
+
+
+# holds MM-8
+def test_settings_are_understood_as_numbered_items(ied: FakeIed) -> None:
+    content = read().files[1].content
+    assert content == SETTINGS
+    items = read_items(content).items
+    assert [item.number for item in items] == [1, 2, 3, 4, 5]
+    assert items[4].label == "LD0/PTUF1.StrVal.setMag.f"
+    assert items[4].cells[0].scaled() == Scaled(49, 0)
+    assert read().files[0].content is None
 
 
 def test_device_without_any_setting_value_is_refused(ied: FakeIed) -> None:
