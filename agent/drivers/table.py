@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from agent.drivers import mms, mms_link, mms_profile, modbus
+from agent.drivers import mms, modbus
+from agent.drivers.mms_link import missing_extra
+from agent.drivers.mms_profile import MmsOptions, MmsProfile
+from agent.drivers.modbus_profile import ModbusProfile
 from agent.model import DeviceConfig, Reading
 from agent.profile import Profile, Specifics, read_profiles
 from kit.clock import Clock
@@ -70,10 +73,8 @@ class DriverEntry:
 
 
 DRIVERS: Final[dict[str, DriverEntry]] = {
-    "mms": DriverEntry(
-        mms.MmsDriver, mms_profile.MmsProfile, port=102, options=mms_profile.MmsOptions, missing=mms_link.missing_extra
-    ),
-    "modbus": DriverEntry(modbus.ModbusDriver, modbus.ModbusProfile, port=502),
+    "mms": DriverEntry(mms.MmsDriver, MmsProfile, port=102, options=MmsOptions, missing=missing_extra),
+    "modbus": DriverEntry(modbus.ModbusDriver, ModbusProfile, port=502, tls_port=802),
 }
 
 
