@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from kit.clock import Clock
 from kit.exitcodes import DiskFullError, StorageError
 from kit.logs import get_logger
-from master.answers import AnswerBudget
+from master.answers import LONG_BYTES, AnswerBudget
 from master.consensus.blame import Blame
 from master.consensus.events import (
     Accuse,
@@ -345,7 +345,8 @@ class Engine:
             case Persist() | Seal():
                 await self._on_worker(partial(self._bring_to_disk, [effect]))
             case Send():
-                self._answer(effect.member, encode_message(effect.message))
+                if not self._hooks.withholds(effect.message):
+                    self._answer(effect.member, encode_message(effect.message))
             case Broadcast():
                 self._network.broadcast(encode_message(effect.message))
             case Build():
@@ -440,7 +441,8 @@ class Engine:
         try:
             loop = asyncio.get_running_loop()
             answer = await loop.run_in_executor(None, lambda: encode_message(self._collect_blocks(first_height)))
-            while (wait_s := self._answers.wait_s(member, len(answer), self._clock.monotonic_ms())) > 0:  # noqa: ASYNC110 time alone refills it
+            size_bytes = max(len(answer), LONG_BYTES + 1)  # none is free: whoever asks for blocks may ask without end
+            while (wait_s := self._answers.wait_s(member, size_bytes, self._clock.monotonic_ms())) > 0:  # noqa: ASYNC110 time alone refills it
                 await asyncio.sleep(wait_s)
             self._network.send(member, answer)
         finally:
