@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +16,7 @@ from agent.model import DeviceConfig, DeviceFile, ListedFile, Reading
 from agent.profile import Profile
 from firmware_sim.device import Device
 from firmware_sim.modbus.server import ModbusServer
+from firmware_sim.modbus.unit import Unit
 from kit.clock import FakeClock
 from rules.fingerprint import fingerprint
 from wire.evidence import Clock as EvidenceClock
@@ -107,7 +109,7 @@ class Turns:
 
 
 @contextlib.asynccontextmanager
-async def served(device: Device) -> AsyncIterator[int]:
+async def served(device: Unit | Device) -> AsyncIterator[int]:
     """Serve a simulated device and give its port."""
     server = ModbusServer(device)
     _, port = await server.start("127.0.0.1", 0)
@@ -122,7 +124,7 @@ Answer = Callable[[bytes], Sequence[bytes] | None]
 
 
 @contextlib.asynccontextmanager
-async def lying(answer: Answer) -> AsyncIterator[int]:
+async def lying(answer: Answer, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Serve whatever ``answer`` says, also what no device may say, and give the port."""
     writers: list[asyncio.StreamWriter] = []
     talks: list[asyncio.Task[None]] = []
@@ -144,7 +146,7 @@ async def lying(answer: Answer) -> AsyncIterator[int]:
                     await asyncio.sleep(0.002)
         writer.close()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=context)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
