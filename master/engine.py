@@ -345,8 +345,7 @@ class Engine:
             case Persist() | Seal():
                 await self._on_worker(partial(self._bring_to_disk, [effect]))
             case Send():
-                if not self._hooks.withholds(effect.message):
-                    self._answer(effect.member, encode_message(effect.message))
+                self._send(effect.member, effect.message)
             case Broadcast():
                 self._network.broadcast(encode_message(effect.message))
             case Build():
@@ -421,12 +420,15 @@ class Engine:
         self._wakes.pop(at_ms, None)
         self.post(Tick(self._hooks.is_pending(), self._hooks.waiting_ms()))
 
-    def _answer(self, member: str, message: bytes) -> None:
-        """Send to one member; long answers within its budget alone, since asking costs nothing."""
-        if self._answers.wait_s(member, len(message), self._clock.monotonic_ms()) > 0:
+    def _send(self, member: str, message: Message) -> None:
+        """Send to one member what may go out now; long answers within its budget alone, since asking costs nothing."""
+        if self._hooks.withholds(message):
+            return
+        raw = encode_message(message)
+        if self._answers.wait_s(member, len(raw), self._clock.monotonic_ms()) > 0:
             self._hooks.report("answer-refused", member)
             return
-        self._network.send(member, message)
+        self._network.send(member, raw)
 
     def _answer_blocks(self, member: str, first_height: int) -> None:
         """Send committed blocks, one answer to a member at a time."""
