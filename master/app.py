@@ -43,7 +43,7 @@ from master.io.sync_disk import SyncDisk
 from master.io.tables import Tables
 from master.io.wal import WriteAheadLog
 from master.joining import adopt_snapshot, build_state_sync, past_of
-from master.ledger.application import Application, TxRefused
+from master.ledger.application import Application
 from master.ledger.faults import FaultCourt
 from master.ledger.proofs import Prover
 from master.mempool import Mempool
@@ -258,11 +258,8 @@ class NodeProcess:
         return None if reason is None else f"in quarantine, this node signs nothing yet: {reason}"
 
     def _is_acceptable(self, signed: SignedTx) -> bool:
-        try:
-            self._application.check(signed, self._clock.now_ms())
-        except TxRefused:
-            return False
-        return True
+        head = self._chain.head
+        return self._application.fits(signed, head.height + 1, max(self._clock.now_ms(), head.time_ms + 1))
 
     def _gossip(self, transactions: Sequence[bytes]) -> None:
         self._engine.gossip(transactions)

@@ -306,9 +306,13 @@ class Engine:
     async def _on_worker(self, call: Callable[[], ResultT]) -> ResultT:
         return await asyncio.get_running_loop().run_in_executor(self._worker, call)
 
+    def _tick(self) -> Tick:
+        waiting_ms = self._hooks.waiting_ms()  # first: it forgets what no block can hold
+        return Tick(self._hooks.is_pending(), waiting_ms)
+
     async def _tick_forever(self) -> None:
         while True:
-            self.post(Tick(self._hooks.is_pending(), self._hooks.waiting_ms()))
+            self.post(self._tick())
             await asyncio.sleep(TICK_S)
 
     async def _perform_all(self, effects: list[Effect]) -> None:
@@ -418,7 +422,7 @@ class Engine:
 
     def _woken(self, at_ms: int) -> None:
         self._wakes.pop(at_ms, None)
-        self.post(Tick(self._hooks.is_pending(), self._hooks.waiting_ms()))
+        self.post(self._tick())
 
     def _send(self, member: str, message: Message) -> None:
         """Send to one member what may go out now; long answers within its budget alone, since asking costs nothing."""
