@@ -159,7 +159,7 @@ def test_propose_rotation_takes_the_address_that_is_told_even_an_empty_one(site:
 def test_propose_rotation_of_a_node_that_tells_no_record_is_refused(
     site: Site, capsys: pytest.CaptureFixture[str], value: object
 ) -> None:
-    site.node.answers |= {path: {"value": value} for path in RECORD_PATHS}  # type: ignore[dict-item]
+    site.node.answers |= {path: {"value": value} for path in RECORD_PATHS}
     assert call("validators", "propose-rotation", "--old-vote-key", site.key("vote"), *site.by) == 65
     assert "--certificate" in capsys.readouterr().err
     assert site.node.posted == []
