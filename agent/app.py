@@ -111,7 +111,7 @@ class Agent:
         self._pollers = tuple(
             DevicePoller(
                 device,
-                DRIVERS[device.protocol].open(device, self._clock),
+                DRIVERS[device.protocol].open(device, config.profiles[device.profile], self._clock),
                 known.get(device.id),
                 self._clock,
                 self._note_change,

@@ -51,6 +51,8 @@ def _artefact(file: DeviceFile) -> Artefact:
         read_from_ms=file.read_from_ms,
         read_to_ms=file.read_to_ms,
         errors=file.errors,
+        word=file.word,
+        difference=file.difference,
     )
 
 
@@ -72,7 +74,8 @@ def same_content(before: Item | None, after: Item) -> bool:
 def _content(artefact: Artefact) -> Artefact:
     plain = replace(artefact, read_from_ms=0, read_to_ms=0)
     if UNSTABLE in artefact.errors:
-        return replace(plain, version="", size=0, read_size=0, sha256=b"", chunk_root=b"", errors=(UNSTABLE,))
+        blank = replace(plain, version="", size=0, read_size=0, sha256=b"", chunk_root=b"")
+        return replace(blank, errors=(UNSTABLE,), word=None, difference=None)
     return plain
 
 
@@ -172,7 +175,7 @@ def _marked_unstable(item: Item, kinds: frozenset[str]) -> Item:
     return replace(
         item,
         artefacts=tuple(
-            replace(artefact, errors=tuple(sorted({*artefact.errors, UNSTABLE})))
+            replace(artefact, errors=tuple(sorted({*artefact.errors, UNSTABLE})), difference=None)
             if artefact.kind in kinds
             else artefact
             for artefact in item.artefacts

@@ -15,6 +15,7 @@ from agent.config import AgentConfig, load_agent_config
 from agent.drivers.table import DRIVERS
 from agent.io.statefile import ANCHOR_FILE, read_status
 from agent.model import DeviceConfig, DeviceFile, Reading
+from agent.profile import Profile
 from kit.clock import SystemClock
 from kit.exitcodes import DataError, ExitCode, UsageError, exit_code_of, run
 from kit.files import read_bounded, write_atomic
@@ -59,11 +60,12 @@ def read_command(
 ) -> None:
     """Read one device once and show its identity and fingerprints; nothing is reported."""
     configure_logs(level="warning")
-    chosen = _device_of(load_agent_config(config), device)
+    loaded = load_agent_config(config)
+    chosen = _device_of(loaded, device)
     terminal = Terminal(as_json=as_json)
     started_s = time.perf_counter()
     with terminal.progress(f"reading {device}"):
-        reading, requests = uvloop.run(_read_once(chosen))
+        reading, requests = uvloop.run(_read_once(chosen, loaded.profiles[chosen.profile]))
     value = _reading_value(reading, requests, round(1000 * (time.perf_counter() - started_s)))
     terminal.show(value, lambda: _reading_lines(value))
 
@@ -117,8 +119,8 @@ def _device_of(config: AgentConfig, name: str) -> DeviceConfig:
     return devices[name]
 
 
-async def _read_once(device: DeviceConfig) -> tuple[Reading, int]:
-    driver = DRIVERS[device.protocol].open(device, SystemClock())
+async def _read_once(device: DeviceConfig, profile: Profile) -> tuple[Reading, int]:
+    driver = DRIVERS[device.protocol].open(device, profile, SystemClock())
     try:
         return await driver.read(), driver.counters.requests
     finally:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from rules.fingerprint import FileDigest
+from rules.fingerprint import FileDigest, fingerprint_word
+from wire.difference import Difference
 from wire.evidence import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """How a connection to a device is protected, and how this side shows itself."""
+
+    ca: Path
+    """Certificates that the device's own must follow from."""
+    certificate: Path
+    key: Path
+    server_name: str = ""
+    """Name in the device's certificate, where it is not the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +31,11 @@ class DeviceConfig:
     protocol: str
     """A key of `agent.drivers.table.DRIVERS`."""
     profile: str
-    """What the protocol's driver has to know of this kind of device."""
+    """Name of an `agent.profile.Profile` of this protocol."""
     host: str
+    """Empty where the protocol has no network address."""
     port: int
-    """1..65535."""
+    """1..65535, or 0 where the protocol has none."""
     unit_id: int = 1
     """0..255; protocols without units ignore it."""
     timeout_ms: int = 2000
@@ -31,6 +46,9 @@ class DeviceConfig:
     """Pause before each request, for devices that do not like to be hurried."""
     interval_ms: int = 1000
     """From the start of one read to the start of the next."""
+    tls: TlsFiles | None = None
+    options: object = None
+    """The device's own table named as the protocol, of the type that the driver's entry says; None without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +70,36 @@ class DeviceFile:
     read_to_ms: int
     errors: tuple[str, ...]
     """Sorted codes of `wire.evidence.ERROR_CODES`."""
+    word: bytes | None = None
+    """What the device says of its content, where the method reads none; see `word_file`."""
+    content: bytes | None = field(default=None, repr=False)
+    """The bytes of a whole setting list or strategy table of at most 256 KiB, else None."""
+    difference: Difference | None = None
+    """Where it differs from the reference value that this gateway holds; drivers leave it alone."""
+
+
+def word_file(listed: ListedFile, method: str, word: bytes, read_from_ms: int, read_to_ms: int) -> DeviceFile:
+    """Return what is known of an artefact by the device's word alone.
+
+    Args:
+        listed: Kind, name, version, and the size that the device declares, 0 if it declares none.
+        method: ``vendor-checksum`` or ``version-string``.
+        word: The checksum as the device keeps it, or the version text in UTF-8; 1..256 bytes.
+        read_from_ms: When it was asked.
+        read_to_ms: When it had answered.
+    """
+    return DeviceFile(
+        kind=listed.kind,
+        name=listed.name,
+        version=listed.version,
+        size=listed.size,
+        digest=fingerprint_word(method, word),
+        method=method,
+        read_from_ms=read_from_ms,
+        read_to_ms=read_to_ms,
+        errors=(),
+        word=word,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from agent.drivers.table import DRIVERS
+from agent.drivers.table import DRIVERS, load_profiles
 from agent.model import DeviceConfig
 from benchmarks.results import Result
 from client.demo.layout import table, write_text
@@ -62,7 +62,8 @@ def _start_devices(folder: Path, processes: Processes) -> tuple[int, ...]:
 
 
 async def _read(ports: Sequence[int]) -> float:
-    drivers = [DRIVERS["modbus"].open(_device(port), SystemClock()) for port in ports]
+    profile = load_profiles()["stability-control-modbus"]
+    drivers = [DRIVERS["modbus"].open(_device(port), profile, SystemClock()) for port in ports]
     best = 0.0
     try:
         for _ in range(ROUNDS):

@@ -10,10 +10,19 @@ A folder holds the files of a release and ``release.toml``::
     kind = "firmware"  # firmware, settings or strategy
     name = "firmware.bin"  # a file in this folder
     version = "2.4.0"
+
+Of a device that gives no file, what it must say instead of its content is named, and no file is there::
+
+    [[artefact]]
+    kind = "settings"
+    name = "setting list"
+    version = "7"
+    checksum = "9f8a6c01"  # the device's own checksum; or: version_only = true
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +30,14 @@ from typing import Final
 
 from kit.config import load, rule
 from kit.exitcodes import DataError
-from rules.fingerprint import FileDigest, Fingerprint
+from rules.fingerprint import FileDigest, Fingerprint, fingerprint_word
 from wire.evidence import KINDS
 from wire.release import Reference, Release
 from wire.types import IDENTIFIER_PATTERN
 
 MANIFEST: Final = "release.toml"
 _READ_BYTES: Final = 1024 * 1024
+_CHECKSUM: Final = re.compile("(?:[0-9a-f]{2}){1,256}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +56,20 @@ class _Artefact:
     kind: str = field(metadata=rule(choices=KINDS))
     name: str = field(metadata=rule(maximum=256))
     version: str = field(metadata=rule(maximum=256))
+    checksum: str | None = field(default=None, metadata=rule(pattern=_CHECKSUM))
+    version_only: bool = False
 
     def __post_init__(self) -> None:
+        if self.checksum is not None and self.version_only:
+            raise ValueError("what a device says is its checksum or its version; name one of them")
+        if not self.is_file():
+            return
         if Path(self.name).name != self.name:
             raise ValueError(f"name {self.name!r} leads out of the folder")
+
+    def is_file(self) -> bool:
+        """Tell whether the reference value is the content of a file."""
+        return self.checksum is None and not self.version_only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +100,7 @@ def read_release(
     manifest = load(folder / MANIFEST, _Manifest, env_prefix="GRIDWITNESS_RELEASE", environ={})
     references = []
     for entry in sorted(manifest.artefacts, key=lambda artefact: artefact.kind):
-        digest = fingerprint_file(folder / entry.name, progress)
+        digest = _digest_of(entry, folder, progress)
         references.append(
             Reference(
                 kind=entry.kind,
@@ -93,6 +113,14 @@ def read_release(
         )
     head = manifest.release
     return Release(head.release, manufacturer, head.device, head.model, tuple(references))
+
+
+def _digest_of(entry: _Artefact, folder: Path, progress: Callable[[int], None]) -> FileDigest:
+    if entry.checksum is not None:
+        return fingerprint_word("vendor-checksum", bytes.fromhex(entry.checksum))
+    if entry.version_only:
+        return fingerprint_word("version-string", entry.version.encode())
+    return fingerprint_file(folder / entry.name, progress)
 
 
 def bytes_in(folder: Path) -> int:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ConfigProblemsError", "HostPort", "Problem", "load", "rule"]
+__all__ = ["ConfigProblemsError", "HostPort", "Origin", "Problem", "load", "origin", "rule"]
 
 DROP_INS_MAX: Final = 4096
 """Files in one drop-in folder."""
@@ -91,6 +91,11 @@ def rule(
             unique=unique,
         )
     }
+
+
+def origin() -> dict[str, Rule]:
+    """Say that a field is no key of the file, as its metadata: it gets the `Origin` of its table."""
+    return {META: Rule(is_origin=True)}
 
 
 def load(

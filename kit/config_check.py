@@ -75,6 +75,7 @@ class Rule:
     key: str | None = None
     exists: Literal["file", "folder"] | None = None
     unique: str | None = None
+    is_origin: bool = False
 
 
 class Checker:
@@ -89,10 +90,11 @@ class Checker:
             self._refuse(node.origin, where, "a table", node.value)
             return None
         hints = typing.get_type_hints(schema, localns=_NAMES)
-        fields = {_rule(f).key or f.name: f for f in dataclasses.fields(cast("Any", schema)) if f.init}
+        specs = [spec for spec in dataclasses.fields(cast("Any", schema)) if spec.init]
+        fields = {_rule(spec).key or spec.name: spec for spec in specs if not _rule(spec).is_origin}
         before = len(self._problems)
         self._unknown_keys(node.value, fields, where)
-        values: dict[str, object] = {}
+        values: dict[str, object] = {spec.name: node.origin for spec in specs if _rule(spec).is_origin}
         for key, spec in fields.items():
             inner = f"{where}.{key}" if where else key
             if key in node.value:

@@ -34,6 +34,7 @@ from master.consensus.events import (
     Event,
     Execute,
     Executed,
+    Flawed,
     Head,
     Now,
     Persist,
@@ -45,7 +46,7 @@ from master.consensus.events import (
     Wake,
 )
 from master.consensus.fault_messages import Divergence, Fault
-from master.consensus.message_checks import UnknownEpochError, known_part, verify_by_epoch
+from master.consensus.message_checks import FlawedProposalError, UnknownEpochError, known_part, verify_by_epoch
 from master.consensus.message_codec import BLOCKS_PER_ANSWER_MAX, decode_message, encode_message
 from master.consensus.messages import Blocks, GetBlocks, Gossip, Message, Status
 from master.consensus.records import Record, decode_record
@@ -55,7 +56,7 @@ from master.inbox import MEMBER_GOSSIP_MAX, Errands, Inbox
 from master.seams import BlockRefusedError, Core, Guard, Hooks, LedgerSeam, Network, RecordLog, Restart
 from wire import cose
 from wire.block import BLOCK_BYTES_MAX, Block
-from wire.certificate import Certificate, faults
+from wire.certificate import Certificate
 from wire.errors import WireError
 
 ResultT = TypeVar("ResultT")
@@ -98,7 +99,7 @@ class Engine:
         self._hooks = hooks
         self._clock = clock
         self._exposure = Exposure(network.broadcast, hooks.accuse, hooks.blamed, hooks.report)
-        self._blame = Blame(settings.member, faults(len(settings.validators)), ledger.results)
+        self._blame = Blame(settings.member, ledger.validators_of, ledger.results)
         self._room_retry_s = ROOM_RETRY_S
         self._is_stopped = False
         self._inbox = Inbox()
@@ -254,6 +255,8 @@ class Engine:
             self._hooks.report(message.code, str(message))
             return True
         if isinstance(message, WireError):
+            if isinstance(message, FlawedProposalError):
+                self.post(Flawed(message.proposal, str(message)), size_bytes, member)
             self._hooks.refused_message(member, message)
             return False
         if isinstance(message, Gossip):

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from rules.difference import difference_text
+from wire.difference import Difference
 from wire.evidence import METHODS_READING, Artefact, Identity, Item
 from wire.types import Digest
 
@@ -74,6 +76,8 @@ class Finding:
     """What was read, if anything was."""
     detail: str | None
     """What else there is to say, for people."""
+    difference: Difference | None = None
+    """Numbers of the items or chunks that differ from this reference value, if the gateway could name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,13 @@ def _appraise_artefact(kind: str, read: Artefact | None, slot: Slot | None, find
     if slot is None:
         return Finding(kind, UNKNOWN_REFERENCE, None, read.sha256, None)
     verdict, detail = _judge(read, slot, find_owner)
-    return Finding(kind, verdict, slot.sha256, read.sha256, detail)
+    # what was compared with anything but the value that counts says nothing here
+    difference = read.difference
+    if difference is None or difference.reference != slot.sha256:
+        return Finding(kind, verdict, slot.sha256, read.sha256, detail)
+    where = difference_text(kind, difference, max(read.size, slot.size))
+    detail = where if detail is None else f"{detail}; {where}"
+    return Finding(kind, verdict, slot.sha256, read.sha256, detail, difference)
 
 
 def _judge(read: Artefact, slot: Slot, find_owner: FindOwner) -> tuple[str, str | None]:
@@ -125,10 +135,16 @@ def _judge(read: Artefact, slot: Slot, find_owner: FindOwner) -> tuple[str, str 
         return MATCH, None
     owner = find_owner(read.kind, read.sha256)
     if owner is None:
-        return MISMATCH, None if read.size == slot.size else f"{read.size} bytes where {slot.size} are expected"
+        return MISMATCH, _difference(read, slot)
     if owner.own:
         return SUPERSEDED, f"it is of release {owner.release}"
     return MISFILLED, f"it is the {owner.kind} of {owner.target}, release {owner.release}"
+
+
+def _difference(read: Artefact, slot: Slot) -> str | None:
+    if read.word is not None:
+        return f"the device says {read.word.hex()[:_SHOWN_CHARACTERS]} by {read.method}"
+    return None if read.size == slot.size else f"{read.size} bytes where {slot.size} are expected"
 
 
 def _appraise_identity(nameplate: Nameplate, identity: Identity) -> Finding | None:

@@ -1,4 +1,4 @@
-"""Evidence (RFC 9334): what a gateway read from its devices, and when (docs/spec, clauses EV-1 to EV-13).
+"""Evidence (RFC 9334): what a gateway read from its devices, and when (docs/spec, clauses EV-1 to EV-14).
 
 An item is the record of the read that first found this content. Later reads that find the same content keep the
 item and only move the entry's read times, so that the digest of an item stands still while nothing changes.
@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from wire import cbor
+from wire.difference import Difference, decode_difference
 from wire.errors import FormatError
 from wire.fields import Fields
+from wire.merkle import leaf_digest
 from wire.types import EVIDENCE_BYTES_MAX, EVIDENCE_DEVICES_MAX, Digest, check_ascending, check_identifier, sha256
 
 KINDS: Final = ("firmware", "settings", "strategy")
@@ -19,6 +21,9 @@ METHODS: Final = ("full-file", "record-read", "relayed-file", "vendor-checksum",
 """Ways to obtain a fingerprint, strongest first; the way caps what a verdict may claim."""
 METHODS_READING: Final = METHODS[:3]
 """Methods that fingerprint the bytes themselves."""
+METHODS_WORD: Final = METHODS[3:]
+"""Methods that read no content, but take the device's word for it."""
+WORD_BYTES_MAX: Final = 256
 STATUSES: Final = ("protocol-error", "read", "unreachable")
 ERROR_CODES: Final = ("bad-size", "short-read", "unstable")
 CLOCK_SOURCES: Final = ("irig-b", "ledger", "manual", "ntp", "ptp", "system")
@@ -73,9 +78,9 @@ class Artefact:
     size: int
     """Bytes that the device declares."""
     read_size: int
-    """Bytes that were read and digested."""
+    """Bytes that were read and digested; 0 with a method of `METHODS_WORD`."""
     sha256: Digest
-    """SHA-256 of the bytes read."""
+    """SHA-256 of the bytes read, or of what `word_bytes` returns."""
     chunk_root: Digest
     """RFC 9162 tree head over chunks of 65,536 bytes."""
     method: str
@@ -84,6 +89,19 @@ class Artefact:
     read_to_ms: int
     errors: tuple[str, ...]
     """Sorted codes of `ERROR_CODES`."""
+    word: bytes | None = None
+    """What the device says of its content, 1..256 bytes, with a method of `METHODS_WORD`; else None."""
+    difference: Difference | None = None
+    """Where it differs from a reference value that the gateway holds; None where it does not, or cannot say."""
+
+    def to_value(self) -> dict[str, cbor.Value]:
+        """Return the artefact as a CBOR map; it has a field ``word`` or ``difference`` only where there is one."""
+        value = {name: _plain(getattr(self, name)) for name in _ARTEFACT}
+        if self.word is not None:
+            value["word"] = self.word
+        if self.difference is not None:
+            value["difference"] = self.difference.to_value()
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +115,7 @@ class Item:
         """Return the item as a CBOR map."""
         return {
             "identity": {name: getattr(self.identity, name) for name in _IDENTITY},
-            "artefacts": [{name: _plain(getattr(artefact, name)) for name in _ARTEFACT} for artefact in self.artefacts],
+            "artefacts": [artefact.to_value() for artefact in self.artefacts],
         }
 
     def digest(self) -> Digest:
@@ -176,6 +194,20 @@ _ENTRY: Final = ("device", "status", "read_from_ms", "read_to_ms", "item_digest"
 _EVIDENCE: Final = ("gateway", "boot", "seq", "clock", "block", "devices")
 
 
+def word_bytes(method: str, word: bytes) -> bytes:
+    """Return the bytes whose digests stand for content that is only known by the device's word.
+
+    They are canonical CBOR of a map of method and word, so that the word of one method is no word of another.
+
+    Args:
+        method: One of `METHODS_WORD`.
+        word: A checksum as the device keeps it, or a version text in UTF-8.
+
+    Source: docs/spec, clause EV-14.
+    """
+    return cbor.encode({"method": method, "word": word})
+
+
 def decode_evidence(raw: bytes) -> Evidence:
     """Decode evidence and check every field.
 
@@ -241,7 +273,10 @@ def _entry(value: object) -> Entry:
 
 
 def _artefact(value: object, what: str) -> Artefact:
-    fields = Fields(value, _ARTEFACT, what)
+    speaks = isinstance(value, dict) and value.get("method") in METHODS_WORD
+    differs = isinstance(value, dict) and not speaks and "difference" in value
+    names = (*_ARTEFACT, "word") if speaks else (*_ARTEFACT, "difference") if differs else _ARTEFACT
+    fields = Fields(value, names, what)
     errors = tuple(check_identifier(code, f"{what}.errors") for code in fields.sequence("errors", len(ERROR_CODES)))
     for code in errors:
         if code not in ERROR_CODES:
@@ -255,7 +290,11 @@ def _artefact(value: object, what: str) -> Artefact:
         raise FormatError(f"{what}: short-read, and yet all {size} bytes were read")
     if read_size < size and not errors and method in METHODS_READING:
         raise FormatError(f"{what}: {read_size} of {size} bytes were read, and no error says why")
+    word = fields.octets("word", 1, WORD_BYTES_MAX) if speaks else None
+    if word is not None:
+        _check_word(fields, method, word, read_size)
     read_from_ms, read_to_ms = _read_span(fields)
+    difference = _difference(fields, errors) if differs else None
     return Artefact(
         kind=fields.choice("kind", KINDS),
         name=fields.text("name"),
@@ -268,7 +307,26 @@ def _artefact(value: object, what: str) -> Artefact:
         read_from_ms=read_from_ms,
         read_to_ms=read_to_ms,
         errors=errors,
+        word=word,
+        difference=difference,
     )
+
+
+def _difference(fields: Fields, errors: tuple[str, ...]) -> Difference:
+    where = fields.where("difference")
+    difference = decode_difference(fields.raw("difference"), where)
+    if errors or difference.reference == fields.digest("sha256"):
+        raise FormatError(f"{where}: only a whole file, and one with another digest, differs")
+    return difference
+
+
+def _check_word(fields: Fields, method: str, word: bytes, read_size: int) -> None:
+    """Refuse an artefact that claims more than the device's word."""
+    if read_size != 0:
+        raise FormatError(f"{fields.where('read_size')}: {method} reads no content, and yet {read_size} bytes")
+    raw = word_bytes(method, word)
+    if fields.digest("sha256") != sha256(raw) or fields.digest("chunk_root") != leaf_digest(raw):
+        raise FormatError(f"{fields.where('sha256')}: sha256 and chunk_root are not those of the word")
 
 
 def _read_span(fields: Fields) -> tuple[int, int]:

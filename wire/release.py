@@ -1,4 +1,4 @@
-"""Releases: the reference values that a manufacturer submits (docs/spec, clauses RL-1 to RL-4)."""
+"""Releases: the reference values that a manufacturer submits (docs/spec, clauses RL-1 to RL-4 and IT-3)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,24 @@ from wire.fields import Fields
 from wire.types import Digest, check_ascending, sha256
 
 RELEASE_BYTES_MAX: Final = 32 * 1024
+_ITEMS: Final = ("format", "count", "root")
 _NAMES: Final = ("release", "manufacturer", "target", "artefacts")
 _REFERENCE: Final = ("kind", "name", "version", "size", "sha256", "chunk_root")
+ITEMS_MAX: Final = 4096
+"""Settings or rows of one artefact; a file with more is fingerprinted as a whole only."""
+FIRMWARE: Final = "firmware"
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """The items of a setting list or strategy table, as far as everybody may know them."""
+
+    format: str
+    """Identifier of the file format that they were read by, a key of `rules.items.table.FORMATS`."""
+    count: int
+    """1..4,096."""
+    root: Digest
+    """Tree head over the items, each salted with the release's salt: it tells nothing of what they hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +45,8 @@ class Reference:
     sha256: Digest
     chunk_root: Digest
     """RFC 9162 tree head over chunks of 65,536 bytes."""
+    items: Items | None = None
+    """None for firmware, and for a file that was not understood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +75,7 @@ class Release:
                 "release": self.release,
                 "manufacturer": self.manufacturer,
                 "target": {"device": self.device, "model": self.model},
-                "artefacts": [{name: getattr(entry, name) for name in _REFERENCE} for entry in self.artefacts],
+                "artefacts": [_value(entry) for entry in self.artefacts],
             }
         )
         if decode_release(raw) != self:
@@ -93,13 +111,31 @@ def decode_release(raw: bytes) -> Release:
     )
 
 
+def _value(entry: Reference) -> dict[str, cbor.Value]:
+    value: dict[str, cbor.Value] = {name: getattr(entry, name) for name in _REFERENCE}
+    if entry.items is not None:
+        value["items"] = {name: getattr(entry.items, name) for name in _ITEMS}
+    return value
+
+
+def _items(value: object) -> Items:
+    fields = Fields(value, _ITEMS, "release.artefacts.items")
+    return Items(fields.identifier("format"), fields.integer("count", 1, ITEMS_MAX), fields.digest("root"))
+
+
 def _reference(value: object) -> Reference:
-    fields = Fields(value, _REFERENCE, "release.artefacts")
+    is_understood = isinstance(value, dict) and "items" in value
+    fields = Fields(value, (*_REFERENCE, "items") if is_understood else _REFERENCE, "release.artefacts")
+    kind = fields.choice("kind", KINDS)
+    items = _items(fields.raw("items")) if is_understood else None
+    if kind == FIRMWARE and items is not None:
+        raise FormatError("release.artefacts.items: firmware has none")
     return Reference(
-        kind=fields.choice("kind", KINDS),
+        kind=kind,
         name=fields.text("name"),
         version=fields.text("version"),
         size=fields.integer("size"),
         sha256=fields.digest("sha256"),
         chunk_root=fields.digest("chunk_root"),
+        items=items,
     )

@@ -12,19 +12,22 @@ import asyncio
 import functools
 import itertools
 import struct
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu.mei_message import ReadDeviceInformationRequest, ReadDeviceInformationResponse
 from pymodbus.pdu.register_message import ReadInputRegistersRequest, ReadInputRegistersResponse
 
+from agent.drivers.content import FileBytes
 from agent.drivers.errors import DeviceBusyError, DeviceError, DeviceProtocolError, DeviceUnreachableError
 from agent.drivers.modbus_link import Link, LinkCounters, LinkError, LinkLimits, exception_text, open_link
 from agent.drivers.text import device_text
 from agent.model import DeviceConfig, DeviceFile, ListedFile, Reading
+from agent.profile import Profile
 from kit.clock import Clock
+from kit.config import rule
 from kit.logs import get_logger
 from rules.fingerprint import Fingerprint
 from wire.evidence import Identity
@@ -59,15 +62,23 @@ _log = get_logger("agent.modbus")
 ResultT = TypeVar("ResultT")
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """What a kind of device keeps where."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryTable:
+    """``[modbus.directory]``: the device lists its files itself."""
 
-    directory_address: int
+    address: int = field(metadata=rule(minimum=0, maximum=65_535))
     """Input register that holds the number of files; 16 registers for each file follow."""
 
 
-PROFILES: Final = {"stability-control-modbus": Profile(directory_address=100)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModbusProfile:
+    """``[modbus]``: what a kind of device keeps where."""
+
+    directory: DirectoryTable
+
+    def methods(self) -> Mapping[str, str]:
+        """Return the method of each artefact kind: files are read whole."""
+        return dict.fromkeys(_KINDS.values(), METHOD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +153,22 @@ class FileRecords:
 class ModbusDriver:
     """Reads one device; connections are kept between reads and never shared."""
 
-    def __init__(self, device: DeviceConfig, clock: Clock) -> None:
+    def __init__(self, device: DeviceConfig, profile: Profile, clock: Clock) -> None:
         """Prepare the driver; nothing is connected yet.
 
         Args:
-            device: Its profile must be in `PROFILES`.
+            device: What agent.toml says of it.
+            profile: Its specifics must be a `ModbusProfile`.
             clock: Gives the read spans.
         """
         self._device = device
         self._clock = clock
-        self._profile = PROFILES[device.profile]
-        self._limits = LinkLimits(device.unit_id, device.timeout_ms, device.pacing_ms)
+        assert isinstance(profile.specifics, ModbusProfile), "the loader chooses the schema by protocol"
+        self._profile = profile.specifics
+        pacing = profile.pacing
+        self._limits = LinkLimits(
+            device.unit_id, device.timeout_ms, device.pacing_ms, pacing.busy_repeats, pacing.busy_pause_ms
+        )
         self._link: Link | None = None
         self._retries_left = 0
         self.counters = LinkCounters()
@@ -278,7 +294,7 @@ class ModbusDriver:
 
     async def _read_directory(self, link: Link) -> tuple[_Entry, ...]:
         """Read which files there are."""
-        base = self._profile.directory_address
+        base = self._profile.directory.address
         count = int.from_bytes(await self._registers(link, base, 1), "big")
         if not 1 <= count <= _ENTRIES_MAX:
             raise self._protocol_error("directory", f"announces {count} files, 1..{_ENTRIES_MAX} are allowed")
@@ -319,7 +335,7 @@ class ModbusDriver:
         """Read one file from its first to its last byte."""
         listed = entry.listed
         begin_ms = self._clock.now_ms()
-        fingerprint = Fingerprint()
+        fingerprint = FileBytes(listed.kind)
         last_file = entry.first_file + (listed.size - 1) // (2 * RECORDS_PER_FILE)
         errors: tuple[str, ...] = ()
         if listed.size > FILE_BYTES_MAX or last_file > FILE_NUMBER_MAX:
@@ -345,4 +361,5 @@ class ModbusDriver:
             read_from_ms=begin_ms,
             read_to_ms=end_ms,
             errors=errors,
+            content=None if errors else fingerprint.content(),
         )

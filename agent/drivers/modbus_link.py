@@ -18,9 +18,7 @@ from typing import Final, Protocol, cast
 READ_FILE_RECORD: Final = 20
 PDU_BYTES_MAX: Final = 253
 SERVER_DEVICE_BUSY: Final = 6
-BUSY_REPEATS_MAX: Final = 8
-BUSY_PAUSE_MS: Final = 20
-"""Pause before the first repeat; each further one is twice as long."""
+BUSY_PAUSE_MS_MAX: Final = 60_000
 
 _HEADER: Final = struct.Struct(">HHHB")
 _FILE_REQUEST: Final = struct.Struct(">HHHBBBBHHH")
@@ -94,6 +92,9 @@ class LinkLimits:
     unit_id: int
     timeout_ms: int
     pacing_ms: int
+    busy_repeats: int = 8
+    busy_pause_ms: int = 20
+    """Pause before the first repeat; each further one is twice as long."""
 
 
 def exception_text(code: int) -> str:
@@ -364,10 +365,11 @@ class Link(asyncio.Protocol):
 
     def _repeat_later(self) -> None:
         self._counters.busy += 1
-        if self._busy_repeats >= BUSY_REPEATS_MAX:
-            self._fail(LinkError("busy", f"is still busy after {BUSY_REPEATS_MAX} repeats"))
+        limits = self._limits
+        if self._busy_repeats >= limits.busy_repeats:
+            self._fail(LinkError("busy", f"is still busy after {limits.busy_repeats} repeats"))
             return
-        self._schedule((BUSY_PAUSE_MS << self._busy_repeats) + self._limits.pacing_ms)
+        self._schedule(min(limits.busy_pause_ms << self._busy_repeats, BUSY_PAUSE_MS_MAX) + limits.pacing_ms)
         self._busy_repeats += 1
 
     # --- the end of a request -----------------------------------------------------------------------------------

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol
 
 from agent.drivers import modbus
 from agent.model import DeviceConfig, Reading
+from agent.profile import Profile, Specifics, read_profiles
 from kit.clock import Clock
 
 
@@ -53,11 +55,32 @@ class Driver(Protocol):
 class DriverEntry:
     """A protocol."""
 
-    open: Callable[[DeviceConfig, Clock], Driver]
-    profiles: frozenset[str]
-    """Names that a device's ``profile`` may have."""
+    open: Callable[[DeviceConfig, Profile, Clock], Driver]
+    """Prepare a driver; nothing is connected yet."""
+    specifics: type[Specifics]
+    """Schema of the profile's table that is named as the protocol."""
+    port: int | None = None
+    """Usual port; None where the protocol has no network address, so that a device has neither host nor port."""
+    tls_port: int | None = None
+    """Usual port under TLS; None where the driver knows no TLS."""
+    options: type | None = None
+    """Schema of the table ``[device.PROTOCOL]`` in agent.toml, None if a device has none."""
 
 
 DRIVERS: Final[dict[str, DriverEntry]] = {
-    "modbus": DriverEntry(modbus.ModbusDriver, frozenset(modbus.PROFILES)),
+    "modbus": DriverEntry(modbus.ModbusDriver, modbus.ModbusProfile, port=502),
 }
+
+
+def profile_schemas() -> dict[str, type]:
+    """Return by protocol the schema of its table in a profile."""
+    return {protocol: entry.specifics for protocol, entry in DRIVERS.items()}
+
+
+def load_profiles(folder: Path | None = None) -> dict[str, Profile]:
+    """Read the packaged profiles and those of ``folder``.
+
+    Raises:
+        ConfigProblemsError: With every problem of every file; exit code 78.
+    """
+    return read_profiles(folder, profile_schemas())

@@ -1,7 +1,8 @@
 """Which transaction comes out differently on which nodes: advice for people and for the next leader (FP-15, FP-16).
 
 Nothing here decides what is voted for. A transaction is blamed only when more than f validators report one result of it
-and more than f others another: a leader that lies about its roots can blame nothing.
+and more than f others another: a leader that lies about its roots can blame nothing. Who is a validator is told by the
+epoch of the block; what others report, such as nodes that only follow, is not counted.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from master.consensus.fault_messages import RESULT_BYTES, RESULTS_MAX, Divergence
+from master.consensus.message_checks import Sets
 from wire.block import Block
+from wire.certificate import faults
 from wire.types import Digest, sha256
 
 LIST_INTERVAL_MS: Final = 5_000
@@ -48,13 +51,13 @@ class Blame:
 
     Args:
         member: This node.
-        faults_max: f.
+        sets: The validators of each epoch.
         lookup: Finds what this node made of a block.
     """
 
-    def __init__(self, member: str, faults_max: int, lookup: Lookup) -> None:
+    def __init__(self, member: str, sets: Sets, lookup: Lookup) -> None:
         self._member = member
-        self._faults_max = faults_max
+        self._sets = sets
         self._lookup = lookup
         self._cases: dict[Digest, _Case] = {}
         self._told_ms: int | None = None
@@ -125,13 +128,17 @@ class Blame:
     def _blame(
         self, case: _Case, block: Block, said: dict[str, Divergence]
     ) -> tuple[tuple[Digest, ...], tuple[str, ...]]:
+        validators = self._sets(block.header.epoch)
+        assert validators is not None, "it was executed here"
+        faults_max = faults(len(validators))
+        counted = [member for member in sorted(said) if validators.find(member) is not None]
         blamed, reports = [], []
         for index, raw in enumerate(block.transactions[:RESULTS_MAX]):
             groups: dict[bytes, list[str]] = {}
-            for member in sorted(said):
+            for member in counted:
                 if index < len(said[member].results):
                     groups.setdefault(said[member].results[index], []).append(member)
-            large = [members for members in groups.values() if len(members) > self._faults_max]
+            large = [members for members in groups.values() if len(members) > faults_max]
             if len(large) > 1 and index not in case.blamed:
                 case.blamed.add(index)
                 blamed.append(sha256(raw))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from master.consensus.guard import SignerGuard
-from master.consensus.messages import Message, ViewChangeSet
+from master.consensus.messages import Message, Propose, ViewChangeSet
 from wire.block import Block
 from wire.certificate import Certificate, ValidatorSet
 from wire.faultproof import FaultProof
@@ -49,6 +49,14 @@ class Received:
     sender: str
     """Member at the other end of the connection."""
     message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Flawed:
+    """A proposal that its author signed although a view change inside it proves nothing."""
+
+    proposal: Propose
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,7 @@ class Diverged:
     detail: str
 
 
-Event: TypeAlias = "Received | Tick | Built | Executed | Applied | Connected | Disconnected | Diverged"
+Event: TypeAlias = "Received | Flawed | Tick | Built | Executed | Applied | Connected | Disconnected | Diverged"
 
 
 @dataclass(frozen=True, slots=True)

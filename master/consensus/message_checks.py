@@ -12,7 +12,7 @@ from master.consensus.fault_messages import Quote
 from master.consensus.messages import Blocks, Message, Propose, Spoken, Standing, ViewChange, Vote
 from wire.block import Block
 from wire.certificate import Certificate, Step, ValidatorSet, verify_certificate
-from wire.errors import UNKNOWN_EPOCH, UNKNOWN_SIGNER, CertificateError, SignatureError
+from wire.errors import UNKNOWN_EPOCH, UNKNOWN_SIGNER, CertificateError, SignatureError, WireError
 
 Verify: TypeAlias = Callable[[bytes, bytes, bytes], None]
 Sets: TypeAlias = Callable[[int], ValidatorSet | None]
@@ -23,6 +23,14 @@ class UnknownEpochError(CertificateError):
     """A message is of an epoch whose validators this node does not know yet; it may be right."""
 
     default_code = UNKNOWN_EPOCH
+
+
+class FlawedProposalError(CertificateError):
+    """A proposal that the member it names did sign, with a view change inside that proves nothing."""
+
+    def __init__(self, proposal: Propose, error: WireError) -> None:
+        super().__init__(f"proposal: {error}", code=error.code)
+        self.proposal = proposal
 
 
 def verify_message(message: Message, chain: str, validators: ValidatorSet, verify: Verify) -> None:
@@ -41,6 +49,7 @@ def verify_by_epoch(message: Message, chain: str, sets: Sets, verify: Verify) ->
 
     Raises:
         UnknownEpochError: The message comes too early for this node.
+        FlawedProposalError: The author of a proposal signed view changes that do not verify.
         CertificateError: The signer is no validator, or a certificate lacks signatures.
         SignatureError: A signature does not verify.
     """
@@ -51,8 +60,7 @@ def verify_by_epoch(message: Message, chain: str, sets: Sets, verify: Verify) ->
                 _verify_prepared(message, message.prepared, chain, sets, verify)
         case Propose():
             _verify_signature(message, message.block.header.epoch, chain, sets, verify)
-            for entry in message.view_changes:
-                verify_by_epoch(entry, chain, sets, verify)
+            _verify_inner(message, chain, sets, verify)
         case Standing():
             _verify_standing(message, chain, sets, verify)
         case Blocks():
@@ -79,6 +87,18 @@ def _set_of(sets: Sets, epoch: int) -> ValidatorSet:
     if validators is None:
         raise UnknownEpochError(f"message: the validators of epoch {epoch} are not known yet")
     return validators
+
+
+def _verify_inner(message: Propose, chain: str, sets: Sets, verify: Verify) -> None:
+    """Prove the view changes that the author of a proposal signed; no honest one signs what does not verify."""
+    strange = [entry.epoch for entry in message.view_changes if entry.epoch != message.block.header.epoch]
+    if strange:
+        raise FlawedProposalError(message, CertificateError(f"a view change is of epoch {strange[0]}"))
+    try:
+        for entry in message.view_changes:
+            verify_by_epoch(entry, chain, sets, verify)
+    except (CertificateError, SignatureError) as error:
+        raise FlawedProposalError(message, error) from error
 
 
 def _verify_prepared(message: ViewChange, prepared: Certificate, chain: str, sets: Sets, verify: Verify) -> None:

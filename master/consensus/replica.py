@@ -27,6 +27,7 @@ from master.consensus.events import (
     Event,
     Execute,
     Executed,
+    Flawed,
     Head,
     Now,
     Persist,
@@ -153,6 +154,8 @@ class Replica:
         match event:
             case Received():
                 effects = self._on_message(event, now)
+            case Flawed():
+                effects = self._on_flawed(event, now)
             case Tick():
                 effects = self._on_tick(event, now)
             case Built():
@@ -255,6 +258,17 @@ class Replica:
             return [*effects, *self._views.leave(state, now, "invalid-proposal", verdict.reason)]
         state.is_awaited = True
         return effects
+
+    def _on_flawed(self, event: Flawed, now: Now) -> list[Effect]:
+        """Leave the view of a leader that signed view changes which nobody made; nothing in them counts."""
+        message, state = event.proposal, self._height
+        rules = state.rules
+        place = (epoch_of(message), message.height, message.view)
+        is_leader = message.member == rules.leader(message.view)
+        if place != (rules.epoch, rules.height, state.view) or not is_leader or state.proposal is not None:
+            return []
+        report = Report("invalid-proposal", event.reason)
+        return [report, *self._views.leave(state, now, "invalid-proposal", event.reason)]
 
     def _on_tick(self, event: Tick, now: Now) -> list[Effect]:
         state = self._height

@@ -31,12 +31,17 @@ def alarm_id(device: str, cause: str, opening_tx: Digest) -> str:
 
 def finding_value(finding: Finding) -> dict[str, Value]:
     """Return a finding as a CBOR map."""
+    difference = finding.difference
+    where: Value = None
+    if difference is not None:
+        where = {"unit": difference.unit, "count": difference.count, "numbers": list(difference.numbers)}
     return {
         "kind": finding.kind,
         "verdict": finding.verdict,
         "expected_sha256": finding.expected_sha256,
         "read_sha256": finding.read_sha256,
         "detail": finding.detail,
+        "difference": where,
     }
 
 

@@ -304,5 +304,6 @@ CONSISTENCY: Final = Contract(
         "master.contracts.gateways",
         "master.contracts.references",
         "rules.appraisal",
+        "rules.difference",
     ),
 )

@@ -291,5 +291,5 @@ REFERENCES: Final = Contract(
     version=1,
     methods={"submit": submit, "endorse": endorse},
     reactions={},
-    modules=("master.contracts.references", "rules.appraisal"),
+    modules=("master.contracts.references", "rules.appraisal", "rules.difference"),
 )

@@ -31,6 +31,7 @@ from master.views.schema import (
     text,
 )
 from rules.appraisal import IDENTITY_CHANGED, IDENTITY_KIND, VERDICTS
+from wire.difference import UNITS
 from wire.evidence import ERROR_CODES, KINDS, METHODS, STATUSES
 
 if TYPE_CHECKING:
@@ -53,6 +54,16 @@ _FINDING: Final[Mapping[str, Schema]] = {
     "expected_sha256": nullable(hexadecimal("Reference value.", 32)),
     "read_sha256": nullable(hexadecimal("What was read.", 32)),
     "detail": nullable(text("What else there is to say, for people.")),
+    "difference": nullable(
+        record(
+            {
+                "unit": text("items: settings or rows; chunks: of 65,536 bytes, the first is 0.", UNITS),
+                "count": integer("How many differ; 0 items: the file is only written otherwise.", 0),
+                "numbers": sequence(integer("Number of an item or chunk.", 0)),
+            },
+            "Where it differs, if the gateway holds the release package; what differs is not said here.",
+        )
+    ),
 }
 _ARTEFACT: Final = record(
     {

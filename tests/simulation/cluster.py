@@ -9,7 +9,8 @@ from hashlib import sha256
 from random import Random
 from typing import Final
 
-from master.consensus.message_checks import verify_message
+from master.consensus.events import Flawed
+from master.consensus.message_checks import FlawedProposalError, verify_message
 from master.consensus.message_codec import decode_message, encode_message
 from master.consensus.messages import Gossip, Message
 from master.consensus.state import Settings
@@ -89,7 +90,7 @@ class Cluster:
             self._liar = Liar(evil, self._keys.signer(evil), honest, self._judge, self._rng)
         self._members = sorted(set(members) - self._silent)
         self._given: list[bytes] = []
-        self._decoded: dict[bytes, Message | None] = {}
+        self._decoded: dict[bytes, Message | Flawed | None] = {}
         self._trace = sha256()
         self.is_healed = False
         self._healing: tuple[str, ...] = tuple(self._honest)
@@ -197,26 +198,27 @@ class Cluster:
             if message is not None:
                 node.receive(sender.rstrip(TWIN), message)
 
-    def _heard(self, node: Node, raw: bytes, *, is_lie: bool) -> Message | None:
+    def _heard(self, node: Node, raw: bytes, *, is_lie: bool) -> Message | Flawed | None:
         """Return a message as a node's engine hands it on, None when it is refused."""
         del node
         return self._decode(raw, is_lie=is_lie)
 
-    def _decode(self, raw: bytes, *, is_lie: bool) -> Message | None:
+    def _decode(self, raw: bytes, *, is_lie: bool) -> Message | Flawed | None:
         """Decode and verify; decoding is pure, so its results may be remembered."""
         if raw not in self._decoded:
             if len(self._decoded) > _CACHED:
                 self._decoded.clear()
             try:
-                message: Message | None = decode_message(raw)
-                assert message is not None
+                message = decode_message(raw)
                 verify_message(message, self._keys.chain, self._keys.validators, self._keys.verify)
+                self._decoded[raw] = message
+            except FlawedProposalError as error:
+                self._decoded[raw] = Flawed(error.proposal, str(error))
             except WireError:
-                message = None
-            self._decoded[raw] = message
-        message = self._decoded[raw]
-        demand(message is not None or is_lie, "an honest node's message was refused")
-        return message
+                self._decoded[raw] = None
+        found = self._decoded[raw]
+        demand(is_lie or not (found is None or isinstance(found, Flawed)), "an honest node's message was refused")
+        return found
 
     def _begin(self) -> None:
         plan, rng = self._plan, self._rng

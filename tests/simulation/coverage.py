@@ -124,6 +124,7 @@ FAULTS: Final = (
             "F28 wrong signature",
             "F28 another view",
             "F28 another block",
+            "F28 new view of forged view changes",
         ),
     ),
     Entry(

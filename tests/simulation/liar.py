@@ -167,6 +167,8 @@ class Liar:
         if view:
             proof.append(self._change(height, view, EPOCH))
         proof.sort(key=lambda entry: entry.member)
+        if proof and rng.random() < 0.2:
+            proof[0] = replace(proof[0], signature=self._sign(b"of something else"))
         said: list[tuple[str, Message]] = []
         if node.replica is not None and node.replica.leader == self._member:
             self._judge.count("F24")

@@ -24,6 +24,7 @@ from master.consensus.events import (
     Event,
     Execute,
     Executed,
+    Flawed,
     Now,
     Persist,
     Received,
@@ -206,11 +207,14 @@ class Node:
             self._post.send(self.endpoint, member, Gossip(tuple(self.pending)[:_GOSSIPED]))
         self._take(Connected(member))
 
-    def receive(self, sender: str, message: Message) -> None:
+    def receive(self, sender: str, message: Message | Flawed) -> None:
         """Take a decoded and verified message, as the engine does."""
         if not self.is_up and not (self.is_serving and isinstance(message, GetBlocks)):
             return
-        if isinstance(message, Gossip):
+        if isinstance(message, Flawed):
+            self._judge.count("F28 new view of forged view changes")
+            self._take(message)
+        elif isinstance(message, Gossip):
             for raw in message.transactions:
                 self.take_transaction(raw)
         elif isinstance(message, GetBlocks):

@@ -7,7 +7,7 @@ from random import Random
 from typing import Final
 
 from master.consensus.blame import Blame, Findings
-from master.consensus.events import Apply, Build, Execute
+from master.consensus.events import Apply, Build, Execute, Flawed
 from master.consensus.fault_messages import Divergence
 from master.consensus.messages import Message
 from master.consensus.state import Settings
@@ -18,7 +18,7 @@ from tests.simulation.node import Node, Post
 from tests.simulation.plan import Plan
 from tests.simulation.toy import Ledger
 from wire.block import Block
-from wire.certificate import ValidatorSet, faults
+from wire.certificate import ValidatorSet
 from wire.types import Digest, sha256
 
 POISON: Final = b"poison"
@@ -60,7 +60,7 @@ class BlamingNode(Node):
     ) -> None:
         super().__init__(endpoint, settings, sign, disk, judge)
         assert isinstance(disk.ledger, PoisonedLedger)
-        self._blame = Blame(settings.member, faults(len(settings.validators)), disk.ledger.results)
+        self._blame = Blame(settings.member, lambda _: settings.validators, disk.ledger.results)
         self._left_out: set[Digest] = set()
         self.blamed: list[Digest] = []
 
@@ -68,7 +68,7 @@ class BlamingNode(Node):
         """Take the surroundings; done once."""
         super().join(post, agenda, plan, rng)
 
-    def receive(self, sender: str, message: Message) -> None:
+    def receive(self, sender: str, message: Message | Flawed) -> None:
         """Take a decoded and verified message, as the engine does."""
         if self.is_up and isinstance(message, Divergence):
             height = self.disk.ledger.head.height + 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from master.consensus.message_checks import UnknownEpochError, known_part, verify_by_epoch
+from master.consensus.events import Flawed
+from master.consensus.message_checks import FlawedProposalError, UnknownEpochError, known_part, verify_by_epoch
 from master.consensus.message_codec import decode_message
 from master.consensus.messages import Blocks, Message
 from master.consensus.state import Settings
@@ -52,7 +53,7 @@ class ChangingCluster(Cluster):
         publics = tuple(keys.public(member, generation) for generation in range(GENERATIONS))
         return replace(settings, vote_keys=publics), sign
 
-    def _heard(self, node: Node, raw: bytes, *, is_lie: bool) -> Message | None:
+    def _heard(self, node: Node, raw: bytes, *, is_lie: bool) -> Message | Flawed | None:
         """Verify with what the node's own ledger says of epochs, as the engine does."""
         sets = _toy(node.disk).set_of
         try:
@@ -63,6 +64,9 @@ class ChangingCluster(Cluster):
         except UnknownEpochError:
             self._judge.count("epoch not known yet")
             return None
+        except FlawedProposalError as error:
+            demand(is_lie, "an honest node's proposal was refused")
+            return Flawed(error.proposal, str(error))
         except WireError:
             demand(is_lie, "an honest node's message was refused")
             return None

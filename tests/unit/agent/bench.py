@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 from agent.attest import Confirmed, DeviceState, to_item
 from agent.drivers.modbus import ModbusDriver
 from agent.drivers.modbus_link import LinkCounters
+from agent.drivers.table import load_profiles
 from agent.model import DeviceConfig, DeviceFile, ListedFile, Reading
+from agent.profile import Profile
 from firmware_sim.device import Device
 from firmware_sim.modbus.server import ModbusServer
 from kit.clock import FakeClock
@@ -18,6 +20,8 @@ from rules.fingerprint import fingerprint
 from wire.evidence import Clock as EvidenceClock
 from wire.evidence import Identity
 
+PROFILES = load_profiles()
+PROFILE = PROFILES["stability-control-modbus"]
 NOW_MS = 1_790_000_000_000
 IDENTITY = Identity("Sample Vendor", "SC", "3.1.4", "SN-0001", "SC-9000")
 EVIDENCE_CLOCK = EvidenceClock(NOW_MS, "system", None, "unknown")
@@ -164,9 +168,11 @@ def device_config(port: int, **changes: object) -> DeviceConfig:
     return replace(config, **changes)  # type: ignore[arg-type]
 
 
-async def with_driver(port: int, work: Callable[[ModbusDriver], Awaitable[None]], **changes: object) -> ModbusDriver:
+async def with_driver(
+    port: int, work: Callable[[ModbusDriver], Awaitable[None]], *, profile: Profile = PROFILE, **changes: object
+) -> ModbusDriver:
     """Run ``work`` with a driver for ``port`` and close it."""
-    driver = ModbusDriver(device_config(port, **changes), FakeClock(NOW_MS))
+    driver = ModbusDriver(device_config(port, **changes), profile, FakeClock(NOW_MS))
     try:
         await work(driver)
     finally:

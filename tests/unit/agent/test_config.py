@@ -34,6 +34,29 @@ def test_devices_of_the_folder_join_those_of_the_file_sorted_by_id(path: Path) -
     assert (devices[0].port, devices[0].interval_ms, devices[0].timeout_ms, devices[0].retries) == (502, 1000, 2000, 2)
 
 
+def test_profile_in_the_folder_beside_the_file_is_known_and_its_pause_counts_unless_the_device_has_its_own(
+    path: Path,
+) -> None:
+    folder = path.parent / "profiles"
+    folder.mkdir()
+    text = 'protocol = "modbus"\nabout = "ours"\n[pacing]\npause_ms = 7\n[modbus.directory]\naddress = 100\n'
+    (folder / "ours.toml").write_text(text)
+    path.write_text(path.read_text().replace('"stability-control-modbus"', '"ours"'))
+    config = load_agent_config(path)
+    assert config.profiles["ours"].about == "ours"
+    assert config.device_configs()[0].pacing_ms == 7
+    path.write_text(path.read_text().replace("timeout_ms = 200", "timeout_ms = 200\npacing_ms = 0"))
+    assert load_agent_config(path).device_configs()[0].pacing_ms == 0
+
+
+def test_damaged_profile_beside_the_file_ends_the_start(path: Path) -> None:
+    folder = path.parent / "profiles"
+    folder.mkdir()
+    (folder / "ours.toml").write_text("[modbus")
+    with pytest.raises(ConfigProblemsError, match=r"ours\.toml:1: is no TOML"):
+        load_agent_config(path)
+
+
 def test_environment_overrides_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRIDWITNESS_AGENT__POLL__REPORT_INTERVAL_S", "60")
     assert load_agent_config(path).poll.report_interval_s == 60
@@ -49,7 +72,9 @@ def test_environment_overrides_the_file(path: Path, monkeypatch: pytest.MonkeyPa
         ("timeout_ms = 200", 'timeout_ms = "soon"', "expected a whole number 10..600000 ms, found 'soon'"),
         ("timeout_ms = 200", "timout_ms = 200", "unknown key 'timout_ms' in [device[0]]; did you mean 'timeout_ms'?"),
         ('protocol = "modbus"', 'protocol = "profibus"', "expected one of 'modbus'"),
-        ('"stability-control-modbus"', '"toaster"', "expected one of 'stability-control-modbus', found 'toaster'"),
+        ('"stability-control-modbus"', '"toaster"', "agent.toml:19: device sps-1: profile: expected one of"),
+        ('host = "127.0.0.1"\nport = 5', "port = 5", "agent.toml:19: device[0]: key 'host' is missing"),
+        ("timeout_ms = 200", "[device.tsl]", "unknown key 'tsl' in [device[0]]; did you mean 'tls'?"),
         ("interval_ms = 100", "interval_ms = 1", "expected a whole number 100..86400000 ms"),
     ],
 )

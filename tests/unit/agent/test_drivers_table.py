@@ -11,14 +11,14 @@ import pytest
 from agent.drivers.errors import DeviceUnreachableError
 from agent.drivers.table import DRIVERS, Driver
 from kit.clock import FakeClock
-from tests.unit.agent.bench import NOW_MS, device_config
+from tests.unit.agent.bench import NOW_MS, PROFILES, device_config
 
-ENTRIES = [(protocol, profile) for protocol, entry in sorted(DRIVERS.items()) for profile in sorted(entry.profiles)]
+ENTRIES = [(profile.protocol, name) for name, profile in sorted(PROFILES.items())]
 
 
 def opened(protocol: str, profile: str) -> Driver:
     config = device_config(1, protocol=protocol, profile=profile)
-    return DRIVERS[protocol].open(config, FakeClock(NOW_MS))
+    return DRIVERS[protocol].open(config, PROFILES[profile], FakeClock(NOW_MS))
 
 
 @pytest.mark.parametrize(("protocol", "profile"), ENTRIES)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tracemalloc
+from dataclasses import replace
 
 import pytest
 
 from agent.drivers.errors import DeviceBusyError, DeviceError, DeviceProtocolError, DeviceUnreachableError
 from agent.drivers.modbus import FILE_BYTES_MAX, ModbusDriver
 from agent.model import Reading
+from agent.profile import Pacing, Profile
 from firmware_sim.contents import Artefact, Contents, artefact
 from firmware_sim.device import Device
 from firmware_sim.modbus.faults import Fault
 from kit.clock import FakeClock
 from rules.fingerprint import fingerprint
-from tests.unit.agent.bench import NOW_MS, device_config, served, with_driver
+from tests.unit.agent.bench import NOW_MS, PROFILE, device_config, served, with_driver
 from tests.unit.firmware_sim.bench import IDENTITY, device
 
 FIRMWARE = bytes(range(256)) * 170 + b"odd"
@@ -31,10 +33,12 @@ def content_of(size: int) -> bytes:
     return hashlib.shake_128(size.to_bytes(8, "big")).digest(size)
 
 
-def read_once(simulated: Device, kinds: frozenset[str] | None = None, **changes: object) -> Reading:
+def read_once(
+    simulated: Device, kinds: frozenset[str] | None = None, *, profile: Profile = PROFILE, **changes: object
+) -> Reading:
     async def work() -> Reading:
         async with served(simulated) as port:
-            driver = ModbusDriver(device_config(port, **changes), FakeClock(NOW_MS))
+            driver = ModbusDriver(device_config(port, **changes), profile, FakeClock(NOW_MS))
             try:
                 return await driver.read(kinds)
             finally:
@@ -189,12 +193,13 @@ def test_busy_device_is_asked_again_on_the_same_connection() -> None:
     assert simulated.counters.connections == 1
 
 
-def test_device_that_stays_busy_is_an_error_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.drivers.modbus_link.BUSY_PAUSE_MS", 0)
+def test_device_that_stays_busy_is_an_error_of_its_own_after_the_repeats_of_its_profile() -> None:
     simulated = device()
     simulated.set_fault(Fault("busy"))
-    with pytest.raises(DeviceBusyError, match="busy"):
-        read_once(simulated)
+    profile = replace(PROFILE, pacing=Pacing(busy_repeats=3, busy_pause_ms=1))
+    with pytest.raises(DeviceBusyError, match="is still busy after 3 repeats"):
+        read_once(simulated, profile=profile)
+    assert simulated.counters.requests == 4
 
 
 def test_wrong_unit_id_is_unreachable_behind_a_gateway() -> None:
@@ -298,7 +303,7 @@ def test_cancelled_read_closes_the_connection() -> None:
 
     async def work() -> None:
         async with served(simulated) as port:
-            driver = ModbusDriver(device_config(port, timeout_ms=60_000), FakeClock(NOW_MS))
+            driver = ModbusDriver(device_config(port, timeout_ms=60_000), PROFILE, FakeClock(NOW_MS))
             task = asyncio.create_task(driver.read())
             await _asked(simulated)
             task.cancel()

@@ -12,6 +12,7 @@ from kit.config import ConfigProblemsError
 from kit.exitcodes import DataError
 from kit.keystore import create_key
 from tests.unit.client.nodes import FakeNode, call, use_node
+from wire.evidence import word_bytes
 from wire.release import decode_release
 from wire.tx import open_tx
 from wire.types import sha256
@@ -118,6 +119,40 @@ def test_read_release_wrong_manifest_is_refused_with_its_line(folder: Path, old:
     with pytest.raises(ConfigProblemsError, match=said) as caught:
         read_release(folder, "alder")
     assert "release.toml:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "method", "word"),
+    [
+        ('checksum = "9f8a6c01"', "vendor-checksum", bytes.fromhex("9f8a6c01")),
+        ("version_only = true", "version-string", b"7"),
+    ],
+)
+def test_read_release_of_a_device_that_gives_no_file_names_what_it_must_say(
+    folder: Path, line: str, method: str, word: bytes
+) -> None:
+    (folder / "strategy.csv").unlink()
+    old = 'name = "strategy.csv"\nversion = "2.4.0"\n'
+    assert old in MANIFEST
+    (folder / "release.toml").write_text(MANIFEST.replace(old, f'name = "table 3/7"\nversion = "7"\n{line}\n'))
+    reference = read_release(folder, "alder").artefacts[1]
+    raw = word_bytes(method, word)
+    assert (reference.name, reference.size) == ("table 3/7", 0)
+    assert (reference.sha256, reference.chunk_root) == (sha256(raw), sha256(b"\0" + raw))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('checksum = "9f8"', "checksum"),
+        ('checksum = ""', "checksum"),
+        ('checksum = "9f8a"\nversion_only = true', "name one of them"),
+    ],
+)
+def test_read_release_of_a_word_that_is_none_is_refused(folder: Path, line: str, said: str) -> None:
+    (folder / "release.toml").write_text(f"{MANIFEST}\n{line}\n")
+    with pytest.raises(ConfigProblemsError, match=said):
+        read_release(folder, "alder")
 
 
 def test_read_release_missing_file_is_refused(folder: Path) -> None:

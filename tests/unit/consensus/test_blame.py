@@ -6,6 +6,7 @@ import pytest
 
 from master.consensus.blame import LIST_INTERVAL_MS, Blame, Findings
 from master.consensus.fault_messages import RESULT_BYTES, Divergence
+from tests.simulation.toy import EPOCH
 from tests.unit.consensus.bench import Bench, name
 from wire.block import Block
 from wire.types import sha256
@@ -26,7 +27,8 @@ class Node:
 
     def __init__(self, leaves: tuple[bytes, ...] | None = GOOD, member: int = 0) -> None:
         self.leaves = leaves
-        self.blame = Blame(name(member), 1, self.lookup)
+        self.sets = {EPOCH: Bench().keys.validators}
+        self.blame = Blame(name(member), self.sets.get, self.lookup)
 
     def lookup(self, digest: bytes) -> tuple[Block, tuple[bytes, ...]] | None:
         return (BLOCK, self.leaves) if self.leaves is not None and digest == DIGEST else None
@@ -81,6 +83,17 @@ def test_blame_falls_on_what_f_plus_one_see_so_and_f_plus_one_otherwise() -> Non
     assert report.startswith(f"transaction {sha256(b'second').hex()} comes out differently: ")
     assert "node-0, node-1 against node-2, node-3" in report
     assert node.blame.executed(DIGEST, 0).blamed == (), "once"
+
+
+# holds FP-16
+def test_blame_counts_the_validators_of_the_blocks_epoch_alone() -> None:
+    node = Node()
+    node.sets[EPOCH] = Bench(size=3).keys.validators
+    assert node.hear(2, results(BAD)).blamed == (sha256(b"second"),)
+    node = Node()
+    node.hear(1, results(GOOD))
+    node.hear(3, results(BAD))
+    assert node.hear(8, results(BAD)).blamed == ()
 
 
 # holds FP-16

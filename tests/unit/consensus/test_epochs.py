@@ -8,7 +8,7 @@ import pytest
 from master.consensus.checks import check_proposal, next_base
 from master.consensus.events import Applied, Epoch, Head
 from master.consensus.guard import SignerGuard
-from master.consensus.message_checks import UnknownEpochError, known_part, verify_by_epoch
+from master.consensus.message_checks import FlawedProposalError, UnknownEpochError, known_part, verify_by_epoch
 from master.consensus.messages import Blocks, GetStanding, Propose, Standing, Status, Vote, standing_bytes
 from tests.simulation.keys import KeyRing
 from tests.simulation.toy import CHAIN, EPOCH, GENESIS
@@ -307,11 +307,15 @@ def test_standing_is_proven_by_the_epoch_of_its_head_or_by_the_one_that_the_head
         verify_by_epoch(_standing(bench, 0, ahead), CHAIN, sets, KEYS.verify)
 
 
-def test_proposal_and_its_view_changes_are_proven_by_their_own_epochs() -> None:
+def test_proposal_and_its_view_changes_are_proven_by_the_epoch_of_its_block() -> None:
     bench = Bench(1, size=5, validators=FOUR)
     block = replace(bench.block(b"x"), header=replace(bench.block(b"x").header, epoch=0))
     good = bench.propose(0, block, 1, (bench.change(1, 1, epoch=0),))
     verify_by_epoch(good, CHAIN, sets, KEYS.verify)
+    mixed = bench.propose(0, block, 1, (bench.change(1, 1, epoch=7),))
+    with pytest.raises(FlawedProposalError, match="of epoch 7"):
+        verify_by_epoch(mixed, CHAIN, sets, KEYS.verify)
+    block = replace(block, header=replace(block.header, epoch=7))
     late = bench.propose(0, block, 1, (bench.change(1, 1, epoch=7),))
     with pytest.raises(UnknownEpochError):
         verify_by_epoch(late, CHAIN, sets, KEYS.verify)

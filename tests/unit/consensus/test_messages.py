@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from master.consensus.fault_messages import Divergence, Fault, Quote
-from master.consensus.message_checks import verify_message
+from master.consensus.message_checks import FlawedProposalError, verify_message
 from master.consensus.message_codec import (
     GOSSIP_TRANSACTIONS_MAX,
     MESSAGE_BYTES_MAX,
@@ -246,10 +246,19 @@ def test_message_of_a_stranger_or_with_a_wrong_signature_is_refused(word: str) -
 def test_message_new_view_with_a_wrong_signature_inside_is_refused() -> None:
     message: Any = MESSAGES["new view"]
     spoilt = replace(CHANGES[0], signature=bytes(64))
-    with pytest.raises(SignatureError):
-        verify(PEERS.propose(1, BLOCK, 1, (spoilt, *CHANGES[1:])))
+    flawed = PEERS.propose(1, BLOCK, 1, (spoilt, *CHANGES[1:]))
+    with pytest.raises(FlawedProposalError, match="the keyed hash differs") as raised:
+        verify(flawed)
+    assert (raised.value.proposal, raised.value.code) == (flawed, "bad-signature")
     with pytest.raises(SignatureError):
         verify(replace(message, view_changes=CHANGES[:2]))
+
+
+# holds CM-10
+def test_message_new_view_signed_over_a_view_change_of_another_epoch_is_its_authors_fault() -> None:
+    flawed = PEERS.propose(1, BLOCK, 1, (PEERS.change(0, 1, epoch=9), *CHANGES[1:]))
+    with pytest.raises(FlawedProposalError, match="of epoch 9"):
+        verify(flawed)
 
 
 # holds CM-2

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from master.consensus.events import Apply, Build, Built, Execute, Executed, Persist, Wake
+from master.consensus.events import Apply, Build, Built, Execute, Executed, Flawed, Persist, Wake
 from master.consensus.messages import Blocks, Body, GetBody, Propose, ViewChange
 from master.consensus.records import Prepared, Signed
 from master.consensus.state import RELIED_MAX
@@ -215,6 +217,35 @@ def test_first_proposal_invalid_by_the_leaders_own_signature_leaves_the_view_at_
     effects = bench.hear(bench.propose(0, bench.block(b"one", proposer=2)))
     assert reports(effects) == ["invalid-proposal", "view-change"]
     assert bench.replica.view == 1
+
+
+# holds CM-10
+def test_new_view_over_view_changes_that_nobody_made_costs_its_leader_the_view_at_once() -> None:
+    bench = Bench(3)
+    bench.hear_all(bench.change(0, 1), bench.change(2, 1))
+    assert bench.replica.view == 1
+    spoilt = replace(bench.change(0, 1), signature=bytes(64))
+    flawed = Flawed(bench.propose(1, bench.block(b"one", proposer=1), 1, (spoilt, bench.change(2, 1))), "forged")
+    effects = bench.feed(flawed)
+    assert reports(effects) == ["invalid-proposal", "view-change"]
+    assert bench.replica.view == 2
+    assert bench.feed(flawed) == []
+
+
+# holds CM-10
+@pytest.mark.parametrize(("leader", "view", "is_held"), [(2, 1, False), (1, 5, False), (1, 1, True)])
+def test_flawed_new_view_of_somebody_else_or_beside_a_sound_one_changes_nothing(
+    leader: int, view: int, *, is_held: bool
+) -> None:
+    bench = Bench(3)
+    changes = tuple(bench.change(index, 1) for index in (0, 2))
+    bench.hear_all(*changes)
+    block = bench.block(b"one", proposer=1)
+    if is_held:
+        bench.hear(bench.propose(1, block, 1, (*changes, bench.change(3, 1))))
+    bench.feed(Flawed(bench.propose(leader, block, view, changes[:1]), "forged"))
+    assert bench.replica.view == 1
+    assert bench.state.view_changes.count_from(2) == 0
 
 
 def test_view_is_not_left_while_a_block_is_applied() -> None:

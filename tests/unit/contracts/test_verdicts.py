@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from master.contracts.alarms import alarm_id
@@ -24,6 +26,7 @@ from tests.unit.contracts.reports import (
 )
 from tests.unit.ledger.worlds import Done, World, make_genesis
 from wire.cbor import Value
+from wire.difference import Difference
 from wire.evidence import Item
 from wire.genesis import Device
 from wire.types import sha256
@@ -79,6 +82,7 @@ def test_device_that_matches_has_its_verdicts_told_and_no_alarm() -> None:
         "expected_sha256": sha256(FIRMWARE),
         "read_sha256": sha256(FIRMWARE),
         "detail": None,
+        "difference": None,
         "name": "firmware.bin",
         "version": "1.0",
         "size": len(FIRMWARE),
@@ -122,6 +126,21 @@ def test_device_that_does_not_match_has_one_alarm_of_that_cause(made: Item, kind
     assert [(one["kind"], one["verdict"]) for one in artefacts_of(alarm)] == [(kind, verdict)]
 
 
+# holds IT-2
+def test_alarm_names_the_items_that_differ() -> None:
+    changed = artefact("settings", b"settings 2", difference=Difference(sha256(SETTINGS), "items", 2, (17, 23)))
+    rest = [artefact("firmware", FIRMWARE), artefact("strategy", STRATEGY)]
+    bench = Bench()
+    (alarm,) = bench.read(item(artefacts=[changed, *rest])).events("alarm_raised")
+    (finding,) = artefacts_of(alarm)
+    assert finding["detail"] == "settings 17, 23 differ"
+    assert finding["difference"] == {"unit": "items", "count": 2, "numbers": [17, 23]}
+    # the same file, seen with a package that came later: one alarm, changed
+    plain = replace(changed, difference=None)
+    done = bench.read(item(artefacts=[plain, *rest]))
+    assert alarm_events(done) == [("alarm_changed", "dev-1", "mismatch")]
+
+
 def test_alarm_event_carries_all_that_a_view_shows() -> None:
     bench = Bench()
     done = bench.read(item(firmware=b"evil"))
@@ -139,6 +158,7 @@ def test_alarm_event_carries_all_that_a_view_shows() -> None:
                 "expected_sha256": sha256(FIRMWARE),
                 "read_sha256": sha256(b"evil"),
                 "detail": "4 bytes where 10 are expected",
+                "difference": None,
             }
         ],
         "count": 1,

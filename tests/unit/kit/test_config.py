@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kit import config as config_module
-from kit.config import ConfigProblemsError, HostPort, load, rule
+from kit.config import ConfigProblemsError, HostPort, Origin, load, origin, rule
 from kit.exitcodes import ExitCode
 
 
@@ -324,3 +324,24 @@ def test_load_without_an_address_reports_its_key_and_not_its_parts(tmp_path: Pat
         load(file, Served, env_prefix="GRIDWITNESS_TEST", environ={})
     assert "key 'listen' is missing in [api]" in str(caught.value)
     assert "'host'" not in str(caught.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    name: str
+    written_at: Origin = field(metadata=origin())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    places: tuple[Placed, ...] = field(metadata=rule(key="place"))
+
+
+def test_field_for_the_origin_gets_file_and_line_of_its_table_and_is_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "places.toml"
+    path.write_text('[[place]]\nname = "a"\n\n[[place]]\nname = "b"\n')
+    found = load(path, Places, env_prefix="TEST", environ={})
+    assert [str(place.written_at) for place in found.places] == [f"{path}:1", f"{path}:4"]
+    path.write_text('[[place]]\nname = "a"\nwritten_at = "here"\n')
+    with pytest.raises(ConfigProblemsError, match="unknown key 'written_at'"):
+        load(path, Places, env_prefix="TEST", environ={})

@@ -13,11 +13,33 @@ from nacl.signing import SigningKey
 from kit.clock import FakeClock
 from kit.exitcodes import DiskFullError, StorageError
 from master import answers, engine
-from master.consensus.events import Apply, Build, Connected, Disconnected, Executed, Head, Now, Received, Send, Tick
+from master.consensus.events import (
+    Apply,
+    Build,
+    Connected,
+    Disconnected,
+    Executed,
+    Flawed,
+    Head,
+    Now,
+    Received,
+    Send,
+    Tick,
+)
 from master.consensus.fault_messages import Divergence, Fault
 from master.consensus.guard import SignerGuard
 from master.consensus.message_codec import decode_message, encode_message
-from master.consensus.messages import Blocks, GetBlocks, Gossip, Propose, Status, ViewChangeSet, Vote
+from master.consensus.messages import (
+    Blocks,
+    GetBlocks,
+    Gossip,
+    Propose,
+    Status,
+    ViewChange,
+    ViewChangeSet,
+    Vote,
+    proposal_digest,
+)
 from master.consensus.state import Settings
 from master.engine import DECODED_INLINE_BYTES, Engine
 from master.inbox import EVENT_BYTES_MAX
@@ -393,6 +415,20 @@ def test_engine_counts_forged_vote_and_goes_on() -> None:
     asyncio.run(world.run_until(lambda: len(world.refused) == 2, say))
     assert world.refused == [("b", "bad-signature"), ("c", "not-canonical")]
     assert world.engine.failure is None
+
+
+# holds CM-10
+def test_engine_tells_its_replica_of_a_new_view_whose_leader_signed_forged_view_changes() -> None:
+    world = World("abcd")
+    change = ViewChange("c", 0, 1, 1, None, bytes(64))
+    proposed = block(1, bytes(32), "abcd")
+    signed = vote_bytes(CHAIN, 0, Step.PROPOSE, 1, 1, proposal_digest(proposed.header.digest(), (change,)))
+    flawed = Propose("b", 1, 1, proposed, (change,), KEYS["b"].sign(signed).signature)
+    world.engine.on_message("b", encode_message(flawed))
+    assert world.refused == [("b", "bad-signature")]
+    event = asyncio.run(world.engine._inbox.get())
+    assert isinstance(event, Flawed)
+    assert event.proposal == flawed
 
 
 def fault_of_b(height: int = 1) -> FaultProof:

@@ -16,6 +16,7 @@ from rules.appraisal import (
 )
 from rules.fingerprint import fingerprint
 from rules.table import RULES
+from wire.difference import Difference
 from wire.evidence import Artefact, Identity, Item
 from wire.types import Digest, sha256
 
@@ -72,6 +73,11 @@ def only(appraisal: Appraisal) -> Finding:
         # a checksum is not a truncated file
         (artefact(b"", size=99, method="vendor-checksum"), "mismatch", "99 bytes where 26 are expected"),
         (artefact(EXPECTED, size=99, read_size=0, method="vendor-checksum"), "match", None),
+        (
+            artefact(b"", size=99, method="vendor-checksum", word=b"\x9f\x8a"),
+            "mismatch",
+            "the device says 9f8a by vendor-checksum",
+        ),
     ],
 )
 def test_appraise_artefact_with_a_slot_gives_the_verdict(read: Artefact, verdict: str, detail: str | None) -> None:
@@ -129,3 +135,38 @@ def test_rules_table_names_every_rule_once() -> None:
     assert RULES["appraisal", 1] is appraise
     assert RULES["fingerprint", 1] is fingerprint
     assert all(version >= 1 for _, version in RULES)
+
+
+def differing(reference: bytes, unit: str, *numbers: int, count: int | None = None) -> Difference:
+    return Difference(sha256(reference), unit, len(numbers) if count is None else count, numbers)
+
+
+# holds IT-2
+@pytest.mark.parametrize(
+    ("read", "verdict", "detail"),
+    [
+        (artefact(EXPECTED[:-1] + b"!", difference=differing(EXPECTED, "chunks", 0)), "mismatch", "bytes 0..25 differ"),
+        (
+            artefact(b"!", difference=differing(EXPECTED, "chunks", 0)),
+            "mismatch",
+            "1 bytes where 26 are expected; bytes 0..25 differ",
+        ),
+        (
+            artefact(b"old", difference=differing(EXPECTED, "items", 3)),
+            "superseded",
+            "it is of release r-0; item 3 differs",
+        ),
+    ],
+)
+def test_appraise_difference_from_the_value_that_counts_is_named(read: Artefact, verdict: str, detail: str) -> None:
+    finding = only(appraised(read, firmware=slot()))
+    assert (finding.verdict, finding.detail, finding.difference) == (verdict, detail, read.difference)
+
+
+# holds IT-2
+def test_appraise_difference_from_another_value_says_nothing() -> None:
+    read = artefact(b"!", difference=differing(b"another release", "chunks", 0))
+    finding = only(appraised(read, firmware=slot()))
+    assert finding == Finding(
+        "firmware", "mismatch", sha256(EXPECTED), read.sha256, "1 bytes where 26 are expected", None
+    )

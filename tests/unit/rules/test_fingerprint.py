@@ -4,8 +4,9 @@ import hashlib
 
 import pytest
 
-from rules.fingerprint import FileDigest, Fingerprint, fingerprint
-from wire.merkle import EMPTY_HEAD, tree_head
+from rules.fingerprint import LEAVES_MAX, FileDigest, Fingerprint, fingerprint, fingerprint_word
+from wire.evidence import METHODS_WORD, word_bytes
+from wire.merkle import EMPTY_HEAD, leaf_digest, tree_head
 from wire.types import CHUNK_BYTES
 
 SIZES = (0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES, 3 * CHUNK_BYTES + 7)
@@ -54,3 +55,27 @@ def test_fingerprint_of_one_flipped_bit_differs_in_both_digests() -> None:
     first, second = fingerprint(content), fingerprint(flipped)
     assert first.sha256 != second.sha256
     assert first.chunk_root != second.chunk_root
+
+
+@pytest.mark.parametrize("method", METHODS_WORD)
+def test_fingerprint_of_a_word_is_that_of_its_bytes_and_says_that_none_were_read(method: str) -> None:
+    digest, whole = fingerprint_word(method, b"3.1.4"), fingerprint(word_bytes(method, b"3.1.4"))
+    assert (digest.size, digest.sha256, digest.chunk_root) == (0, whole.sha256, whole.chunk_root)
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])
+def test_fingerprint_leaves_lead_to_the_chunk_root(size: int) -> None:
+    content = content_of(size)
+    leaves = fingerprint(content).leaves
+    assert leaves == tuple(map(leaf_digest, chunks_of(content)))
+
+
+def test_fingerprint_leaves_end_at_64_mib() -> None:
+    running = Fingerprint()
+    for _ in range(LEAVES_MAX):
+        running.update(bytes(CHUNK_BYTES))
+    assert len(running.result().leaves) == LEAVES_MAX
+    running.update(b"!")
+    assert running.result().leaves == ()
+    running.update(bytes(CHUNK_BYTES))
+    assert running.result().leaves == ()

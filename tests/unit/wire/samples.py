@@ -18,7 +18,7 @@ from wire.genesis import AccountKey, CodeEntry, Device, Gateway, Genesis, Genesi
 from wire.header import ZERO_DIGEST, Header, tx_root
 from wire.merkle import EMPTY_HEAD, inclusion_path, leaf_digest, tree_head
 from wire.receipt import Event, Outcome, Receipt
-from wire.release import Reference, Release
+from wire.release import Items, Reference, Release
 from wire.tx import Transaction
 from wire.types import sha256
 
@@ -133,7 +133,15 @@ RELEASE = Release(
     model="SC-9000",
     artefacts=(
         Reference("firmware", "sc9000.bin", "3.1.4", 262_144, sha256(b"firmware"), sha256(b"chunks of the firmware")),
-        Reference("strategy", "table.csv", "12", 4096, sha256(b"strategy"), sha256(b"chunks of the strategy")),
+        Reference(
+            "strategy",
+            "table.csv",
+            "12",
+            4096,
+            sha256(b"strategy"),
+            sha256(b"chunks of the strategy"),
+            Items("csv", 384, sha256(b"items of the strategy")),
+        ),
     ),
 )
 TX = Transaction(

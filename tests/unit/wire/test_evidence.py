@@ -8,7 +8,8 @@ import pytest
 from tests.unit.wire.samples import ARTEFACT, EVIDENCE, ITEM, SETTINGS, TIME_MS
 from wire import cbor
 from wire.errors import CborError, FormatError
-from wire.evidence import Artefact, Entry, Item, decode_evidence, decode_item
+from wire.evidence import METHODS_WORD, Artefact, Entry, Item, decode_evidence, decode_item, word_bytes
+from wire.merkle import tree_head
 from wire.types import EVIDENCE_BYTES_MAX, sha256
 
 READ, UNREACHABLE, NEVER_READ = EVIDENCE.devices
@@ -27,6 +28,15 @@ def refuse(changed: dict[str, Any], reason: str) -> None:
 
 def with_artefact(**changes: object) -> Item:
     return replace(ITEM, artefacts=(replace(ARTEFACT, **changes),))  # type: ignore[arg-type]
+
+
+def spoken(method: str, word: bytes = bytes.fromhex("9f8a6c01"), size: int = 0) -> Artefact:
+    raw = word_bytes(method, word)
+    digest, root = sha256(raw), tree_head([raw])
+    return replace(ARTEFACT, size=size, read_size=0, sha256=digest, chunk_root=root, method=method, word=word)
+
+
+SPOKEN = spoken("vendor-checksum", size=1)
 
 
 # holds EV-1
@@ -205,8 +215,8 @@ def test_evidence_error_codes_of_another_kind_or_order_are_refused(errors: tuple
         replace(ARTEFACT, read_size=5, errors=("short-read",)),
         replace(ARTEFACT, read_size=0, errors=("bad-size",)),
         replace(ARTEFACT, errors=("unstable",)),
-        replace(ARTEFACT, read_size=0, method="vendor-checksum"),
-        replace(ARTEFACT, read_size=0, method="version-string"),
+        spoken("vendor-checksum", size=262_144),
+        spoken("version-string", size=0),
     ],
 )
 def test_evidence_sizes_that_fit_each_other_are_accepted(artefact: Artefact) -> None:
@@ -244,3 +254,42 @@ def test_evidence_read_that_ends_before_it_begins_is_refused() -> None:
 def test_evidence_whose_fields_have_other_types_than_its_bytes_is_not_encoded() -> None:
     with pytest.raises(FormatError, match="another type"):
         replace(EVIDENCE, devices=list(EVIDENCE.devices)).encode()  # type: ignore[arg-type]
+
+
+# holds EV-9 EV-14
+@pytest.mark.parametrize("method", METHODS_WORD)
+@pytest.mark.parametrize("word", [b"\x00", b"3.1.4", bytes(256)])
+def test_evidence_of_a_devices_word_round_trips_and_shows_the_word(method: str, word: bytes) -> None:
+    item = replace(ITEM, artefacts=(spoken(method, word),))
+    decoded = decode_item(cbor.decode(cbor.encode(item.to_value())))
+    assert decoded == item
+    assert decoded.artefacts[0].word == word
+    assert word_bytes(method, word) == cbor.encode({"method": method, "word": word})
+
+
+# holds EV-14
+@pytest.mark.parametrize(
+    ("artefact", "reason"),
+    [
+        (replace(SPOKEN, read_size=1), "vendor-checksum reads no content, and yet 1 bytes"),
+        (replace(SPOKEN, word=b""), r"word: 1\.\.256 bytes"),
+        (spoken("vendor-checksum", bytes(257)), r"word: 1\.\.256 bytes"),
+        (replace(SPOKEN, word=None), "field 'word' is missing"),
+        (replace(SPOKEN, sha256=sha256(b"firmware")), "are not those of the word"),
+        (replace(SPOKEN, chunk_root=sha256(b"firmware")), "are not those of the word"),
+        (replace(SPOKEN, sha256=b""), "artefacts.sha256: 32..32 bytes"),
+        (replace(SPOKEN, method="version-string"), "are not those of the word"),
+        (replace(SPOKEN, method="full-file"), "field 'word' is unknown"),
+        (replace(ARTEFACT, word=b"9f8a"), "field 'word' is unknown"),
+    ],
+)
+def test_evidence_of_a_word_that_contradicts_itself_is_refused(artefact: Artefact, reason: str) -> None:
+    with pytest.raises(FormatError, match=reason):
+        decode_item(replace(ITEM, artefacts=(artefact,)).to_value())
+
+
+# holds EV-14
+def test_evidence_word_of_one_method_is_none_of_another() -> None:
+    first, second = (spoken(method, b"3.1.4") for method in METHODS_WORD)
+    assert first.sha256 != second.sha256
+    assert first.sha256 != sha256(b"3.1.4")

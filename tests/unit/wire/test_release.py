@@ -8,7 +8,7 @@ import pytest
 from tests.unit.wire.samples import RELEASE
 from wire import cbor
 from wire.errors import CborError, FormatError
-from wire.release import RELEASE_BYTES_MAX, decode_release
+from wire.release import ITEMS_MAX, RELEASE_BYTES_MAX, Items, Reference, decode_release
 from wire.types import sha256
 
 FIRMWARE, STRATEGY = RELEASE.artefacts
@@ -63,3 +63,28 @@ def test_release_with_a_field_more_is_refused() -> None:
     value = cbor.decode_map(RELEASE.encode())
     with pytest.raises(FormatError, match="field 'approved' is unknown"):
         decode_release(cbor.encode({**value, "approved": True}))
+
+
+# holds IT-3
+@pytest.mark.parametrize("count", [1, ITEMS_MAX])
+def test_release_items_round_trip(count: int) -> None:
+    release = replace(RELEASE, artefacts=(FIRMWARE, replace(STRATEGY, items=Items("xml", count, sha256(b"root")))))
+    assert decode_release(release.encode()) == release
+    without = replace(RELEASE, artefacts=(FIRMWARE, replace(STRATEGY, items=None)))
+    assert decode_release(without.encode()) == without
+
+
+# holds IT-3
+@pytest.mark.parametrize(
+    ("artefact", "reason"),
+    [
+        (replace(FIRMWARE, items=STRATEGY.items), "firmware has none"),
+        (replace(STRATEGY, items=Items("CSV", 1, bytes(32))), "release.artefacts.items.format"),
+        (replace(STRATEGY, items=Items("csv", 0, bytes(32))), "release.artefacts.items.count"),
+        (replace(STRATEGY, items=Items("csv", ITEMS_MAX + 1, bytes(32))), "release.artefacts.items.count"),
+        (replace(STRATEGY, items=Items("csv", 1, bytes(31))), "release.artefacts.items.root"),
+    ],
+)
+def test_release_items_out_of_range_are_refused(artefact: Reference, reason: str) -> None:
+    with pytest.raises(FormatError, match=reason):
+        replace(RELEASE, artefacts=(artefact,)).encode()

@@ -199,6 +199,7 @@ def verdict_data(device: str, verdicts: Mapping[str, str]) -> dict[str, Value]:
         "expected_sha256": None,
         "read_sha256": sha256(b"read"),
         "detail": None,
+        "difference": None,
         "name": "sc.bin",
         "version": "3",
         "size": 5,
@@ -218,6 +219,7 @@ def alarm_data(alarm: str, device: str, cause: str, count: int = 1, state: str =
         "expected_sha256": sha256(b"expected"),
         "read_sha256": None,
         "detail": None,
+        "difference": None,
     }
     return {
         "alarm_id": alarm,
