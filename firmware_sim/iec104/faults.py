@@ -1,7 +1,7 @@
 """Faults of the link, as a controlled station shows them.
 
-May live here: pure functions, the steps of an honest reply in, those of a disturbed one out. The files and points of the
-device stay as they are. Each entry of ``FAULTS`` is in ``firmware_sim.faults.CATALOGUE`` under the same name.
+May live here: pure functions, the steps of an honest reply in, those of a disturbed one out. The files and points of
+the device stay as they are. Each entry of ``FAULTS`` is in ``firmware_sim.faults.CATALOGUE`` under the same name.
 """
 
 from __future__ import annotations

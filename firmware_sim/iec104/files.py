@@ -9,14 +9,24 @@ Source: IEC 60870-5-101:2003, 7.3.6 and 7.4.11; IEC 60870-5-5:1995, 6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from firmware_sim.contents import FILE_NAMES
 from firmware_sim.device import Device
 from firmware_sim.iec104.options import SECTIONS_MAX, Iec104Options
-from wire.iec104.asdu import Asdu, CallFile, Directory, DirectoryEntry, FileAck, FileReady, LastSection, SectionReady, Segment
+from wire.iec104.asdu import (
+    Asdu,
+    CallFile,
+    Directory,
+    DirectoryEntry,
+    FileAck,
+    FileReady,
+    LastSection,
+    SectionReady,
+    Segment,
+)
 from wire.iec104.responses import SEGMENT_BYTES_MAX, Response, encode_response, mirror
 from wire.iec104.time56 import Time56
 from wire.iec104.types import Cause
@@ -78,6 +88,14 @@ class Files:
         self._since = since
         self._common_address = common_address
         self._transfer: _Transfer | None = None
+        self._calls: Final[Mapping[int, Callable[[Asdu, CallFile], Iterator[bytes]]]] = {
+            _SELECT_FILE: self._select_file,
+            _REQUEST_FILE: self._request_file,
+            _DROP_FILE: self._drop,
+            _SELECT_SECTION: self._select_section,
+            _REQUEST_SECTION: self._request_section,
+            _DROP_SECTION: self._drop,
+        }
 
     def answer(self, raw: bytes, asdu: Asdu) -> Iterator[bytes]:
         """Answer F_SC or F_AF."""
@@ -85,8 +103,8 @@ class Files:
             action = asdu.element.action & _LOW
             if asdu.head.cause == Cause.REQUEST:
                 return self._directory() if action == 0 else self._refused(raw)
-            entry = _CALLS.get(action)
-            return self._refused(raw) if entry is None else entry(self, asdu, asdu.element)
+            call = self._calls.get(action)
+            return self._refused(raw) if call is None else call(asdu, asdu.element)
         assert isinstance(asdu.element, FileAck), "the station hands over no other type"
         return self._acknowledged(asdu.element)
 
@@ -197,13 +215,3 @@ class Files:
 
 def _kind_at(address: int) -> str:
     return tuple(FILE_NAMES)[address - FILE_FIRST]
-
-
-_CALLS: Final[dict[int, Callable[[Files, Asdu, CallFile], Iterator[bytes]]]] = {
-    _SELECT_FILE: Files._select_file,
-    _REQUEST_FILE: Files._request_file,
-    _DROP_FILE: Files._drop,
-    _SELECT_SECTION: Files._select_section,
-    _REQUEST_SECTION: Files._request_section,
-    _DROP_SECTION: Files._drop,
-}

@@ -1,7 +1,7 @@
 """What a controlled station answers, request by request.
 
 May live here: one ASDU in, an iterator of steps out, which the connection takes as it has room; nothing that opens a
-socket. The table ``_REPLIES`` says what the station understands. Commands, set points, parameters and the reset of the
+socket. The table ``_replies`` says what the station understands. Commands, set points, parameters and the reset of the
 process are unknown types to it: a simulated device cannot be switched over its telecontrol link.
 
 Source: IEC 60870-5-101:2003, 7.4; IEC 60870-5-5:1995, 6.
@@ -9,14 +9,14 @@ Source: IEC 60870-5-101:2003, 7.4; IEC 60870-5-5:1995, 6.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
 from firmware_sim.device import Device
 from firmware_sim.iec104.faults import Disturbed, concerns, disturb
 from firmware_sim.iec104.options import Iec104Options
 from firmware_sim.iec104.points import Block, blocks, counters, find
-from firmware_sim.iec104.steps import Reply, Step
+from firmware_sim.iec104.steps import Reply
 from wire.iec104.asdu import Asdu, ClockSynchronisation, CounterInterrogation, Interrogation, decode_asdu
 from wire.iec104.errors import ParameterError, UnknownTypeError
 from wire.iec104.responses import encode_point_asdus, mirror
@@ -28,6 +28,9 @@ _STATION: Final = 20
 _GROUP_LAST: Final = 36
 _COUNTER_GROUPS: Final = range(1, 5)
 _COUNTERS_ALL: Final = 5
+_ACTIVATIONS: Final = frozenset({int(Cause.ACTIVATION), int(Cause.DEACTIVATION)})
+_REQUESTS: Final = frozenset({int(Cause.REQUEST)})
+_FILE_CAUSES: Final = frozenset({int(Cause.REQUEST), int(Cause.FILE_TRANSFER)})
 
 
 def common_address_of(device: Device, options: Iec104Options) -> int:
@@ -64,9 +67,7 @@ class DeviceClock:
 class Station:
     """One device as one connection sees it."""
 
-    def __init__(
-        self, device: Device, options: Iec104Options, clock: DeviceClock, files: FileService | None
-    ) -> None:
+    def __init__(self, device: Device, options: Iec104Options, clock: DeviceClock, files: FileService | None) -> None:
         """Prepare a station.
 
         Args:
@@ -81,6 +82,14 @@ class Station:
         self._files = files
         self._before = b""
         self.common_address: Final = common_address_of(device, options)
+        self._replies: Final[Mapping[int, tuple[frozenset[int], Callable[[bytes, Asdu], Reply]]]] = {
+            TypeId.C_IC_NA_1: (_ACTIVATIONS, self._interrogate),
+            TypeId.C_CI_NA_1: (_ACTIVATIONS, self._interrogate_counters),
+            TypeId.C_RD_NA_1: (_REQUESTS, self._read),
+            TypeId.C_CS_NA_1: (frozenset({int(Cause.ACTIVATION)}), self._synchronise),
+            TypeId.F_SC_NA_1: (_FILE_CAUSES, self._file),
+            TypeId.F_AF_NA_1: (_FILE_CAUSES, self._file),
+        }
 
     def answer(self, raw: bytes) -> Reply:
         """Answer one request.
@@ -115,13 +124,13 @@ class Station:
             asdu = decode_asdu(raw)
         except UnknownTypeError:
             return self._refused(raw, Cause.UNKNOWN_TYPE)
-        entry = _REPLIES.get(asdu.head.type_id)
+        entry = self._replies.get(asdu.head.type_id)
         if entry is None:
             return self._refused(raw, Cause.UNKNOWN_TYPE)
         causes, reply = entry
         if asdu.head.cause not in causes:
             return self._refused(raw, Cause.UNKNOWN_CAUSE)
-        return reply(self, raw, asdu)
+        return reply(raw, asdu)
 
     def _refused(self, raw: bytes, cause: Cause) -> Reply:
         self._device.counters.exceptions += 1
@@ -196,16 +205,3 @@ class Station:
         if self._files is None:
             return self._refused(raw, Cause.UNKNOWN_TYPE)
         return self._files.answer(raw, asdu)
-
-
-_Reply = Callable[[Station, bytes, Asdu], Iterator[Step]]
-_ACTIVATIONS: Final = frozenset({int(Cause.ACTIVATION), int(Cause.DEACTIVATION)})
-_FILE_CAUSES: Final = frozenset({int(Cause.REQUEST), int(Cause.FILE_TRANSFER)})
-_REPLIES: Final[dict[int, tuple[frozenset[int], _Reply]]] = {
-    TypeId.C_IC_NA_1: (_ACTIVATIONS, Station._interrogate),
-    TypeId.C_CI_NA_1: (_ACTIVATIONS, Station._interrogate_counters),
-    TypeId.C_RD_NA_1: (frozenset({int(Cause.REQUEST)}), Station._read),
-    TypeId.C_CS_NA_1: (frozenset({int(Cause.ACTIVATION)}), Station._synchronise),
-    TypeId.F_SC_NA_1: (_FILE_CAUSES, Station._file),
-    TypeId.F_AF_NA_1: (_FILE_CAUSES, Station._file),
-}

@@ -1,4 +1,4 @@
-"""What a station does on a connection, one step after the other; a reply is an iterator of steps, taken when there is room.
+"""What a station does on a connection; a reply is an iterator of steps, taken when there is room.
 
 May live here: values. An ASDU alone is the usual step; the others are how faults reach the line.
 """
