@@ -119,6 +119,11 @@ class Confirmation:
         self._reading: Reading | None = None
         self._reads = 0
 
+    @property
+    def reading(self) -> Reading | None:
+        """What was read so far, the newest of each file."""
+        return self._reading
+
     def take(self, reading: Reading) -> ReadAgain | Confirmed | Unsettled:
         """Take the next reading of this poll.
 
@@ -128,7 +133,7 @@ class Confirmation:
         self._reads += 1
         before = self._reading
         if before is not None:
-            now = self._reading = _merged(before, reading)
+            now = self._reading = merged(before, reading)
             return self._compare(before, now)
         self._reading = reading
         item = to_item(reading)
@@ -159,7 +164,7 @@ class Confirmation:
         return Confirmed(item, True, *span)  # noqa: FBT003 - a field
 
 
-def _merged(before: Reading, again: Reading) -> Reading:
+def merged(before: Reading, again: Reading) -> Reading:
     """Take what was read again, and of the rest what the device still lists as before."""
     files = {file.kind: file for file in again.files}
     listed = {entry.kind: entry for entry in again.listed}

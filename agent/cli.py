@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,18 +12,21 @@ import typer
 import uvloop
 
 from agent.app import load_genesis, run_until_signal
-from agent.config import AgentConfig, load_agent_config
-from agent.drivers.table import DRIVERS
+from agent.config import PROFILE_FOLDER, AgentConfig, load_agent_config
+from agent.drivers.table import DRIVERS, load_profiles, profile_schemas
 from agent.io.statefile import ANCHOR_FILE, read_status
 from agent.model import DeviceConfig, DeviceFile, Reading
-from agent.profile import Profile
+from agent.planned import read_within
+from agent.profile import Profile, read_profile
 from kit.clock import SystemClock
 from kit.exitcodes import DataError, ExitCode, UsageError, exit_code_of, run
 from kit.files import read_bounded, write_atomic
 from kit.logs import configure_logs
 from kit.terminal import Terminal
+from kit.version import offer_version
 from wire.anchor import ANCHOR_BYTES_MAX, decode_anchor, verify_anchor
 from wire.errors import WireError
+from wire.evidence import KINDS
 
 PROGRAM = "gridwitness-agent"
 _DEFAULT_CONFIG = Path("/etc/gridwitness/agent.toml")
@@ -37,11 +41,17 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+profile_app = typer.Typer(no_args_is_help=True, help="Device profiles: what a model keeps where.")
+app.add_typer(profile_app, name="profile")
+
 trust_app = typer.Typer(no_args_is_help=True, help="What this gateway believes of the ledger.")
 app.add_typer(trust_app, name="trust")
 
 Config = Annotated[Path, typer.Option("--config", help="The agent's TOML file.", show_default=True)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+offer_version(app, PROGRAM)
 
 
 @app.command("run", epilog="Example: gridwitness-agent run --config /etc/gridwitness/agent.toml")
@@ -65,9 +75,33 @@ def read_command(
     terminal = Terminal(as_json=as_json)
     started_s = time.perf_counter()
     with terminal.progress(f"reading {device}"):
-        reading, requests = uvloop.run(_read_once(chosen, loaded.profiles[chosen.profile]))
-    value = _reading_value(reading, requests, round(1000 * (time.perf_counter() - started_s)))
+        reading, asked = uvloop.run(_read_once(chosen, loaded.profiles[chosen.profile]))
+    duration_ms = round(1000 * (time.perf_counter() - started_s))
+    value = {**_reading_value(reading), "duration_ms": duration_ms, **asked, "profile": chosen.profile}
     terminal.show(value, lambda: _reading_lines(value))
+
+
+@profile_app.command("check", epilog="Example: gridwitness-agent profile check profiles/our-relay.toml")
+def profile_check_command(
+    file: Annotated[Path, typer.Argument(help="TOML file of a profile.")],
+    as_json: AsJson = False,
+) -> None:
+    """Check a device profile and show what is obtained by it, and how sure that is.
+
+    Exit code 78: something is wrong in the file; every problem is told with its line.
+    """
+    profile = read_profile(file, profile_schemas())
+    value = _profile_value(profile)
+    Terminal(as_json=as_json).show(value, lambda: _profile_lines(profile))
+
+
+@profile_app.command("list", epilog="Example: gridwitness-agent profile list")
+def profile_list_command(config: Config = _DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """List the profiles that come with the program and those beside the configuration, which win by name."""
+    profiles = load_profiles(config.parent / PROFILE_FOLDER)
+    found = [profiles[name] for name in sorted(profiles)]
+    value = {"profiles": [_profile_value(profile) for profile in found]}
+    Terminal(as_json=as_json).show(value, lambda: [f"{x.name}  {x.protocol}  {x.about}" for x in found])
 
 
 @trust_app.command("anchor", epilog="Example: gridwitness-agent trust anchor anchor.cbor")
@@ -119,15 +153,44 @@ def _device_of(config: AgentConfig, name: str) -> DeviceConfig:
     return devices[name]
 
 
-async def _read_once(device: DeviceConfig, profile: Profile) -> tuple[Reading, int]:
+async def _read_once(device: DeviceConfig, profile: Profile) -> tuple[Reading, dict[str, int]]:
     driver = DRIVERS[device.protocol].open(device, profile, SystemClock())
     try:
-        return await driver.read(), driver.counters.requests
+        reading = await read_within(driver, device)
+        counters = driver.counters
+        asked = {name: getattr(counters, name) for name in ("requests", "bytes_read", "busy", "connections")}
+        return reading, asked
     finally:
         await driver.close()
 
 
-def _reading_value(reading: Reading, requests: int, duration_ms: int) -> dict[str, Any]:
+def _profile_value(profile: Profile) -> dict[str, Any]:
+    return {
+        "name": profile.name,
+        "protocol": profile.protocol,
+        "about": profile.about,
+        "methods": dict(sorted(profile.specifics.methods().items())),
+        "pacing": asdict(profile.pacing),
+        "quiet_hours": list(profile.quiet.hours),
+        "intervals_s": {kind: seconds for kind in KINDS if (seconds := profile.read.interval_ms(kind) // 1000)},
+    }
+
+
+def _profile_lines(profile: Profile) -> Sequence[str]:
+    lines = [f"{profile.name}: {profile.protocol}, {profile.about}"]
+    for kind, method in sorted(profile.specifics.methods().items()):
+        seconds = profile.read.interval_ms(kind) // 1000
+        lines.append(f"  {kind:<9} {method}, {f'at most every {seconds} s' if seconds else 'at every poll'}")
+    pacing = profile.pacing
+    lines.append(
+        f"  pacing    {pacing.pause_ms} ms before a request; while busy, {pacing.busy_repeats} repeats "
+        f"from {pacing.busy_pause_ms} ms on; {pacing.connections} at a time"
+    )
+    lines += [f"  quiet     {hours} UTC" for hours in profile.quiet.hours]
+    return lines
+
+
+def _reading_value(reading: Reading) -> dict[str, Any]:
     identity = reading.identity
     return {
         "device": reading.device,
@@ -141,8 +204,6 @@ def _reading_value(reading: Reading, requests: int, duration_ms: int) -> dict[st
         "artefacts": [_file_value(file) for file in reading.files],
         "read_from_ms": reading.read_from_ms,
         "read_to_ms": reading.read_to_ms,
-        "duration_ms": duration_ms,
-        "requests": requests,
     }
 
 
@@ -156,6 +217,7 @@ def _file_value(file: DeviceFile) -> dict[str, Any]:
         "sha256": file.digest.sha256.hex(),
         "chunk_root": file.digest.chunk_root.hex(),
         "method": file.method,
+        "word": None if file.word is None else file.word.hex(),
         "duration_ms": file.read_to_ms - file.read_from_ms,
         "errors": list(file.errors),
     }
@@ -165,7 +227,8 @@ def _reading_lines(value: Mapping[str, Any]) -> Sequence[str]:
     lines = [f"{value['device']}: read in {value['duration_ms']} ms with {value['requests']} requests"]
     lines += [f"  {name:<9} {text}" for name, text in value["identity"].items()]
     for part in value["artefacts"]:
-        lines.append(f"  {part['kind']} {part['version']}: {part['read_size']} of {part['size']} bytes")
+        said = f"{part['read_size']} of {part['size']} bytes" if part["word"] is None else f"it says {part['word']}"
+        lines.append(f"  {part['kind']} {part['version']}: {said}")
         lines.append(f"    sha256     {part['sha256']}")
         lines.append(f"    chunk root {part['chunk_root']}")
         errors = f", errors: {', '.join(part['errors'])}" if part["errors"] else ""

@@ -94,6 +94,7 @@ class _DeviceTable:
     retries: int = field(default=2, metadata=rule(minimum=0, maximum=10))
     pacing_ms: int | None = field(default=None, metadata=rule(minimum=0, maximum=60_000, unit="ms"))
     interval_ms: int | None = field(default=None, metadata=rule(minimum=100, maximum=_DAY_S * 1000, unit="ms"))
+    deadline_s: int = field(default=1800, metadata=rule(minimum=1, maximum=_DAY_S, unit="s"))
     tls: TlsTable | None = None
     written_at: Origin = field(metadata=origin())
 
@@ -163,7 +164,7 @@ class AgentConfig(AgentFile):
 
     def _device_config(self, table: DeviceTable) -> DeviceConfig:
         tls = table.tls
-        pacing = self.profiles[table.profile].pacing
+        profile = self.profiles[table.profile]
         return DeviceConfig(
             id=table.id,
             protocol=table.protocol,
@@ -173,8 +174,11 @@ class AgentConfig(AgentFile):
             unit_id=table.unit_id,
             timeout_ms=table.timeout_ms,
             retries=table.retries,
-            pacing_ms=pacing.pause_ms if table.pacing_ms is None else table.pacing_ms,
+            pacing_ms=profile.pacing.pause_ms if table.pacing_ms is None else table.pacing_ms,
             interval_ms=self.poll.interval_ms if table.interval_ms is None else table.interval_ms,
+            deadline_ms=1000 * table.deadline_s,
+            quiet=profile.quiet,
+            plan=profile.read,
             tls=None if tls is None else TlsFiles(tls.ca, tls.certificate, tls.key, tls.server_name),
             options=getattr(table, table.protocol, None),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.profile import Quiet, ReadPlan
 from rules.fingerprint import FileDigest, fingerprint_word
 from wire.difference import Difference
 from wire.evidence import Identity
@@ -46,6 +47,10 @@ class DeviceConfig:
     """Pause before each request, for devices that do not like to be hurried."""
     interval_ms: int = 1000
     """From the start of one read to the start of the next."""
+    deadline_ms: int = 1_800_000
+    """Longest time that one read may take in all."""
+    quiet: Quiet = field(default=Quiet())
+    plan: ReadPlan = field(default=ReadPlan())
     tls: TlsFiles | None = None
     options: object = None
     """The device's own table named as the protocol, of the type that the driver's entry says; None without one."""

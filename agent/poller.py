@@ -15,11 +15,14 @@ from agent.attest import Confirmation, Confirmed, DeviceState, Unsettled, after_
 from agent.drivers.errors import DeviceError, DeviceProtocolError
 from agent.drivers.table import Driver
 from agent.model import DeviceConfig
+from agent.planned import PlannedReader
 from kit.clock import Clock
 from kit.logs import get_logger
 
 BACKOFF_MS_MAX: Final = 10_000
 """Longest pause after failures, if the device's own interval is not longer."""
+QUIET_SLICE_MS: Final = 60_000
+"""In quiet hours the clock is looked at again after so long, since it may have been set."""
 _BACKOFF_DOUBLINGS_MAX: Final = 16
 
 _log = get_logger("agent.poll")
@@ -67,6 +70,7 @@ class DevicePoller:
         self._clock = clock
         self._on_change = on_change
         self._failures_in_row = 0
+        self._reader = PlannedReader(config, driver, clock)
 
     async def run(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Poll until cancelled.
@@ -77,6 +81,10 @@ class DevicePoller:
         try:
             due_ms = self._clock.monotonic_ms()
             while True:
+                if quiet_ms := self.config.quiet.left_ms(self._clock.now_ms()):
+                    await sleep(min(quiet_ms, QUIET_SLICE_MS) / 1000)
+                    due_ms = self._clock.monotonic_ms()
+                    continue
                 await self.poll()
                 now_ms = self._clock.monotonic_ms()
                 due_ms = next_due_ms(due_ms, now_ms, self.config.interval_ms, self._failures_in_row)
@@ -103,12 +111,13 @@ class DevicePoller:
 
     async def _read_confirmed(self) -> Confirmed:
         confirmation = Confirmation(None if self.state is None else self.state.item)
-        verdict = confirmation.take(await self.driver.read())
+        verdict = confirmation.take(await self._reader.read_due())
         while not isinstance(verdict, Confirmed):
             if isinstance(verdict, Unsettled):
                 raise DeviceProtocolError(self.config.id, "unsettled", verdict.detail)
             self.figures.rereads += 1
-            verdict = confirmation.take(await self.driver.read(verdict.kinds))
+            verdict = confirmation.take(await self._reader.read(verdict.kinds))
+        self._reader.keep(confirmation.reading)
         return verdict
 
     def _succeeded(self, confirmed: Confirmed) -> None:
@@ -127,6 +136,7 @@ class DevicePoller:
 
     def _failed(self, status: str, reason: str, detail: str) -> None:
         before = self.state
+        self._reader.keep(None)
         self.figures.failures[reason] = self.figures.failures.get(reason, 0) + 1
         if self._failures_in_row == 0 or self.figures.last_error != detail:
             _log.warning("device_failed", device=self.config.id, status=status, reason=reason, detail=detail)

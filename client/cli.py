@@ -10,6 +10,7 @@ from client.commands import alarms, anchor, demo, keys, ledger, quarantine, refs
 from client.commands import verify as proofs
 from client.commands.status import status
 from kit.exitcodes import run
+from kit.version import offer_version
 
 PROGRAM: Final = "gridwitness"
 
@@ -20,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+offer_version(app, PROGRAM)
 app.add_typer(keys.app, name="keys")
 app.add_typer(refs.app, name="refs")
 app.add_typer(alarms.app, name="alarms")

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from firmware_sim.errors import BadRequestError, RefusedError, UnknownDeviceError
 from firmware_sim.fields import Fields
-from firmware_sim.fleet import Fleet, describe_fault, read_fault
+from firmware_sim.fleet import Fleet, describe_catalogue, describe_fault, fault_action
 from firmware_sim.openapi import document
 from firmware_sim.tamper import Change
 
@@ -110,11 +110,21 @@ class ControlApi:
     async def fault(self, request: Request) -> Response:
         """Set or clear the fault of a device."""
         name = request.path_params["device"]
-        self._fleet.device(name)
-        fault = read_fault(await read_json(request))
-        self._fleet.set_fault(name, fault)
-        shown = None if fault is None else describe_fault(fault, fault.requests)
-        return JSONResponse({"time_ms": self._fleet.clock_ms(), "device": name, "fault": shown})
+        device = self._fleet.device(name)
+        changes = self._fleet.tamper([name], fault_action(await read_json(request)))
+        shown = None if device.fault is None else describe_fault(device.fault, device.hits_left)
+        answer = {"time_ms": self._fleet.clock_ms(), "device": name, "fault": shown}
+        return JSONResponse({**answer, "changes": [dict(item) for item in changes]})
+
+    async def faults(self, _request: Request) -> Response:
+        """List the fault catalogue."""
+        return JSONResponse({"items": describe_catalogue()})
+
+    async def timeline(self, _request: Request) -> Response:
+        """Show the events of the scenario and what became of them."""
+        timeline = self._fleet.timeline
+        answer = {"elapsed_ms": self._fleet.elapsed_ms, "next_ms": timeline.next_ms, "items": timeline.describe()}
+        return JSONResponse(answer)
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
@@ -137,6 +147,8 @@ def build_app(fleet: Fleet) -> Starlette:
     table: tuple[tuple[str, str, Endpoint], ...] = (
         ("GET", "/healthz", api.health),
         ("GET", "/openapi.json", api.openapi),
+        ("GET", "/faults", api.faults),
+        ("GET", "/timeline", api.timeline),
         ("GET", "/devices", api.devices),
         ("GET", "/devices/{device}", api.device),
         ("POST", "/devices/{device}/tamper", api.tamper_device),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from kit.files import write_atomic
 _BACKLOG = 128
 _SHUTDOWN_S = 2
 _POLL_S = 0.01
+_FILES_SPARE = 64
 
 State = dict[str, Any]
 
@@ -52,6 +54,7 @@ def run_scenario(path: Path, state_file: Path | None, announce: Callable[[State]
     """
     scenario = load_scenario(path)
     fleet = Fleet(scenario, base=path.resolve().parent)
+    allow_files(len(fleet.bench.places))
 
     written = False
 
@@ -87,14 +90,40 @@ async def _run(fleet: Fleet, listen: HostPort, started: Callable[[State], None])
         server = _ControlServer(config)
         await fleet.start()
         serving = asyncio.create_task(server.serve(sockets=[listener]))
+        events = asyncio.create_task(_run_timeline(fleet))
         try:
             await _until_started(server, serving)
             started(_state(fleet, HostPort(*listener.getsockname()[:2])))
             await stop.wait()
         finally:
+            events.cancel()
             server.should_exit = True
             await serving
             await fleet.stop()
+
+
+async def _run_timeline(fleet: Fleet) -> None:
+    """Let the events of the scenario happen when they are due."""
+    wait_ms = fleet.run_due()
+    while wait_ms is not None:
+        await asyncio.sleep(wait_ms / 1_000)
+        wait_ms = fleet.run_due()
+
+
+def allow_files(wanted: int) -> None:
+    """Raise this process's limit on open files as far as the system allows, each device needs some.
+
+    Raises:
+        ScenarioError: It stays below what the devices need even without a client.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    aim = wanted * 2 + _FILES_SPARE
+    if soft < aim:
+        soft = aim if hard == resource.RLIM_INFINITY else min(aim, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft < wanted + _FILES_SPARE:
+        hint = f"raise it with 'ulimit -Hn {aim}', or let devices share ports with [[gateway]]"
+        raise ScenarioError(f"{wanted} devices need more open files than the system's limit of {soft}; {hint}")
 
 
 async def _until_started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
@@ -116,7 +145,12 @@ def _state(fleet: Fleet, control: HostPort) -> State:
         "control": f"http://{control}",
         "pid": os.getpid(),
         "devices": {
-            name: {"host": at.host, "port": at.port, "unit_id": fleet.device(name).unit_id}
+            name: {
+                "host": at.host,
+                "port": at.port,
+                "unit_id": fleet.device(name).unit_id,
+                "protocol": fleet.device(name).protocol,
+            }
             for name, at in fleet.addresses.items()
         },
     }

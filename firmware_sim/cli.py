@@ -12,12 +12,13 @@ import typer
 from firmware_sim.app import run_scenario
 from firmware_sim.contents import FILE_NAMES, FIRMWARE
 from firmware_sim.control import CONTROL_VARIABLE, Control, find_control
-from firmware_sim.modbus.faults import DELAY_MS_DEFAULT, FAULTS
+from firmware_sim.faults import CATALOGUE
 from firmware_sim.release import ReleaseSpec, make_release
 from firmware_sim.scenario import WHOLE_FLEET
 from kit.exitcodes import run
 from kit.logs import configure_logs
 from kit.terminal import Terminal
+from kit.version import offer_version
 
 PROGRAM = "gridwitness-sim"
 _KIB = 1_024
@@ -40,6 +41,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+offer_version(app, PROGRAM)
 tamper_app = typer.Typer(
     help="Change the files of DEVICE; 'all' means every device.",
     epilog="Example: gridwitness-sim tamper sc-lakeside-1 change-setting 17 48.50",
@@ -268,10 +270,11 @@ def restore(
 @fault_app.command("set")
 def set_fault(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(FAULTS)}.")],
-    delay_ms: Annotated[int, typer.Option(help="How late, for 'late'.")] = DELAY_MS_DEFAULT,
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(CATALOGUE)}.")],
+    delay_ms: Annotated[int | None, typer.Option(help="How late, or how long away; else the catalogue's.")] = None,
     function: Annotated[list[int] | None, typer.Option(help="Hit this function code alone; repeatable.")] = None,
     requests: Annotated[int | None, typer.Option(help="End after so many requests.")] = None,
+    offset_ms: Annotated[int | None, typer.Option(help="How far the clock is off, for 'wrong-clock'.")] = None,
     control: ControlOption = None,
     state_file: StateOption = None,
     *,
@@ -281,10 +284,8 @@ def set_fault(
 
     Example: gridwitness-sim fault sc-lakeside-1 set busy --function 20 --requests 5
     """
-    body: dict[str, Any] = {"action": "set", "fault": name, "delay_ms": delay_ms}
-    body["functions"] = function or []
-    if requests is not None:
-        body["requests"] = requests
+    given = {"delay_ms": delay_ms, "functions": function, "requests": requests, "offset_ms": offset_ms}
+    body = {"action": "set", "fault": name} | {key: value for key, value in given.items() if value is not None}
     answer = _control(control, state_file).fault(str(context.obj), body)
     _emit(answer, [f"{answer['device']}: {name}"], as_json=as_json)
 

@@ -1,34 +1,27 @@
-"""What a device holds: its artefacts and the registers that follow from them.
+"""What a device holds: its artefacts, its setting groups and the setting values that it runs with.
 
-May live here: frozen values and their derived bytes. A change of any kind
-makes a new ``Contents``; the device then swaps one reference, so a reader sees
-either the old state or the new one.
+May live here: frozen values that no protocol has a part in. A change of any kind makes a new ``Contents``; the device
+then swaps one reference, so a reader sees either the old state or the new one.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from firmware_sim.modbus.pdu import FILE_BYTES_MAX, REGISTER_BYTES
-from firmware_sim.settings import registers_of
+from firmware_sim.settings import values_of
 
 FIRMWARE = "firmware"
 STRATEGY = "strategy"
 SETTINGS = "settings"
 
-KIND_CODES = {FIRMWARE: 1, STRATEGY: 2, SETTINGS: 3}
-"""Kind by the code that stands in the directory registers."""
 FILE_NAMES = {FIRMWARE: "firmware.bin", STRATEGY: "strategy.csv", SETTINGS: "settings.csv"}
+"""Every artefact kind, in the order in which devices list them, with the name of its file."""
 
 ARTEFACT_BYTES_MAX = 4 * 1024 * 1024
-ARTEFACTS_MAX = 8
 VERSION_BYTES_MAX = 24
-FILES_PER_ARTEFACT = 1_000
-"""Distance between the first file numbers of two kinds: firmware 1, strategy 1,001, settings 2,001."""
-
-_ENTRY = struct.Struct(">HHI24s")
+GROUPS_MAX = 8
 
 
 class ContentsError(ValueError):
@@ -45,39 +38,29 @@ class Artefact:
         content: The bytes that can be read, at most 4 MiB.
         declared_bytes: The size that the directory announces; longer than the
             content when the file was truncated.
-        pieces: The content cut into Modbus files of at most 20,000 bytes, an odd
-            last byte padded with 0x00.
+        crc32: Checksum of the content, as IEEE 802.3 has it.
     """
 
     kind: str
     version: str
-    content: bytes
+    content: bytes = field(repr=False)
     declared_bytes: int
-    pieces: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
+    crc32: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Check the bounds and cut the content.
+        """Check the bounds.
 
         Raises:
             ContentsError: Unknown kind, a bad version text, or a size above 4 MiB.
         """
-        if self.kind not in KIND_CODES:
-            raise ContentsError(f"unknown artefact kind {self.kind!r}, expected one of {', '.join(KIND_CODES)}")
+        if self.kind not in FILE_NAMES:
+            raise ContentsError(f"unknown artefact kind {self.kind!r}, expected one of {', '.join(FILE_NAMES)}")
         printable = self.version.isascii() and self.version.isprintable()
         if not 1 <= len(self.version) <= VERSION_BYTES_MAX or not printable:
             raise ContentsError(f"version {self.version!r} is not 1..{VERSION_BYTES_MAX} printable ASCII characters")
         if not len(self.content) <= self.declared_bytes <= ARTEFACT_BYTES_MAX:
             raise ContentsError(f"{self.kind} of {self.declared_bytes} bytes, at most {ARTEFACT_BYTES_MAX}")
-        content = self.content
-        padded = content + b"\x00" if len(content) % REGISTER_BYTES else content
-        starts = range(0, len(padded), FILE_BYTES_MAX)
-        cut = tuple(padded[start : start + FILE_BYTES_MAX] for start in starts)
-        object.__setattr__(self, "pieces", cut)
-
-    @property
-    def first_file(self) -> int:
-        """First Modbus file number of this kind."""
-        return (KIND_CODES[self.kind] - 1) * FILES_PER_ARTEFACT + 1
+        object.__setattr__(self, "crc32", zlib.crc32(self.content))
 
     def with_content(self, content: bytes, declared_bytes: int | None = None) -> Artefact:
         """Return this artefact with other bytes; the directory follows unless told otherwise."""
@@ -96,61 +79,94 @@ def artefact(kind: str, version: str, content: bytes) -> Artefact:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All artefacts of a device and what its registers say about them.
+    """All artefacts of a device and the settings that it runs with.
 
     Attributes:
-        artefacts: By kind.
-        files: Pieces by Modbus file number.
-        directory: The directory registers, from address 100.
-        holding: Setting values, from address 0.
+        artefacts: By kind, in the order of ``FILE_NAMES``; the settings are those of the active group.
+        setting_values: What the device runs with, one signed 16-bit number a setting, without its decimal point.
+        groups: Setting lists from group 1 on, at most 8; none where the device has no settings.
+        active_group: Counts from 1; 0 where there is no group.
     """
 
     artefacts: Mapping[str, Artefact]
-    holding: bytes = field(repr=False)
-    files: Mapping[int, bytes] = field(init=False, repr=False, compare=False)
-    directory: bytes = field(init=False, repr=False, compare=False)
+    setting_values: tuple[int, ...] = field(repr=False)
+    groups: tuple[Artefact, ...] = field(default=(), repr=False)
+    active_group: int = 0
 
     def __post_init__(self) -> None:
-        """Derive the register views.
+        """Check the bounds.
 
         Raises:
-            ContentsError: No artefact at all.
+            ContentsError: No artefact at all, or too many setting groups.
         """
         if not self.artefacts:
             raise ContentsError("a device needs at least one artefact")
-        held = [self.artefacts[kind] for kind in KIND_CODES if kind in self.artefacts]
-        files = {item.first_file + index: piece for item in held for index, piece in enumerate(item.pieces)}
-        entries = b"".join(
-            _ENTRY.pack(KIND_CODES[item.kind], item.first_file, item.declared_bytes, item.version.encode("ascii"))
-            for item in held
-        )
-        whole = len(held).to_bytes(2, "big") + entries.ljust(_ENTRY.size * ARTEFACTS_MAX, b"\x00")
-        object.__setattr__(self, "files", files)
-        object.__setattr__(self, "directory", whole)
+        if len(self.groups) > GROUPS_MAX:
+            raise ContentsError(f"{len(self.groups)} setting groups, at most {GROUPS_MAX}")
 
     @classmethod
-    def of(cls, artefacts: Iterable[Artefact]) -> Contents:
+    def of(cls, artefacts: Iterable[Artefact], further_groups: Sequence[Artefact] = ()) -> Contents:
         """Make contents of artefacts; a later one replaces an earlier one of its kind.
 
+        Args:
+            artefacts: The settings among them are group 1, which is active.
+            further_groups: Setting lists of group 2 and on.
+
         Raises:
-            ContentsError: No artefact at all.
-            SettingsError: The setting list cannot be put into registers.
+            ContentsError: No artefact at all, or groups without settings.
+            SettingsError: A setting list that cannot be put into registers.
         """
         held = {item.kind: item for item in artefacts}
         settings = held.get(SETTINGS)
-        return cls(held, b"" if settings is None else registers_of(settings.content))
+        if settings is None:
+            if further_groups:
+                raise ContentsError("setting groups need a setting list for group 1")
+            return cls(_ordered(held), ())
+        for group in further_groups:
+            values_of(group.content)
+        return cls(_ordered(held), values_of(settings.content), (settings, *further_groups), 1)
 
     def loaded(self, *changed: Artefact) -> Contents:
-        """Return these contents after the device took ``changed`` over; registers follow.
+        """Return these contents after the device took ``changed`` over; it runs with what it took.
 
         Raises:
             SettingsError: The setting list cannot be put into registers.
         """
-        return Contents.of([*self.artefacts.values(), *changed])
+        found = self
+        for item in changed:
+            found = found.overwritten(item)
+            if item.kind == SETTINGS:
+                found = replace(found, setting_values=values_of(item.content))
+        return found
 
     def overwritten(self, changed: Artefact) -> Contents:
         """Return these contents with one file changed in its storage.
 
-        The running device does not notice: its registers keep their values.
+        The running device does not notice: it goes on with the values that it has.
         """
-        return Contents({**self.artefacts, changed.kind: changed}, self.holding)
+        held = _ordered({**self.artefacts, changed.kind: changed})
+        if changed.kind != SETTINGS:
+            return replace(self, artefacts=held)
+        at = max(self.active_group, 1)
+        groups = (*self.groups[: at - 1], changed, *self.groups[at:])
+        return replace(self, artefacts=held, groups=groups, active_group=at)
+
+    def switched(self, group: int) -> Contents:
+        """Return these contents with another active setting group.
+
+        Args:
+            group: 1 up to the number of groups.
+
+        Raises:
+            ContentsError: There is no such group.
+            SettingsError: Its list is broken.
+        """
+        if not 1 <= group <= len(self.groups):
+            raise ContentsError(f"there is no setting group {group}, the device has {len(self.groups)}")
+        chosen = self.groups[group - 1]
+        held = _ordered({**self.artefacts, SETTINGS: chosen})
+        return replace(self, artefacts=held, setting_values=values_of(chosen.content), active_group=group)
+
+
+def _ordered(held: Mapping[str, Artefact]) -> dict[str, Artefact]:
+    return {kind: held[kind] for kind in FILE_NAMES if kind in held}

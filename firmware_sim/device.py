@@ -1,26 +1,39 @@
-"""One simulated device: identity, measurements, contents, faults.
+"""One simulated device: identity, artefacts, setting groups, measurements, clock and faults.
 
-May live here: the state of one device and nothing that opens a socket. Time
-comes in through ``clock_ms``.
+May live here: the state of one device, and what it would say of itself in any protocol; nothing that opens a socket
+or knows a frame. Time comes in through ``clock_ms``. How a protocol shows all this stands in its own folder.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from firmware_sim.contents import FIRMWARE, Contents
-from firmware_sim.measurements import MEASUREMENTS, measurement_registers
-from firmware_sim.modbus.faults import Fault
-from firmware_sim.modbus.identification import OBJECT_BYTES_MAX
-from firmware_sim.modbus.pdu import REGISTER_BYTES
+from firmware_sim.faults import (
+    CHANGING_FILE,
+    LYING_CHECKSUM,
+    MODBUS,
+    OFFLINE,
+    SINGLE_CONNECTION,
+    WRONG_CLOCK,
+    WRONG_IDENTITY,
+    Fault,
+)
+from firmware_sim.measurements import measurement_values
 
-DIRECTORY_ADDRESS = 100
 TEXT_BYTES_MAX = 64
-"""Longest identity text; one answer could carry 244 bytes."""
+"""Longest identity text; every protocol can carry it in one answer."""
+CONNECTIONS_MAX = 16
+"""Connections that a device keeps open; one more is closed at once."""
+REVISION_COUNTER_MAX = 2**32 - 1
 
-_VENDOR, _PRODUCT, _REVISION, _PRODUCT_NAME, _MODEL, _SERIAL = 0, 1, 2, 4, 5, 0x80
+DOWN = "down"
+CHANGED = "changed"
+"""What listeners are told: all connections are gone; files, settings, identity or clock may be others."""
+
+_MARK = "#"
 
 
 class IdentityError(ValueError):
@@ -32,14 +45,14 @@ class Identity:
     """Who the device says it is.
 
     Attributes:
-        vendor: Object 0.
-        product: Object 1, the order code.
-        product_name: Object 4.
-        model: Object 5.
-        serial: Object 0x80.
+        vendor: Name of the manufacturer.
+        product: Order code.
+        product_name: What it is called.
+        model: Model designation.
+        serial: Serial number.
 
-    All are 1..64 printable ASCII characters. Object 2, the revision, is the
-    version of the firmware that is loaded.
+    All are 1..64 printable ASCII characters. The revision is the version of
+    the firmware that is loaded.
     """
 
     vendor: str
@@ -59,18 +72,6 @@ class Identity:
             if not 1 <= len(text) <= TEXT_BYTES_MAX or not (text.isascii() and text.isprintable()):
                 raise IdentityError(f"{name} {text!r} is not 1..{TEXT_BYTES_MAX} printable ASCII characters")
 
-    def objects(self, revision: str) -> dict[int, bytes]:
-        """Give the identification objects with ``revision`` as object 2."""
-        texts = {
-            _VENDOR: self.vendor,
-            _PRODUCT: self.product,
-            _REVISION: revision,
-            _PRODUCT_NAME: self.product_name,
-            _MODEL: self.model,
-            _SERIAL: self.serial,
-        }
-        return {key: text.encode("ascii")[:OBJECT_BYTES_MAX] for key, text in texts.items()}
-
 
 @dataclass(slots=True)
 class Counters:
@@ -79,9 +80,10 @@ class Counters:
     Attributes:
         requests: Requests that were taken from the line.
         exceptions: Exception answers among the answers.
-        framing_errors: Connections closed for bytes that are no Modbus TCP.
+        framing_errors: Connections closed for bytes that are no frame of the protocol.
         connections: Connections accepted.
-        refused: Connections closed because too many were open, or the device is offline.
+        refused: Connections closed because too many were open, or the device is away.
+        restarts: Restarts of the device.
     """
 
     requests: int = 0
@@ -89,6 +91,7 @@ class Counters:
     framing_errors: int = 0
     connections: int = 0
     refused: int = 0
+    restarts: int = 0
 
 
 @dataclass(slots=True)
@@ -97,13 +100,15 @@ class Device:
 
     Attributes:
         name: Identifier of the device in the scenario.
-        identity: Never changed by tampering.
+        identity: Never changed by tampering; ``shown_identity`` is what the line sees.
         baseline: The contents as the scenario loaded them.
-        clock_ms: Gives milliseconds; drives the measurements.
-        unit_id: 0..255, the only unit that answers.
+        clock_ms: Gives true milliseconds since 1970; drives the measurements.
+        unit_id: 0..255, its address on its line.
+        protocol: A key of ``firmware_sim.protocols.PROTOCOLS``.
         contents: What is read now.
         fault: The fault in force.
         hits_left: Requests that the fault still hits, None without an end.
+        revision_counter: Goes up by one whenever the device itself takes other files, settings or another group.
         counters: See ``Counters``.
     """
 
@@ -112,31 +117,21 @@ class Device:
     baseline: Contents
     clock_ms: Callable[[], int]
     unit_id: int = 1
+    protocol: str = MODBUS
     contents: Contents = field(init=False)
     fault: Fault | None = field(init=False, default=None)
     hits_left: int | None = field(init=False, default=None)
+    revision_counter: int = field(init=False, default=1)
     counters: Counters = field(init=False, default_factory=Counters)
-    _files: Mapping[int, bytes] = field(init=False, repr=False)
-    _identification: Mapping[int, bytes] = field(init=False, repr=False)
+    _down_until_ms: int = field(init=False, default=0)
+    _reads: int = field(init=False, default=0)
+    _listeners: list[Callable[[str], None]] = field(init=False, default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         """Start with the baseline."""
-        self.load(self.baseline)
+        self.contents = self.baseline
 
-    @property
-    def files(self) -> Mapping[int, bytes]:
-        """Content by Modbus file number."""
-        return self._files
-
-    @property
-    def holding(self) -> bytes:
-        """Setting values from address 0."""
-        return self.contents.holding
-
-    @property
-    def identification(self) -> Mapping[int, bytes]:
-        """Identification objects by object id."""
-        return self._identification
+    # --- what every protocol shows ------------------------------------------------------------------------------
 
     @property
     def revision(self) -> str:
@@ -144,30 +139,86 @@ class Device:
         firmware = self.contents.artefacts.get(FIRMWARE)
         return "none" if firmware is None else firmware.version
 
-    def load(self, contents: Contents) -> None:
-        """Put other contents in place, all at once."""
-        self.contents = contents
-        self._files = contents.files
-        self._identification = self.identity.objects(self.revision)
+    @property
+    def shown_identity(self) -> Identity:
+        """The identity that the line sees."""
+        if not self._suffers(WRONG_IDENTITY):
+            return self.identity
+        return replace(self.identity, serial=_MARK + self.identity.serial[: TEXT_BYTES_MAX - 1])
 
-    def input_registers(self, address: int, count: int) -> bytes | None:
-        """Read measurements (0..31) or the directory (from 100); a read stays inside one of them."""
-        if address >= DIRECTORY_ADDRESS:
-            block, first = self.contents.directory, address - DIRECTORY_ADDRESS
-        elif address + count <= len(MEASUREMENTS):
-            block, first = measurement_registers(zlib.crc32(self.name.encode()), self.clock_ms()), address
-        else:
-            return None
-        part = block[first * REGISTER_BYTES : (first + count) * REGISTER_BYTES]
-        return part if len(part) == count * REGISTER_BYTES else None
+    @property
+    def connections_max(self) -> int:
+        """Connections that it takes at present."""
+        return 1 if self._suffers(SINGLE_CONNECTION) else CONNECTIONS_MAX
+
+    @property
+    def reachable(self) -> bool:
+        """Whether it takes connections at all: false while it restarts or is offline."""
+        return not self._suffers(OFFLINE) and self.clock_ms() >= self._down_until_ms
+
+    @property
+    def clock_offset_ms(self) -> int:
+        """How far the device's own clock is ahead of the true time."""
+        return self.fault.offset_ms if self.fault is not None and self.fault.kind == WRONG_CLOCK else 0
+
+    def now_ms(self) -> int:
+        """Read the device's own clock, which may be wrong."""
+        return self.clock_ms() + self.clock_offset_ms
+
+    def measurements(self) -> tuple[int, ...]:
+        """Give the present value of each of ``MEASUREMENTS``, signed 16 bits."""
+        return measurement_values(zlib.crc32(self.name.encode()), self.clock_ms())
+
+    def read_file(self, kind: str, offset: int, size: int) -> bytes:
+        """Read a part of a file.
+
+        Args:
+            kind: One that ``contents`` holds.
+            offset: First byte, 0 or more.
+            size: Bytes wanted; fewer come at the end of the file.
+        """
+        part = self.contents.artefacts[kind].content[offset : offset + size]
+        if part and self._suffers(CHANGING_FILE):
+            self._reads += 1
+            return bytes((part[0] ^ (1 + self._reads % 255),)) + part[1:]
+        return part
+
+    def checksum(self, kind: str) -> int:
+        """Give the CRC-32 of a file as the device reports it, which need not be true."""
+        held = self.baseline if self._suffers(LYING_CHECKSUM) else self.contents
+        return held.artefacts.get(kind, self.contents.artefacts[kind]).crc32
+
+    # --- what happens to it -------------------------------------------------------------------------------------
+
+    def load(self, contents: Contents, *, noticed: bool = True) -> None:
+        """Put other contents in place, all at once.
+
+        Args:
+            contents: What is read from now on.
+            noticed: The device itself took them over, so that its revision counter goes up.
+        """
+        self.contents = contents
+        if noticed:
+            self.revision_counter = self.revision_counter % REVISION_COUNTER_MAX + 1
+        self._tell(CHANGED)
+
+    def restart(self, down_ms: int) -> None:
+        """Drop every connection and take none for ``down_ms``; files and counters stay."""
+        self.counters.restarts += 1
+        self._down_until_ms = self.clock_ms() + down_ms
+        self._tell(DOWN)
 
     def set_fault(self, fault: Fault | None) -> None:
         """Set a fault in place of the one in force, or clear it."""
         self.fault = fault
         self.hits_left = None if fault is None else fault.requests
+        if fault is not None and fault.kind in {OFFLINE, SINGLE_CONNECTION}:
+            self._tell(DOWN)
+        elif fault is not None:
+            self._tell(CHANGED)
 
-    def hit(self, function: int) -> Fault | None:
-        """Return the fault that hits a request with this function code, and count it."""
+    def hit(self, function: int = 0) -> Fault | None:
+        """Return the fault that hits a request with this function code or type, and count it."""
         fault = self.fault
         if fault is None or (fault.functions and function not in fault.functions):
             return None
@@ -176,3 +227,14 @@ class Device:
             if self.hits_left == 0:
                 self.set_fault(None)
         return fault
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Have ``listener`` told of ``DOWN`` and ``CHANGED`` from now on; servers close connections or report."""
+        self._listeners.append(listener)
+
+    def _tell(self, what: str) -> None:
+        for listener in self._listeners:
+            listener(what)
+
+    def _suffers(self, kind: str) -> bool:
+        return self.fault is not None and self.fault.kind == kind

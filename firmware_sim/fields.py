@@ -11,18 +11,19 @@ from firmware_sim.errors import BadRequestError
 class Fields:
     """The members of a JSON object that were not taken yet."""
 
-    def __init__(self, body: object) -> None:
+    def __init__(self, body: object, *, spared: str | None = None) -> None:
         """Start reading.
 
         Args:
             body: Any JSON value.
+            spared: A member that was taken before.
 
         Raises:
             BadRequestError: ``body`` is no object.
         """
         if not isinstance(body, Mapping):
             raise BadRequestError("the body is not a JSON object")
-        self._left: dict[str, Any] = dict(body)
+        self._left: dict[str, Any] = {key: value for key, value in body.items() if key != spared}
 
     def text(self, name: str, default: str | None = None) -> str:
         """Take a text.
@@ -88,6 +89,11 @@ class Fields:
         if not isinstance(value, list) or any(type(item) is not kind for item in value):
             raise BadRequestError(f"{name} is not a list of {kind.__name__}")
         return value
+
+    def rest(self) -> Mapping[str, Any]:
+        """Take all that is left, unread."""
+        left, self._left = self._left, {}
+        return left
 
     def done(self) -> None:
         """Refuse members that nobody took.

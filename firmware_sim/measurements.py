@@ -1,4 +1,4 @@
-"""Slowly moving measurements of a 220 kV bay, as 32 input registers.
+"""Slowly moving measurements of a 220 kV bay: 32 numbers that each fit a signed register.
 
 May live here: a pure function of seed and time, so that a test can name the value it expects.
 """
@@ -6,7 +6,6 @@ May live here: a pure function of seed and time, so that a test can name the val
 from __future__ import annotations
 
 import math
-import struct
 from dataclasses import dataclass
 
 _MS_PER_S = 1_000
@@ -48,19 +47,19 @@ MEASUREMENTS: tuple[Measurement, ...] = (
 )
 
 
-def measurement_registers(seed: int, now_ms: int) -> bytes:
-    """Give all registers at one moment.
+def measurement_values(seed: int, now_ms: int) -> tuple[int, ...]:
+    """Give all values at one moment.
 
     Args:
         seed: Shifts the phase of what is not common to the grid; 0 or more.
         now_ms: Milliseconds since any fixed moment.
 
     Returns:
-        Two bytes a register, signed, big-endian, in the order of ``MEASUREMENTS``.
+        Signed 16-bit numbers in the order of ``MEASUREMENTS``.
     """
     values = []
     for index, item in enumerate(MEASUREMENTS):
         turn = 0 if item.common else (seed + index * 37) % _PHASE_STEPS
         angle = 2 * math.pi * (now_ms / (_MS_PER_S * item.period_s) + turn / _PHASE_STEPS)
         values.append(item.middle + round(item.swing * math.sin(angle)))
-    return struct.pack(f">{len(values)}h", *values)
+    return tuple(values)

@@ -8,13 +8,36 @@ from __future__ import annotations
 
 from typing import Any
 
-from firmware_sim.contents import KIND_CODES
-from firmware_sim.modbus.faults import DELAY_MS_MAX, FAULTS, REQUESTS_MAX
-from firmware_sim.tamper import ACTIONS, OFFSET_MAX, SETTING_NUMBER_MAX
+from firmware_sim.contents import FILE_NAMES, GROUPS_MAX
+from firmware_sim.faults import CATALOGUE, DELAY_MS_MAX, OFFSET_MS_DEFAULT, OFFSET_MS_MAX, REQUESTS_MAX
+from firmware_sim.tamper import ACTIONS, DOWN_MS_DEFAULT, OFFSET_MAX, SETTING_NUMBER_MAX
 
 Json = dict[str, Any]
 
-_KIND: Json = {"type": "string", "enum": sorted(KIND_CODES), "default": "firmware"}
+_KIND: Json = {"type": "string", "enum": sorted(FILE_NAMES), "default": "firmware"}
+_SETTING: Json = {
+    "number": {"type": "integer", "minimum": 1, "maximum": SETTING_NUMBER_MAX},
+    "value": {"type": "string", "description": "Decimal text, such as 48.50; else one in its range."},
+    "force": {"type": "boolean", "description": "Take a value outside the range."},
+}
+_RELEASE: Json = {"release": {"type": "string", "description": "Release folder; else the scenario's."}}
+_DOWN: Json = {
+    "down_ms": {"type": "integer", "minimum": 1, "maximum": DELAY_MS_MAX, "default": DOWN_MS_DEFAULT},
+}
+_FUNCTION: Json = {"type": "integer", "minimum": 1, "maximum": 127}
+_FAULT: Json = {
+    "fault": {"enum": sorted(CATALOGUE)},
+    "delay_ms": {"type": "integer", "minimum": 1, "maximum": DELAY_MS_MAX},
+    "functions": {"type": "array", "items": _FUNCTION},
+    "requests": {"type": "integer", "minimum": 1, "maximum": REQUESTS_MAX},
+    "offset_ms": {
+        "type": "integer",
+        "minimum": -OFFSET_MS_MAX,
+        "maximum": OFFSET_MS_MAX,
+        "default": OFFSET_MS_DEFAULT,
+        "description": "For wrong-clock.",
+    },
+}
 _PARTS: dict[str, tuple[Json, list[str]]] = {
     "flip-byte": (
         {
@@ -25,24 +48,20 @@ _PARTS: dict[str, tuple[Json, list[str]]] = {
         },
         [],
     ),
-    "change-setting": (
-        {
-            "number": {"type": "integer", "minimum": 1, "maximum": SETTING_NUMBER_MAX},
-            "value": {"type": "string", "description": "Decimal text, such as 48.50."},
-            "force": {"type": "boolean", "description": "Take a value outside the range."},
-        },
-        ["number", "value"],
-    ),
+    "change-setting": (_SETTING, []),
+    "change-back": (_SETTING, []),
     "swap": ({"with": {"type": "string", "description": "The other device."}}, ["with"]),
-    "old-release": (
-        {"release": {"type": "string", "description": "Release folder; else the scenario's."}},
-        [],
-    ),
+    "old-release": (_RELEASE, []),
     "truncate": (
         {"artefact": _KIND, "size": {"type": "integer", "minimum": 0, "maximum": OFFSET_MAX}},
         [],
     ),
     "restore": ({}, []),
+    "switch-group": ({"group": {"type": "integer", "minimum": 1, "maximum": GROUPS_MAX}}, []),
+    "restart": (_DOWN, []),
+    "upgrade": ({**_RELEASE, **_DOWN}, []),
+    "fault": (_FAULT, ["fault"]),
+    "clear-fault": ({}, []),
 }
 
 
@@ -57,17 +76,10 @@ def _action_schema(name: str) -> Json:
 
 
 def _fault_schema() -> Json:
-    function = {"type": "integer", "minimum": 1, "maximum": 127}
+    """Describe the body of a fault request; a fault that changes files takes the members of its action, too."""
     return {
         "type": "object",
-        "properties": {
-            "action": {"enum": ["set", "clear"], "default": "set"},
-            "fault": {"enum": sorted(FAULTS)},
-            "delay_ms": {"type": "integer", "minimum": 1, "maximum": DELAY_MS_MAX},
-            "functions": {"type": "array", "items": function},
-            "requests": {"type": "integer", "minimum": 1, "maximum": REQUESTS_MAX},
-        },
-        "additionalProperties": False,
+        "properties": {"action": {"enum": ["set", "clear"], "default": "set"}, **_FAULT},
     }
 
 
@@ -109,12 +121,12 @@ def document() -> Json:
         "paths": {
             "/healthz": {"get": _operation("Is the simulator alive")},
             "/openapi.json": {"get": _operation("This description")},
+            "/faults": {"get": _operation("The fault catalogue")},
+            "/timeline": {"get": _operation("The events of the scenario and what became of them")},
             "/devices": {"get": _operation("All devices and their state")},
             "/devices/{device}": {"get": _operation("One device, with file digests", device=True)},
-            "/devices/{device}/tamper": {"post": _operation("Change the files of a device", body=one_of, device=True)},
-            "/devices/{device}/fault": {
-                "post": _operation("Set or clear a line fault", body=_fault_schema(), device=True)
-            },
+            "/devices/{device}/tamper": {"post": _operation("Do one action on a device", body=one_of, device=True)},
+            "/devices/{device}/fault": {"post": _operation("Set or clear a fault", body=_fault_schema(), device=True)},
             "/tamper": {"post": _operation("One action on several devices", body=fleet)},
         },
         "components": {

@@ -38,7 +38,7 @@ from firmware_sim.errors import BadRequestError, ReleaseError
 from firmware_sim.files.firmware import FirmwareSpec, firmware_image
 from firmware_sim.files.setting_list import setting_list
 from firmware_sim.files.strategy import strategy_table
-from firmware_sim.settings import SettingsError, registers_of
+from firmware_sim.settings import SettingsError, values_of
 from kit.exitcodes import StorageError
 from kit.files import read_bounded, write_atomic
 
@@ -215,7 +215,7 @@ def _load_artefact(manifest: Path, entry: object) -> Artefact:
         content = read_bounded(path, bytes_max=ARTEFACT_BYTES_MAX)
         found = artefact(_text(manifest, entry, "kind"), _text(manifest, entry, "version"), content)
         if found.kind == SETTINGS:
-            registers_of(content)
+            values_of(content)
     except (OSError, StorageError, ContentsError, SettingsError) as error:
         raise ReleaseError(f"{path}: {error}") from error
     return found

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import struct
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
@@ -158,14 +157,13 @@ def parse_settings(content: bytes) -> list[Setting]:
     return list(found.values())
 
 
-def registers_of(content: bytes) -> bytes:
-    """Give the holding registers of a setting list, one a setting, in file order.
+def values_of(content: bytes) -> tuple[int, ...]:
+    """Give the values of a setting list without their decimal points, in file order; each fits a signed register.
 
     Raises:
         SettingsError: No setting list, or a value that no register can hold.
     """
-    values = [setting.register for setting in parse_settings(content)]
-    return struct.pack(f">{len(values)}h", *values)
+    return tuple(setting.register for setting in parse_settings(content))
 
 
 def change_setting(content: bytes, number: int, value: str, *, force: bool = False) -> SettingChange:
@@ -204,6 +202,22 @@ def change_setting(content: bytes, number: int, value: str, *, force: bool = Fal
     changed = "".join(lines).encode()
     offset = next(i for i, (old, now) in enumerate(zip(content, changed, strict=False)) if old != now)
     return SettingChange(changed, number, setting.name, setting.text, new, setting.unit, place, offset)
+
+
+def other_value(content: bytes, number: int) -> str:
+    """Name a value in the range of a setting that is not its present one.
+
+    Raises:
+        SettingsError: No such setting, or its range holds one value alone.
+    """
+    for setting in parse_settings(content):
+        if setting.number == number:
+            now = Decimal(setting.text)
+            for candidate in (setting.low, setting.high):
+                if candidate != now:
+                    return f"{candidate:f}"
+            raise SettingsError(f"setting {number} has one possible value, {setting.text}")
+    raise SettingsError(f"there is no setting {number}")
 
 
 def _written(cells: list[str], old_line: str) -> str:

@@ -13,6 +13,7 @@ from kit.http import NodeClient
 from kit.logs import configure_logs
 from kit.terminal import Terminal
 from kit.tls import self_signed
+from kit.version import offer_version
 from master import replaying, unlocking, upkeep
 from master.app import init_node, run_node
 from master.config import load_node_config
@@ -31,6 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+offer_version(app, PROGRAM)
 
 Config = Annotated[Path, typer.Option("--config", help="The node's TOML file.", show_default=True)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

@@ -1,26 +1,23 @@
-"""Named ways in which a device answers wrongly on the line.
+"""What the faults of the link do on a Modbus TCP connection.
 
-May live here: pure functions, answer frame in, disturbed delivery out. A fault
-changes only what travels; the content of the device stays as it is. Each entry
-of ``FAULTS`` is documented in docs/guides/simulator.md under the same name.
+May live here: pure functions, answer frame in, disturbed delivery out. A fault changes only what travels; the content
+of the device stays as it is. The names are those of ``firmware_sim.faults.CATALOGUE``.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from firmware_sim.faults import HALF_OPEN, OFFLINE, RESTART_IN_TRANSFER, SINGLE_CONNECTION, Fault
 from firmware_sim.modbus.framing import Request, encode_frame
-from firmware_sim.modbus.pdu import SERVER_DEVICE_BUSY, SERVER_DEVICE_FAILURE, exception
-
-DELAY_MS_DEFAULT = 5_000
-DELAY_MS_MAX = 600_000
-REQUESTS_MAX = 1_000_000_000
-OFFLINE = "offline"
+from firmware_sim.modbus.pdu import READ_FILE_RECORD, SERVER_DEVICE_BUSY, SERVER_DEVICE_FAILURE, exception
 
 _EXTRA_BYTES = 1_024
 _NOISE = bytes((index * 167 + 91) % 256 for index in range(64))
+_LENGTH_AT = 4
+_RECORD_AT = 5
 
 
 class Delivery(NamedTuple):
@@ -30,131 +27,167 @@ class Delivery(NamedTuple):
         payload: Bytes to send, may be empty.
         delay_ms: How long the bytes are held back.
         close: The connection is closed after the bytes.
+        queued: Held back answers wait for each other.
+        dead: The connection answers nothing any more, and is not closed.
+        restart_ms: The device restarts and is away for so long, or 0.
     """
 
     payload: bytes
     delay_ms: int = 0
     close: bool = False
+    queued: bool = False
+    dead: bool = False
+    restart_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A fault as it was set on a device.
+class Exchange(NamedTuple):
+    """One request with its right answer.
 
     Attributes:
-        kind: A key of ``FAULTS``.
-        delay_ms: How late the answer is, 1..600,000; used by ``late`` alone.
-        functions: Function codes that are hit; empty means all.
-        requests: How many requests are hit before the fault ends by itself, or None for all.
+        request: As it came.
+        pdu: The right answer, 2..253 bytes.
+        previous: The frame that answered the request before on this connection, empty for the first.
     """
 
-    kind: str
-    delay_ms: int = DELAY_MS_DEFAULT
-    functions: frozenset[int] = frozenset()
-    requests: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what has no meaning.
-
-        Raises:
-            ValueError: Unknown kind, or a number out of its range.
-        """
-        if self.kind not in FAULTS:
-            raise ValueError(f"unknown fault {self.kind!r}, expected one of {', '.join(sorted(FAULTS))}")
-        if not 1 <= self.delay_ms <= DELAY_MS_MAX:
-            raise ValueError(f"delay_ms is {self.delay_ms}, expected 1..{DELAY_MS_MAX}")
-        if any(not 1 <= function <= 127 for function in self.functions):  # noqa: PLR2004 - V1.1b3, 4.1
-            raise ValueError("functions holds a number outside 1..127")
-        if self.requests is not None and not 1 <= self.requests <= REQUESTS_MAX:
-            raise ValueError(f"requests is {self.requests}, expected 1..{REQUESTS_MAX}")
+    request: Request
+    pdu: bytes
+    previous: bytes = b""
 
 
-Disturb = Callable[[Fault, Request, bytes], Delivery]
+Disturb = Callable[[Fault, Exchange], Delivery]
 
 
-def disturb(fault: Fault, request: Request, pdu: bytes) -> Delivery:
-    """Apply ``fault`` to the answer ``pdu`` of ``request``."""
-    return FAULTS[fault.kind](fault, request, pdu)
+def applies(fault: Fault, request: Request) -> bool:
+    """Whether ``fault`` can hit this request: a restart in mid-transfer waits for the middle of a file."""
+    if fault.kind != RESTART_IN_TRANSFER:
+        return fault.kind in FAULTS
+    record = request.pdu[_RECORD_AT : _RECORD_AT + 2]
+    return request.pdu[0] == READ_FILE_RECORD and int.from_bytes(record, "big") > 0
 
 
-def _frame(request: Request, pdu: bytes) -> bytes:
-    return encode_frame(request.transaction, request.unit, pdu)
+def disturb(fault: Fault, exchange: Exchange) -> Delivery:
+    """Apply ``fault``, one of ``FAULTS``, to an answer."""
+    return FAULTS[fault.kind](fault, exchange)
 
 
-def _garbage(_fault: Fault, _request: Request, _pdu: bytes) -> Delivery:
+def _frame(exchange: Exchange, pdu: bytes) -> bytes:
+    return encode_frame(exchange.request.transaction, exchange.request.unit, pdu)
+
+
+def _plain(_fault: Fault, exchange: Exchange) -> Delivery:
+    """Answer as ever: the fault shows when connections are made."""
+    return Delivery(_frame(exchange, exchange.pdu))
+
+
+def _garbage(_fault: Fault, _exchange: Exchange) -> Delivery:
     """Send 64 bytes that are no Modbus frame."""
     return Delivery(_NOISE)
 
 
-def _too_long(_fault: Fault, request: Request, pdu: bytes) -> Delivery:
+def _too_long(_fault: Fault, exchange: Exchange) -> Delivery:
     """Send 1,024 bytes more than asked for, announced in the MBAP length."""
-    return Delivery(_frame(request, pdu + bytes(_EXTRA_BYTES)))
+    return Delivery(_frame(exchange, exchange.pdu + bytes(_EXTRA_BYTES)))
 
 
-def _too_short(_fault: Fault, request: Request, pdu: bytes) -> Delivery:
+def _too_short(_fault: Fault, exchange: Exchange) -> Delivery:
     """Send a whole frame with the last half of the data missing."""
-    return Delivery(_frame(request, pdu[: max(1, len(pdu) // 2)]))
+    return Delivery(_frame(exchange, exchange.pdu[: max(1, len(exchange.pdu) // 2)]))
 
 
-def _cut_frame(_fault: Fault, request: Request, pdu: bytes) -> Delivery:
+def _cut_frame(_fault: Fault, exchange: Exchange) -> Delivery:
     """Send the first half of the frame and then nothing."""
-    frame = _frame(request, pdu)
+    frame = _frame(exchange, exchange.pdu)
     return Delivery(frame[: len(frame) // 2])
 
 
-def _late(fault: Fault, request: Request, pdu: bytes) -> Delivery:
+def _oversize_length(_fault: Fault, exchange: Exchange) -> Delivery:
+    """Send the right answer under an MBAP length of 65,535."""
+    frame = bytearray(_frame(exchange, exchange.pdu))
+    struct.pack_into(">H", frame, _LENGTH_AT, 0xFFFF)
+    return Delivery(bytes(frame))
+
+
+def _late(fault: Fault, exchange: Exchange) -> Delivery:
     """Send the right answer ``delay_ms`` later."""
-    return Delivery(_frame(request, pdu), delay_ms=fault.delay_ms)
+    return Delivery(_frame(exchange, exchange.pdu), delay_ms=fault.hold_ms)
 
 
-def _never(_fault: Fault, _request: Request, _pdu: bytes) -> Delivery:
+def _slow(fault: Fault, exchange: Exchange) -> Delivery:
+    """Work ``delay_ms`` on each answer, one after the other."""
+    return Delivery(_frame(exchange, exchange.pdu), delay_ms=fault.hold_ms, queued=True)
+
+
+def _never(_fault: Fault, _exchange: Exchange) -> Delivery:
     """Send nothing and keep the connection open."""
     return Delivery(b"")
 
 
-def _wrong_transaction(_fault: Fault, request: Request, pdu: bytes) -> Delivery:
+def _half_open(_fault: Fault, _exchange: Exchange) -> Delivery:
+    """Send nothing on this connection any more, as if its other end were gone."""
+    return Delivery(b"", dead=True)
+
+
+def _restart(fault: Fault, _exchange: Exchange) -> Delivery:
+    """Go away in the middle of the file."""
+    return Delivery(b"", close=True, restart_ms=fault.hold_ms)
+
+
+def _mixed_transactions(_fault: Fault, exchange: Exchange) -> Delivery:
+    """Send the answer to the request before, under its id; to the first request, the right answer under another id."""
+    return Delivery(exchange.previous) if exchange.previous else _wrong_transaction(_fault, exchange)
+
+
+def _wrong_transaction(_fault: Fault, exchange: Exchange) -> Delivery:
     """Answer under the next transaction id."""
-    return Delivery(encode_frame((request.transaction + 1) & 0xFFFF, request.unit, pdu))
+    request = exchange.request
+    return Delivery(encode_frame((request.transaction + 1) & 0xFFFF, request.unit, exchange.pdu))
 
 
-def _wrong_unit(_fault: Fault, request: Request, pdu: bytes) -> Delivery:
+def _wrong_unit(_fault: Fault, exchange: Exchange) -> Delivery:
     """Answer under the next unit id."""
-    return Delivery(encode_frame(request.transaction, (request.unit + 1) & 0xFF, pdu))
+    request = exchange.request
+    return Delivery(encode_frame(request.transaction, (request.unit + 1) & 0xFF, exchange.pdu))
 
 
-def _wrong_function(_fault: Fault, request: Request, pdu: bytes) -> Delivery:
+def _wrong_function(_fault: Fault, exchange: Exchange) -> Delivery:
     """Answer under another function code."""
-    return Delivery(_frame(request, bytes((pdu[0] ^ 1,)) + pdu[1:]))
+    return Delivery(_frame(exchange, bytes((exchange.pdu[0] ^ 1,)) + exchange.pdu[1:]))
 
 
-def _busy(_fault: Fault, request: Request, _pdu: bytes) -> Delivery:
+def _busy(_fault: Fault, exchange: Exchange) -> Delivery:
     """Answer exception 6, server device busy."""
-    return Delivery(_frame(request, exception(request.pdu[0], SERVER_DEVICE_BUSY)))
+    return Delivery(_frame(exchange, exception(exchange.request.pdu[0], SERVER_DEVICE_BUSY)))
 
 
-def _failure(_fault: Fault, request: Request, _pdu: bytes) -> Delivery:
+def _failure(_fault: Fault, exchange: Exchange) -> Delivery:
     """Answer exception 4, server device failure."""
-    return Delivery(_frame(request, exception(request.pdu[0], SERVER_DEVICE_FAILURE)))
+    return Delivery(_frame(exchange, exception(exchange.request.pdu[0], SERVER_DEVICE_FAILURE)))
 
 
-def _close(_fault: Fault, _request: Request, _pdu: bytes) -> Delivery:
+def _close(_fault: Fault, _exchange: Exchange) -> Delivery:
     """Close the connection instead of answering."""
     return Delivery(b"", close=True)
 
 
-FAULTS: dict[str, Disturb] = {
-    "garbage": _garbage,
-    "too-long": _too_long,
-    "too-short": _too_short,
-    "cut-frame": _cut_frame,
+FAULTS: Final[dict[str, Disturb]] = {
+    "slow": _slow,
     "late": _late,
     "never": _never,
+    "busy": _busy,
+    "failure": _failure,
+    SINGLE_CONNECTION: _plain,
+    "mixed-transactions": _mixed_transactions,
     "wrong-transaction": _wrong_transaction,
     "wrong-unit": _wrong_unit,
     "wrong-function": _wrong_function,
-    "busy": _busy,
-    "failure": _failure,
+    HALF_OPEN: _half_open,
+    RESTART_IN_TRANSFER: _restart,
+    "oversize-length": _oversize_length,
+    "too-long": _too_long,
+    "too-short": _too_short,
+    "cut-frame": _cut_frame,
+    "garbage": _garbage,
     "close": _close,
     OFFLINE: _close,
 }
-"""``offline`` also closes every open and every new connection: see ``server``."""
+"""A test holds this against the catalogue."""

@@ -51,8 +51,8 @@ class Target(Protocol):
     """What the server has to know of a device."""
 
     @property
-    def files(self) -> Mapping[int, bytes]:
-        """Content by file number, whole registers, at most 20,000 bytes each."""
+    def has_files(self) -> bool:
+        """Whether it understands FC20."""
 
     @property
     def holding(self) -> bytes:
@@ -64,6 +64,15 @@ class Target(Protocol):
 
     def input_registers(self, address: int, count: int) -> bytes | None:
         """Read ``count`` input registers, or None where one of them is not there."""
+
+    def file_part(self, number: int, offset: int, size: int) -> bytes | None:
+        """Read ``size`` bytes of a file, or None where one of them is not there.
+
+        Args:
+            number: File number, 0..65535.
+            offset: First byte, even.
+            size: Even.
+        """
 
 
 Handler = Callable[[Target, bytes], bytes]
@@ -102,6 +111,8 @@ def read_file_record(target: Target, pdu: bytes) -> bytes:
 
     Source: V1.1b3, 6.14.
     """
+    if not target.has_files:
+        return exception(READ_FILE_RECORD, ILLEGAL_FUNCTION)
     if len(pdu) == _SINGLE_PDU_BYTES and pdu[1] == _SUB_REQUEST_BYTES:
         part = _read_records(target, pdu, _FILE_HEADING_BYTES)
         if isinstance(part, int):
@@ -139,12 +150,10 @@ def _read_records(target: Target, pdu: bytes, offset: int) -> bytes | int:
     reference, file_number, record, count = _SUB_REQUEST.unpack_from(pdu, offset)
     if not 1 <= count <= FILE_REGISTERS_MAX:
         return ILLEGAL_DATA_VALUE
-    content = target.files.get(file_number)
-    first = record * REGISTER_BYTES
-    end = first + count * REGISTER_BYTES
-    if reference != _REFERENCE_TYPE or content is None or end > len(content):
+    if reference != _REFERENCE_TYPE:
         return ILLEGAL_DATA_ADDRESS
-    return content[first:end]
+    part = target.file_part(file_number, record * REGISTER_BYTES, count * REGISTER_BYTES)
+    return ILLEGAL_DATA_ADDRESS if part is None else part
 
 
 def read_holding_registers(target: Target, pdu: bytes) -> bytes:

@@ -28,7 +28,8 @@ from master.consensus.message_codec import decode_message, encode_message
 from master.consensus.messages import GetBody, Status
 from master.consensus.records import decode_record, encode_record
 from master.io.backups import MANIFEST_FILE, read_manifest
-from master.io.frames import FrameDecoder, FrameError, frame
+from master.io.frames import FrameDecoder as PeerFrameDecoder
+from master.io.frames import FrameError, frame
 from master.io.guard import GuardFile, owner_of
 from master.io.store_records import decode_head, encode_head
 from master.io.store_tools import read_export
@@ -37,6 +38,7 @@ from master.journal.graph import JournalError
 from master.journal.records import Note, SegmentDecoder, SegmentEncoder, Taken
 from master.ledger.rows import Head
 from tests.unit.wire import samples, test_faultproof, test_snapshot
+from tests.unit.wire.iec104 import test_apci, test_asdu
 from wire import cbor, cose
 from wire.anchor import Anchor, decode_anchor, verify_anchor
 from wire.block import decode_block
@@ -54,6 +56,12 @@ from wire.historyproof import (
     verify_consistency_proof,
     verify_history_proof,
 )
+from wire.iec104.apci import Frame, FrameDecoder, IFrame
+from wire.iec104.asdu import Asdu, decode_asdu
+from wire.iec104.errors import ApciError, AsduError
+from wire.iec104.link import ControllingLink, LinkParameters
+from wire.iec104.link import Received as AsduReceived
+from wire.iec104.points import encode_points
 from wire.lightclient import CertifiedHeader, Conflict, accept, begin, decode_conflict, verify_conflict
 from wire.receipt import decode_bundle, decode_outcome, decode_receipt, verify_receipt
 from wire.release import decode_release
@@ -135,7 +143,7 @@ def _epochs(raw: bytes) -> Any:  # noqa: ANN401 epoch ends
 
 def _frames(raw: bytes) -> list[bytes]:
     """Feed a connection's bytes in three pieces."""
-    decoder, third = FrameDecoder(), max(1, len(raw) // 3)
+    decoder, third = PeerFrameDecoder(), max(1, len(raw) // 3)
     found = [message for at in range(0, len(raw), third) for message in decoder.receive(raw[at : at + third])]
     if not decoder.is_between_frames:
         raise FrameError("the last frame is not complete")
@@ -243,6 +251,42 @@ _WIRE: Final = (
     Target("part", _value(part_of_value), _listed, _verify_part),
     Target("topic", lambda raw: parse_topic(raw.decode("latin-1")), lambda topic: str(topic).encode(), is_text=True),
 )
+
+
+def _apdus(raw: bytes) -> list[Frame]:
+    """Cut a stream of APDUs that has to end with a whole one."""
+    decoder = FrameDecoder()
+    found = decoder.receive(raw)
+    if decoder.held_bytes:
+        raise ApciError("the last APDU is not complete")
+    return found
+
+
+def _check_points(asdu: Asdu) -> None:
+    """Points mean the same when they are written again, without the reserved bits."""
+    if asdu.points:
+        head = asdu.head
+        body = encode_points(head.type_id, asdu.points, is_sequence=head.is_sequence)
+        count = head.count | head.is_sequence << 7
+        assert decode_asdu(bytes((head.type_id, count, 0, 0, 0, 0)) + body).points == asdu.points
+
+
+def _answered(raw: bytes) -> list[Asdu]:
+    """Let a started controlling station hear these bytes."""
+    link = ControllingLink(LinkParameters(), 0)
+    link.start(0)
+    link.receive(bytes.fromhex("68040b000000"), 0)
+    found = [decode_asdu(event.asdu) for event in link.receive(raw, 0) if isinstance(event, AsduReceived)]
+    link.tick(0)
+    assert len(link.take_output()) <= len(raw) + 12
+    return found
+
+
+_IEC104: Final = (
+    Target("apdu", _apdus, lambda found: b"".join(map(test_apci.encoded, found)), refusals=(ApciError,)),
+    Target("asdu", decode_asdu, None, _check_points, refusals=(AsduError,)),
+    Target("iec104link", _answered, refusals=(ApciError, AsduError)),
+)
 _MASTER: Final = (
     Target(
         "message",
@@ -300,6 +344,12 @@ MADE: Final[dict[str, list[bytes]]] = {
             for event in (Connected("b"), Received("b", Status(9, 0, "new")), Received("b", GetBody(bytes(32))))
         ),
     ],
+    "apdu": [bytes.fromhex(octets) for _, octets in test_apci.FRAMES],
+    "asdu": test_asdu.examples(),
+    "iec104link": [
+        b"".join(test_apci.encoded(IFrame(number, 0, asdu)) for number, asdu in enumerate(test_asdu.examples()[at:]))
+        for at in (0, 20, 40)
+    ],
     "anchor": [Anchor(final, (("dispatch", bytes(32), bytes(64)),)).encode() for final in _REAL_FINALS[:2]],
     # what a demo of a few seconds does not bring about: made by hand
     "epochs": [cbor.encode([]), cbor.encode([samples.FIRST_END.to_value(), samples.SECOND_END.to_value()])],
@@ -317,4 +367,4 @@ MADE: Final[dict[str, list[bytes]]] = {
     "guard": [SignerGuard().encode(), SignerGuard(7, 0, 8, 1, 3, bytes(32), 1, is_restored=True).encode()],
     "head": [encode_head(Head(7, bytes(32), 8, bytes(32), test_snapshot.history(7)))],
 }
-TARGETS: Final[Sequence[Target]] = (*_WIRE, *_MASTER, *_OTHERS)
+TARGETS: Final[Sequence[Target]] = (*_WIRE, *_IEC104, *_MASTER, *_OTHERS)

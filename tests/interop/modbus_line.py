@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 
 import uvloop
@@ -13,6 +13,7 @@ import uvloop
 from firmware_sim.contents import Artefact, artefact
 from firmware_sim.device import Device
 from firmware_sim.modbus.server import ModbusServer
+from firmware_sim.modbus.unit import Unit
 from tests.unit.firmware_sim.bench import device
 
 TIMEOUT_S = 10
@@ -96,7 +97,7 @@ async def connect(port: int) -> AsyncIterator[Line]:
 
 
 @asynccontextmanager
-async def serve(target: Device) -> AsyncIterator[int]:
+async def serve(target: Unit | Device) -> AsyncIterator[int]:
     """Run a server for one device and give its port."""
     server = ModbusServer(target)
     _, port = await server.start("127.0.0.1", 0)
@@ -106,15 +107,12 @@ async def serve(target: Device) -> AsyncIterator[int]:
         await server.stop()
 
 
-def firmware_device(*more: Artefact, files: Mapping[int, bytes] | None = None) -> Device:
-    """Make a device with ``FIRMWARE``, or with exactly these Modbus files."""
-    target = device(artefact("firmware", "1.0.0", FIRMWARE), *more)
-    if files is not None:
-        target._files = files
-    return target
+def firmware_device(*more: Artefact) -> Device:
+    """Make a device with ``FIRMWARE``."""
+    return device(artefact("firmware", "1.0.0", FIRMWARE), *more)
 
 
-def on_line(target: Device, talk: Callable[[Line], Awaitable[None]]) -> None:
+def on_line(target: Unit | Device, talk: Callable[[Line], Awaitable[None]]) -> None:
     """Serve ``target`` and hold one conversation with it."""
 
     async def main() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from firmware_sim.errors import ScenarioError, UnknownDeviceError
-from firmware_sim.modbus.faults import Fault
+from firmware_sim.faults import Fault
 from firmware_sim.scenario import load_scenario
 from tests.interop.modbus_line import connect, framed, read_file, run
 from tests.unit.firmware_sim.bench import SCENARIO, make_fleet, write_bench

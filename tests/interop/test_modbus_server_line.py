@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from firmware_sim.contents import ARTEFACT_BYTES_MAX, artefact
-from firmware_sim.modbus.faults import Fault
-from firmware_sim.modbus.server import CONNECTIONS_MAX, LATE_ANSWERS_MAX
+from firmware_sim.device import CONNECTIONS_MAX
+from firmware_sim.faults import Fault
+from firmware_sim.modbus.server import LATE_ANSWERS_MAX
 from tests.interop.modbus_line import (
     FIRMWARE,
     Line,
@@ -23,6 +24,7 @@ from tests.interop.modbus_line import (
     run,
     serve,
 )
+from tests.unit.firmware_sim.bench import FixedUnit
 
 pytestmark = pytest.mark.interop
 
@@ -158,8 +160,8 @@ def test_client_that_does_not_read_is_not_served_without_bound() -> None:
 
 
 def test_devices_of_one_process_keep_their_own_identity() -> None:
-    first, second = firmware_device(), firmware_device()
-    second._identification = {0: b"Eastworks", 1: b"E1", 2: b"9"}
+    first = firmware_device()
+    second = FixedUnit(firmware_device(), objects={0: b"Eastworks", 1: b"E1", 2: b"9"})
 
     async def main() -> None:
         async with serve(first) as one, serve(second) as two, connect(one) as a, connect(two) as b:

@@ -11,16 +11,18 @@ from pymodbus.pdu.file_message import FileRecord
 
 from firmware_sim.contents import artefact
 from firmware_sim.device import Device
+from firmware_sim.faults import Fault
 from firmware_sim.files.setting_list import setting_list
-from firmware_sim.modbus.faults import Fault
+from firmware_sim.modbus.unit import Unit
 from tests.interop.modbus_line import FIRMWARE, firmware_device, run, serve
+from tests.unit.firmware_sim.bench import FixedUnit
 
 pytestmark = pytest.mark.interop
 
 SETTINGS = artefact("settings", "1.0", setting_list("x"))
 
 
-def with_client(target: Device, talk: Callable[[AsyncModbusTcpClient], Awaitable[None]]) -> None:
+def with_client(target: Unit | Device, talk: Callable[[AsyncModbusTcpClient], Awaitable[None]]) -> None:
     async def main() -> None:
         async with serve(target) as port:
             client = AsyncModbusTcpClient("127.0.0.1", port=port, timeout=3, retries=0)
@@ -71,8 +73,7 @@ def test_pymodbus_reads_the_identification(code: int, keys: set[int]) -> None:
 
 def test_pymodbus_follows_the_pages_of_a_long_identification() -> None:
     objects = {key: bytes((65 + key % 26,)) * 100 for key in (0, 1, 2, 4, 5, 0x80)}
-    target = firmware_device()
-    target._identification = objects
+    target = FixedUnit(firmware_device(), objects=objects)
 
     async def talk(client: AsyncModbusTcpClient) -> None:
         found: dict[int, bytes] = {}

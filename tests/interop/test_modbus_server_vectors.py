@@ -11,6 +11,7 @@ from __future__ import annotations
 import pytest
 
 from tests.interop.modbus_line import Line, firmware_device, on_line
+from tests.unit.firmware_sim.bench import FixedUnit
 
 pytestmark = pytest.mark.interop
 
@@ -60,9 +61,7 @@ VECTORS = {
 
 @pytest.mark.parametrize(("request_hex", "answer_hex"), VECTORS.values(), ids=VECTORS.keys())
 def test_vector_of_the_specification_gives_its_answer(request_hex: str, answer_hex: str) -> None:
-    target = firmware_device(files=FILES)
-    object.__setattr__(target.contents, "holding", HOLDING)
-    target._identification = OBJECTS
+    target = FixedUnit(firmware_device(), files=FILES, objects=OBJECTS, registers=HOLDING)
     expected = bytes.fromhex(answer_hex)
 
     async def talk(line: Line) -> None:

@@ -71,7 +71,7 @@ def test_clauses_of_a_family_are_numbered_without_a_gap() -> None:
     assert len(families) >= 14
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "wire").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "wire").rglob("*.py")), ids=lambda path: path.name)
 def test_module_names_clauses_that_there_are(path: Path) -> None:
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "docs/spec" in line]
     for mention in (mention for line in lines for mention in MENTION.finditer(line)):

@@ -15,6 +15,7 @@ from agent.model import DeviceConfig, DeviceFile, ListedFile, Reading
 from agent.profile import Profile
 from firmware_sim.device import Device
 from firmware_sim.modbus.server import ModbusServer
+from firmware_sim.modbus.unit import Unit
 from kit.clock import FakeClock
 from rules.fingerprint import fingerprint
 from wire.evidence import Clock as EvidenceClock
@@ -107,7 +108,7 @@ class Turns:
 
 
 @contextlib.asynccontextmanager
-async def served(device: Device) -> AsyncIterator[int]:
+async def served(device: Unit | Device) -> AsyncIterator[int]:
     """Serve a simulated device and give its port."""
     server = ModbusServer(device)
     _, port = await server.start("127.0.0.1", 0)

@@ -16,7 +16,7 @@ from agent.app import Agent, enrolment_warnings, supervised
 from agent.config import load_agent_config
 from firmware_sim.contents import Artefact, artefact
 from firmware_sim.device import Device
-from firmware_sim.modbus.faults import Fault
+from firmware_sim.faults import Fault
 from kit.exitcodes import DataError, StorageError, TryAgainError
 from tests.unit.agent.bench import served
 from tests.unit.agent.broker import FakeBroker, Published, broker

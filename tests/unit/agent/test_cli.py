@@ -19,7 +19,7 @@ import agent.cli
 from agent.io.statefile import StateFolder, read_status
 from firmware_sim.contents import artefact
 from firmware_sim.device import Device
-from firmware_sim.modbus.faults import Fault
+from firmware_sim.faults import Fault
 from firmware_sim.modbus.server import ModbusServer
 from kit.clock import SystemClock
 from kit.exitcodes import DataError, UnreachableError
@@ -83,6 +83,9 @@ def test_read_shows_identity_artefacts_methods_and_timings(
     assert part["sha256"] == fingerprint(FIRMWARE).sha256.hex()
     assert part["chunk_root"] == fingerprint(FIRMWARE).chunk_root.hex()
     assert value["requests"] > 10
+    assert (value["connections"], value["busy"], value["bytes_read"]) == (1, 0, len(FIRMWARE))
+    assert value["profile"] == "stability-control-modbus"
+    assert part["word"] is None
     assert value["duration_ms"] >= part["duration_ms"] >= 0
 
 
@@ -93,6 +96,50 @@ def test_read_for_people_shows_the_same(
     shown = capsys.readouterr().out
     assert fingerprint(FIRMWARE).sha256.hex() in shown
     assert "2560 of 2560 bytes" in shown
+
+
+def test_profile_check_shows_what_is_obtained_and_how(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "ours.toml"
+    text = 'protocol = "modbus"\nabout = "a sample"\n[quiet]\nhours = ["01:00-02:00"]\n[read]\nfirmware_s = 600\n'
+    path.write_text(text + "[modbus.directory]\naddress = 100\n")
+    assert call(monkeypatch, "profile", "check", str(path)) == 0
+    shown = capsys.readouterr().out
+    assert "ours: modbus, a sample" in shown
+    assert "firmware  full-file, at most every 600 s" in shown
+    assert "settings  full-file, at every poll" in shown
+    assert "01:00-02:00 UTC" in shown
+    assert call(monkeypatch, "profile", "check", str(path), "--json") == 0
+    value = json.loads(capsys.readouterr().out)
+    assert value["methods"] == dict.fromkeys(("firmware", "settings", "strategy"), "full-file")
+    assert value["intervals_s"] == {"firmware": 600}
+
+
+def test_profile_check_of_a_wrong_file_exits_with_78_and_names_the_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "ours.toml"
+    path.write_text('protocol = "modbus"\nabout = "a sample"\n[modbus.directory]\nadress = 100\n')
+    assert call(monkeypatch, "profile", "check", str(path)) == 78
+    assert "ours.toml:4: unknown key 'adress'" in capsys.readouterr().err
+
+
+def test_profile_list_names_packaged_and_own_profiles(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = config.parent / "profiles"
+    own.mkdir()
+    (own / "ours.toml").write_text('protocol = "modbus"\nabout = "a sample"\n[modbus.directory]\naddress = 1\n')
+    assert call(monkeypatch, "profile", "list", "--config", str(config)) == 0
+    shown = capsys.readouterr().out
+    assert "ours  modbus  a sample" in shown
+    assert "stability-control-modbus  modbus" in shown
+
+
+def test_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.startswith("gridwitness-agent 0.")
 
 
 @pytest.mark.parametrize(("fault", "code"), [("offline", 69), ("never", 69), ("garbage", 65), ("too-short", 65)])

@@ -15,7 +15,8 @@ from agent.model import Reading
 from agent.profile import Pacing, Profile
 from firmware_sim.contents import Artefact, Contents, artefact
 from firmware_sim.device import Device
-from firmware_sim.modbus.faults import Fault
+from firmware_sim.faults import Fault
+from firmware_sim.modbus.unit import Unit
 from kit.clock import FakeClock
 from rules.fingerprint import fingerprint
 from tests.unit.agent.bench import NOW_MS, PROFILE, device_config, served, with_driver
@@ -34,7 +35,7 @@ def content_of(size: int) -> bytes:
 
 
 def read_once(
-    simulated: Device, kinds: frozenset[str] | None = None, *, profile: Profile = PROFILE, **changes: object
+    simulated: Unit | Device, kinds: frozenset[str] | None = None, *, profile: Profile = PROFILE, **changes: object
 ) -> Reading:
     async def work() -> Reading:
         async with served(simulated) as port:
@@ -239,7 +240,7 @@ def _directory(*entries: tuple[int, int, int], count: int | None = None) -> byte
     return (len(entries) if count is None else count).to_bytes(2, "big") + packed.ljust(256, b"\x00")
 
 
-class Listing(Device):
+class Listing(Unit):
     """A device whose directory registers say what a test wants."""
 
     directory = b""
@@ -250,7 +251,7 @@ class Listing(Device):
 
 
 def listing(directory: bytes) -> Listing:
-    simulated = Listing("dev-a", IDENTITY, Contents.of([artefact("firmware", "1", b"x")]), lambda: NOW_MS)
+    simulated = Listing(Device("dev-a", IDENTITY, Contents.of([artefact("firmware", "1", b"x")]), lambda: NOW_MS))
     simulated.directory = directory
     return simulated
 
@@ -275,7 +276,7 @@ def test_declared_size_beyond_all_bounds_is_marked_and_not_read(entry: tuple[int
     part = read_once(simulated).files[0]
     assert part.errors == ("bad-size",)
     assert part.digest == fingerprint(b"")
-    assert simulated.counters.requests < 10
+    assert simulated.device.counters.requests < 10
 
 
 def test_memory_does_not_grow_with_the_file() -> None:

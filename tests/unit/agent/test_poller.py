@@ -8,6 +8,7 @@ from agent.attest import DeviceState
 from agent.drivers.errors import DeviceProtocolError, DeviceUnreachableError
 from agent.model import Reading
 from agent.poller import BACKOFF_MS_MAX, DevicePoller, next_due_ms
+from agent.profile import Quiet, ReadPlan
 from kit.clock import FakeClock
 from tests.unit.agent.bench import NOW_MS, FakeDriver, Turns, device_config, plain, state
 
@@ -15,11 +16,11 @@ UNREACHABLE = DeviceUnreachableError("sps-1", "timeout", "no answer")
 
 
 class Bench:
-    def __init__(self, *answers: Reading | Exception, known: DeviceState | None = None) -> None:
+    def __init__(self, *answers: Reading | Exception, known: DeviceState | None = None, **changes: object) -> None:
         self.clock = FakeClock(NOW_MS)
         self.driver = FakeDriver(list(answers))
         self.changes = 0
-        config = device_config(502, id="sps-1")
+        config = device_config(502, id="sps-1", **changes)
         self.poller = DevicePoller(config, self.driver, known, self.clock, self._changed)
 
     def _changed(self) -> None:
@@ -133,6 +134,90 @@ def test_run_outlives_every_error_with_growing_pauses() -> None:
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(bench.poller.run(turns))
     assert turns.slept_s == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0]
+
+
+def test_nothing_is_read_in_quiet_hours_and_the_clock_is_looked_at_each_minute() -> None:
+    minute = NOW_MS // 60_000 % 1440
+    begin, end = (f"{at // 60 % 24:02}:{at % 60:02}" for at in (minute - 5, minute + 2))
+    bench = Bench(plain(), quiet=Quiet(hours=(f"{begin}-{end}",)))
+    turns = Turns(bench.clock, 3)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(bench.poller.run(turns))
+    left_s = 120 - NOW_MS % 60_000 / 1000
+    assert turns.slept_s == [60.0, left_s - 60, 1.0]
+    assert bench.poller.figures.polls == 1
+    assert bench.poller.was_polled
+
+
+PLAN = ReadPlan(firmware_s=60)
+
+
+def test_kind_with_an_interval_of_its_own_is_read_when_it_is_due_and_kept_between() -> None:
+    bench = Bench(plain(), plan=PLAN)
+    bench.poll()
+    bench.driver.asked.clear()
+    for _ in range(3):
+        bench.clock.advance(25_000)
+        bench.driver.answers = [plain(at_ms=bench.clock.now_ms())]
+        bench.poll()
+    rest = frozenset({"settings", "strategy"})
+    assert bench.driver.asked == [rest, rest, None]
+    state = bench.poller.state
+    assert state is not None
+    assert state.item is not None
+    assert [part.kind for part in state.item.artefacts] == ["firmware", "settings"]
+    assert bench.changes == 1
+
+
+def test_read_times_begin_with_the_oldest_read_that_counts() -> None:
+    bench = Bench(plain(), plan=PLAN)
+    bench.poll()
+    bench.clock.advance(25_000)
+    bench.driver.answers = [plain(at_ms=NOW_MS + 25_000)]
+    bench.poll()
+    state = bench.poller.state
+    assert state is not None
+    assert (state.read_from_ms, state.read_to_ms) == (NOW_MS, NOW_MS + 25_020)
+
+
+def test_file_that_is_listed_otherwise_is_read_before_it_is_due() -> None:
+    bench = Bench(plain(), plan=PLAN)
+    bench.poll()
+    bench.driver.asked.clear()
+    bench.driver.answers = [plain(b"longer firmware")]
+    bench.poll()
+    rest, firmware = frozenset({"settings", "strategy"}), frozenset({"firmware"})
+    assert bench.driver.asked == [rest, firmware, firmware]
+    assert bench.poller.figures.changes == 2
+
+
+def test_after_a_failure_every_file_is_read_again() -> None:
+    bench = Bench(plain(), plain(), UNREACHABLE, plain(), plan=PLAN)
+    bench.poll(3)
+    assert bench.driver.asked[-1] is None
+
+
+class SlowDriver(FakeDriver):
+    async def read(self, kinds: frozenset[str] | None = None) -> Reading:
+        await asyncio.Event().wait()
+        return await super().read(kinds)
+
+
+def test_device_that_answers_for_ever_is_given_up_at_the_deadline() -> None:
+    driver = SlowDriver([plain()])
+    poller = DevicePoller(device_config(502, deadline_ms=1), driver, None, FakeClock(NOW_MS), lambda: None)
+    asyncio.run(poller.poll())
+    assert poller.state is not None
+    assert poller.state.status == "unreachable"
+    assert poller.figures.failures == {"deadline": 1}
+    assert poller.figures.last_error == "a read was not complete within 1 ms"
+    assert driver.closed == 1
+
+
+def test_timeout_of_another_making_is_no_deadline() -> None:
+    bench = Bench(TimeoutError("not ours"))
+    bench.poll()
+    assert bench.poller.figures.failures == {"defect": 1}
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from firmware_sim.contents import Artefact, Contents, artefact
 from firmware_sim.device import Device, Identity
 from firmware_sim.fleet import Fleet
+from firmware_sim.modbus.unit import Unit
 from firmware_sim.release import ReleaseSpec, make_release
 from firmware_sim.scenario import load_scenario
 
@@ -50,6 +52,37 @@ def device(*artefacts: Artefact, name: str = "dev-a", unit_id: int = 1) -> Devic
     """Make a device of a few bytes."""
     held = artefacts or (artefact("firmware", "1.0.0", bytes(range(256)) * 100),)
     return Device(name, IDENTITY, Contents.of(held), clock_ms, unit_id)
+
+
+class FixedUnit(Unit):
+    """A Modbus unit that shows what a test wants; what it does not want is the device's own."""
+
+    def __init__(
+        self,
+        shown: Device,
+        *,
+        files: Mapping[int, bytes] | None = None,
+        objects: Mapping[int, bytes] | None = None,
+        registers: bytes | None = None,
+    ) -> None:
+        super().__init__(shown)
+        self.fixed_files = files
+        self.objects = objects
+        self.registers = registers
+
+    @property
+    def holding(self) -> bytes:
+        return super().holding if self.registers is None else self.registers
+
+    @property
+    def identification(self) -> Mapping[int, bytes]:
+        return super().identification if self.objects is None else self.objects
+
+    def file_part(self, number: int, offset: int, size: int) -> bytes | None:
+        if self.fixed_files is None:
+            return super().file_part(number, offset, size)
+        part = self.fixed_files.get(number, b"")[offset : offset + size]
+        return part if len(part) == size else None
 
 
 def write_bench(folder: Path) -> Path:

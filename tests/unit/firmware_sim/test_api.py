@@ -9,8 +9,8 @@ import pytest
 from starlette.routing import Route
 
 from firmware_sim.api import BODY_BYTES_MAX, build_app
+from firmware_sim.faults import CATALOGUE, OFFSET_MS_DEFAULT
 from firmware_sim.fleet import Fleet
-from firmware_sim.modbus.faults import FAULTS
 from firmware_sim.openapi import document
 from firmware_sim.tamper import ACTIONS
 from tests.unit.firmware_sim.bench import NOW_MS
@@ -81,9 +81,16 @@ def test_tamper_fleet_without_names_means_all(fleet: Fleet) -> None:
 
 def test_fault_is_set_shown_and_cleared(fleet: Fleet) -> None:
     body = {"fault": "late", "delay_ms": 9, "functions": [20, 3], "requests": 4}
-    shown = {"fault": "late", "delay_ms": 9, "functions": [3, 20], "requests_left": 4}
+    shown = {
+        "fault": "late",
+        "delay_ms": 9,
+        "functions": [3, 20],
+        "requests_left": 4,
+        "offset_ms": OFFSET_MS_DEFAULT,
+    }
     status, _, answer = call(fleet, "POST", "/devices/dev-a/fault", body)
-    assert (status, answer) == (200, {"time_ms": NOW_MS, "device": "dev-a", "fault": shown})
+    changes = [{"device": "dev-a", "fault": "late"}]
+    assert (status, answer) == (200, {"time_ms": NOW_MS, "device": "dev-a", "fault": shown, "changes": changes})
     assert call(fleet, "GET", "/devices/dev-a")[2]["fault"] == shown
     assert call(fleet, "POST", "/devices/dev-a/fault", {"action": "clear"})[2]["fault"] is None
     assert fleet.device("dev-a").fault is None
@@ -149,4 +156,4 @@ def test_openapi_names_every_action_and_fault() -> None:
     actions = [item["properties"]["action"]["const"] for item in media["schema"]["oneOf"]]
     assert actions == list(ACTIONS)
     media = paths["/devices/{device}/fault"]["post"]["requestBody"]["content"][JSON_TYPE]
-    assert media["schema"]["properties"]["fault"]["enum"] == sorted(FAULTS)
+    assert media["schema"]["properties"]["fault"]["enum"] == sorted(CATALOGUE)

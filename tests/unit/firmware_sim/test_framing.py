@@ -12,6 +12,7 @@ from firmware_sim.modbus.framing import (
     encode_frame,
 )
 from firmware_sim.modbus.pdu import answer
+from firmware_sim.modbus.unit import Unit
 from tests.unit.firmware_sim.bench import device
 
 PDUS = st.binary(min_size=1, max_size=253)
@@ -61,15 +62,14 @@ def test_framer_arbitrary_bytes_end_in_requests_or_one_error(parts: list[bytes])
 
 @given(PDUS)
 def test_answer_arbitrary_pdu_is_a_bounded_answer(pdu: bytes) -> None:
-    target = device()
-    found = answer(target, pdu)
+    found = answer(Unit(device()), pdu)
     assert 2 <= len(found) <= 253
     assert found[0] & 0x7F == pdu[0] & 0x7F
 
 
 @given(st.integers(3, 4) | st.sampled_from([20, 43]), st.binary(max_size=30))
 def test_answer_arbitrary_data_of_known_functions_is_bounded(function: int, data: bytes) -> None:
-    found = answer(device(), bytes((function,)) + data)
+    found = answer(Unit(device()), bytes((function,)) + data)
     assert 2 <= len(found) <= 253
     assert found[0] & 0x7F == function
 

@@ -16,6 +16,12 @@ class FakeTarget:
     identification: Mapping[int, bytes] = field(default_factory=dict)
     inputs: bytes = b""
 
+    has_files: bool = True
+
+    def file_part(self, number: int, offset: int, size: int) -> bytes | None:
+        part = self.files.get(number, b"")[offset : offset + size]
+        return part if len(part) == size else None
+
     def input_registers(self, address: int, count: int) -> bytes | None:
         part = self.inputs[2 * address : 2 * (address + count)]
         return part if len(part) == 2 * count else None
