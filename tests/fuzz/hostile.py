@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from agent.drivers.errors import DeviceError
-from agent.drivers.table import DRIVERS
+from agent.drivers.table import DRIVERS, load_profiles
 from agent.model import DeviceConfig, Reading
 from tests.fuzz.virtual import Listener, Tape, VirtualLoop, run
 from wire.cbor import check_text
 from wire.evidence import ERROR_CODES, KINDS, METHODS
 
+PROFILES: Final = load_profiles()
 DEVICE: Final = "ied-7"
 TIMEOUT_MS: Final = 100
 RETRIES: Final = 2
@@ -54,7 +55,7 @@ def read(protocol: str, profile: str, listener: Listener, kinds: frozenset[str] 
     """
 
     async def work(loop: VirtualLoop) -> Outcome:
-        driver = DRIVERS[protocol].open(config(protocol, profile), loop)
+        driver = DRIVERS[protocol].open(config(protocol, profile), PROFILES[profile], loop)
         begin_ms = loop.now_ms()
         reading, failure = None, None
         try:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from firmware_sim.device import Device
 from firmware_sim.modbus.framing import Framer, FramingError, Request, encode_frame
 from firmware_sim.modbus.pdu import answer, exception
+from firmware_sim.modbus.unit import Unit
 from tests.fuzz.virtual import Act, Refused
 
 TIMEOUT_MS: Final = 100
@@ -139,7 +140,7 @@ class LyingModbus:
     """
 
     def __init__(self, device: Device, script: Sequence[Lie], greetings: Sequence[bytes | Refused] = ()) -> None:
-        self._device = device
+        self._unit = Unit(device)
         self._script: Iterator[Lie] = iter(script)
         self._greetings: Iterator[bytes | Refused] = iter(greetings)
         self._before = b""
@@ -152,7 +153,7 @@ class LyingModbus:
     def turn(self, request: Request) -> list[Act]:
         self.requests += 1
         lie = next(self._script, Lie("honest"))
-        turn = _Turn(request, answer(self._device, request.pdu), self._before)
+        turn = _Turn(request, answer(self._unit, request.pdu), self._before)
         self._before = turn.frame
         return LIES[lie.kind](lie, turn)
 

@@ -253,8 +253,12 @@ def test_c104_reads_over_tls_with_a_client_certificate_and_nobody_without_one(tm
             await ask("close")
         with contextlib.suppress(ssl.SSLError, ConnectionError):
             reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=stranger)
-            writer.write(bytes.fromhex("680407000000"))
-            assert await reader.read(6) == b"", "nobody starts data transfer without a certificate"
+            try:
+                writer.write(bytes.fromhex("680407000000"))
+                assert await reader.read(6) == b"", "nobody starts data transfer without a certificate"
+            finally:
+                writer.close()
+                await writer.wait_closed()
 
     with_c104(talk, bay(), tls=station)
 
