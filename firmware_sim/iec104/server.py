@@ -32,10 +32,21 @@ _CAUSE: Final = 0x3F
 _log = get_logger("firmware_sim.iec104")
 
 
-class _Connection(asyncio.Protocol):
+class Port:
+    """The device behind a port, and who is connected to it."""
+
+    def __init__(self, group: Group, clock: Clock) -> None:
+        """Begin without connections."""
+        self.group: Final = group
+        self.clock: Final = clock
+        self.connections: Final[set[Connection]] = set()
+
+
+class Connection(asyncio.Protocol):
     """One controlling station, connected."""
 
-    def __init__(self, port: _Port) -> None:
+    def __init__(self, port: Port) -> None:
+        """Prepare for a connection."""
         self._port: Final = port
         self._group: Final = port.group
         self._loop: Final = asyncio.get_running_loop()
@@ -254,15 +265,6 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
 
-class _Port:
-    """The device behind a port, and who is connected to it."""
-
-    def __init__(self, group: Group, clock: Clock) -> None:
-        self.group: Final = group
-        self.clock: Final = clock
-        self.connections: Final[set[_Connection]] = set()
-
-
 class Iec104Server:
     """A listening port with one device behind it."""
 
@@ -278,7 +280,7 @@ class Iec104Server:
             clock: For the link's timers.
         """
         self._group = Group(device, options)
-        self._port = _Port(self._group, SystemClock() if clock is None else clock)
+        self._port = Port(self._group, SystemClock() if clock is None else clock)
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -298,7 +300,7 @@ class Iec104Server:
             OSError: The address cannot be bound.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self._port), host, port, ssl=self._tls)
+        self._server = await loop.create_server(lambda: Connection(self._port), host, port, ssl=self._tls)
         self._plan()
         bound = self._server.sockets[0].getsockname()
         return str(bound[0]), int(bound[1])

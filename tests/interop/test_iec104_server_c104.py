@@ -153,7 +153,7 @@ def test_c104_asks_for_counters_single_points_time_and_test() -> None:
     target.revision_counter = 5
 
     async def talk(ask: Ask, port: int) -> None:
-        await opened(ask, port, timeout_ms=1000)
+        await opened(ask, port, timeout_ms=4000)
         assert (await ask("interrogate", common_address=STATION))["ok"]
         assert (await ask("counters", common_address=STATION))["ok"]
         assert (await ask("wait_seen", count=POINTS_OWN + 2))["ok"]
