@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from agent.drivers import modbus
+from agent.drivers.modbus_profile import ModbusProfile
 from agent.model import DeviceConfig, Reading
 from agent.profile import Profile, Specifics, read_profiles
 from kit.clock import Clock
@@ -68,7 +69,7 @@ class DriverEntry:
 
 
 DRIVERS: Final[dict[str, DriverEntry]] = {
-    "modbus": DriverEntry(modbus.ModbusDriver, modbus.ModbusProfile, port=502),
+    "modbus": DriverEntry(modbus.ModbusDriver, ModbusProfile, port=502, tls_port=802),
 }
 
 

@@ -18,6 +18,7 @@ RARE: Final = (
     ("F29 stale certificate", "liar", range(2000, 2040)),
     ("log found damaged", "disks", range(2000 + DISK_FAULTS.index("rot"), 2400, len(DISK_FAULTS))),
     ("commit in two views", "six", range(2000, 2040)),
+    ("F35", "members", range(2000, 2040)),
     ("F21 with its guard", "disks", range(2000 + DISK_FAULTS.index("snapshot"), 2100, len(DISK_FAULTS))),
 )
 """What few runs meet, and where to look for it until it is met."""

@@ -19,12 +19,13 @@ from tests.simulation.disk import Disk
 from tests.simulation.judge import BrokenError, Judge, demand
 from tests.simulation.keys import KeyRing
 from tests.simulation.liar import Liar
-from tests.simulation.network import Agenda, Network
+from tests.simulation.links import Connections
+from tests.simulation.network import TWIN, Agenda, Network
 from tests.simulation.node import Node
 from tests.simulation.plan import UNDETECTED, Plan
 from tests.simulation.real import AnyLedger, Members, RealLedger, close_ledgers, genesis_of
 from tests.simulation.toy import Ledger
-from tests.simulation.troubles import TWIN, Troubles
+from tests.simulation.troubles import Troubles
 from tests.simulation.verdicts import judge_ledgers
 from wire.errors import WireError
 from wire.genesis import Genesis
@@ -77,6 +78,7 @@ class Cluster:
         self._judge = Judge(self._keys, watched, self._replayed())
         self._network = Network(plan, self._rng, self._agenda, self._deliver, self._judge.count)
         self.nodes: dict[str, Node] = {}
+        self.links = Connections(self._rng, self._agenda, self._network, self.nodes, self._judge.count)
         for member in self._honest:
             self.add_node(member, member)
         self._liar: Liar | None = None
@@ -133,6 +135,10 @@ class Cluster:
         """Return all other members that are not silent for ever."""
         return [member for member in self._members if member != endpoint.rstrip(TWIN)]
 
+    def crashed(self, endpoint: str) -> None:
+        """Let the others hear that a process is dead."""
+        self.links.crashed(endpoint)
+
     # ---- inside -------------------------------------------------------------------------------
 
     def endpoints(self) -> list[str]:
@@ -188,10 +194,8 @@ class Cluster:
         try:
             frames = FrameDecoder().receive(stream)
         except FrameError:
-            # the connection is closed, and made again
             demand(is_spoiled, "an honest node's frame was refused")
-            self._judge.count("connection closed for a frame")
-            node.connected(sender.rstrip(TWIN))
+            self.links.refused((sender, receiver))
             return
         for raw in frames:
             message = self._heard(node, raw, is_lie=is_spoiled or sender == self._liar_member)
@@ -228,6 +232,7 @@ class Cluster:
         self._every(_RESTART_MS // 2, self._restart)
         self._every(120, self._lie)
         self._troubles.begin()
+        self.links.begin()
 
     def _every(self, mean_ms: int, call: Callable[[], None]) -> None:
         def again() -> None:
@@ -365,7 +370,8 @@ class Cluster:
         for node in self.core():
             is_odd = node.endpoint == self.odd
             demand(is_odd or not node.reports["vote-refused"], f"{node.endpoint} was refused: {node.reports}")
-            demand(is_odd or not node.reports["quarantine"], f"{node.endpoint} in quarantine: {node.reports}")
+            is_sure = not (is_odd or node.is_latecomer)
+            demand(not (is_sure and node.reports["quarantine"]), f"{node.endpoint} in quarantine: {node.reports}")
             demand(not node.reports["divergence"], f"{node.endpoint} diverged: {node.reports}")
 
     def _compare(self, ledgers: list[AnyLedger]) -> None:

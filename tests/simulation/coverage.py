@@ -26,6 +26,7 @@ class Entry:
 
 
 _NET, _NODE, _DISK = "tests.simulation.network:Network", "tests.simulation.node:Node", "tests.simulation.disk:FakeDisk"
+_LINKS: Final = "tests.simulation.links:Connections"
 _GOVERNOR: Final = "tests.simulation.governor:Governor"
 _LIAR, _JUDGE, _TROUBLES = (
     "tests.simulation.liar:Liar",
@@ -221,7 +222,10 @@ SOMETIMES: Final = (
             ("quarantine-over", f"{_JUDGE}.reported"),
             ("only a quorum heals", f"{_CLUSTER}._choose_core"),
             ("log found damaged", f"{_NODE}.start"),
-            ("connection closed for a frame", f"{_CLUSTER}._deliver"),
+            ("connection closed for a frame", f"{_LINKS}.refused"),
+            ("connection ended with its process", f"{_LINKS}._dead"),
+            ("connection ended in a partition", f"{_LINKS}._cut"),
+            ("closed connections", f"{_JUDGE}.remembered"),
         )
     ),
     Entry("chunk rejected", "chunk rejected", "tests.simulation.joiner:JoinRun", elsewhere=_JOINING),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -154,6 +155,11 @@ class Judge:
             return
         signs = any(isinstance(effect, Persist) for effect in effects)
         self.hold("catching up", not signs, f"{settings.member} votes at {height} while it is catching up")
+
+    def remembered(self, member: str, replica: Replica, heads: Collection[str]) -> None:
+        """Look at whose heads a replica goes by: those alone that said them on a connection that is open still."""
+        closed = replica._sync._heads.keys() - set(heads)
+        self.hold("closed connections", not closed, f"{member} goes by what {sorted(closed)} said before they went")
 
     def sealed(self, member: str, guard: SignerGuard) -> None:
         """Look at a guard that has just reached a disk."""

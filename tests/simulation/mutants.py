@@ -262,6 +262,12 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
+        "what a closed connection said still counts",
+        "lossy",
+        0,
+        (Edit(_REPLICA, "                self._sync.gone(event.member)\n", "                pass\n"),),
+    ),
+    Mutant(
         "no complaint about a censor",
         "censor",
         0,

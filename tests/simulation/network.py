@@ -18,6 +18,8 @@ _TAIL_MS: Final = 5_000
 _READER_QUEUE: Final = 100
 """Messages that wait for a slow reader before its peers' queues are full, too."""
 
+TWIN: Final = "+"
+"""Ends the name of a second endpoint of one member."""
 Link = tuple[str, str]
 """(sender endpoint, receiver endpoint)"""
 
@@ -59,6 +61,8 @@ class Network:
     broken: frozenset[str] = frozenset()
     """Endpoints whose links stay as bad as they were when the others heal."""
     blocked: set[Link] = field(default_factory=set)
+    closed: set[Link] = field(default_factory=set)
+    """Connections that have ended; what is on its way there is lost."""
     slow: str = ""
     """Endpoint that reads slowly."""
     _clogged: dict[Link, list[bytes]] = field(default_factory=dict)
@@ -139,10 +143,16 @@ class Network:
 
     def _later(self, sender: str, receiver: str, stream: bytes, delay_ms: int, *, is_spoiled: bool = False) -> None:
         at_ms, link = self.agenda.now_ms + delay_ms, (sender, receiver)
+        if link in self.closed:
+            return
         if at_ms < self._newest.get(link, 0):
             self.count("F3")  # it overtakes what was sent before it
         self._newest[link] = max(at_ms, self._newest.get(link, 0))
-        self.agenda.after(delay_ms, lambda: self.deliver(sender, receiver, stream, is_spoiled))
+        self.agenda.after(delay_ms, lambda: self._arrive(link, stream, is_spoiled=is_spoiled))
+
+    def _arrive(self, link: Link, stream: bytes, *, is_spoiled: bool) -> None:
+        if link not in self.closed:
+            self.deliver(*link, stream, is_spoiled)
 
     def _queue_ms(self, link: Link, size: int) -> int | None:
         """Return how long bytes wait for those before them; None when the queue is full and they are dropped."""

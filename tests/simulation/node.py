@@ -19,6 +19,7 @@ from master.consensus.events import (
     Build,
     Built,
     Connected,
+    Disconnected,
     Diverged,
     Effect,
     Event,
@@ -64,6 +65,9 @@ class Post(Protocol):
     def others(self, endpoint: str) -> list[str]:
         """Return the other members."""
 
+    def crashed(self, endpoint: str) -> None:
+        """Hear that a process has died."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
@@ -102,6 +106,8 @@ class Node:
         """Sends a proposal just before the others lose patience."""
         self.is_damaged = False
         """Its log cannot be read: it stays down until the others are past the height."""
+        self.is_latecomer = False
+        """Others were ahead at its first start: it cannot know that its key has never voted."""
         self.is_serving = False
         """It stopped signing, and still answers what others want to read."""
         self.view_max = 0
@@ -165,6 +171,8 @@ class Node:
             self._judge.count("F16")
         if self.disk.raw.lied:
             self._judge.count("F17")
+        if self.is_up or self.is_serving:
+            self._post.crashed(self.endpoint)
         self._forget()
 
     def _forget(self) -> None:
@@ -206,6 +214,10 @@ class Node:
         if self.is_up and self.pending:
             self._post.send(self.endpoint, member, Gossip(tuple(self.pending)[:_GOSSIPED]))
         self._take(Connected(member))
+
+    def disconnected(self, member: str) -> None:
+        """Tell that no connection of a member is left."""
+        self._take(Disconnected(member))
 
     def receive(self, sender: str, message: Message | Flawed) -> None:
         """Take a decoded and verified message, as the engine does."""
@@ -271,7 +283,7 @@ class Node:
     def _take(self, event: Event) -> None:
         if not self.is_up:
             return
-        if len(self._events) >= self._plan.events_max and isinstance(event, Received | Tick | Connected):
+        if len(self._events) >= self._plan.events_max and isinstance(event, Received | Tick | Connected | Disconnected):
             self._judge.count("F14 receiver")  # as the engine does: peers repeat what matters
             return
         self._events.append(event)
@@ -299,12 +311,15 @@ class Node:
         now = self._now()
         if isinstance(event, Received) and isinstance(event.message, Status):
             self._heads[event.sender] = event.message.height - 1, now.monotonic_ms
+        elif isinstance(event, Disconnected):
+            self._heads.pop(event.member, None)
         height = self.replica.head.height + 1
         effects = self.replica.step(event, now)
         if not isinstance(event, Applied):
             self._judge.spoke(self.settings, height, self._fresh_heads(now), effects)
         self._effects.extend(effects)
         self._judge.stepped(self.replica, self.settings)
+        self._judge.remembered(self.settings.member, self.replica, self._heads)
         self.view_max = max(self.view_max, self.replica.view)
 
     def _fresh_heads(self, now: Now) -> list[int]:
@@ -348,6 +363,8 @@ class Node:
             self._judge.accused(effect.proof)
             return
         self.reports[effect.code] += 1
+        if effect.code == "quarantine" and effect.detail.startswith("the signer guard is new"):
+            self.is_latecomer = True
         self._judge.reported(effect)
 
     def _broadcast(self, effect: Broadcast) -> None:

@@ -90,6 +90,9 @@ class ShellDiary(Disk):
     def others(self, endpoint: str) -> list[str]:
         return ["node-1"]
 
+    def crashed(self, endpoint: str) -> None:
+        raise AssertionError(endpoint)
+
 
 # holds CM-25
 @pytest.mark.parametrize("seed", range(3))

@@ -9,12 +9,12 @@ from typing import Final, Protocol
 
 from tests.simulation.disk import Disk
 from tests.simulation.judge import Judge
-from tests.simulation.network import Agenda, Network
+from tests.simulation.links import Connections
+from tests.simulation.network import TWIN, Agenda, Network
 from tests.simulation.node import Node
 from tests.simulation.plan import Plan
 from wire import cbor
 
-TWIN: Final = "+"
 _DRIFT_MS: Final = 500
 _STRANGE_MS: Final = 400
 _FULL_MS: Final = 4_000
@@ -27,6 +27,7 @@ class Stage(Protocol):
     odd: str
     is_healed: bool
     lost: frozenset[str]
+    links: Connections
 
     def boot(self, endpoint: str) -> None:
         """Start a node, if it is down."""
@@ -97,6 +98,7 @@ class Troubles:
 
     def _split(self) -> None:
         self._network.split(self._stage.endpoints())
+        self._stage.links.split()
         if not self._plan.flaps or self._rng.random() < 0.5:
             self._agenda.after(self._rng.randint(100, 4_000), self._network.blocked.clear)
             return
