@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
@@ -82,6 +83,7 @@ class _Transport(asyncio.Transport):
         self._is_closing = False
         self._is_paused = False
         self._held: list[Act] = []
+        self._waiting: deque[Act] = deque()
         self._at_s = loop.time()
         self._sent = bytearray()
         loop.tape.sent.append(self._sent)
@@ -95,7 +97,12 @@ class _Transport(asyncio.Transport):
         self._at_s = max(self._at_s, self._loop.time())
         for act in acts:
             self._at_s += act.after_ms / 1000
-            self._loop.call_at(self._at_s, self._happen, act)
+            self._waiting.append(act)
+            self._loop.call_at(self._at_s, self._next)
+
+    def _next(self) -> None:
+        """Do what is next: timers of the same time run in any order, the acts must not."""
+        self._happen(self._waiting.popleft())
 
     def _happen(self, act: Act) -> None:
         if self._is_closing:
