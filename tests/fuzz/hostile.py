@@ -7,6 +7,7 @@ connection after it was given up.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -39,10 +40,19 @@ class BrokenRuleError(AssertionError):
     """A driver did what no device may make it do."""
 
 
+_PORTS: Final = itertools.cycle(range(1, 65_536))
+
+
 def config(protocol: str, profile: str) -> DeviceConfig:
-    """Describe the lying device."""
+    """Describe the lying device; each has a port of its own, since a driver may remember when it left an address."""
     return DeviceConfig(
-        id=DEVICE, protocol=protocol, profile=profile, host="127.0.0.1", port=1, timeout_ms=TIMEOUT_MS, retries=RETRIES
+        id=DEVICE,
+        protocol=protocol,
+        profile=profile,
+        host="127.0.0.1",
+        port=next(_PORTS),
+        timeout_ms=TIMEOUT_MS,
+        retries=RETRIES,
     )
 
 
