@@ -23,7 +23,7 @@ class LastWords:
 
 
 def take_up(wal: WriteAheadLog, guard: GuardFile) -> LastWords:
-    """Read the log; a damaged one is set aside, after the signer guard was marked, so that the node begins in quarantine.
+    """Read the log; a damaged one is set aside once the signer guard is marked, so that the node begins in quarantine.
 
     Raises:
         DiskFullError: There is no room for the mark.
