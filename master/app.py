@@ -16,12 +16,13 @@ import uvicorn
 import uvloop
 
 from kit.clock import SystemClock
-from kit.exitcodes import DataError, GridwitnessError, StorageError
+from kit.exitcodes import DataError, StorageError
 from kit.files import read_bounded
 from kit.logs import get_logger
 from kit.metrics import new_registry
 from kit.tls import mqtt_context
 from master.accusations import Accusations
+from master.admission import Admission
 from master.api.app import build_api, notifier
 from master.chain import Chain, VerifiedSignatures
 from master.complaints import OldestWatch
@@ -174,14 +175,11 @@ class NodeProcess:
             verified=verified,
         )
         self._node.validators = [entry.member for entry in epoch.validators.validators]
-        self._book = PeerBook(config.node.member, config.peers)
-        self._peers = self._chain.peers
+        book, peers = PeerBook(config.node.member, config.peers), self._chain.peers
         self._network = PeerNetwork(
-            config.peers.listen,
-            self._book.addresses(self._peers),
-            self._book.trust(self._peers),
-            counters=self._counters,
+            config.peers.listen, book.addresses(peers), book.trust(peers), counters=self._counters
         )
+        self._admission = Admission(book, self._network, self._chain, peers)
         self._new_block, self._is_replaced = asyncio.Event(), asyncio.Event()
         around = Around(
             self._network.send,
@@ -249,7 +247,9 @@ class NodeProcess:
         node.heard_height = lambda member: self._engine.heights.get(member, 0)
         node.past = past_of(self._store, self._state_sync)
         node.failure = lambda: self._engine.failure
-        node.views_failure = lambda: self._views_failure or self._quarantine() or self._state_sync.unready()
+        node.views_failure = lambda: (
+            self._views_failure or self._quarantine() or self._admission.failure or self._state_sync.unready()
+        )
         if self._broker is not None:
             node.publish = self._broker.publish
 
@@ -284,12 +284,7 @@ class NodeProcess:
             self._node.validators = [entry.member for entry in epoch.validators.validators]
             if self._keys.choose(epoch.validators):
                 self._guard.own(self._keys.owners(self._settings.chain)[0])
-        if self._chain.peers != self._peers:
-            self._peers = self._chain.peers
-            try:
-                self._network.renew(self._book.trust(self._peers), self._book.addresses(self._peers))
-            except GridwitnessError as error:
-                _log.error("who may connect could not be renewed", reason=str(error))
+        self._admission.follow()
 
     def _applied(self, block: Block) -> None:
         self._turn()
@@ -412,6 +407,8 @@ class NodeProcess:
         counted = {"broker": 0, "peers": 0}
         while True:
             self._node.refresh_gauges()
+            if self._admission.failure is not None:
+                self._admission.follow()  # without connections no block may come that would try again
             dropped = {"broker": 0 if self._broker is None else self._broker.dropped, "peers": self._network.dropped}
             for queue, number in dropped.items():
                 self._metrics.dropped.labels(queue).inc(number - counted[queue])
