@@ -2,9 +2,9 @@
 
 A change is proposed, voted on and, once enough are in favour, executed; a joiner must first show with READY that its
 node is up to date. State, values in CBOR: see `validator_records`, and further ("retired/" | SHA-256 of a vote key or
-certificate) -> height at which it was given up; ("waits/" | organisation) -> block time from which it may propose again;
-"epochs" -> how many changes have begun an epoch; ("root/" | 2 bytes) -> {height, state_root} of recent blocks, kept
-while a joiner is awaited (docs/spec, clauses VM-1 to VM-6).
+certificate) -> height at which it was given up; ("waits/" | organisation) -> block time from which it may propose
+again; "epochs" -> how many changes have begun an epoch; ("root/" | 2 bytes) -> {height, state_root} of recent blocks,
+kept while a joiner is awaited (docs/spec, clauses VM-1 to VM-6 and VM-13).
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def propose_rotation(ctx: Context, args: dict[str, Value]) -> str:
     """Propose another vote key, certificate or address for the caller, proven by its old and its new vote key.
 
     Raises:
-        Refused: See `_begin` and `_propose`; not-your-own; nothing-changes; key-in-use; bad-certificate; bad-address; bad-signature:
-            one of the keys did not sign `rotation_bytes`.
+        Refused: See `_begin` and `_propose`; not-your-own; nothing-changes; key-in-use; bad-certificate; bad-address;
+            bad-signature: one of the keys did not sign `rotation_bytes`.
     """
     names = ("member", "vote_key", "tls_certificate", "address", "deadline_ms", "old_signature", "new_signature")
     check_arguments(args, names)
