@@ -95,6 +95,8 @@ class FileReader:
         self._checksum = 0
         self._repeats = 0
         self.state = ReadState.FILE_READY
+        self.answers = 0
+        """ASDUs that were taken, so that a caller sees whether the read goes on."""
         self.length = 0
         """Octets that the device announced."""
         self.read_bytes = 0
@@ -122,6 +124,7 @@ class FileReader:
         if asdu.head.common_address != self._common_address:
             return _NOTHING
         self._check_answer(asdu, element)
+        self.answers += 1
         match element:
             case FileReady() if self.state is ReadState.FILE_READY:
                 step = self._file_ready(element)
@@ -256,6 +259,8 @@ class DirectoryReader:
         self._common_address = common_address
         self._address = address
         self._found: dict[tuple[int, int], DirectoryEntry] = {}
+        self.answers = 0
+        """ASDUs that were taken, so that a caller sees whether the read goes on."""
         self.is_done = False
 
     @property
@@ -280,6 +285,7 @@ class DirectoryReader:
             raise FileTransferError(f"the directory is refused with cause {asdu.head.cause}", code=FILE_REFUSED)
         if not isinstance(element, Directory) or asdu.head.cause != Cause.REQUEST:
             return
+        self.answers += 1
         self.is_done = not element.entries
         for entry in element.entries:
             place = entry.address, entry.name
