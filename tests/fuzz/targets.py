@@ -6,7 +6,7 @@ import atexit
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +37,10 @@ from master.io.wal import WriteAheadLog
 from master.journal.graph import JournalError
 from master.journal.records import Note, SegmentDecoder, SegmentEncoder, Taken
 from master.ledger.rows import Head
+from rules.items.root import items_of
+from rules.items.table import FORMATS, read_items_as
+from rules.package import decode_package
+from tests.unit.rules import test_package
 from tests.unit.wire import samples, test_faultproof, test_snapshot
 from tests.unit.wire.iec104 import test_apci, test_asdu, test_files
 from wire import cbor, cose
@@ -323,6 +327,18 @@ _MASTER: Final = (
         is_text=True,
     ),
 )
+_RULES: Final = (
+    *(
+        Target(
+            f"items-{name}",
+            partial(read_items_as, name),
+            prove=lambda found: items_of(found, bytes(32)),
+            is_text=True,
+        )
+        for name in FORMATS
+    ),
+    Target("package", decode_package, _encoded),
+)
 _OTHERS: Final = (
     Target("journal", lambda raw: SegmentDecoder(len).decode(raw), refusals=(JournalError,)),
     Target("down", _take_item, refusals=()),
@@ -376,9 +392,16 @@ MADE: Final[dict[str, list[bytes]]] = {
     ],
     "faultproof": [test_faultproof.PROOF.encode()],
     "faultfile": [FaultFile(test_faultproof.PROOF, (samples.FIRST_END,)).encode()],
+    **{
+        f"items-{name}": [
+            golden["content"].encode() for golden in test_package.GOLDEN["files"] if golden["format"] == name
+        ]
+        for name in FORMATS
+    },
+    "package": [test_package.PACKAGE.encode()],
     "manifest": [test_snapshot.MANIFEST.encode()],
     "part": [cbor.encode(test_snapshot.PART)],
     "guard": [SignerGuard().encode(), SignerGuard(7, 0, 8, 1, 3, bytes(32), 1, is_restored=True).encode()],
     "head": [encode_head(Head(7, bytes(32), 8, bytes(32), test_snapshot.history(7)))],
 }
-TARGETS: Final[Sequence[Target]] = (*_WIRE, *_IEC104, *_MASTER, *_OTHERS)
+TARGETS: Final[Sequence[Target]] = (*_WIRE, *_IEC104, *_RULES, *_MASTER, *_OTHERS)

@@ -156,7 +156,7 @@ class Disk:
         self.ledger = ledger
         self.raw = FakeDisk(rng)
         self.owner = owner_of(CHAIN, member, member.encode())
-        create_guard(GUARD, self.owner, SignerGuard(), self.raw)
+        create_guard(GUARD, self.owner, SignerGuard(is_new=True), self.raw)
         self.wal: WriteAheadLog
         self._guard: GuardFile
 

@@ -106,6 +106,8 @@ class Node:
         """Sends a proposal just before the others lose patience."""
         self.is_damaged = False
         """Its log cannot be read: it stays down until the others are past the height."""
+        self.is_latecomer = False
+        """Others were ahead at its first start: it cannot know that its key has never voted."""
         self.is_serving = False
         """It stopped signing, and still answers what others want to read."""
         self.view_max = 0
@@ -361,6 +363,8 @@ class Node:
             self._judge.accused(effect.proof)
             return
         self.reports[effect.code] += 1
+        if effect.code == "quarantine" and effect.detail.startswith("the signer guard is new"):
+            self.is_latecomer = True
         self._judge.reported(effect)
 
     def _broadcast(self, effect: Broadcast) -> None:
