@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from agent.drivers import modbus
+from agent.drivers import iec104, modbus
+from agent.drivers.iec104_profile import Iec104Options, Iec104Profile
 from agent.model import DeviceConfig, Reading
 from agent.profile import Profile, Specifics, read_profiles
 from kit.clock import Clock
@@ -68,6 +69,7 @@ class DriverEntry:
 
 
 DRIVERS: Final[dict[str, DriverEntry]] = {
+    "iec104": DriverEntry(iec104.Iec104Driver, Iec104Profile, port=2404, tls_port=19_998, options=Iec104Options),
     "modbus": DriverEntry(modbus.ModbusDriver, modbus.ModbusProfile, port=502),
 }
 

@@ -25,8 +25,8 @@ TIMEOUT: Final = "timeout"
 MALFORMED: Final = "malformed"
 UNKNOWN_TYPE: Final = "unknown-type"
 OUT_OF_RANGE: Final = "out-of-range"
-REFUSED: Final = "refused"
-FILE_REFUSED: Final = "file-refused"
+REFUSED: Final = "request-refused"
+NOT_READY: Final = "not-ready"
 WRONG_FILE: Final = "wrong-file"
 WRONG_ORDER: Final = "wrong-order"
 WRONG_LENGTH: Final = "wrong-length"
@@ -44,7 +44,7 @@ CODES: Final = (
     UNKNOWN_TYPE,
     OUT_OF_RANGE,
     REFUSED,
-    FILE_REFUSED,
+    NOT_READY,
     WRONG_FILE,
     WRONG_ORDER,
     WRONG_LENGTH,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from wire.iec104.asdu import Asdu, CounterInterrogation, Interrogation, ReadCommand
-from wire.iec104.errors import REFUSED, WRONG_LENGTH, InterrogationError
+from wire.iec104.errors import NOT_READY, REFUSED, WRONG_LENGTH, InterrogationError
 from wire.iec104.points import Point
 from wire.iec104.requests import Interrogate, InterrogateCounters, ReadPoint
 from wire.iec104.types import Cause
@@ -82,7 +82,8 @@ class InterrogationReader:
     def _take_confirmation(self, asdu: Asdu) -> None:
         head = asdu.head
         if head.is_negative or head.cause >= Cause.UNKNOWN_TYPE:
-            raise InterrogationError(f"interrogation {self._cause} is refused with cause {head.cause}", code=REFUSED)
+            code = REFUSED if head.cause >= Cause.UNKNOWN_TYPE else NOT_READY
+            raise InterrogationError(f"interrogation {self._cause} is refused with cause {head.cause}", code=code)
         is_due = (head.cause == Cause.ACTIVATION_CON and not self._is_confirmed) or (
             head.cause == Cause.ACTIVATION_TERMINATION and self._is_confirmed and not self.is_done
         )
