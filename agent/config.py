@@ -105,6 +105,9 @@ class _DeviceTable:
             ValueError: With what is too much or missing.
         """
         entry = DRIVERS[self.protocol]
+        missing = entry.missing()
+        if missing:
+            raise ValueError(missing)
         if entry.port is not None and not self.host:
             raise ValueError("key 'host' is missing")
         if entry.port is None and (self.host or self.port is not None):

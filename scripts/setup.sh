@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Make this checkout ready to run: system packages, virtual environments from the locks, the programs themselves.
 #
-#   scripts/setup.sh [broker] [interop]
+#   scripts/setup.sh [broker] [interop] [iec61850]
 #
 # Always: .venv from requirements/main.txt with our programs in it.
 # broker:  Mosquitto, from the distribution if it is missing.
 # interop: .venv-interop from requirements/interop.txt, other people's libraries for tests/interop.
+# iec61850: the extra of that name from requirements/iec61850.txt, added to .venv; child processes alone load it.
 #
 # What is done leaves a stamp with the digest of what it was made from, so a second call only compares digests.
 # A stamp is written last: whatever was interrupted is made anew by the next call.
@@ -138,12 +139,21 @@ install_programs() {
     printf '%s\n' "$stamp" >.venv/.installed
 }
 
-want_broker=no want_interop=no
+install_iec61850() {
+    local stamp=$1
+    rm -f .venv/.iec61850
+    run "packages of requirements/iec61850.txt" .venv/bin/python -m pip --disable-pip-version-check --no-input install \
+        --progress-bar off --require-hashes --only-binary :all: -r requirements/iec61850.txt
+    printf '%s\n' "$stamp" >.venv/.iec61850
+}
+
+want_broker=no want_interop=no want_iec61850=no
 for part in "$@"; do
     case $part in
         broker) want_broker=yes ;;
         interop) want_interop=yes ;;
-        *) give_up 64 "unknown part: $part (known: broker, interop)" ;;
+        iec61850) want_iec61850=yes ;;
+        *) give_up 64 "unknown part: $part (known: broker, interop, iec61850)" ;;
     esac
 done
 
@@ -159,6 +169,7 @@ flock -n 9 || {
 main_stamp="$(digest_of requirements/main.txt) $PWD"
 interop_stamp="$(digest_of requirements/interop.txt) $PWD"
 programs_stamp=$(digest_of setup.cfg pyproject.toml)
+iec61850_stamp=$(digest_of requirements/main.txt requirements/iec61850.txt)
 
 make_main=no make_interop=no
 environment_stands .venv "$main_stamp" || make_main=yes
@@ -174,3 +185,6 @@ fi
 [ "$make_main" = no ] || make_environment .venv requirements/main.txt "$main_stamp"
 [ "$make_interop" = no ] || make_environment .venv-interop requirements/interop.txt "$interop_stamp"
 [ "$(cat .venv/.installed 2>/dev/null)" = "$programs_stamp" ] || install_programs "$programs_stamp"
+if [ "$want_iec61850" = yes ] && [ "$(cat .venv/.iec61850 2>/dev/null)" != "$iec61850_stamp" ]; then
+    install_iec61850 "$iec61850_stamp"
+fi

@@ -18,7 +18,8 @@ from master.chain import Chain, VerifiedSignatures
 from master.consensus.events import Build, Head
 from master.io.store import Store
 from master.io.store_env import TABLES
-from master.ledger.application import Application, TxRefused
+from master.ledger.application import Application
+from master.ledger.refusals import TxRefused
 from master.mempool import Mempool
 from master.seams import BlockRefusedError
 from tests.simulation.keys import KeyRing
