@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from collections import deque
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final, NoReturn, Protocol, cast
 
 from wire.iec104.asdu import Asdu, decode_asdu
 from wire.iec104.errors import NOT_READY, Iec104Error, UnknownTypeError
@@ -155,6 +155,8 @@ class Connection(asyncio.Protocol):
         try:
             self._ask_soon(exchange.begin())
             await self._wait()
+            if self._lost is not None and self._lost.reason != "closed":
+                raise self._lost  # something odd came right behind the last answer
         finally:
             self._exchange = None
 
@@ -211,10 +213,19 @@ class Connection(asyncio.Protocol):
         if is_ours and exchange is not None and not exchange.is_done:
             self._give(exchange, asdu)
         elif head.cause not in _UNASKED:
-            if not is_ours:
-                detail = f"answers as station {head.common_address}, station {self._limits.common_address} was asked"
-                raise LinkError("wrong-station", detail)
-            raise LinkError("unasked", f"sends type {head.type_id} with cause {head.cause}, which nobody asked for")
+            self._refuse(asdu)
+
+    def _refuse(self, asdu: Asdu) -> NoReturn:
+        """Refuse an answer to nothing, or to something else than what is being asked: it may be late or mixed up.
+
+        Raises:
+            LinkError: Always.
+        """
+        head = asdu.head
+        if head.common_address != self._limits.common_address:
+            detail = f"answers as station {head.common_address}, station {self._limits.common_address} was asked"
+            raise LinkError("wrong-station", detail)
+        raise LinkError("unasked", f"sends type {head.type_id} with cause {head.cause}, which nobody asked for")
 
     def _give(self, exchange: Exchange, asdu: Asdu) -> None:
         try:
@@ -227,6 +238,8 @@ class Connection(asyncio.Protocol):
         if exchange.answers != self._answers:
             self._answers = exchange.answers
             self._due_s = self._loop.time() + self._limits.timeout_ms / 1000
+        elif asdu.head.cause not in _UNASKED:
+            self._refuse(asdu)
         if request is not None:
             self._ask_soon(request)
         if exchange.is_done:
