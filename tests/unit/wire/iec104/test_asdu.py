@@ -119,11 +119,9 @@ def test_table_of_points_has_every_type() -> None:
 
 @pytest.mark.parametrize("type_id", sorted(POINT_TYPES))
 def test_type_without_a_time_tag_has_the_same_values(type_id: int) -> None:
-    plain = untagged(type_id)
-    assert POINT_TYPES[plain] == (POINT_TYPES[type_id][0], False)
-    assert plain.name[:7] == TypeId(type_id).name[:7] or (plain.name[:6], plain.name[8]) == ("M_ME_N", "1")
-    assert untagged(plain) == plain
-    assert len({untagged(other) for other in POINT_TYPES}) == 9
+    tagged = {30: 1, 31: 3, 32: 5, 33: 7, 34: 9, 35: 11, 36: 13, 37: 15}
+    assert untagged(type_id) == tagged.get(type_id, type_id)
+    assert POINT_TYPES[untagged(type_id)] == (POINT_TYPES[type_id][0], False)
 
 
 # holds IC-12
