@@ -131,6 +131,8 @@ class Reading:
     """The files that were read, sorted by kind: all that are listed, unless fewer were asked for."""
     read_from_ms: int
     read_to_ms: int
+    revision: int | None = None
+    """What the device's own counter of changes says, 0..2^63-1, asked before the files; None where it has none."""
 
 
 class MeasuredPoint(NamedTuple):
