@@ -13,6 +13,7 @@ from firmware_sim.commands.common import ControlOption, JsonOption, StateOption,
 from firmware_sim.commands.fault import fault_app
 from firmware_sim.commands.release import release_app
 from firmware_sim.commands.scenario import scenario_app
+from firmware_sim.commands.session import record, replay
 from firmware_sim.commands.tamper import tamper_app
 from firmware_sim.fleet import describe_catalogue
 from kit.exitcodes import run
@@ -33,6 +34,8 @@ app.add_typer(tamper_app, name="tamper")
 app.add_typer(fault_app, name="fault")
 app.add_typer(release_app, name="release")
 app.add_typer(scenario_app, name="scenario")
+app.command("record")(record)
+app.command("replay")(replay)
 
 
 def main() -> int:

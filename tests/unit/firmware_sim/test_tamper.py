@@ -260,8 +260,11 @@ def test_fault_lying_checksum_changes_a_byte_and_keeps_the_checksum(fleet: Fleet
     assert fleet.describe("dev-a")["artefacts"][0]["checksum"] != before["checksum"]
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
-def test_every_fault_of_the_catalogue_can_be_brought_about_and_undone(fleet: Fleet, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "protocol"), [(name, protocol) for name, entry in CATALOGUE.items() for protocol in entry.protocols]
+)
+def test_every_fault_of_the_catalogue_can_be_brought_about_and_undone(fleet: Fleet, name: str, protocol: str) -> None:
+    fleet.device("dev-a").protocol = protocol
     extra = {"with": "dev-b"} if name == "swapped-files" else {}
     fleet.tamper(["dev-a"], {"action": "fault", "fault": name, **extra})
     shown = fleet.describe("dev-a")
