@@ -145,7 +145,10 @@ def test_alarms_watch_for_people_names_device_cause_and_file(
     node.stream = [event(5, "alarm_raised", device="a", cause="mismatch", alarm_id="x", artefacts=found)]
     use_node(monkeypatch, "alarms", node)
     assert call("alarms", "watch", *NODE) == 0
-    assert "a: mismatch raised (firmware mismatch, settings mismatch: setting 17 differs), alarm x" in capsys.readouterr().out
+    assert (
+        "a: mismatch raised (firmware mismatch, settings mismatch: setting 17 differs), alarm x"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(
