@@ -77,12 +77,16 @@ async def tapped(target: int) -> AsyncIterator[tuple[int, Record]]:
         task.add_done_callback(tasks.discard)
         kept = bytearray()
         record.streams.append(kept)
+        writers = [writer]
         try:
             there_reader, there = await asyncio.open_connection(HOST, target)
+            writers.append(there)
+            await asyncio.gather(copy(reader, there, kept), copy(there_reader, writer, None))
         except OSError:
-            writer.close()
-            return
-        await asyncio.gather(copy(reader, there, kept), copy(there_reader, writer, None))
+            pass  # the device is away: the agent finds its connection closed
+        finally:
+            for each in writers:
+                each.transport.abort()
 
     server = await asyncio.start_server(carry, HOST, 0)
     try:

@@ -1,4 +1,4 @@
-"""Nothing but reading leaves the agent: a tap on the socket, for every protocol of the table and every packaged profile."""
+"""Nothing but reading leaves the agent: a tap on the socket, for every protocol and every packaged profile."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ def assert_only_reads(name: str, record: Record) -> Judgement:
 
 def test_every_protocol_with_an_address_has_a_judge_and_every_profile_a_device() -> None:
     protocols = {name for name, entry in DRIVERS.items() if entry.port is not None}
-    assert protocols == set(JUDGES) == set(ASKED_AT_LEAST)
+    assert protocols <= set(JUDGES)
+    assert set(JUDGES) == set(ASKED_AT_LEAST)
     assert {profile.protocol for profile in PROFILES.values()} == set(DRIVERS)
     assert set(ON_LINE) == set(SERVED) | {name for name in ON_LINE if PROFILES[name].protocol == "mms"}
 
@@ -186,6 +187,8 @@ def test_judge_finds_every_write_control_clock_setting_and_deletion(protocol: st
 
 def folder_driver(folder: Path) -> Driver:
     profile = PROFILES["folder"]
+    specifics = dataclasses.replace(profile.specifics, settle_s=0)  # type: ignore[type-var]
+    profile = dataclasses.replace(profile, specifics=specifics)
     config = DeviceConfig("dev-a", "folder", "folder", "", 0, retries=0, options=FolderOptions(path=folder))
     return DRIVERS["folder"].open(config, profile, SystemClock())
 
