@@ -201,6 +201,7 @@ def _reading_value(reading: Reading) -> dict[str, Any]:
             "serial": identity.serial,
             "model": identity.model,
         },
+        "revision": reading.revision,
         "artefacts": [_file_value(file) for file in reading.files],
         "read_from_ms": reading.read_from_ms,
         "read_to_ms": reading.read_to_ms,

@@ -34,6 +34,7 @@ from master.engine import Engine
 from master.headers_down import header_stream
 from master.io.guard import GuardFile, create_guard
 from master.io.ingest import Broker, BrokerLink
+from master.io.last_words import take_up
 from master.io.peers import PeerNetwork
 from master.io.recheck import recheck
 from master.io.ring import Ring
@@ -210,6 +211,7 @@ class NodeProcess:
         self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
         self._new_block.set()
         self._views_failure: str | None = None
+        self._damage: str | None = None
         self._connect_node()
 
     def _boot_replica(self) -> None:
@@ -255,7 +257,7 @@ class NodeProcess:
 
     def _quarantine(self) -> str | None:
         reason = self._replica.quarantine
-        return None if reason is None else f"in quarantine, this node signs nothing yet: {reason}"
+        return None if reason is None else f"in quarantine, this node signs nothing yet: {self._damage or reason}"
 
     def _is_acceptable(self, signed: SignedTx) -> bool:
         head = self._chain.head
@@ -374,8 +376,18 @@ class NodeProcess:
 
     async def _decide(self) -> None:
         """Run the replica; should its disk fail, go on serving reads without it."""
-        await self._engine.run(self._wal.read())
+        await self._engine.run(self._take_up)
         await asyncio.Event().wait()
+
+    def _take_up(self) -> Sequence[bytes]:
+        """Return what the write-ahead log holds; one that is damaged puts the node into quarantine."""
+        words = take_up(self._wal, self._guard)
+        self._damage = words.damage
+        if words.damage is not None:
+            _log.critical("signs nothing before the others are past it", reason=words.damage)
+            self._report("log-damaged", words.damage)
+            self._boot_replica()
+        return words.records
 
     async def _follow_views(self) -> None:
         """Bring the query tables up to date after every block, then wake the event streams."""

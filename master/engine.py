@@ -123,8 +123,8 @@ class Engine:
         """Return both clocks."""
         return Now(self._clock.now_ms(), self._clock.monotonic_ms())
 
-    async def run(self, records: Sequence[bytes]) -> None:
-        """Restore from the write-ahead log's records and take part until cancelled.
+    async def run(self, read: Callable[[], Sequence[bytes]]) -> None:
+        """Restore from the write-ahead log's records, as ``read`` returns them, and take part until cancelled.
 
         While the disk is full it signs nothing, and begins anew from what is on disk once there is room. Returns when
         the disk fails in another way or we made a mistake: then it signs nothing any more. Reads go on in any case.
@@ -133,12 +133,12 @@ class Engine:
         try:
             while True:
                 try:
-                    await self._take_part(records)
+                    await self._take_part(read())
                 except DiskFullError as error:
                     if self.restart is None:
                         raise
                     self._stop("disk-full", str(error))
-                    records = await self._wait_for_room(self.restart)
+                    read = partial(tuple, await self._wait_for_room(self.restart))
         except StorageError as error:
             self._stop("storage", str(error))
         except Exception as error:  # noqa: BLE001 a broken invariant stops signing, not reading

@@ -196,7 +196,7 @@ class World:
         self.diary.append(f"send {type(decode_message(message)).__name__}")
 
     async def run_until(self, condition: Callable[[], bool], act: Callable[[], object] = lambda: None) -> None:
-        task = asyncio.create_task(self.engine.run(()))
+        task = asyncio.create_task(self.engine.run(lambda: ()))
         try:
             act()
             async with asyncio.timeout(10):
@@ -326,7 +326,7 @@ def test_engine_whose_disk_fails_while_it_waits_for_room_stays_stopped(monkeypat
         raise StorageError("the log is damaged")
 
     world.engine.restart = Restart(damaged, disk.boot)
-    asyncio.run(world.engine.run(()))
+    asyncio.run(world.engine.run(lambda: ()))
     assert world.engine.failure == "the log is damaged"
     assert world.reports == ["disk-full", "storage"]
     assert disk.boots == 0
@@ -348,7 +348,7 @@ def test_engine_counts_the_views_that_are_left_by_their_reason() -> None:
 def test_engine_that_has_stopped_forgets_what_waits() -> None:
     world = World("abcd")
     world.engine.post(Connected("b"))
-    asyncio.run(world.engine.run([b"\xff"]))
+    asyncio.run(world.engine.run(lambda: [b"\xff"]))
     world.engine.post(Connected("b"))
     world.engine.wake()
     assert world.reports == ["storage"]
@@ -374,7 +374,7 @@ def test_engine_with_a_mistake_of_ours_signs_nothing_more_and_keeps_the_incident
         raise KeyError((final.header.height, certificate.view))
 
     world.apply = break_down  # type: ignore[method-assign]
-    asyncio.run(world.engine.run(()))
+    asyncio.run(world.engine.run(lambda: ()))
     assert world.engine.failure is not None
     assert "KeyError" in world.engine.failure
     assert world.incidents == [world.engine.failure]
@@ -383,11 +383,23 @@ def test_engine_with_a_mistake_of_ours_signs_nothing_more_and_keeps_the_incident
 
 def test_engine_with_damaged_log_signs_nothing_and_says_why() -> None:
     world = World("a")
-    asyncio.run(world.engine.run([b"\xff"]))
+    asyncio.run(world.engine.run(lambda: [b"\xff"]))
     assert world.engine.failure is not None
     assert "write-ahead log is damaged" in world.engine.failure
     assert (world.reports, world.stored) == (["storage"], [])
     assert not any(entry.startswith("send") for entry in world.diary)
+
+
+# holds CM-8
+def test_engine_whose_log_cannot_be_read_signs_nothing_and_goes_on_serving() -> None:
+    world = World("a")
+
+    def read() -> list[bytes]:
+        raise StorageError("the write-ahead log cannot be read: Input/output error")
+
+    asyncio.run(world.engine.run(read))
+    assert world.engine.failure == "the write-ahead log cannot be read: Input/output error"
+    assert (world.reports, world.stored, world.sent) == (["storage"], [], [])
 
 
 def test_engine_messages_beyond_the_bytes_that_may_wait_are_dropped_and_reported() -> None:
