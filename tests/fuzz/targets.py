@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import struct
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from typing import Any, Final
 from nacl.signing import SigningKey
 
 from agent.config import AgentConfig
+from agent.drivers.modbus_files import FileRecords
+from agent.drivers.modbus_link import Link, LinkCounters, LinkError, LinkLimits
 from agent.io.headers import HeaderStore
 from agent.io.outbox import Outbox
 from agent.io.trust import NotProven, Trust
@@ -37,6 +41,7 @@ from master.io.wal import WriteAheadLog
 from master.journal.graph import JournalError
 from master.journal.records import Note, SegmentDecoder, SegmentEncoder, Taken
 from master.ledger.rows import Head
+from rules.fingerprint import Fingerprint
 from rules.items.root import items_of
 from rules.items.table import FORMATS, read_items_as
 from rules.package import decode_package
@@ -301,6 +306,47 @@ _IEC104: Final = (
     Target("iec104link", _answered, refusals=(ApciError, AsduError)),
     Target("iec104file", _file_read, refusals=(ApciError, AsduError, FileTransferError)),
 )
+class _Answers(asyncio.Transport):
+    """Stands for a device: whatever it is asked, it sends the next frame of the input, and all that is no frame."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__()
+        self.link: Link | None = None
+        self._left = raw
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        end = 6 + int.from_bytes(self._left[4:6], "big")
+        piece, self._left = self._left[:end], self._left[end:]
+        if piece and self.link is not None:
+            asyncio.get_running_loop().call_soon(self.link.data_received, piece)
+
+    def abort(self) -> None:
+        self.link = None
+
+
+def _modbus_read(raw: bytes) -> int:
+    """Let a Modbus connection hear these answers to a register and to a file of 600 bytes."""
+
+    async def work() -> int:
+        link = Link(LinkLimits(unit_id=1, timeout_ms=20, pacing_ms=0, busy_pause_ms=0), LinkCounters())
+        answers = _Answers(raw)
+        answers.link = link
+        link.connection_made(answers)
+        try:
+            assert len(await link.ask(b"\x04\x00\x64\x00\x01")) <= len(raw)
+            content = Fingerprint()
+            records = FileRecords(1, 600, content)
+            await link.read_file(records)
+            records.flush()
+        finally:
+            link.abort()
+        assert content.result().size <= len(raw)
+        return content.result().size
+
+    return asyncio.run(work())
+
+
+_MODBUS: Final = (Target("modbusline", _modbus_read, refusals=(LinkError,)),)
 _MASTER: Final = (
     Target(
         "message",
@@ -376,6 +422,7 @@ MADE: Final[dict[str, list[bytes]]] = {
         b"".join(encode_i(number, 0, asdu) for number, asdu in enumerate(test_files.served(content, section_bytes)))
         for content, section_bytes in ((b"", 1), (bytes(range(250)), 600), (b"0123456789", 3))
     ],
+    "modbusline": [_modbus_answers(content) for content in (bytes(600), bytes(range(250)), b"")],
     "iec104link": [
         b"".join(test_apci.encoded(IFrame(number, 0, asdu)) for number, asdu in enumerate(test_asdu.examples()[at:]))
         for at in (0, 20, 40)
