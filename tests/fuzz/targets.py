@@ -306,6 +306,8 @@ _IEC104: Final = (
     Target("iec104link", _answered, refusals=(ApciError, AsduError)),
     Target("iec104file", _file_read, refusals=(ApciError, AsduError, FileTransferError)),
 )
+
+
 class _Answers(asyncio.Transport):
     """Stands for a device: whatever it is asked, it sends the next frame of the input, and all that is no frame."""
 
@@ -317,8 +319,13 @@ class _Answers(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         end = 6 + int.from_bytes(self._left[4:6], "big")
         piece, self._left = self._left[:end], self._left[end:]
+        asyncio.get_running_loop().call_soon(self._send, piece, end)
+
+    def _send(self, piece: bytes, due: int) -> None:
         if piece and self.link is not None:
-            asyncio.get_running_loop().call_soon(self.link.data_received, piece)
+            self.link.data_received(piece)
+        if len(piece) < due and self.link is not None:  # no more will come
+            self.link.connection_lost(None)
 
     def abort(self) -> None:
         self.link = None
@@ -344,6 +351,15 @@ def _modbus_read(raw: bytes) -> int:
         return content.result().size
 
     return asyncio.run(work())
+
+
+def _modbus_answers(content: bytes) -> bytes:
+    """Return what a device answers that holds so much of the file."""
+    frames = [b"\x04\x02\x00\x01"]
+    for first in range(0, 600, 242):
+        part = content[first : min(first + 242, 600)]
+        frames.append(bytes((20, len(part) + 2, len(part) + 1, 6)) + part if part else b"\x94\x02")
+    return b"".join(struct.pack(">HHHB", number, 0, len(pdu) + 1, 1) + pdu for number, pdu in enumerate(frames, 1))
 
 
 _MODBUS: Final = (Target("modbusline", _modbus_read, refusals=(LinkError,)),)
@@ -422,7 +438,7 @@ MADE: Final[dict[str, list[bytes]]] = {
         b"".join(encode_i(number, 0, asdu) for number, asdu in enumerate(test_files.served(content, section_bytes)))
         for content, section_bytes in ((b"", 1), (bytes(range(250)), 600), (b"0123456789", 3))
     ],
-    "modbusline": [_modbus_answers(content) for content in (bytes(600), bytes(range(250)), b"")],
+    "modbusline": [_modbus_answers(bytes(600)), _modbus_answers(bytes(range(200)) * 3)],
     "iec104link": [
         b"".join(test_apci.encoded(IFrame(number, 0, asdu)) for number, asdu in enumerate(test_asdu.examples()[at:]))
         for at in (0, 20, 40)
@@ -451,4 +467,4 @@ MADE: Final[dict[str, list[bytes]]] = {
     "guard": [SignerGuard().encode(), SignerGuard(7, 0, 8, 1, 3, bytes(32), 1, is_restored=True).encode()],
     "head": [encode_head(Head(7, bytes(32), 8, bytes(32), test_snapshot.history(7)))],
 }
-TARGETS: Final[Sequence[Target]] = (*_WIRE, *_IEC104, *_RULES, *_MASTER, *_OTHERS)
+TARGETS: Final[Sequence[Target]] = (*_WIRE, *_IEC104, *_MODBUS, *_RULES, *_MASTER, *_OTHERS)
