@@ -272,7 +272,7 @@ class Cluster:
         if endpoint in self.lost or (self.is_healed and endpoint in self._network.broken):
             return
         if endpoint == self.odd and not node.is_up and not self.is_healed and self._rng.random() < 0.6:
-            self._troubles.damage(node.disk)
+            self._troubles.damage(node)
         if node.is_damaged and self._is_passed(node):
             node.disk.lose_log()  # as its refusal tells the operator: the others are past that height
         node.start()

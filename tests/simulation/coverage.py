@@ -99,9 +99,9 @@ FAULTS: Final = (
     ),
     Entry(
         "F22",
-        "the guard is deleted, alone or with the log",
+        "the guard is deleted, alone, with the log, or with everything, so that the node begins anew",
         "tests.simulation.disk:Disk.lose_guard",
-        ("F22", "F22 and its log"),
+        ("F22", "F22 and its log", "F22 and its store"),
     ),
     Entry("F23", "a node is cloned while it runs", f"{_TROUBLES}._clone", ("F23",)),
     Entry("F24", "a leader proposes two blocks", f"{_LIAR}._propose", ("F24",)),

@@ -156,7 +156,7 @@ class Disk:
         self.ledger = ledger
         self.raw = FakeDisk(rng)
         self.owner = owner_of(CHAIN, member, member.encode())
-        create_guard(GUARD, self.owner, SignerGuard(), self.raw)
+        create_guard(GUARD, self.owner, SignerGuard(is_new=True), self.raw)
         self.wal: WriteAheadLog
         self._guard: GuardFile
 
@@ -227,6 +227,13 @@ class Disk:
         self.lose_log()
         self.lose_guard()
         create_guard(GUARD, self.owner, SignerGuard(is_restored=True), self.raw)
+
+    def reformat(self) -> None:
+        """Lose everything, and make a store and a guard as for a new ledger."""
+        self.ledger = self.ledger.copy(0)
+        self.lose_log()
+        self.lose_guard()
+        create_guard(GUARD, self.owner, SignerGuard(is_new=True), self.raw)
 
     def rot_guard(self) -> None:
         """Spoil one slot of the guard."""

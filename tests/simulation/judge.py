@@ -117,6 +117,10 @@ class Judge:
         self.hold("I8", is_older or ledger.head.height >= self._heads.get(member, 0), f"{member} lost a final block")
         self._same_chain(ledger)
 
+    def emptied(self, member: str) -> None:
+        """Note that an operator made a node's store anew: what it had stored was taken from it."""
+        self._heads.pop(member, None)
+
     def ended(self, ledgers: list[Ledger]) -> None:
         """Compare all that nodes have stored, whatever happened to them on the way."""
         for ledger in ledgers:

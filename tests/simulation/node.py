@@ -360,8 +360,11 @@ class Node:
         if isinstance(effect, Accuse):
             self._judge.accused(effect.proof)
             return
-        self.reports[effect.code] += 1
-        self._judge.reported(effect)
+        code = effect.code
+        if code == "quarantine" and "guard is new" in effect.detail:
+            code = "quarantine of a new guard"
+        self.reports[code] += 1
+        self._judge.reported(replace(effect, code=code))
 
     def _broadcast(self, effect: Broadcast) -> None:
         if self.is_late_leader and isinstance(effect.message, Propose):

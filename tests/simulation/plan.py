@@ -25,6 +25,7 @@ PROFILES: Final = (
     "lonely",
     "torn",
     "erased",
+    "reformat",
     "links",
     "small",
     "late",
@@ -44,10 +45,12 @@ DISK_FAULTS: Final = (
     "missed",
     "full",
     "clone",
+    "reformat",
 )
 """What one disk suffers: the newest records of the log are gone; the guard is gone; both are gone; an operator restored
 a backup; the machine was rolled back with all that is on it; it says that bytes are durable and they are not; it gives
-wrong bits; it writes to wrong places; it is full for a while; all that is on it runs a second time elsewhere."""
+wrong bits; it writes to wrong places; it is full for a while; all that is on it runs a second time elsewhere; all that
+is on it is gone, and an operator made a new store."""
 UNDETECTED: Final = frozenset({"snapshot", "fsync", "clone"})
 """After these a node may contradict itself without knowing: it counts among the f."""
 
@@ -190,6 +193,7 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
             "fuse_effects": rng.choice((80, 250)),
             "loss": rng.choice((0.0, 0.05)),
         },
+        "reformat": {"disk": "reformat" if has_budget else "", "fuse_effects": rng.choice((150, 400)), "loss": 0.05},
         "torn": {"disk": "torn" if has_budget else "", "fuse_effects": rng.choice((25, 60)), "loss": 0.05},
         "erased": {"disk": "erased" if has_budget else "", "fuse_effects": rng.choice((25, 60)), "loss": 0.05},
         "censor": {
