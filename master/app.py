@@ -109,7 +109,7 @@ def init_node(config: NodeConfig, *, is_following: bool = False) -> Genesis:
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     # only with a new store: a new guard beside blocks would hide that the old one is lost
     if not (data_dir / STORE_FOLDER).exists():
-        create_guard(data_dir / GUARD_FILE, keys.owners(genesis.chain())[0], SignerGuard())
+        create_guard(data_dir / GUARD_FILE, keys.owners(genesis.chain())[0], SignerGuard(is_new=True))
     Store.create(data_dir / STORE_FOLDER, genesis, map_bytes=config.node.map_mib << 20).close()
     return genesis
 

@@ -18,9 +18,20 @@ from wire.header import ZERO_DIGEST
 from wire.types import Digest
 
 GUARD_BYTES_MAX: Final = 256
-_NAMES_1: Final = ("version", "floor", "epoch", "height", "view", "step", "digest", "commit_view", "restored")
-_NAMES: Final = (*_NAMES_1, "lock")
-_VERSION: Final = 2
+_NAMES: Final = (
+    "version",
+    "floor",
+    "epoch",
+    "height",
+    "view",
+    "step",
+    "digest",
+    "commit_view",
+    "restored",
+    "lock",
+    "new",
+)
+_VERSION: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +70,8 @@ class SignerGuard:
     """The key may have signed more than this guard knows of."""
     lock: Digest = ZERO_DIGEST
     """Names the present quarantine, zeros without one: a statement that ends it is good for this one alone."""
+    is_new: bool = False
+    """Made together with an empty store: the key may be older than both, and then this guard knows nothing of it."""
 
     @property
     def place(self) -> tuple[int, int, int]:
@@ -102,11 +115,13 @@ class SignerGuard:
             step=int(statement.step),
             digest=statement.digest,
             commit_view=commit_view,
+            is_new=False,
         )
 
     def marked(self, lock: Digest) -> SignerGuard:
         """Return the guard of a quarantine; one that is under way keeps its name."""
-        return replace(self, is_restored=True, lock=lock if self.lock == ZERO_DIGEST else self.lock)
+        name = lock if self.lock == ZERO_DIGEST else self.lock
+        return replace(self, is_restored=True, lock=name, is_new=False)
 
     def unlocked(self, height: int, view: int, prepared_view: int | None) -> SignerGuard:
         """Return the guard of a node that organisations let speak again, from a height and view on.
@@ -133,6 +148,7 @@ class SignerGuard:
                 "commit_view": self.commit_view,
                 "restored": self.is_restored,
                 "lock": self.lock,
+                "new": self.is_new,
             }
         )
 
@@ -145,13 +161,8 @@ def decode_guard(raw: bytes) -> SignerGuard:
         FormatError: A field is missing, unknown or out of range.
     """
     value = cbor.decode(raw, bytes_max=GUARD_BYTES_MAX)
-    has_lock = isinstance(value, dict) and "lock" in value
-    fields = Fields(value, _NAMES if has_lock else _NAMES_1, "guard")
-    version = _VERSION if has_lock else 1  # the first one knew no lock
-    fields.integer("version", version, version)
-    is_restored = fields.raw("restored")
-    if not isinstance(is_restored, bool):
-        raise FormatError("guard.restored: true or false is due")
+    fields = Fields(value, _NAMES, "guard")
+    fields.integer("version", _VERSION, _VERSION)
     return SignerGuard(
         fields.integer("floor"),
         fields.integer("epoch"),
@@ -160,9 +171,17 @@ def decode_guard(raw: bytes) -> SignerGuard:
         fields.integer("step", 0, int(Step.COMMIT)),
         fields.digest("digest"),
         None if fields.is_null("commit_view") else fields.integer("commit_view"),
-        is_restored,
-        fields.digest("lock") if has_lock else ZERO_DIGEST,
+        _truth(fields, "restored"),
+        fields.digest("lock"),
+        _truth(fields, "new"),
     )
+
+
+def _truth(fields: Fields, name: str) -> bool:
+    value = fields.raw(name)
+    if not isinstance(value, bool):
+        raise FormatError(f"guard.{name}: true or false is due")
+    return value
 
 
 def statement_of(message: Vote | ViewChange | Propose) -> Statement:

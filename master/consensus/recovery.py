@@ -49,13 +49,24 @@ class Recovery:
         self._others = self._all_others()
         self._answers = {member: answer for member, answer in self._answers.items() if member in self._others}
 
+    @property
+    def is_answered(self) -> bool:
+        """Tell whether all others have answered."""
+        return len(self._answers) == len(self._others)
+
+    @property
+    def proven_head(self) -> int:
+        """The highest head that an answer proves, 0 without one."""
+        return max((answer.height for answer in self._answers.values()), default=0)
+
     def is_settled(self, now: Now) -> bool:
         """Tell whether this start need not wait for answers any more."""
-        return len(self._answers) == len(self._others) or now.monotonic_ms >= self._settled_ms
+        return self.is_answered or now.monotonic_ms >= self._settled_ms
 
     def quarantine(self, reason: str) -> None:
-        """Vote no more until the ledger has left this node's past behind."""
+        """Vote no more until the ledger has left this node's past behind; what was answered before is too old."""
         self.reason = reason
+        self._answers.clear()
 
     def ask(self, now: Now) -> list[Effect]:
         """Ask, once per status interval, those who have not answered; in quarantine everybody, until enough did."""

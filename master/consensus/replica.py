@@ -292,8 +292,9 @@ class Replica:
             state.is_idle = True
             return []
         proof = state.view_changes.exactly(state.view)
-        if not self._may_lead() or highest_prepared(proof) is not None:
-            return []  # a view change that came meanwhile binds this view to another block
+        is_proven = not state.view or len(proof) >= state.rules.validators.quorum
+        if not self._may_lead() or not is_proven or highest_prepared(proof) is not None:
+            return []  # a view change that came meanwhile took one of this view away, or binds it to another block
         state.executed[event.block.header.digest()] = True
         return self._propose(event.block, proof)
 

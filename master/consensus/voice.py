@@ -37,6 +37,8 @@ class Voice:
         self._signer = Signer(settings.member, sign, replace(known, is_restored=self._doubt is not None))
         self._recovery = recovery
         self._told_ms: dict[str, int] = {}
+        self._seated_from: int | None = None
+        """Lowest height at which this start may vote."""
         self._is_halted = False
 
     @property
@@ -78,10 +80,23 @@ class Voice:
 
     def _doubted(self, state: HeightState) -> list[Effect]:
         """Let a validator that cannot know what its key has signed go into quarantine; who follows signs nothing."""
-        if self._doubt is None or not self._settings.is_seated(state.rules.validators):
+        if not self._settings.is_seated(state.rules.validators):
             return []
+        if self._seated_from is None:
+            self._seated_from = state.rules.height
+        if self._doubt is None:
+            return self._outrun()
         reason, self._doubt = self._doubt, None
         return self.enter_quarantine(reason)
+
+    def _outrun(self) -> list[Effect]:
+        """Let a new guard be doubted when the ledger is where its key, if it is older, may have voted."""
+        if not self._signer.guard.is_new or self._seated_from is None:
+            return []
+        proven = self._recovery.proven_head
+        if proven >= self._seated_from:
+            return self.enter_quarantine(f"the signer guard is new, and height {proven} is final already")
+        return [self._signer.begin()] if self._recovery.is_answered else []
 
     # ---- signing ------------------------------------------------------------------------------
 
@@ -119,7 +134,7 @@ class Voice:
         """Answer who has started; or take an answer, which may show that the key was used beyond the guard."""
         if isinstance(message, Standing):
             reason = self._recovery.take(sender, message, self._signer.guard)
-            return [] if reason is None else self.enter_quarantine(reason)
+            return self._outrun() if reason is None else self.enter_quarantine(reason)
         is_seated = self._settings.is_seated(state.rules.validators)
         if not is_seated or now.monotonic_ms < self._told_ms.get(sender, 0):
             return []

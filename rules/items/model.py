@@ -1,4 +1,4 @@
-"""Numbered items: what a setting list or a strategy table says, whatever its file looks like.
+"""Numbered items: what a setting list or a strategy table says, whatever its file looks like (IT-4).
 
 Values stay the exact text of the file. A decimal number has its scaled integer beside it; there are no floats.
 """
@@ -16,7 +16,7 @@ from wire.difference import NUMBER_MAX
 from wire.errors import CborError, FormatError
 from wire.fields import Fields
 from wire.release import ITEMS_MAX
-from wire.types import check_ascending, shown
+from wire.types import check_ascending
 
 CONTENT_BYTES_MAX: Final = 256 * 1024
 """Longest file that is looked into."""
@@ -24,8 +24,14 @@ CELLS_MAX: Final = 64
 """Cells of one item."""
 TEXT_CHARACTERS_MAX: Final = 256
 """Characters of a label, of a column's name and of one cell."""
+LIST_CELLS_MAX: Final = 65_536
+"""Cells of all items of a file."""
 LIST_BYTES_MAX: Final = 1024 * 1024
 """Bytes of all texts of a file, each column's name counted with every cell of it."""
+NUMBER_COLUMNS: Final = ("number", "no", "no.", "nr", "row", "index", "id")
+"""Columns that may hold an item's own number, in whatever case."""
+LABEL_COLUMNS: Final = ("name", "label", "setting", "parameter", "description")
+"""Columns that may hold its name, in whatever case."""
 _DECIMAL: Final = re.compile(r"([+-]?)([0-9]{1,18})(?:\.([0-9]{1,18}))?", re.ASCII)
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NAMES: Final = ("number", "label", "cells")
@@ -105,13 +111,7 @@ class ItemList:
 class Found:
     """One item as a parser finds it, before the items are numbered."""
 
-    own_number: str
-    """The text that may be its number, empty if there is none."""
-    label: str
     cells: tuple[Cell, ...]
-    """Without the number and the label."""
-    number_column: str = ""
-    """Column from which ``own_number`` is."""
     is_head: bool = False
     """It speaks of the whole file, and gets the number 0."""
 
@@ -130,23 +130,17 @@ def number_items(format_name: str, found: Sequence[Found]) -> ItemList:
         ItemsError: No items or more than 4,096, or a text that is too long or cannot be shown.
     """
     if len(found) > ITEMS_MAX:
-        raise ItemsError(f"more than {ITEMS_MAX} items")
+        raise ItemsError(f"there are more than {ITEMS_MAX} items")
     rows = [entry for entry in found if not entry.is_head]
     if not rows:
         raise ItemsError("there are no items")
-    numbers = [_own_number(entry.own_number) for entry in rows]
-    items = [NumberedItem(0, entry.label, _cells(entry, is_numbered=False)) for entry in found if entry.is_head]
-    if None in numbers or len(set(numbers)) < len(numbers):
-        items += [
-            NumberedItem(place, entry.label, _cells(entry, is_numbered=False))
-            for place, entry in enumerate(rows, start=1)
-        ]
+    items = [_named(0, list(entry.cells)) for entry in found if entry.is_head]
+    taken = [_take(list(entry.cells), NUMBER_COLUMNS) for entry in rows]
+    numbers = {_own_number(text) for text, _ in taken}
+    if 0 in numbers or len(numbers) < len(rows):
+        items += [_named(place, list(entry.cells)) for place, entry in enumerate(rows, start=1)]
     else:
-        items += [
-            NumberedItem(number, entry.label, _cells(entry, is_numbered=True))
-            for number, entry in zip(numbers, rows, strict=True)
-            if number is not None
-        ]
+        items += [_named(_own_number(text), rest) for text, rest in taken]
     items.sort(key=lambda item: item.number)
     _check(items)
     return ItemList(format_name, tuple(items))
@@ -181,18 +175,25 @@ def _decode_cell(value: object) -> Cell:
             raise FormatError("items.cells: a column and a text are due")
 
 
-def _own_number(text: str) -> int | None:
-    """Return an item's own number, 1..2^32-1 without leading zeros, or None."""
+def _own_number(text: str) -> int:
+    """Return an item's own number, 1..2^32-1 without leading zeros, or 0 if the text is none."""
     if not text.isascii() or not text.isdecimal() or text[0] == "0" or len(text) > len(str(NUMBER_MAX)):
-        return None
+        return 0
     number = int(text)
-    return number if number <= NUMBER_MAX else None
+    return number if number <= NUMBER_MAX else 0
 
 
-def _cells(entry: Found, *, is_numbered: bool) -> tuple[Cell, ...]:
-    if is_numbered or not entry.number_column:
-        return entry.cells
-    return (Cell(entry.number_column, entry.own_number), *entry.cells)
+def _take(cells: list[Cell], columns: Sequence[str]) -> tuple[str, list[Cell]]:
+    """Return the text of the first of these columns, empty if there is none, and the other cells."""
+    for place, cell in enumerate(cells):
+        if cell.column.strip().lower() in columns:
+            return cell.text, cells[:place] + cells[place + 1 :]
+    return "", cells
+
+
+def _named(number: int, cells: list[Cell]) -> NumberedItem:
+    label, rest = _take(cells, LABEL_COLUMNS)
+    return NumberedItem(number, label, tuple(rest))
 
 
 def _check(items: Sequence[NumberedItem]) -> None:
@@ -201,6 +202,8 @@ def _check(items: Sequence[NumberedItem]) -> None:
     Raises:
         ItemsError: Names the item.
     """
+    if sum(len(item.cells) for item in items) > LIST_CELLS_MAX:
+        raise ItemsError(f"the items have more than {LIST_CELLS_MAX} cells")
     room = LIST_BYTES_MAX
     for item in items:
         where = f"item {item.number}"
@@ -220,7 +223,7 @@ def _check_text(text: str, where: str) -> None:
     if len(text) > TEXT_CHARACTERS_MAX:
         raise ItemsError(f"{where} holds a text of more than {TEXT_CHARACTERS_MAX} characters")
     if _CONTROLS.search(text):
-        raise ItemsError(f"{where} holds a control character in {shown(text)}")
+        raise ItemsError(f"{where} holds a control character")
     try:
         cbor.check_text(text)
     except CborError as error:

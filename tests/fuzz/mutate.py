@@ -93,7 +93,8 @@ class Mutator:
                 data = self._inside(data)
             else:
                 data = self._bytes(data, seeds)
-        return data[:BYTES_MAX]
+            data = data[:BYTES_MAX]  # each time: a line may become a hundred times as long
+        return data
 
     # ---- anywhere ------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import atexit
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,8 +37,12 @@ from master.io.wal import WriteAheadLog
 from master.journal.graph import JournalError
 from master.journal.records import Note, SegmentDecoder, SegmentEncoder, Taken
 from master.ledger.rows import Head
+from rules.items.root import items_of
+from rules.items.table import FORMATS, read_items_as
+from rules.package import decode_package
+from tests.unit.rules import test_package
 from tests.unit.wire import samples, test_faultproof, test_snapshot
-from tests.unit.wire.iec104 import test_apci, test_asdu
+from tests.unit.wire.iec104 import test_apci, test_asdu, test_files
 from wire import cbor, cose
 from wire.anchor import Anchor, decode_anchor, verify_anchor
 from wire.block import decode_block
@@ -56,9 +60,10 @@ from wire.historyproof import (
     verify_consistency_proof,
     verify_history_proof,
 )
-from wire.iec104.apci import Frame, FrameDecoder, IFrame
+from wire.iec104.apci import Frame, FrameDecoder, IFrame, encode_i
 from wire.iec104.asdu import Asdu, decode_asdu
-from wire.iec104.errors import ApciError, AsduError
+from wire.iec104.errors import ApciError, AsduError, FileTransferError
+from wire.iec104.fileread import FileReader
 from wire.iec104.link import ControllingLink, LinkParameters
 from wire.iec104.link import Received as AsduReceived
 from wire.iec104.points import encode_points
@@ -282,10 +287,19 @@ def _answered(raw: bytes) -> list[Asdu]:
     return found
 
 
+def _file_read(raw: bytes) -> int:
+    """Let a file reader hear a stream of APDUs."""
+    reader = FileReader(test_files.STATION, test_files.ADDRESS, test_files.NAME)
+    taken = sum(len(reader.take(decode_asdu(frame.asdu)).data) for frame in _apdus(raw) if isinstance(frame, IFrame))
+    assert taken == reader.read_bytes <= len(raw)
+    return taken
+
+
 _IEC104: Final = (
     Target("apdu", _apdus, lambda found: b"".join(map(test_apci.encoded, found)), refusals=(ApciError,)),
     Target("asdu", decode_asdu, None, _check_points, refusals=(AsduError,)),
     Target("iec104link", _answered, refusals=(ApciError, AsduError)),
+    Target("iec104file", _file_read, refusals=(ApciError, AsduError, FileTransferError)),
 )
 _MASTER: Final = (
     Target(
@@ -312,6 +326,18 @@ _MASTER: Final = (
         refusals=(DataError,),
         is_text=True,
     ),
+)
+_RULES: Final = (
+    *(
+        Target(
+            f"items-{name}",
+            partial(read_items_as, name),
+            prove=lambda found: items_of(found, bytes(32)),
+            is_text=True,
+        )
+        for name in FORMATS
+    ),
+    Target("package", decode_package, _encoded),
 )
 _OTHERS: Final = (
     Target("journal", lambda raw: SegmentDecoder(len).decode(raw), refusals=(JournalError,)),
@@ -346,6 +372,10 @@ MADE: Final[dict[str, list[bytes]]] = {
     ],
     "apdu": [bytes.fromhex(octets) for _, octets in test_apci.FRAMES],
     "asdu": test_asdu.examples(),
+    "iec104file": [
+        b"".join(encode_i(number, 0, asdu) for number, asdu in enumerate(test_files.served(content, section_bytes)))
+        for content, section_bytes in ((b"", 1), (bytes(range(250)), 600), (b"0123456789", 3))
+    ],
     "iec104link": [
         b"".join(test_apci.encoded(IFrame(number, 0, asdu)) for number, asdu in enumerate(test_asdu.examples()[at:]))
         for at in (0, 20, 40)
@@ -362,9 +392,16 @@ MADE: Final[dict[str, list[bytes]]] = {
     ],
     "faultproof": [test_faultproof.PROOF.encode()],
     "faultfile": [FaultFile(test_faultproof.PROOF, (samples.FIRST_END,)).encode()],
+    **{
+        f"items-{name}": [
+            golden["content"].encode() for golden in test_package.GOLDEN["files"] if golden["format"] == name
+        ]
+        for name in FORMATS
+    },
+    "package": [test_package.PACKAGE.encode()],
     "manifest": [test_snapshot.MANIFEST.encode()],
     "part": [cbor.encode(test_snapshot.PART)],
     "guard": [SignerGuard().encode(), SignerGuard(7, 0, 8, 1, 3, bytes(32), 1, is_restored=True).encode()],
     "head": [encode_head(Head(7, bytes(32), 8, bytes(32), test_snapshot.history(7)))],
 }
-TARGETS: Final[Sequence[Target]] = (*_WIRE, *_IEC104, *_MASTER, *_OTHERS)
+TARGETS: Final[Sequence[Target]] = (*_WIRE, *_IEC104, *_RULES, *_MASTER, *_OTHERS)

@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.wire.iec104.test_asdu import examples
+from tests.unit.wire.iec104.test_files import server_of, stored, transfer
 from wire.iec104.apci import FrameDecoder, IFrame, UFunction, encode_i, encode_s, encode_u
-from wire.iec104.asdu import decode_asdu
-from wire.iec104.errors import ApciError, AsduError, LinkTimeoutError, ParameterError
+from wire.iec104.asdu import Asdu, decode_asdu
+from wire.iec104.errors import ApciError, AsduError, FileTransferError, LinkTimeoutError, ParameterError
+from wire.iec104.fileread import FileReader
 from wire.iec104.link import ControlledLink, ControllingLink, Link, LinkParameters, LinkState, Received
 from wire.iec104.points import POINT_TYPES, Point
 from wire.iec104.requests import Interrogate
@@ -194,3 +197,28 @@ def test_stations_with_any_windows_lose_nothing_however_the_stream_is_cut(
         there.receive(here.take_output(), now_ms)
     assert taken == list(range(50))
     assert all(isinstance(frame, IFrame) for frame in FrameDecoder().receive(wire))
+
+
+# holds IC-17 IC-21
+@settings(max_examples=60)
+@given(st.binary(max_size=3000), st.integers(1, 3000))
+def test_file_of_any_content_arrives_byte_by_byte(content: bytes, section_bytes: int) -> None:
+    assert transfer(server_of(stored(content, section_bytes=section_bytes)))[1] == content
+
+
+FILE_ASDUS = [decode_asdu(raw) for raw in examples() if raw[0] >= 120]
+
+
+# holds IC-18 IC-19
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(FILE_ASDUS), max_size=12))
+def test_reader_under_any_answers_holds_no_more_than_was_announced(answers: list[Asdu]) -> None:
+    reader = FileReader(1, 0x10, 3)
+    taken = 0
+    try:
+        for answer in answers:
+            taken += len(reader.take(answer).data)
+            assert len(reader._held) <= reader.length
+    except FileTransferError:
+        pass
+    assert taken == reader.read_bytes

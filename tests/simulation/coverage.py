@@ -219,6 +219,7 @@ SOMETIMES: Final = (
             ("jump by f+1", f"{_JUDGE}.reported"),
             ("body fetched after NEW-VIEW", f"{_NODE}._send"),
             ("quarantine", f"{_JUDGE}.reported"),
+            ("quarantine of a new guard", f"{_JUDGE}.reported"),
             ("quarantine-over", f"{_JUDGE}.reported"),
             ("only a quorum heals", f"{_CLUSTER}._choose_core"),
             ("log found damaged", f"{_NODE}.start"),

@@ -361,6 +361,7 @@ class Node:
             self._judge.accused(effect.proof)
             return
         code = effect.code
+        # others were ahead at its first start: it cannot know that its key has never voted
         if code == "quarantine" and "guard is new" in effect.detail:
             code = "quarantine of a new guard"
         self.reports[code] += 1

@@ -24,6 +24,11 @@ TIMEOUT: Final = "timeout"
 MALFORMED: Final = "malformed"
 UNKNOWN_TYPE: Final = "unknown-type"
 OUT_OF_RANGE: Final = "out-of-range"
+FILE_REFUSED: Final = "file-refused"
+WRONG_FILE: Final = "wrong-file"
+WRONG_ORDER: Final = "wrong-order"
+WRONG_LENGTH: Final = "wrong-length"
+BAD_CHECKSUM: Final = "bad-checksum"
 CODES: Final = (
     NOT_APCI,
     BAD_CONTROL,
@@ -36,6 +41,11 @@ CODES: Final = (
     MALFORMED,
     UNKNOWN_TYPE,
     OUT_OF_RANGE,
+    FILE_REFUSED,
+    WRONG_FILE,
+    WRONG_ORDER,
+    WRONG_LENGTH,
+    BAD_CHECKSUM,
 )
 
 
@@ -80,6 +90,12 @@ class UnknownTypeError(AsduError):
     def __init__(self, type_id: int) -> None:
         super().__init__(f"type identification {type_id} is not known here")
         self.type_id = type_id
+
+
+class FileTransferError(Iec104Error):
+    """A file or directory did not arrive as it has to; what came of it counts for nothing."""
+
+    default_code = WRONG_ORDER
 
 
 class ParameterError(Iec104Error):

@@ -183,6 +183,24 @@ def test_joiner_that_does_not_know_what_its_key_has_signed_is_in_quarantine(guar
 
 
 # holds VM-10
+@pytest.mark.parametrize(("heads", "is_locked"), [(0, False), (1, True)])
+def test_joiner_with_a_new_guard_is_in_quarantine_iff_the_ledger_is_beyond_the_start_of_its_seat(
+    heads: int, *, is_locked: bool
+) -> None:
+    bench = Bench(4, size=5, validators=FOUR, guard=SignerGuard(is_new=True), is_settled=False)
+    _, head = end_of_epoch(bench, FIVE)
+    commits = [bench.vote(index, Step.COMMIT, at_two(bench, FIVE), height=2) for index in (0, 1, 2, 3)]
+    certificate = build_certificate(
+        Step.COMMIT, EPOCH + 1, 2, 0, commits[0].digest, [(vote.member, vote.signature) for vote in commits]
+    )
+    for index in (0, 1, 2, 3) if heads else ():
+        bench.hear(_standing(bench, index, certificate))
+    assert bench.replica.quarantine is None, "it only follows"
+    bench.feed(Applied(head))
+    assert (bench.replica.quarantine is not None) == is_locked
+
+
+# holds VM-10
 def test_follower_keeps_its_doubt_over_a_restart() -> None:
     bench = Bench(4, size=5, validators=FOUR, guard=None)
     plain, four = bench.block(b"x"), FOUR.digest()

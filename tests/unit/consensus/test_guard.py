@@ -67,6 +67,12 @@ def test_guard_view_change_must_not_hide_the_certificate_of_a_commit(
     assert COMMITTED.refusal(replace(change, height=6)) is None, "another height"
 
 
+def test_guard_that_has_signed_or_is_locked_is_not_new_any_more() -> None:
+    guard = SignerGuard(is_new=True)
+    assert not guard.raised(say(1, 0, Step.PREPARE)).is_new
+    assert not guard.marked(ONE).is_new
+
+
 def test_guard_raised_keeps_the_commit_view_of_its_height_alone() -> None:
     later = COMMITTED.raised(say(5, 4, Step.VIEW_CHANGE, TWO, 2))
     assert (later.commit_view, later.floor) == (2, 5)
@@ -86,13 +92,16 @@ LARGEST = 2**63 - 1
         replace(PREPARED, is_restored=True),
         LOCKED,
         SignerGuard(LARGEST, LARGEST, LARGEST, LARGEST, 4, ONE, LARGEST, is_restored=True, lock=TWO),
+        SignerGuard(is_new=True),
     ],
 )
 def test_guard_survives_the_round_trip(guard: SignerGuard) -> None:
     assert decode_guard(guard.encode()) == guard
 
 
-@pytest.mark.parametrize("fields", [{"restored": 1}, {"version": 1}, {"step": 5}, {"more": 1}, {"digest": b"short"}])
+@pytest.mark.parametrize(
+    "fields", [{"restored": 1}, {"new": None}, {"version": 2}, {"step": 5}, {"more": 1}, {"digest": b"short"}]
+)
 def test_guard_damaged_is_refused(fields: dict[str, Any]) -> None:
     value = cbor.decode_map(COMMITTED.encode(), bytes_max=256)
     with pytest.raises(FormatError):
@@ -221,14 +230,6 @@ def test_restart_older_statements_of_the_log_are_taken_as_they_are() -> None:
     assert bench.guard == guard
     assert set(bench.state.own) == {Step.PREPARE, Step.COMMIT}
     assert all(isinstance(message, Vote) for message in bench.state.own.values())
-
-
-def test_guard_of_the_first_version_is_read_and_has_no_lock() -> None:
-    value: Any = cbor.decode(replace(COMMITTED, is_restored=True).encode())
-    del value["lock"]
-    with pytest.raises(FormatError, match="version"):
-        decode_guard(cbor.encode(value))
-    assert decode_guard(cbor.encode({**value, "version": 1})) == replace(COMMITTED, is_restored=True)
 
 
 # holds FP-14

@@ -190,6 +190,56 @@ def follow(bench: Bench, count: int) -> None:
         bench.applied(block)
 
 
+NEW = SignerGuard(is_new=True)
+
+
+# holds CM-21
+def test_quarantine_begins_when_a_new_guard_meets_a_ledger_that_has_grown() -> None:
+    bench = Bench(1, guard=NEW, is_settled=False)
+    bench.reboot()
+    assert bench.replica.quarantine is None, "so it is at the start of every ledger"
+    bench.hear(standing(bench, 0))
+    effects = bench.hear(standing(bench, 2, BLOCKS[0][1]))
+    assert reports(effects) == ["quarantine"]
+    assert bench.guard == SignerGuard(is_restored=True, lock=NONCE)
+
+
+# holds CM-21
+def test_new_guard_is_believed_once_all_are_at_the_first_height_also_after_a_restart() -> None:
+    bench = Bench(1, guard=NEW, is_settled=False)
+    bench.reboot()
+    bench.hear_all(standing(bench, 0), standing(bench, 2))
+    assert bench.guard == NEW, "the third may know more"
+    bench.hear(standing(bench, 3))
+    assert bench.guard == SignerGuard()
+    bench.reboot()
+    bench.hear_all(*(standing(bench, index, BLOCKS[0][1]) for index in (0, 2, 3)))
+    assert bench.replica.quarantine is None
+
+
+# holds CM-21
+def test_new_guard_of_a_node_that_has_signed_is_new_no_more() -> None:
+    bench = Bench(1, guard=NEW)
+    bench.prepare(bench.block(b"one"))
+    assert bench.guard is not None
+    assert not bench.guard.is_new
+    bench.hear(standing(bench, 2, BLOCKS[1][1]))
+    assert bench.replica.quarantine is None
+
+
+# holds CM-21
+def test_quarantine_that_begins_late_asks_everybody_anew() -> None:
+    bench = Bench(1, is_settled=False)
+    bench.reboot()
+    bench.hear_all(standing(bench, 0), standing(bench, 2), standing(bench, 3))
+    assert bench.replica._may_vote()
+    bench.hear(standing(bench, 0, spoken=spoken(bench)))
+    assert bench.replica.quarantine is not None
+    follow(bench, 3)
+    assert bench.replica.quarantine is not None, "what was answered before says nothing of now"
+    assert asked(bench, 1_000) == ["node-0", "node-2", "node-3"]
+
+
 # holds CM-22
 def test_quarantine_node_says_nothing_whatever_it_hears() -> None:
     bench = quarantined()

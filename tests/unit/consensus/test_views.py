@@ -202,6 +202,16 @@ def test_new_view_invalid_does_not_move_a_replica_that_is_alone_in_its_view() ->
 
 
 # holds CM-13
+def test_new_leader_that_lost_its_quorum_while_it_built_does_not_propose() -> None:
+    bench = Bench(1)
+    effects = bench.hear_all(bench.change(0, 1), bench.change(2, 1))
+    assert of(effects, Build)
+    bench.hear(bench.change(2, 2))
+    effects = bench.feed(Built(1, 1, bench.block(b"late", proposer=1)))
+    assert said(effects, Propose) == []
+
+
+# holds CM-13
 def test_new_view_that_drops_the_certificate_is_refused_at_once() -> None:
     bench = Bench(3)
     prepared = bench.certificate(Step.PREPARE, bench.block(b"one"))

@@ -167,5 +167,5 @@ def test_guard_file_that_could_not_save_never_touches_the_slot_that_it_knows_to_
 
 
 def test_guard_file_with_a_guard_of_another_version_is_unreadable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("master.consensus.guard._VERSION", 3)
+    monkeypatch.setattr("master.consensus.guard._VERSION", 4)
     assert found(path) is None
