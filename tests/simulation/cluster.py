@@ -108,7 +108,8 @@ class Cluster:
             self._agenda.run(self._plan.faults_ms + self._plan.outage_ms)
             self._heal()
             healed_ms = self._finish(self._plan.deadline_ms)
-            self._settle()
+            if not self._is_locked():
+                self._settle()
         except BrokenError as error:
             failure = str(error)
         except Exception as error:  # noqa: BLE001 whatever the core dies of, its seed must be told
@@ -341,9 +342,19 @@ class Cluster:
         start_ms = self._agenda.now_ms
         wanted = frozenset(self._given)
         while not all(node.is_up and wanted <= node.disk.ledger.done for node in self.core()):
-            self._judge.hold("L1", self._agenda.now_ms - start_ms < deadline_ms, f"stuck: {self._standing()}")
+            is_late = self._agenda.now_ms - start_ms >= deadline_ms
+            if is_late and self._is_locked():
+                self._judge.count("too few may vote")
+                break
+            self._judge.hold("L1", not is_late, f"stuck: {self._standing()}")
             self._agenda.run(self._agenda.now_ms + _CHECK_MS)
         return self._agenda.now_ms - start_ms
+
+    def _is_locked(self) -> bool:
+        """Tell whether a node that came late waits for others that are too few: organisations must unlock it."""
+        locked = [node for node in self.core() if node.replica is None or node.replica.quarantine]
+        quorum = max(self.core(), key=lambda node: node.disk.ledger.head.height).settings.validators.quorum
+        return any(node.is_latecomer for node in locked) and len(self.core()) - len(locked) < quorum
 
     def _settle(self) -> None:
         """Views must not grow any more, and new work is done soon.
@@ -370,7 +381,8 @@ class Cluster:
         for node in self.core():
             is_odd = node.endpoint == self.odd
             demand(is_odd or not node.reports["vote-refused"], f"{node.endpoint} was refused: {node.reports}")
-            demand(is_odd or not node.reports["quarantine"], f"{node.endpoint} in quarantine: {node.reports}")
+            is_sure = not (is_odd or node.is_latecomer)
+            demand(not (is_sure and node.reports["quarantine"]), f"{node.endpoint} in quarantine: {node.reports}")
             demand(not node.reports["divergence"], f"{node.endpoint} diverged: {node.reports}")
 
     def _compare(self, ledgers: list[AnyLedger]) -> None:

@@ -262,6 +262,12 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
+        "a new guard doubted by nobody",
+        "reformat",
+        5,
+        (Edit("master/consensus/voice.py", "        if proven >= self._seated_from:\n", "        if proven < 0:\n"),),
+    ),
+    Mutant(
         "what a closed connection said still counts",
         "lossy",
         0,

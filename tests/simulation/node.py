@@ -106,6 +106,8 @@ class Node:
         """Sends a proposal just before the others lose patience."""
         self.is_damaged = False
         """Its log cannot be read: it stays down until the others are past the height."""
+        self.is_latecomer = False
+        """Others were ahead at its first start: it cannot know that its key has never voted."""
         self.is_serving = False
         """It stopped signing, and still answers what others want to read."""
         self.view_max = 0
@@ -361,9 +363,8 @@ class Node:
             self._judge.accused(effect.proof)
             return
         code = effect.code
-        # others were ahead at its first start: it cannot know that its key has never voted
         if code == "quarantine" and "guard is new" in effect.detail:
-            code = "quarantine of a new guard"
+            code, self.is_latecomer = "quarantine of a new guard", True
         self.reports[code] += 1
         self._judge.reported(replace(effect, code=code))
 

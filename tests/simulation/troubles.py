@@ -221,7 +221,14 @@ class Troubles:
         kind, rng = self._plan.disk, self._rng
         if kind == "reformat" and disk.ledger.head.height < _WORTH_BLOCKS:
             return
-        names = {"torn": "F17 log", "guard": "F22", "erased": "F22 and its log", "backup": "F21", "rot": "F18", "reformat": "F22 and its store"}
+        names = {
+            "torn": "F17 log",
+            "guard": "F22",
+            "erased": "F22 and its log",
+            "backup": "F21",
+            "rot": "F18",
+            "reformat": "F22 and its store",
+        }
         match kind:
             case "torn":
                 disk.lose_log_end()
