@@ -89,7 +89,7 @@ class Cluster:
         elif evil is not None:
             self._liar_member = evil
             honest = [self.nodes[member] for member in self._honest]
-            self._liar = Liar(evil, self._keys.signer(evil), honest, self._judge, self._rng)
+            self._liar = Liar(evil, self._keys, honest, self._judge, self._rng)
         self._members = sorted(set(members) - self._silent)
         self._given: list[bytes] = []
         self._decoded: dict[bytes, Message | Flawed | None] = {}
@@ -180,7 +180,7 @@ class Cluster:
     def _new_ledger(self, member: str) -> AnyLedger:
         return Ledger(self._keys.validators) if self._genesis is None else RealLedger(self._genesis, member)
 
-    def _replayed(self) -> Ledger | None:
+    def _replayed(self) -> AnyLedger | None:
         """Return a ledger in which the judge replays who decides, None when that never changes."""
         return None
 

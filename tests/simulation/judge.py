@@ -59,7 +59,7 @@ class Memory:
 class Judge:
     """Watches disks, what is sent and what is applied."""
 
-    def __init__(self, keys: KeyRing, honest: frozenset[str], replay: Ledger | None = None) -> None:
+    def __init__(self, keys: KeyRing, honest: frozenset[str], replay: AnyLedger | None = None) -> None:
         self._keys = keys
         self._honest = honest
         self._replay = replay
@@ -190,8 +190,8 @@ class Judge:
         verify_fault_proof(
             decode_fault_proof(proof.encode()),
             self._keys.chain,
-            self._keys.epoch,
-            self._keys.validators,
+            proof.epoch,
+            self._set_of(proof.epoch),
             self._keys.verify,
         )
         self.hold(
@@ -252,7 +252,7 @@ class Judge:
                 self.count("epoch ended")
                 if certificate.view:
                     self.count("F35")
-                if replay.registry.validators.find(header.proposer) is None:
+                if replay.following.find(header.proposer) is None:
                     self.count("F36")
             elif replay.head.epoch is not None and certificate.view:
                 self.count("F35")
@@ -271,9 +271,7 @@ class Judge:
         demand(len(state.signed) <= 4 * (state.view + 1), "too many statements")
 
     def _on_certificate(self, memory: Memory, certificate: Certificate) -> None:
-        validators = self._keys.validators if self._replay is None else self._replay.set_of(certificate.epoch)
-        demand(validators is not None, f"prepared in epoch {certificate.epoch}, which nobody has reached")
-        assert validators is not None
+        validators = self._set_of(certificate.epoch)
         verify_certificate(certificate, self._keys.chain, validators, self._keys.verify)
         height, view, digest = certificate.height, certificate.view, certificate.digest
         demand(self._prepared.setdefault((height, view), digest) == digest, f"two prepared at {height} in {view}")
@@ -285,6 +283,12 @@ class Judge:
                 view <= final.view or digest == final.digest,
                 f"height {height}: another block prepared after the commit",
             )
+
+    def _set_of(self, epoch: int) -> ValidatorSet:
+        validators = self._keys.validators if self._replay is None else self._replay.set_of(epoch)
+        if validators is None:
+            raise BrokenError(f"epoch {epoch} is signed for, and nobody has reached it")
+        return validators
 
     def _on_statement(self, member: str, memory: Memory, message: Vote | ViewChange) -> None:
         height, view, step, digest = _statement(message)

@@ -45,7 +45,7 @@ from tests.simulation.judge import Judge
 from tests.simulation.network import Agenda
 from tests.simulation.plan import Plan
 from tests.simulation.real import AnyLedger, RealLedger
-from tests.simulation.toy import GENESIS, Ledger
+from tests.simulation.toy import GENESIS
 from wire.block import Block
 from wire.errors import WireError
 from wire.tx import SignedTx
@@ -160,10 +160,9 @@ class Node:
         self._pump()
 
     def _go_by(self, ledger: AnyLedger) -> None:
-        """Take the validators of now from a ledger in which they change."""
-        if not isinstance(ledger, Ledger):
-            return
+        """Take the validators of now, and the key that they name, from the ledger."""
         self.settings = replace(self.settings, epoch=ledger.epoch, validators=ledger.validators)
+        self.disk.turn()
 
     def crash(self) -> None:
         """Lose everything but the disk; what was being written is there, in part, or not."""

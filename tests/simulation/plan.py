@@ -33,7 +33,10 @@ PROFILES: Final = (
     "members",
     "leader",
     "ghost",
+    "turnover",
 )
+_CHANGING: Final = 0.3
+"""Chance that validators change while one of them is evil."""
 DISK_FAULTS: Final = (
     "torn",
     "guard",
@@ -140,6 +143,11 @@ class Plan:
         return faults(self.size)
 
     @property
+    def is_evil(self) -> bool:
+        """One validator may do what it likes, or loses what it knows."""
+        return bool(self.liar or self.twins or self.disk or self.censor or self.late)
+
+    @property
     def censors_alone(self) -> bool:
         """Nothing but a censor keeps a transaction waiting."""
         others = (self.loss, self.silent, self.fuse_effects, self.partition_every_ms, self.outage_ms, self.tail)
@@ -149,7 +157,7 @@ class Plan:
 def draw_plan(seed: int, profile: str | None = None) -> Plan:
     """Return the plan of ``seed``; without a profile the seed draws one of them, too."""
     rng = Random(f"plan {seed}")  # a text seeds the same under every PYTHONHASHSEED
-    name = profile or rng.choice(("swarm", "swarm", "swarm", *PROFILES[:-3]))
+    name = profile or rng.choice(("swarm", "swarm", "swarm", *PROFILES))
     size = rng.choice(SIZES)
     plan = Plan(seed, size, is_keyed=seed % 10 != 0)
     plan = replace(
@@ -253,6 +261,18 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
         },
         "leader": {"members": "leader", "size": rng.choice((4, 5)), "loss": rng.choice((0.0, 0.05))},
         "ghost": {"members": "ghost", "size": 4, "fuse_effects": rng.choice((0, 300))},
+        "turnover": {
+            "members": "members",
+            "size": rng.choice((4, 5)),
+            "is_keyed": False,
+            "is_real": True,
+            "faults_ms": 6_000,
+            "fuse_effects": rng.choice((0, 200)),
+            "loss": rng.choice((0.0, 0.05)),
+            "disk": ("", "torn", "backup", "reformat")[plan.seed % 4],
+            "transaction_every_ms": 150,
+            "timeout_ms": 300,
+        },
     }
     return replace(plan, **mixes[name])
 
@@ -260,9 +280,13 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
 def _swarm(plan: Plan, rng: Random) -> Plan:
     budget = plan.faults_max
     evil = rng.choice(("", "", "liar", "twins", "disk", "disk", "censor", "late")) if budget else ""
+    changes = "members" if evil and rng.random() < _CHANGING else ""
+    if changes:
+        plan, budget = replace(plan, size=rng.choice((4, 4, 5, 6)), timeout_ms=300), 1
     silent = rng.randint(0, budget - bool(evil))
     return replace(
         plan,
+        members=changes,
         loss=rng.choice((0.0, 0.02, 0.1, 0.3)),
         doubled=rng.choice((0.0, 0.05, 0.4)),
         replayed=rng.choice((0.0, 0.0, 0.2)),
@@ -287,7 +311,7 @@ def _swarm(plan: Plan, rng: Random) -> Plan:
         events_max=rng.choice((20_000, 20_000, 50)),
         drift_ppm=rng.choice((0, 0, 20_000)),
         upgrade=rng.random() < 0.15,
-        core=rng.random() < 0.5,
+        core=not changes and rng.random() < 0.5,
         silent=silent,
         lost=budget - bool(evil) - silent,
     )
