@@ -29,14 +29,14 @@ help: ## this list
 	    while IFS='|' read -r target text; do printf '  make %-13s %s\n' "$$target" "$$text"; done
 
 setup: ## environments, locked packages and the broker, as all other targets do it when needed
-	@scripts/setup.sh broker interop
+	@scripts/setup.sh broker interop iec61850
 
 demo: ## the main job, end to end, on this machine; ARGS=--once: once, without a terminal, checked
 	@scripts/setup.sh broker
 	@.venv/bin/gridwitness demo $(ARGS)
 
 test: ## lint and all tests; nothing is skipped because something is not installed
-	@scripts/setup.sh broker interop
+	@scripts/setup.sh broker interop iec61850
 	@status=0; \
 	$(MAKE) lint || status=1; \
 	mkdir -p build/coverage; \

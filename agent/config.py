@@ -105,12 +105,17 @@ class _DeviceTable:
             ValueError: With what is too much or missing.
         """
         entry = DRIVERS[self.protocol]
+        missing = entry.missing()
+        if missing:
+            raise ValueError(missing)
         if entry.port is not None and not self.host:
             raise ValueError("key 'host' is missing")
         if entry.port is None and (self.host or self.port is not None):
             raise ValueError(f"host, port: protocol '{self.protocol}' has no network address")
         if self.tls is not None and entry.tls_port is None:
             raise ValueError(f"tls: the driver of '{self.protocol}' knows no TLS")
+        if entry.needs_options and getattr(self, self.protocol) is None:
+            raise ValueError(f"table '{self.protocol}' is missing")
         for protocol, other in DRIVERS.items():
             if other.options is not None and protocol != self.protocol and getattr(self, protocol) is not None:
                 raise ValueError(f"{protocol}: a table for another protocol than '{self.protocol}'")

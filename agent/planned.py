@@ -81,7 +81,7 @@ class PlannedReader:
 
     def keep(self, reading: Reading | None) -> None:
         """Keep a confirmed reading, or forget what is kept, so that the next read is one of all files."""
-        self._kept = reading
+        self._kept = reading if self._config.plan.is_any() else None
 
     def _due(self) -> frozenset[str]:
         now_ms = self._clock.monotonic_ms()

@@ -96,6 +96,10 @@ class ReadPlan:
     settings_s: int | None = field(default=None, metadata=rule(minimum=1, maximum=_DAY_S, unit="s"))
     strategy_s: int | None = field(default=None, metadata=rule(minimum=1, maximum=_DAY_S, unit="s"))
 
+    def is_any(self) -> bool:
+        """Tell whether some kind has an interval of its own."""
+        return any(value is not None for value in (self.firmware_s, self.settings_s, self.strategy_s))
+
     def interval_ms(self, kind: str) -> int:
         """Return the shortest time between two reads of a kind, 0 for every poll."""
         seconds: int | None = getattr(self, f"{kind}_s")

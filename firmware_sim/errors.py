@@ -23,3 +23,7 @@ class ReleaseError(DataError):
 
 class ScenarioError(ConfigurationError):
     """A scenario file is wrong; the sentence names the file and the place."""
+
+
+class SessionError(DataError):
+    """A recorded session is none, or too large."""

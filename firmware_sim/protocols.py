@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 from firmware_sim.device import Device
-from firmware_sim.faults import MODBUS
+from firmware_sim.faults import IEC104, MODBUS
+from firmware_sim.iec104.options import Iec104Options
+from firmware_sim.iec104.server import Iec104Server
 from firmware_sim.modbus.server import ModbusServer
 from firmware_sim.modbus.unit import ModbusOptions, Unit
 
@@ -57,6 +59,12 @@ def _open_modbus(members: Sequence[Member], tls: ssl.SSLContext | None) -> Serve
     return ModbusServer(*(Unit(member.device, member.options) for member in members), tls=tls)
 
 
+def _open_iec104(members: Sequence[Member], tls: ssl.SSLContext | None) -> Server:
+    (member,) = members
+    return Iec104Server(member.device, member.options, tls)
+
+
 PROTOCOLS: Final[dict[str, ProtocolEntry]] = {
     MODBUS: ProtocolEntry(_open_modbus, ModbusOptions, shared=True),
+    IEC104: ProtocolEntry(_open_iec104, Iec104Options, shared=False),
 }

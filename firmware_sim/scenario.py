@@ -30,6 +30,7 @@ from firmware_sim.device import Device, Identity
 from firmware_sim.errors import ReleaseError, ScenarioError
 from firmware_sim.events import EVENTS_MAX, EventTable
 from firmware_sim.faults import MODBUS
+from firmware_sim.iec104.options import Iec104Options
 from firmware_sim.modbus.unit import ModbusOptions
 from firmware_sim.protocols import PROTOCOLS
 from firmware_sim.release import IDENTIFIER, Release, load_release
@@ -112,6 +113,7 @@ class DeviceTable:
         group_releases: Folders with the setting lists of group 2 and on.
         old_release: Folder for the tamper action ``old-release``.
         modbus: What this device can do in Modbus.
+        iec104: What this device can do in IEC 60870-5-104.
     """
 
     id: str = field(metadata=rule(pattern=_ID_TEMPLATE))
@@ -132,6 +134,7 @@ class DeviceTable:
     group_releases: tuple[Path, ...] = field(default=(), metadata=rule(maximum=GROUPS_MAX - 1, exists="folder"))
     old_release: Path | None = field(default=None, metadata=rule(exists="folder"))
     modbus: ModbusOptions = field(default_factory=ModbusOptions)
+    iec104: Iec104Options = field(default_factory=Iec104Options)
 
     def __post_init__(self) -> None:
         """Check what spans several keys.

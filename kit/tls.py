@@ -170,6 +170,22 @@ def mqtt_context(ca: Path, certificate: Path, key: Path, *, check_hostname: bool
     return context
 
 
+def client_context(ca: Path, certificate: Path, key: Path) -> ssl.SSLContext:
+    """Build the context of a field protocol's client, such as Modbus/TCP Security: TLS 1.2 or newer, both sides known.
+
+    Args:
+        ca: PEM of the authority of the devices' certificates.
+        certificate: PEM of this gateway.
+        key: PEM of its key, readable by the owner alone.
+
+    Raises:
+        DataError: A file holds something else, or key and certificate do not belong together.
+        PermissionDeniedError: Others may read the key.
+        StorageError: A file is missing.
+    """
+    return mqtt_context(ca, certificate, key)
+
+
 def peer_context(
     side: Literal["client", "server"],
     certificate: Path,

@@ -16,12 +16,13 @@ import uvicorn
 import uvloop
 
 from kit.clock import SystemClock
-from kit.exitcodes import DataError, GridwitnessError, StorageError
+from kit.exitcodes import DataError, StorageError
 from kit.files import read_bounded
 from kit.logs import get_logger
 from kit.metrics import new_registry
 from kit.tls import mqtt_context
 from master.accusations import Accusations
+from master.admission import Admission
 from master.api.app import build_api, notifier
 from master.chain import Chain, VerifiedSignatures
 from master.complaints import OldestWatch
@@ -33,6 +34,7 @@ from master.engine import Engine
 from master.headers_down import header_stream
 from master.io.guard import GuardFile, create_guard
 from master.io.ingest import Broker, BrokerLink
+from master.io.last_words import take_up
 from master.io.peers import PeerNetwork
 from master.io.recheck import recheck
 from master.io.ring import Ring
@@ -42,7 +44,7 @@ from master.io.sync_disk import SyncDisk
 from master.io.tables import Tables
 from master.io.wal import WriteAheadLog
 from master.joining import adopt_snapshot, build_state_sync, past_of
-from master.ledger.application import Application, TxRefused
+from master.ledger.application import Application
 from master.ledger.faults import FaultCourt
 from master.ledger.proofs import Prover
 from master.mempool import Mempool
@@ -174,14 +176,11 @@ class NodeProcess:
             verified=verified,
         )
         self._node.validators = [entry.member for entry in epoch.validators.validators]
-        self._book = PeerBook(config.node.member, config.peers)
-        self._peers = self._chain.peers
+        book, peers = PeerBook(config.node.member, config.peers), self._chain.peers
         self._network = PeerNetwork(
-            config.peers.listen,
-            self._book.addresses(self._peers),
-            self._book.trust(self._peers),
-            counters=self._counters,
+            config.peers.listen, book.addresses(peers), book.trust(peers), counters=self._counters
         )
+        self._admission = Admission(book, self._network, self._chain, peers)
         self._new_block, self._is_replaced = asyncio.Event(), asyncio.Event()
         around = Around(
             self._network.send,
@@ -212,6 +211,7 @@ class NodeProcess:
         self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
         self._new_block.set()
         self._views_failure: str | None = None
+        self._damage: str | None = None
         self._connect_node()
 
     def _boot_replica(self) -> None:
@@ -249,20 +249,19 @@ class NodeProcess:
         node.heard_height = lambda member: self._engine.heights.get(member, 0)
         node.past = past_of(self._store, self._state_sync)
         node.failure = lambda: self._engine.failure
-        node.views_failure = lambda: self._views_failure or self._quarantine() or self._state_sync.unready()
+        node.views_failure = lambda: (
+            self._views_failure or self._quarantine() or self._admission.failure or self._state_sync.unready()
+        )
         if self._broker is not None:
             node.publish = self._broker.publish
 
     def _quarantine(self) -> str | None:
         reason = self._replica.quarantine
-        return None if reason is None else f"in quarantine, this node signs nothing yet: {reason}"
+        return None if reason is None else f"in quarantine, this node signs nothing yet: {self._damage or reason}"
 
     def _is_acceptable(self, signed: SignedTx) -> bool:
-        try:
-            self._application.check(signed, self._clock.now_ms())
-        except TxRefused:
-            return False
-        return True
+        head = self._chain.head
+        return self._application.fits(signed, head.height + 1, max(self._clock.now_ms(), head.time_ms + 1))
 
     def _gossip(self, transactions: Sequence[bytes]) -> None:
         self._engine.gossip(transactions)
@@ -287,12 +286,7 @@ class NodeProcess:
             self._node.validators = [entry.member for entry in epoch.validators.validators]
             if self._keys.choose(epoch.validators):
                 self._guard.own(self._keys.owners(self._settings.chain)[0])
-        if self._chain.peers != self._peers:
-            self._peers = self._chain.peers
-            try:
-                self._network.renew(self._book.trust(self._peers), self._book.addresses(self._peers))
-            except GridwitnessError as error:
-                _log.error("who may connect could not be renewed", reason=str(error))
+        self._admission.follow()
 
     def _applied(self, block: Block) -> None:
         self._turn()
@@ -382,8 +376,18 @@ class NodeProcess:
 
     async def _decide(self) -> None:
         """Run the replica; should its disk fail, go on serving reads without it."""
-        await self._engine.run(self._wal.read())
+        await self._engine.run(self._take_up)
         await asyncio.Event().wait()
+
+    def _take_up(self) -> Sequence[bytes]:
+        """Return what the write-ahead log holds; one that is damaged puts the node into quarantine."""
+        words = take_up(self._wal, self._guard)
+        self._damage = words.damage
+        if words.damage is not None:
+            _log.critical("signs nothing before the others are past it", reason=words.damage)
+            self._report("log-damaged", words.damage)
+            self._boot_replica()
+        return words.records
 
     async def _follow_views(self) -> None:
         """Bring the query tables up to date after every block, then wake the event streams."""
@@ -415,6 +419,8 @@ class NodeProcess:
         counted = {"broker": 0, "peers": 0}
         while True:
             self._node.refresh_gauges()
+            if self._admission.failure is not None:
+                self._admission.follow()  # without connections no block may come that would try again
             dropped = {"broker": 0 if self._broker is None else self._broker.dropped, "peers": self._network.dropped}
             for queue, number in dropped.items():
                 self._metrics.dropped.labels(queue).inc(number - counted[queue])

@@ -13,7 +13,8 @@ from typing import Final, Protocol
 from master.consensus.events import Build, Epoch, Head
 from master.consensus.messages import ViewChangeSet
 from master.contracts.validator_records import NAMESPACE as VALIDATORS
-from master.ledger.application import Application, BlockRefused
+from master.ledger.application import Application
+from master.ledger.refusals import BlockRefused
 from master.ledger.rows import Execution
 from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
@@ -165,7 +166,7 @@ class Chain:
         """Return pending transactions in a fair order, about one block of them; called on the event loop."""
         self._known_faults = self._fault_proofs()
         candidates = self._mempool.candidates(self._block_bytes_max)
-        left_out, self._left_out = self._left_out, set()
+        left_out = self._left_out
         return [signed for signed in candidates if signed.id not in left_out] if left_out else candidates
 
     def build(self, build: Build, candidates: Sequence[SignedTx], wall_ms: int) -> Block | None:
@@ -220,6 +221,8 @@ class Chain:
         self._state.committed(execution)
         self._executions.clear()
         self._head, self._is_epoch_new = execution.head, is_end
+        if block.header.proposer == self._member:
+            self._left_out.clear()
         if is_end:
             self._sets = [*self._sets, self._following]
         if any(write.namespace == VALIDATORS for write in execution.writes):
@@ -266,7 +269,7 @@ class Chain:
         return differing if is_it else None
 
     def leave_out(self, transactions: Sequence[Digest]) -> None:
-        """Build the next block without these transactions, should this node lead; once."""
+        """Build without these transactions until a block is final that this node built."""
         self._left_out.update(transactions)
 
     def committed(self, height: int) -> tuple[Block, Certificate] | None:

@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from kit.clock import Clock
 from kit.exitcodes import DiskFullError, StorageError
 from kit.logs import get_logger
-from master.answers import AnswerBudget
+from master.answers import LONG_BYTES, AnswerBudget
 from master.consensus.blame import Blame
 from master.consensus.events import (
     Accuse,
@@ -123,8 +123,8 @@ class Engine:
         """Return both clocks."""
         return Now(self._clock.now_ms(), self._clock.monotonic_ms())
 
-    async def run(self, records: Sequence[bytes]) -> None:
-        """Restore from the write-ahead log's records and take part until cancelled.
+    async def run(self, read: Callable[[], Sequence[bytes]]) -> None:
+        """Restore from the write-ahead log's records, as ``read`` returns them, and take part until cancelled.
 
         While the disk is full it signs nothing, and begins anew from what is on disk once there is room. Returns when
         the disk fails in another way or we made a mistake: then it signs nothing any more. Reads go on in any case.
@@ -133,12 +133,12 @@ class Engine:
         try:
             while True:
                 try:
-                    await self._take_part(records)
+                    await self._take_part(read())
                 except DiskFullError as error:
                     if self.restart is None:
                         raise
                     self._stop("disk-full", str(error))
-                    records = await self._wait_for_room(self.restart)
+                    read = partial(tuple, await self._wait_for_room(self.restart))
         except StorageError as error:
             self._stop("storage", str(error))
         except Exception as error:  # noqa: BLE001 a broken invariant stops signing, not reading
@@ -306,9 +306,13 @@ class Engine:
     async def _on_worker(self, call: Callable[[], ResultT]) -> ResultT:
         return await asyncio.get_running_loop().run_in_executor(self._worker, call)
 
+    def _tick(self) -> Tick:
+        waiting_ms = self._hooks.waiting_ms()  # first: it forgets what no block can hold
+        return Tick(self._hooks.is_pending(), waiting_ms)
+
     async def _tick_forever(self) -> None:
         while True:
-            self.post(Tick(self._hooks.is_pending(), self._hooks.waiting_ms()))
+            self.post(self._tick())
             await asyncio.sleep(TICK_S)
 
     async def _perform_all(self, effects: list[Effect]) -> None:
@@ -345,7 +349,7 @@ class Engine:
             case Persist() | Seal():
                 await self._on_worker(partial(self._bring_to_disk, [effect]))
             case Send():
-                self._answer(effect.member, encode_message(effect.message))
+                self._send(effect.member, effect.message)
             case Broadcast():
                 self._network.broadcast(encode_message(effect.message))
             case Build():
@@ -418,14 +422,17 @@ class Engine:
 
     def _woken(self, at_ms: int) -> None:
         self._wakes.pop(at_ms, None)
-        self.post(Tick(self._hooks.is_pending(), self._hooks.waiting_ms()))
+        self.post(self._tick())
 
-    def _answer(self, member: str, message: bytes) -> None:
-        """Send to one member; long answers within its budget alone, since asking costs nothing."""
-        if self._answers.wait_s(member, len(message), self._clock.monotonic_ms()) > 0:
+    def _send(self, member: str, message: Message) -> None:
+        """Send to one member what may go out now; long answers within its budget alone, since asking costs nothing."""
+        if self._hooks.withholds(message):
+            return
+        raw = encode_message(message)
+        if self._answers.wait_s(member, len(raw), self._clock.monotonic_ms()) > 0:
             self._hooks.report("answer-refused", member)
             return
-        self._network.send(member, message)
+        self._network.send(member, raw)
 
     def _answer_blocks(self, member: str, first_height: int) -> None:
         """Send committed blocks, one answer to a member at a time."""
@@ -440,7 +447,8 @@ class Engine:
         try:
             loop = asyncio.get_running_loop()
             answer = await loop.run_in_executor(None, lambda: encode_message(self._collect_blocks(first_height)))
-            while (wait_s := self._answers.wait_s(member, len(answer), self._clock.monotonic_ms())) > 0:  # noqa: ASYNC110 time alone refills it
+            size_bytes = max(len(answer), LONG_BYTES + 1)  # none is free: whoever asks for blocks may ask without end
+            while (wait_s := self._answers.wait_s(member, size_bytes, self._clock.monotonic_ms())) > 0:  # noqa: ASYNC110 time alone refills it
                 await asyncio.sleep(wait_s)
             self._network.send(member, answer)
         finally:

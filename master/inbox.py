@@ -1,7 +1,8 @@
-"""Events that wait for the replica: bounded in all and for every member, and served in turn.
+"""Events that wait for the replica: bounded for every member, and served in turn.
 
-A member that floods fills its own share and then waits; its messages delay another's by one at a time. What this node
-says to itself (timers, transactions that wait) has a turn of its own.
+There is no bound in common that some members could use up for the others: all that waits is bounded by the shares,
+since only who is trusted has one. A member that floods fills its own share and then waits; its messages delay another's
+by one at a time. What this node says to itself (timers, transactions that wait) has a turn of its own.
 """
 
 from __future__ import annotations
@@ -14,28 +15,29 @@ from typing import Final
 
 from master.consensus.events import Event
 
-EVENTS_MAX: Final = 20_000
-EVENT_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Most bytes of messages that may wait."""
+OWN_EVENTS_MAX: Final = 20_000
+"""What this node may say to itself."""
 MEMBER_EVENTS_MAX: Final = 1_024
 MEMBER_GOSSIP_MAX: Final = 4_096
 """Transactions of one member's gossip that are being checked."""
-MEMBER_BYTES_MAX: Final = 16 * 1024 * 1024
+MEMBER_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Of the messages of one member; a longer one waits alone."""
 _ROOM_S: Final = 5.0
 _OWN: Final = ""
 
 
 @dataclass(slots=True)
 class _Share:
-    """What waits of one member."""
+    """What waits of one member, or of this node itself."""
 
+    events_max: int = MEMBER_EVENTS_MAX
     events: deque[tuple[Event, int]] = field(default_factory=deque)
     size_bytes: int = 0
     room: asyncio.Event = field(default_factory=asyncio.Event)
 
     def has_room(self, size_bytes: int) -> bool:
         """Tell whether one more message fits; a single one always does."""
-        is_full = len(self.events) >= MEMBER_EVENTS_MAX or self.size_bytes + size_bytes > MEMBER_BYTES_MAX
+        is_full = len(self.events) >= self.events_max or self.size_bytes + size_bytes > MEMBER_BYTES_MAX
         return not self.events or not is_full
 
 
@@ -75,12 +77,10 @@ class Inbox:
 
     def __init__(self) -> None:
         """Begin empty."""
-        self._shares: dict[str, _Share] = {}
+        self._shares: dict[str, _Share] = {_OWN: _Share(OWN_EVENTS_MAX)}
         self._turns: deque[str] = deque()
         """Whose events wait; the first is served next."""
         self._filled = asyncio.Event()
-        self._count = 0
-        self._size_bytes = 0
 
     def put(self, event: Event, size_bytes: int = 0, member: str = _OWN) -> bool:
         """Let an event wait; False when there is no room for it.
@@ -91,16 +91,12 @@ class Inbox:
             member: Who sent it; nobody: this node itself.
         """
         share = self._shares.setdefault(member, _Share())
-        is_own = member == _OWN
-        is_full = self._count >= EVENTS_MAX or (size_bytes and self._size_bytes + size_bytes > EVENT_BYTES_MAX)
-        if is_full or not (is_own or share.has_room(size_bytes)):
+        if not share.has_room(size_bytes):
             return False
         if not share.events:
             self._turns.append(member)
         share.events.append((event, size_bytes))
         share.size_bytes += size_bytes
-        self._count += 1
-        self._size_bytes += size_bytes
         self._filled.set()
         return True
 
@@ -111,7 +107,6 @@ class Inbox:
             share.size_bytes = 0
             share.room.set()
         self._turns.clear()
-        self._count = self._size_bytes = 0
 
     async def room(self, member: str, size_bytes: int) -> None:
         """Wait until a member's share has room for one more message, or for five seconds.
@@ -137,6 +132,4 @@ class Inbox:
             self._turns.append(member)
         share.size_bytes -= size_bytes
         share.room.set()
-        self._count -= 1
-        self._size_bytes -= size_bytes
         return event

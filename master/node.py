@@ -16,7 +16,8 @@ from master.api.ports import MempoolStatus, NodeStatus, PastStatus, PeerStatus, 
 from master.chain import Chain
 from master.consensus.progress import Progress
 from master.contracts.parameters import INTEGERS
-from master.ledger.application import Application, TxRefused
+from master.ledger.application import Application
+from master.ledger.refusals import TxRefused
 from master.mempool import Mempool, MempoolError
 from master.metrics import NodeMetrics
 from wire.block import Block

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Make this checkout ready to run: system packages, virtual environments from the locks, the programs themselves.
 #
-#   scripts/setup.sh [broker] [interop]
+#   scripts/setup.sh [broker] [interop] [iec61850]
 #
 # Always: .venv from requirements/main.txt with our programs in it.
 # broker:  Mosquitto, from the distribution if it is missing.
 # interop: .venv-interop from requirements/interop.txt, other people's libraries for tests/interop.
+# iec61850: the extra of that name from requirements/iec61850.txt, added to .venv; child processes alone load it.
 #
 # What is done leaves a stamp with the digest of what it was made from, so a second call only compares digests.
 # A stamp is written last: whatever was interrupted is made anew by the next call.
@@ -47,11 +48,19 @@ digest_of() { cat "$@" | sha256sum | cut -c1-64; }
 
 is_suitable() { "$1" -c "import sys; sys.exit(sys.version_info < (3, $oldest))" 2>/dev/null; }
 
+has_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+
 choose_python() {
     local candidate
     if [ -n "${PYTHON:-}" ]; then
         is_suitable "$PYTHON" || give_up 69 "PYTHON=$PYTHON is no Python 3.$oldest or newer."
         python=$(command -v "$PYTHON")
+        return
+    fi
+    # A distribution builds its interpreter with profiles, one compiled on the spot often goes without: then a node needs
+    # an eighth more CPU.
+    if is_suitable /usr/bin/python3 && has_venv /usr/bin/python3; then
+        python=/usr/bin/python3
         return
     fi
     for candidate in python3 /usr/bin/python3 python3.11 python3.12 python3.13 python3.14; do
@@ -75,7 +84,7 @@ find_missing() {
     missing=()
     if [ "$make_main" = yes ] || [ "$make_interop" = yes ]; then
         choose_python
-        if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        if ! has_venv "$python"; then
             case $("$python" -c 'import sys; print(sys.base_prefix)') in
                 /usr) missing+=("$("$python" -c 'import sys; print("python3.%d-venv" % sys.version_info[1])')") ;;
                 *) give_up 69 "$python has no venv module. Choose another one: make PYTHON=/usr/bin/python3 ..." ;;
@@ -138,12 +147,21 @@ install_programs() {
     printf '%s\n' "$stamp" >.venv/.installed
 }
 
-want_broker=no want_interop=no
+install_iec61850() {
+    local stamp=$1
+    rm -f .venv/.iec61850
+    run "packages of requirements/iec61850.txt" .venv/bin/python -m pip --disable-pip-version-check --no-input install \
+        --progress-bar off --require-hashes --only-binary :all: -r requirements/iec61850.txt
+    printf '%s\n' "$stamp" >.venv/.iec61850
+}
+
+want_broker=no want_interop=no want_iec61850=no
 for part in "$@"; do
     case $part in
         broker) want_broker=yes ;;
         interop) want_interop=yes ;;
-        *) give_up 64 "unknown part: $part (known: broker, interop)" ;;
+        iec61850) want_iec61850=yes ;;
+        *) give_up 64 "unknown part: $part (known: broker, interop, iec61850)" ;;
     esac
 done
 
@@ -159,6 +177,7 @@ flock -n 9 || {
 main_stamp="$(digest_of requirements/main.txt) $PWD"
 interop_stamp="$(digest_of requirements/interop.txt) $PWD"
 programs_stamp=$(digest_of setup.cfg pyproject.toml)
+iec61850_stamp=$(digest_of requirements/main.txt requirements/iec61850.txt)
 
 make_main=no make_interop=no
 environment_stands .venv "$main_stamp" || make_main=yes
@@ -174,3 +193,6 @@ fi
 [ "$make_main" = no ] || make_environment .venv requirements/main.txt "$main_stamp"
 [ "$make_interop" = no ] || make_environment .venv-interop requirements/interop.txt "$interop_stamp"
 [ "$(cat .venv/.installed 2>/dev/null)" = "$programs_stamp" ] || install_programs "$programs_stamp"
+if [ "$want_iec61850" = yes ] && [ "$(cat .venv/.iec61850 2>/dev/null)" != "$iec61850_stamp" ]; then
+    install_iec61850 "$iec61850_stamp"
+fi

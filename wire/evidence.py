@@ -1,4 +1,4 @@
-"""Evidence (RFC 9334): what a gateway read from its devices, and when (docs/spec, clauses EV-1 to EV-14).
+"""Evidence (RFC 9334): what a gateway read from its devices, and when (docs/spec, clauses EV-1 to EV-15).
 
 An item is the record of the read that first found this content. Later reads that find the same content keep the
 item and only move the entry's read times, so that the digest of an item stands still while nothing changes.

@@ -1,9 +1,9 @@
-"""Modbus TCP: identity with FC43, a directory of files with FC4, the files themselves with FC20.
+"""Modbus TCP and Modbus/TCP Security: who a device is, which artefacts it has, and each of them as its profile says.
 
-The driver knows no keys and no broker: it turns what a device answers into a `Reading`, or says why it could not.
-pymodbus encodes and decodes identity and registers; files and framing are in `agent.drivers.modbus_link`.
+The driver knows no keys of ours and no broker: it turns what a device answers into a `Reading`, or says why it could
+not. It reads with functions 3, 4, 20 and 43 and knows no other.
 
-Source: MODBUS Application Protocol Specification V1.1b3, 6.4, 6.14 and 6.21.
+Source: MODBUS Application Protocol Specification V1.1b3; MODBUS/TCP Security Protocol Specification V36.
 """
 
 from __future__ import annotations
@@ -12,48 +12,42 @@ import asyncio
 import functools
 import itertools
 import struct
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, TypeVar
-
-from pymodbus.exceptions import ModbusException
-from pymodbus.pdu.mei_message import ReadDeviceInformationRequest, ReadDeviceInformationResponse
-from pymodbus.pdu.register_message import ReadInputRegistersRequest, ReadInputRegistersResponse
 
 from agent.drivers.content import FileBytes
 from agent.drivers.errors import DeviceBusyError, DeviceError, DeviceProtocolError, DeviceUnreachableError
-from agent.drivers.modbus_link import Link, LinkCounters, LinkError, LinkLimits, exception_text, open_link
+from agent.drivers.modbus_files import FileRecords, is_too_large
+from agent.drivers.modbus_line import join_line
+from agent.drivers.modbus_link import LinkCounters, LinkError, LinkLimits
+from agent.drivers.modbus_profile import (
+    FULL_FILE,
+    RECORD_READ,
+    VENDOR_CHECKSUM,
+    VERSION_STRING,
+    ChecksumTable,
+    FileTable,
+    ModbusProfile,
+    Place,
+    RegistersTable,
+    ShownSpan,
+    Span,
+)
+from agent.drivers.modbus_requests import Requests
 from agent.drivers.text import device_text
-from agent.model import DeviceConfig, DeviceFile, ListedFile, Reading
+from agent.model import DeviceConfig, DeviceFile, ListedFile, Reading, word_file
 from agent.profile import Profile
 from kit.clock import Clock
-from kit.config import rule
 from kit.logs import get_logger
-from rules.fingerprint import Fingerprint
 from wire.evidence import Identity
-
-FILE_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Largest size that a device may declare for one file; a larger one is not read."""
-REGISTERS_MAX: Final = 121
-"""Registers in one FC20 request: the most whose answer stays within the byte count 0xF5 of the specification."""
-RECORDS_PER_FILE: Final = 10_000
-FILE_NUMBER_MAX: Final = 65_535
-METHOD: Final = "full-file"
 
 _DIRECTORY_ENTRY: Final = struct.Struct(">HHI24s")
 _DIRECTORY_ENTRY_REGISTERS: Final = _DIRECTORY_ENTRY.size // 2
 _ENTRIES_MAX: Final = 8
-_READ_REGISTERS_MAX: Final = 125
 _KINDS: Final = {1: "firmware", 2: "strategy", 3: "settings"}
-_EXTENDED: Final = 3
+_ALGORITHMS: Final = {1: "crc32"}
 _VENDOR, _PRODUCT, _REVISION, _PRODUCT_NAME, _MODEL, _SERIAL = 0, 1, 2, 4, 5, 0x80
-_IDENTITY_PAGES_MAX: Final = 32
-_MORE_FOLLOWS: Final = 0xFF
-_MEI_TYPE: Final = 14
-_IDENTITY_HEADING_BYTES: Final = 6
-_ILLEGAL_DATA_ADDRESS: Final = 2
-_TARGET_FAILED: Final = (10, 11)
-_PIECE_BYTES: Final = 16 * 1024
 _RETRY_PAUSE_MS: Final = 100
 _RETRY_PAUSE_MS_MAX: Final = 2000
 _UNREACHABLE: Final = ("closed", "refused", "timeout")
@@ -62,96 +56,24 @@ _log = get_logger("agent.modbus")
 ResultT = TypeVar("ResultT")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectoryTable:
-    """``[modbus.directory]``: the device lists its files itself."""
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One artefact that there is, and where it begins."""
 
-    address: int = field(metadata=rule(minimum=0, maximum=65_535))
-    """Input register that holds the number of files; 16 registers for each file follow."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModbusProfile:
-    """``[modbus]``: what a kind of device keeps where."""
-
-    directory: DirectoryTable
-
-    def methods(self) -> Mapping[str, str]:
-        """Return the method of each artefact kind: files are read whole."""
-        return dict.fromkeys(_KINDS.values(), METHOD)
+    listed: ListedFile
+    place: int | Span | RegistersTable | VersionPlace
+    """First Modbus file number, the registers of a checksum or of content, or that the list has said all."""
+    group: int = 1
+    """Setting group that is active."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
-    """One file in the directory."""
-
-    listed: ListedFile
-    first_file: int
-    """Modbus file number at which it begins."""
-
-
-class FileRecords:
-    """Walks through the records of one file and digests them; memory does not grow with the file."""
-
-    __slots__ = ("_bytes_left", "_fingerprint", "_held", "_held_bytes", "_number", "_record", "_registers_max", "code")
-
-    def __init__(self, first_file: int, size: int, fingerprint: Fingerprint) -> None:
-        """Begin at the first record.
-
-        Args:
-            first_file: Modbus file number of the first 10,000 records, 0..65535.
-            size: Bytes to read.
-            fingerprint: Takes the bytes in their order.
-        """
-        self._number = first_file
-        self._record = 0
-        self._bytes_left = size
-        self._registers_max = REGISTERS_MAX
-        self._fingerprint = fingerprint
-        self._held: list[bytes] = []
-        self._held_bytes = 0
-        self.code = 0
-        """Exception code that ended the read early, else 0."""
-
-    def wanted(self) -> tuple[int, int, int] | None:
-        """Return file number, record number and count of registers to ask for, or None at the end."""
-        if self._bytes_left <= 0 or self.code:
-            return None
-        count = min((self._bytes_left + 1) >> 1, self._registers_max, RECORDS_PER_FILE - self._record)
-        return self._number, self._record, count
-
-    def took(self, data: bytes) -> None:
-        """Take the registers that were wanted; the padding behind an odd last byte is no content."""
-        self._record += len(data) >> 1
-        if self._record == RECORDS_PER_FILE:
-            self._record = 0
-            self._number += 1
-        if len(data) > self._bytes_left:
-            data = data[: self._bytes_left]
-        self._bytes_left -= len(data)
-        self._held.append(data)
-        self._held_bytes += len(data)
-        if self._held_bytes >= _PIECE_BYTES or self._bytes_left == 0:
-            self.flush()
-
-    def refused(self, code: int) -> bool:
-        """Take an exception; past the end of the content, halve the request until the last register is found."""
-        wanted = self.wanted()
-        if code == _ILLEGAL_DATA_ADDRESS and wanted is not None and wanted[2] > 1:
-            self._registers_max = wanted[2] // 2
-            return True
-        self.code = code
-        return False
-
-    def flush(self) -> None:
-        """Digest what is held back."""
-        self._fingerprint.update(b"".join(self._held))
-        self._held.clear()
-        self._held_bytes = 0
+class VersionPlace:
+    """Stands for an artefact of which only the version is known, which the list of artefacts has already."""
 
 
 class ModbusDriver:
-    """Reads one device; connections are kept between reads and never shared."""
+    """Reads one device; the connection is kept between reads, and shared with the other units of its address."""
 
     def __init__(self, device: DeviceConfig, profile: Profile, clock: Clock) -> None:
         """Prepare the driver; nothing is connected yet.
@@ -160,24 +82,32 @@ class ModbusDriver:
             device: What agent.toml says of it.
             profile: Its specifics must be a `ModbusProfile`.
             clock: Gives the read spans.
+
+        Raises:
+            GridwitnessError: A certificate or key for TLS is missing, damaged or readable by others.
         """
+        assert isinstance(profile.specifics, ModbusProfile), "the loader chooses the schema by protocol"
         self._device = device
         self._clock = clock
-        assert isinstance(profile.specifics, ModbusProfile), "the loader chooses the schema by protocol"
         self._profile = profile.specifics
         pacing = profile.pacing
-        self._limits = LinkLimits(
+        limits = LinkLimits(
             device.unit_id, device.timeout_ms, device.pacing_ms, pacing.busy_repeats, pacing.busy_pause_ms
         )
-        self._link: Link | None = None
+        self._line = join_line(device, pacing)
+        self._requests = Requests(device.id, self._line, limits, self._profile.registers_max)
         self._retries_left = 0
-        self.counters = LinkCounters()
+
+    @property
+    def counters(self) -> LinkCounters:
+        """What the device was asked so far."""
+        return self._requests.counters
 
     async def read(self, kinds: frozenset[str] | None = None) -> Reading:
-        """Read the device: identity, directory, and every byte of every file.
+        """Read the device: identity, which artefacts there are, and each of them.
 
         Args:
-            kinds: Read only files of these kinds; None reads all.
+            kinds: Read only artefacts of these kinds; None reads all.
 
         Raises:
             DeviceUnreachableError: It does not answer, also not over new connections.
@@ -186,26 +116,22 @@ class ModbusDriver:
         self._retries_left = self._device.retries
         begin_ms = self._clock.now_ms()
         identity = await self._retrying(self._read_identity)
-        entries = await self._retrying(self._read_directory)
+        entries = await self._retrying(self._list)
         wanted = [entry for entry in entries if kinds is None or entry.listed.kind in kinds]
-        files = [await self._retrying(functools.partial(self._read_file, entry)) for entry in wanted]
+        files = [await self._retrying(functools.partial(self._read_entry, entry)) for entry in wanted]
         end_ms = max(begin_ms, self._clock.now_ms())
         listed = tuple(entry.listed for entry in entries)
         return Reading(self._device.id, identity, listed, tuple(files), begin_ms, end_ms)
 
     async def close(self) -> None:
-        """Close the connection."""
-        link, self._link = self._link, None
-        if link is not None:
-            link.abort()
+        """Close the connection, unless another unit is being asked on it."""
+        self._line.drop()
 
-    # --- connections and repeats --------------------------------------------------------------------------------
-
-    async def _retrying(self, step: Callable[[Link], Awaitable[ResultT]]) -> ResultT:
+    async def _retrying(self, step: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Take one step; after a failure close the connection, wait, and take the step again from its beginning."""
         while True:
             try:
-                return await step(await self._connected())
+                return await step()
             except LinkError as error:
                 failure = self._failure(error)
             except DeviceProtocolError as error:
@@ -218,148 +144,155 @@ class ModbusDriver:
             _log.debug("device_retry", device=self._device.id, reason=failure.reason, detail=failure.detail)
             await asyncio.sleep(min(_RETRY_PAUSE_MS << attempt, _RETRY_PAUSE_MS_MAX) / 1000)
 
-    async def _connected(self) -> Link:
-        if self._link is None or not self._link.is_open:
-            self._link = await open_link(self._device.host, self._device.port, self._limits, self.counters)
-        return self._link
-
     def _failure(self, error: LinkError) -> DeviceError:
         if error.reason == "busy":
             return DeviceBusyError(self._device.id, error.reason, error.detail)
         kind = DeviceUnreachableError if error.reason in _UNREACHABLE else DeviceProtocolError
         return kind(self._device.id, error.reason, error.detail)
 
-    def _protocol_error(self, reason: str, detail: str) -> DeviceProtocolError:
-        return DeviceProtocolError(self._device.id, reason, detail)
-
-    async def _ask(self, link: Link, function: int, pdu: bytes) -> bytes:
-        """Ask and return the answer behind its function code.
-
-        Raises:
-            DeviceProtocolError: An exception answer.
-            LinkError: No answer, or an odd one.
-        """
-        answer = await link.ask(bytes((function,)) + pdu)
-        if answer[0] == function:
-            return answer[1:]
-        if answer[1] in _TARGET_FAILED:
-            raise LinkError("timeout", f"a gateway answers FC{function} with {exception_text(answer[1])}")
-        raise self._protocol_error("exception", f"answers FC{function} with {exception_text(answer[1])}")
-
     # --- identity -----------------------------------------------------------------------------------------------
 
-    async def _read_identity(self, link: Link) -> Identity:
-        """Read all objects, page by page."""
-        objects: dict[int, bytes] = {}
-        start = 0
-        for _ in range(_IDENTITY_PAGES_MAX):
-            request = ReadDeviceInformationRequest(read_code=_EXTENDED, object_id=start)
-            raw = await self._ask(link, request.function_code, request.encode())
-            page = self._identity_page(raw)
-            repeated = objects.keys() & page.information.keys()
-            if repeated:
-                raise self._protocol_error("identity", f"sends identification object {min(repeated)} twice")
-            objects.update(page.information)
-            if page.more_follows != _MORE_FOLLOWS:
-                return self._identity(objects)
-            start = page.next_object_id
-        raise self._protocol_error("identity", f"sends more than {_IDENTITY_PAGES_MAX} pages of identification")
-
-    def _identity_page(self, raw: bytes) -> ReadDeviceInformationResponse:
-        page = ReadDeviceInformationResponse()
-        try:
-            page.decode(raw)
-        except (ModbusException, struct.error, IndexError, ValueError):
-            raise self._protocol_error("identity", "sends an identification that ends too early") from None
-        if any(not isinstance(value, bytes) for value in page.information.values()):
-            raise self._protocol_error("identity", "sends an identification object twice in one page")
-        # The decoder takes an object that is cut off for a shorter one: what it found must give the same bytes again.
-        again = b"".join(bytes((key, len(value))) + value for key, value in page.information.items())
-        counts = page.number_of_objects == len(page.information)
-        if page.sub_function_code != _MEI_TYPE or again != raw[_IDENTITY_HEADING_BYTES:] or not counts:
-            raise self._protocol_error("identity", "sends an identification whose lengths do not add up")
-        return page
-
-    def _identity(self, objects: dict[int, bytes]) -> Identity:
+    async def _read_identity(self) -> Identity:
+        """Read who the device says it is, by function 43 and from registers, which win."""
+        table = self._profile.identity
+        objects = {} if table.access == "none" else await self._requests.identification(table.access)
         texts = {key: device_text(value) for key, value in objects.items()}
-        return Identity(
-            vendor=texts.get(_VENDOR, ""),
-            product=texts.get(_PRODUCT, ""),
-            revision=texts.get(_REVISION, ""),
-            serial=texts.get(_SERIAL, ""),
-            model=texts.get(_MODEL, texts.get(_PRODUCT_NAME, "")),
-        )
+        said = {
+            "vendor": texts.get(_VENDOR, ""),
+            "product": texts.get(_PRODUCT, ""),
+            "revision": texts.get(_REVISION, ""),
+            "serial": texts.get(_SERIAL, ""),
+            "model": texts.get(_MODEL, texts.get(_PRODUCT_NAME, "")),
+        }
+        for name in said:
+            place: ShownSpan | None = getattr(table, name)
+            if place is not None:
+                said[name] = await self._requests.shown(place)
+        return Identity(**said)
 
-    # --- directory ----------------------------------------------------------------------------------------------
+    # --- which artefacts there are ------------------------------------------------------------------------------
 
-    async def _read_directory(self, link: Link) -> tuple[_Entry, ...]:
-        """Read which files there are."""
-        base = self._profile.directory.address
-        count = int.from_bytes(await self._registers(link, base, 1), "big")
-        if not 1 <= count <= _ENTRIES_MAX:
-            raise self._protocol_error("directory", f"announces {count} files, 1..{_ENTRIES_MAX} are allowed")
-        total = count * _DIRECTORY_ENTRY_REGISTERS
-        raw = b""
-        for first in range(0, total, _READ_REGISTERS_MAX):
-            raw += await self._registers(link, base + 1 + first, min(_READ_REGISTERS_MAX, total - first))
-        entries = [self._entry(raw, index) for index in range(count)]
+    async def _list(self) -> tuple[_Entry, ...]:
+        """Return what the device has, sorted by kind."""
+        entries = await self._directory()
+        entries += await self._checksum_list()
+        entries += [await self._entry_at(place) for place in self._profile.places()]
         entries.sort(key=lambda entry: entry.listed.kind)
         for before, after in itertools.pairwise(entries):
             if before.listed.kind == after.listed.kind:
-                raise self._protocol_error("directory", f"lists two files of the kind {after.listed.kind}")
+                raise self._requests.refused("directory", f"lists two files of the kind {after.listed.kind}")
         return tuple(entries)
 
-    def _entry(self, raw: bytes, index: int) -> _Entry:
-        kind, first_file, size, version = _DIRECTORY_ENTRY.unpack_from(raw, index * _DIRECTORY_ENTRY.size)
-        if kind not in _KINDS:
-            raise self._protocol_error("directory", f"lists a file of the unknown kind {kind}")
-        name = f"modbus-file-{first_file}"
-        return _Entry(ListedFile(_KINDS[kind], name, device_text(version), size), first_file)
+    async def _directory(self) -> list[_Entry]:
+        """Return the files that the device lists."""
+        table = self._profile.directory
+        found = []
+        for code, first_file, size, version in [] if table is None else await self._lines(table.address):
+            if code not in _KINDS:
+                raise self._requests.refused("directory", f"lists a file of the unknown kind {code}")
+            listed = ListedFile(_KINDS[code], f"modbus-file-{first_file}", version, size)
+            found.append(_Entry(listed, first_file))
+        return found
 
-    async def _registers(self, link: Link, address: int, count: int) -> bytes:
-        """Read ``count`` input registers as they are on the wire."""
-        request = ReadInputRegistersRequest(address=address, count=count)
-        raw = await self._ask(link, request.function_code, request.encode())
-        answer = ReadInputRegistersResponse()
-        try:
-            answer.decode(raw)
-        except (ModbusException, struct.error, IndexError, ValueError):
-            raise self._protocol_error("wrong-length", "sends registers that end too early") from None
-        if len(answer.registers) != count or len(raw) != 1 + 2 * count:
-            raise self._protocol_error("wrong-length", f"sends {len(raw) - 1} bytes for {count} registers")
-        return struct.pack(f">{count}H", *answer.registers)
+    async def _checksum_list(self) -> list[_Entry]:
+        """Return the checksums that the device lists and the profile takes."""
+        table = self._profile.checksum_list
+        if table is None:
+            return []
+        found = []
+        for index, (code, algorithm, _, version) in enumerate(await self._lines(table.address)):
+            kind = _KINDS.get(code)
+            if kind in table.kinds:
+                first = table.address + 1 + index * _DIRECTORY_ENTRY_REGISTERS
+                name = _ALGORITHMS.get(algorithm, f"checksum of kind {algorithm}")
+                found.append(
+                    _Entry(ListedFile(kind, name, version, 0), Span(table="input", address=first + 2, count=2))
+                )
+        return found
 
-    # --- files --------------------------------------------------------------------------------------------------
+    async def _lines(self, address: int) -> list[tuple[int, int, int, str]]:
+        """Read a directory: its number of lines, and of each two codes, a number and a version."""
+        count = await self._requests.number(Span(table="input", address=address))
+        if not 1 <= count <= _ENTRIES_MAX:
+            raise self._requests.refused("directory", f"announces {count} files, 1..{_ENTRIES_MAX} are allowed")
+        span = Span(table="input", address=address + 1, count=count * _DIRECTORY_ENTRY_REGISTERS)
+        raw = await self._requests.registers(span)
+        return [
+            (first, second, number, device_text(version))
+            for first, second, number, version in _DIRECTORY_ENTRY.iter_unpack(raw)
+        ]
 
-    async def _read_file(self, entry: _Entry, link: Link) -> DeviceFile:
-        """Read one file from its first to its last byte."""
-        listed = entry.listed
+    async def _entry_at(self, place: Place) -> _Entry:
+        """Ask for what the list says of an artefact whose place the profile knows."""
+        version = "" if place.version_at is None else await self._requests.shown(place.version_at)
+        name = place.name or place.kind
+        if isinstance(place, FileTable):
+            size = place.size
+            if place.size_at is not None:
+                size = await self._requests.number(place.size_at)
+            assert size is not None, "the profile was checked"
+            return _Entry(ListedFile(place.kind, name, version, size), place.number)
+        if isinstance(place, RegistersTable):
+            group = await self._active_group(place)
+            if place.active_group is not None:
+                name = f"{name}, group {group}"
+            size = 2 * sum(block.count for block in place.blocks)
+            return _Entry(ListedFile(place.kind, name, version, size), place, group)
+        if isinstance(place, ChecksumTable):
+            return _Entry(ListedFile(place.kind, name, version, 0), place.span())
+        if not version:
+            raise self._requests.refused("version", f"says no version of its {place.kind}")
+        return _Entry(ListedFile(place.kind, name, version, 0), VersionPlace())
+
+    async def _active_group(self, place: RegistersTable) -> int:
+        table = place.active_group
+        if table is None:
+            return 1
+        group = await self._requests.number(Span(table=table.table, address=table.address))
+        if not 1 <= group <= table.groups:
+            raise self._requests.refused("group", f"says that group {group} is active, there are 1..{table.groups}")
+        return group
+
+    # --- artefacts ----------------------------------------------------------------------------------------------
+
+    async def _read_entry(self, entry: _Entry) -> DeviceFile:
+        """Read one artefact whole, or what the device says of it."""
         begin_ms = self._clock.now_ms()
-        fingerprint = FileBytes(listed.kind)
-        last_file = entry.first_file + (listed.size - 1) // (2 * RECORDS_PER_FILE)
-        errors: tuple[str, ...] = ()
-        if listed.size > FILE_BYTES_MAX or last_file > FILE_NUMBER_MAX:
-            errors = ("bad-size",)
+        if isinstance(entry.place, Span):
+            word = await self._requests.registers(entry.place)
+            return word_file(entry.listed, VENDOR_CHECKSUM, word, begin_ms, self._end_ms(begin_ms))
+        if isinstance(entry.place, VersionPlace):
+            word = entry.listed.version.encode()
+            return word_file(entry.listed, VERSION_STRING, word, begin_ms, self._end_ms(begin_ms))
+        content = FileBytes(entry.listed.kind)
+        if isinstance(entry.place, RegistersTable):
+            method, errors = RECORD_READ, await self._read_registers(entry.place, entry.group, content)
         else:
-            records = FileRecords(entry.first_file, listed.size, fingerprint)
-            await link.read_file(records)
-            records.flush()
-            if records.code in _TARGET_FAILED:
-                raise LinkError("timeout", f"a gateway answers FC20 with {exception_text(records.code)}")
-            if records.code not in (0, _ILLEGAL_DATA_ADDRESS):
-                raise self._protocol_error("exception", f"answers FC20 with {exception_text(records.code)}")
-            if records.code:
-                errors = ("short-read",)
-        end_ms = max(begin_ms, self._clock.now_ms())
+            method, errors = FULL_FILE, await self._read_file(entry.place, entry.listed.size, content)
         return DeviceFile(
-            kind=listed.kind,
-            name=listed.name,
-            version=listed.version,
-            size=listed.size,
-            digest=fingerprint.result(),
-            method=METHOD,
+            kind=entry.listed.kind,
+            name=entry.listed.name,
+            version=entry.listed.version,
+            size=entry.listed.size,
+            digest=content.result(),
+            method=method,
             read_from_ms=begin_ms,
-            read_to_ms=end_ms,
+            read_to_ms=self._end_ms(begin_ms),
             errors=errors,
-            content=None if errors else fingerprint.content(),
+            content=None if errors else content.content(),
         )
+
+    async def _read_file(self, first_file: int, size: int, content: FileBytes) -> tuple[str, ...]:
+        if is_too_large(first_file, size):
+            return ("bad-size",)
+        return await self._requests.records(FileRecords(first_file, size, content, self._profile.records_max))
+
+    async def _read_registers(self, place: RegistersTable, group: int, content: FileBytes) -> tuple[str, ...]:
+        for block in place.blocks_of(group):
+            content.update(await self._requests.registers(block))
+        if await self._active_group(place) != group:
+            raise self._requests.refused("group", "switched its setting group while that was read")
+        return ()
+
+    def _end_ms(self, begin_ms: int) -> int:
+        return max(begin_ms, self._clock.now_ms())

@@ -11,6 +11,7 @@ Source: MODBUS Messaging on TCP/IP Implementation Guide V1.0b, 3.1; Application 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import struct
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
@@ -106,6 +107,7 @@ class Link(asyncio.Protocol):
     """A connection to one device; see the module."""
 
     __slots__ = (
+        "_answers_left",
         "_buffer",
         "_busy_repeats",
         "_counters",
@@ -125,6 +127,7 @@ class Link(asyncio.Protocol):
         "_transport",
         "_waiter",
         "_watchdog",
+        "ended_s",
     )
 
     def __init__(self, limits: LinkLimits, counters: LinkCounters) -> None:
@@ -145,6 +148,9 @@ class Link(asyncio.Protocol):
         self._frame_bytes = 0
         self._sent_s = 0.0
         self._busy_repeats = 0
+        self._answers_left = 0
+        self.ended_s = 0.0
+        """When the connection ended, by the loop's clock."""
         self._watchdog: asyncio.TimerHandle | None = None
         self._pause: asyncio.TimerHandle | None = None
 
@@ -154,6 +160,13 @@ class Link(asyncio.Protocol):
     def is_open(self) -> bool:
         """Tell whether the connection can take a request."""
         return self._transport is not None
+
+    def serve(self, limits: LinkLimits, counters: LinkCounters) -> None:
+        """Ask for this device from now on; nothing may be in flight."""
+        assert self._waiter is None, "one request in flight"
+        self._limits = limits
+        self._counters = counters
+        self._timeout_s = limits.timeout_ms / 1000
 
     async def ask(self, pdu: bytes) -> bytes:
         """Send one request and return its answer, which may be an exception answer.
@@ -171,8 +184,12 @@ class Link(asyncio.Protocol):
         self._request = pdu
         return await self._run()
 
-    async def read_file(self, transfer: FileTransfer) -> None:
+    async def read_file(self, transfer: FileTransfer, requests_max: int = 0) -> None:
         """Ask with FC20 for all that ``transfer`` wants, one request at a time.
+
+        Args:
+            transfer: Says what to ask for, and takes it.
+            requests_max: Return after so many requests, though more is wanted; 0 for no such limit.
 
         Raises:
             LinkError: Timeout, a closed connection, an odd answer, or a device that stays busy.
@@ -180,6 +197,7 @@ class Link(asyncio.Protocol):
         if transfer.wanted() is None:
             return
         self._transfer = transfer
+        self._answers_left = requests_max or -1
         try:
             await self._run()
         finally:
@@ -200,7 +218,7 @@ class Link(asyncio.Protocol):
         """End what waits for an answer."""
         detail = "the device closed the connection" if exc is None else f"the connection broke: {exc}"
         if self._transport is not None:
-            self._fail(LinkError("closed", detail))
+            self._fail(LinkError("tls" if isinstance(exc, ssl.SSLError) else "closed", detail))
 
     def data_received(self, data: bytes) -> None:
         """Take an answer; the usual one, a whole answer to FC20, takes the shortest way."""
@@ -276,9 +294,10 @@ class Link(asyncio.Protocol):
 
     def _next_of_file(self, transfer: FileTransfer) -> None:
         span = transfer.wanted()
-        if span is None:
+        if span is None or self._answers_left == 0:
             self._finish(b"")
             return
+        self._answers_left -= 1
         self._function = READ_FILE_RECORD
         self._span = span
         self._schedule(self._limits.pacing_ms)
@@ -397,6 +416,7 @@ class Link(asyncio.Protocol):
     def _fail(self, error: LinkError) -> None:
         """Close the connection and end what waits for it."""
         transport, self._transport = self._transport, None
+        self.ended_s = self._loop.time()
         self._lost = error.detail
         self._buffer = b""
         self._frame_bytes = 0
@@ -406,18 +426,44 @@ class Link(asyncio.Protocol):
             self._waiter.set_exception(error)
 
 
-async def open_link(host: str, port: int, limits: LinkLimits, counters: LinkCounters) -> Link:
+async def open_link(
+    host: str,
+    port: int,
+    limits: LinkLimits,
+    counters: LinkCounters,
+    context: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+) -> Link:
     """Connect to a device.
 
+    Args:
+        host: Name or IP address.
+        port: 1..65535.
+        limits: Of the device for which it is opened.
+        counters: Of that device.
+        context: Protects the connection (Modbus/TCP Security); None without TLS.
+        server_name: Name in the device's certificate; None or empty for ``host``.
+
     Raises:
-        LinkError: Nobody listens, or nobody answers within ``timeout_ms``.
+        LinkError: Nobody listens, nobody answers within ``timeout_ms``, or somebody else than the certificate says.
     """
     loop = asyncio.get_running_loop()
+    name = (server_name or host) if context is not None else None
     try:
         async with asyncio.timeout(limits.timeout_ms / 1000):
-            _, link = await loop.create_connection(lambda: Link(limits, counters), host, port)
+            _, link = await loop.create_connection(
+                lambda: Link(limits, counters), host, port, ssl=context, server_hostname=name
+            )
     except TimeoutError:
         raise LinkError("timeout", f"no connection to {host}:{port} within {limits.timeout_ms} ms") from None
+    except ssl.SSLError as error:
+        raise LinkError("tls", f"no secure connection to {host}:{port}: {_tls_text(error)}") from None
     except OSError as error:
         raise LinkError("refused", f"no connection to {host}:{port}: {error.strerror or error}") from None
     return link
+
+
+def _tls_text(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return error.reason or str(error)

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from agent.drivers import modbus
+from agent.drivers import folder, mms, modbus
+from agent.drivers.mms_link import missing_extra
+from agent.drivers.mms_profile import MmsOptions, MmsProfile
+from agent.drivers.modbus_profile import ModbusProfile
 from agent.model import DeviceConfig, Reading
 from agent.profile import Profile, Specifics, read_profiles
 from kit.clock import Clock
@@ -65,10 +68,16 @@ class DriverEntry:
     """Usual port under TLS; None where the driver knows no TLS."""
     options: type | None = None
     """Schema of the table ``[device.PROTOCOL]`` in agent.toml, None if a device has none."""
+    needs_options: bool = False
+    """Whether a device must have that table."""
+    missing: Callable[[], str] = str
+    """Say in one sentence what must be installed for it, nothing when all is there."""
 
 
 DRIVERS: Final[dict[str, DriverEntry]] = {
-    "modbus": DriverEntry(modbus.ModbusDriver, modbus.ModbusProfile, port=502),
+    "folder": DriverEntry(folder.FolderDriver, folder.FolderProfile, options=folder.FolderOptions, needs_options=True),
+    "mms": DriverEntry(mms.MmsDriver, MmsProfile, port=102, options=MmsOptions, missing=missing_extra),
+    "modbus": DriverEntry(modbus.ModbusDriver, ModbusProfile, port=502, tls_port=802),
 }
 
 

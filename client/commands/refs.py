@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,6 +13,7 @@ import typer
 from client.node import Item, Outcome, items, listing, open_signer, require_ok, submit, wait_outcome
 from client.options import (
     TIMEOUT_S_DEFAULT,
+    URL_VARIABLE,
     JsonOption,
     KeyOption,
     NodeOption,
@@ -20,12 +22,13 @@ from client.options import (
     TimeoutOption,
 )
 from client.output import short, show_listing
-from client.releases import bytes_in, read_release
+from client.releases import ReleaseFolder, bytes_in, read_folder
 from kit.exitcodes import DataError, UsageError
+from kit.files import MODE_PRIVATE, write_atomic
 from kit.http import NodeClient
+from kit.releasefolder import SALT_FILE, ensure_salt, load_manifest
 from kit.terminal import Terminal
 from wire import cbor
-from wire.release import Release
 
 CONTRACT: Final = "references"
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -46,18 +49,22 @@ def submit_release(
 ) -> None:
     """Fingerprint a release folder and submit its reference values as their manufacturer.
 
-    The files stay here; their SHA-256 and chunk tree go into the ledger. The release counts once a laboratory and a
-    regulator have endorsed it.
+    The files stay here; their SHA-256, chunk tree, and salted tree of settings or rows go into the ledger. The salt is
+    made and kept in the folder, as release.salt: hand it on with the files, and to nobody who may not see them. The
+    release counts once a laboratory and a regulator have endorsed it.
 
     Example: gridwitness refs submit releases/linden-sc-1-2-4-0 --key alder-protection.key --node http://localhost:8080
     """
     terminal = Terminal(as_json=json)
     with NodeClient([node], timeout) as client:
         signer = open_signer(client, key, sender)
-        release = _read(terminal, folder, signer.sender)
+        if folder.is_dir():
+            ensure_salt(folder)
+        found = _read(terminal, folder, signer.sender)
+        release = found.package.release
         tx = submit(client, signer.sign(CONTRACT, "submit", {"release": release.encode()}))
         outcome = _follow(terminal, client, tx, None if no_wait else timeout)
-    _show(terminal, outcome, {"release": release.release, "digest": release.digest().hex()})
+    _show(terminal, outcome, {"release": release.release, "digest": release.digest().hex()}, found.notes)
 
 
 @app.command()
@@ -99,6 +106,53 @@ def endorse(
     _show(terminal, outcome, {"release": str(found["release"]), "digest": digest.hex()})
 
 
+@app.command("package")
+def package_release(
+    folder: Annotated[Path, typer.Argument(help="Release folder: release.toml, its files, and release.salt.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The package; an older one is replaced.")],
+    manufacturer: Annotated[
+        str | None,
+        typer.Option("--manufacturer", metavar="ID", help="Who submitted it; without it the node is asked."),
+    ] = None,
+    node: Annotated[
+        str | None,
+        typer.Option("--node", metavar="URL", envvar=URL_VARIABLE, help="Full node that knows the release."),
+    ] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Make a release package, with which gateways name the settings, rows and chunks that differ.
+
+    It holds all values of the setting lists and strategy tables, and the salt: give it to the gateways of the station
+    alone, and there to 'gridwitness-agent package add'.
+
+    Example: gridwitness refs package releases/linden-sc-1-2-4-0 --out linden-sc-1.package --manufacturer alder
+    """
+    terminal = Terminal(as_json=json)
+    status = "not compared with a ledger"
+    if manufacturer is None:
+        if node is None:
+            raise UsageError("say who submitted the release with --manufacturer, or name a node with --node")
+        with NodeClient([node]) as client:
+            item = _find(client, load_manifest(folder).release.release)
+        _compare(terminal, folder, item)
+        manufacturer, status = str(item["manufacturer"]), str(item["status"])
+    found = _read(terminal, folder, manufacturer)
+    package = found.package
+    write_atomic(out, package.encode(), mode=MODE_PRIVATE)
+    counts = {part.kind: 0 if part.items is None else len(part.items.items) for part in package.parts}
+    value = {
+        "release": package.release.release,
+        "digest": package.release.digest().hex(),
+        "status": status,
+        "items": counts,
+        "notes": list(found.notes),
+    }
+    listed = ", ".join(f"{kind} {count} items" for kind, count in counts.items())
+    line = f"{out}: release {value['release']} {value['digest']}, {status}; {listed}"
+    terminal.show(value, lambda: [line, *found.notes])
+
+
 @app.command("list")
 def list_releases(
     node: NodeOption,
@@ -130,11 +184,11 @@ def list_releases(
     )
 
 
-def _read(terminal: Terminal, folder: Path, manufacturer: str) -> Release:
+def _read(terminal: Terminal, folder: Path, manufacturer: str) -> ReleaseFolder:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no release folder")
     with terminal.progress(f"fingerprinting {folder}", bytes_in(folder)) as advance:
-        return read_release(folder, manufacturer, advance)
+        return read_folder(folder, manufacturer, advance)
 
 
 def _find(client: NodeClient, text: str) -> Item:
@@ -155,9 +209,10 @@ def _find(client: NodeClient, text: str) -> Item:
 
 
 def _compare(terminal: Terminal, folder: Path, found: Item) -> None:
-    own = _read(terminal, folder, str(found["manufacturer"])).digest().hex()
+    own = _read(terminal, folder, str(found["manufacturer"])).package.release.digest().hex()
     if own != found["digest"]:
-        raise DataError(f"{folder} has the digest {own}, the ledger's {found['release']} has {found['digest']}")
+        salt = "" if (folder / SALT_FILE).is_file() else f"; it lacks the manufacturer's {SALT_FILE}"
+        raise DataError(f"{folder} has the digest {own}, the ledger's {found['release']} has {found['digest']}{salt}")
 
 
 def _report_digest(path: Path) -> bytes:
@@ -172,7 +227,8 @@ def _follow(terminal: Terminal, client: NodeClient, tx: str, timeout_s: float | 
         return require_ok(wait_outcome(client, tx, timeout_s))
 
 
-def _show(terminal: Terminal, outcome: Outcome, about: dict[str, str]) -> None:
+def _show(terminal: Terminal, outcome: Outcome, about: dict[str, str], notes: Sequence[str] = ()) -> None:
     what = f"{about['release']} {about['digest']}"
     state = "sent" if outcome.height is None else f"{outcome.code} in block {outcome.height}"
-    terminal.show({**about, **outcome.to_json()}, lambda: [f"{what}: {state}, transaction {outcome.tx}"])
+    value = {**about, **outcome.to_json(), **({"notes": list(notes)} if notes else {})}
+    terminal.show(value, lambda: [f"{what}: {state}, transaction {outcome.tx}", *notes])

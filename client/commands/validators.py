@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import quote
 
 import typer
 
@@ -27,6 +28,7 @@ from kit.keystore import load_public_key, load_signing_key
 from kit.terminal import Terminal
 from kit.tls import PEM_BYTES_MAX, der_of
 from wire import cbor
+from wire.errors import WireError
 from wire.handover import ready_bytes, rotation_bytes
 from wire.header import decode_header
 from wire.types import sha256
@@ -181,12 +183,18 @@ def propose_rotation(
     ],
     key: KeyOption,
     node: NodeOption,
-    certificate: CertificateOption,
     new_vote_key: Annotated[
         Path | None,
         typer.Option("--new-vote-key", metavar="FILE", help="NAME.key of the new one; not told: it stays."),
     ] = None,
-    address: AddressOption = "",
+    certificate: Annotated[
+        Path | None,
+        typer.Option("--certificate", metavar="FILE", help="MEMBER.crt of the new one; not told: it stays."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", metavar="HOST:PORT", help="Where its peer port listens now; not told: as before."),
+    ] = None,
     sender: SenderOption = None,
     days: DaysOption = DAYS_DEFAULT,
     timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
@@ -196,16 +204,20 @@ def propose_rotation(
 ) -> None:
     """Propose a new vote key, certificate or address for your own validator; both vote keys sign it here.
 
+    What is not told stays as the ledger has it: the node that is asked says so, and the answer shows what was proposed.
     Before it is executed the node must know the new key: [node] vote_key_next in node.toml.
 
     Example: gridwitness validators propose-rotation --old-vote-key vote.key --new-vote-key vote-2.key
-    --certificate dispatch.crt --key dispatch.key --node http://localhost:8080
+    --key dispatch.key --node http://localhost:8080
     """
     old = load_signing_key(old_vote_key)
     new = old if new_vote_key is None else load_signing_key(new_vote_key)
-    der, deadline_ms = _certificate(certificate), _deadline_ms(days)
+    deadline_ms = _deadline_ms(days)
     with NodeClient([node], timeout) as client:
         signer = open_signer(client, key, sender)
+        present = _record(client, signer.sender) if certificate is None or address is None else (b"", "")
+    der = present[0] if certificate is None else _certificate(certificate)
+    address = present[1] if address is None else address
     signed = rotation_bytes(signer.chain, signer.sender, (old.public, new.public), sha256(der), deadline_ms)
     args: dict[str, cbor.Value] = {
         "member": signer.sender,
@@ -216,7 +228,8 @@ def propose_rotation(
         "old_signature": old.signing_key.sign(signed).signature,
         "new_signature": new.signing_key.sign(signed).signature,
     }
-    _call("propose-rotation", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+    told: Item = {"address": address, "tls_digest": sha256(der).hex()}
+    _call("propose-rotation", args, key, node, sender, timeout, no_wait=no_wait, json=json, told=told)
 
 
 @app.command()
@@ -297,8 +310,9 @@ def _call(
     *,
     no_wait: bool,
     json: bool,
+    told: Item | None = None,
 ) -> None:
-    """Sign and submit one call, wait for its outcome and show it.
+    """Sign and submit one call, wait for its outcome and show it, and what else is told.
 
     Raises:
         DataError: The contract refused it.
@@ -313,7 +327,7 @@ def _call(
     if words is not None:
         raise DataError(f"the contract refused transaction {tx}: {outcome.code}: {words}")
     require_ok(outcome)
-    value: Item = {"method": method, **outcome.to_json()}
+    value: Item = {"method": method, **outcome.to_json(), **(told or {})}
     terminal.show(value, lambda: lines_of(value))
 
 
@@ -330,6 +344,30 @@ def _newest_state(client: NodeClient) -> tuple[int, bytes]:
     if not isinstance(page, list) or not page or not isinstance(page[0], dict):
         raise DataError(f"{client.node} does not answer as a node does")
     return height, decode_header(bytes.fromhex(str(page[0].get("header")))).state_root
+
+
+def _record(client: NodeClient, member: str) -> tuple[bytes, str]:
+    """Return certificate and address of a validator, as the newest state has them; before any change, the genesis file.
+
+    Raises:
+        DataError: The node tells of no such validator.
+    """
+    for namespace, key in (("validators", f"member/{member}"), ("membership", f"validator/{member}")):
+        value = client.get_json(f"/v1/state/{namespace}/{quote(key, safe='')}").get("value")
+        if value is None:
+            continue
+        try:
+            record = cbor.decode(bytes.fromhex(str(value)))
+        except (ValueError, WireError):
+            break
+        if isinstance(record, dict):
+            certificate, address = record.get("tls_certificate"), record.get("address", "")
+            if isinstance(certificate, bytes) and isinstance(address, str):
+                return certificate, address
+    raise DataError(
+        f"{client.node} tells of no validator {member}, so what is to stay is not known; "
+        "give --certificate and --address, or ask another node"
+    )
 
 
 def _certificate(path: Path) -> bytes:

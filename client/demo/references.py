@@ -11,6 +11,7 @@ from client.demo.topology import LABORATORY, MANUFACTURER, MEMBERS, REGULATOR
 from client.node import Signer, items, open_signer, require_ok, submit, wait_outcome
 from client.releases import read_release
 from kit.http import NodeClient
+from kit.releasefolder import ensure_salt
 from wire import cbor
 
 OUTCOME_WITHIN_S: Final = 30.0
@@ -30,6 +31,8 @@ def register(cluster: Cluster, names: Sequence[str]) -> list[str]:
         DataError: A contract refused a call.
         TryAgainError: The ledger does not move.
     """
+    for name in names:
+        ensure_salt(cluster.layout.release(name))
     releases = [read_release(cluster.layout.release(name), MANUFACTURER) for name in names]
     _send_all(cluster, MANUFACTURER, "submit", [{"release": release.encode()} for release in releases])
     endorsements: list[dict[str, cbor.Value]] = [{"release": release.digest(), "report": None} for release in releases]

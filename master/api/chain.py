@@ -123,17 +123,17 @@ async def transaction(call: Call) -> Response:
 
 def _committed(ledger: LedgerPort, wanted: bytes) -> Mapping[str, object] | None:
     place = ledger.find_tx(wanted)
-    block = None if place is None else ledger.block(place[0])
-    if place is None or block is None:
+    if place is None:
         return None
     height, index = place
+    block = ledger.block(height)  # None where it is pruned
     code = decode_outcome(ledger.outcomes(height)[index]).code
     return {
         "status": "committed",
         "height": height,
         "index": index,
         "code": code,
-        **_called(block.transactions[index]),
+        **({} if block is None else _called(block.transactions[index])),
     }
 
 

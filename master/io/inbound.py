@@ -7,7 +7,6 @@ waits in its own socket, so that one that floods slows down itself alone.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import socket
 import ssl
@@ -46,13 +45,15 @@ class Trust:
     server: ssl.SSLContext
     client: ssl.SSLContext
 
-    def member_of(self, writer: asyncio.StreamWriter) -> str | None:
-        """Return who is at the other end, None for somebody unknown."""
+    def known(self, writer: asyncio.StreamWriter) -> tuple[str, bytes] | None:
+        """Return who is at the other end and by which certificate (its digest), None for somebody unknown."""
         connection = writer.get_extra_info("ssl_object")
         try:
-            return None if connection is None else self.members.get(peer_digest(connection))
+            digest = b"" if connection is None else peer_digest(connection)
         except DataError:
             return None
+        member = self.members.get(digest)
+        return None if member is None else (member, digest)
 
 
 class Counters(Protocol):
@@ -92,7 +93,7 @@ class Inbound:
 
         Args:
             listen: Where to accept.
-            trust: Asked at every connection.
+            trust: Asked at every connection, before its handshake and after it.
             limits: Bounds.
             counters: Told of every refusal.
         """
@@ -108,8 +109,8 @@ class Inbound:
         self._handshakes: dict[asyncio.Task[None], str] = {}
         """Address of each that is not authenticated, oldest first."""
         self._book = AddressBook(limits.handshakes_per_s, limits.handshakes_burst)
-        self._connections: dict[str, list[asyncio.Task[None]]] = {}
-        """Tasks of each member, oldest first."""
+        self._connections: dict[str, dict[asyncio.Task[None], bytes]] = {}
+        """Tasks of each member, oldest first, and the digest of the certificate that each showed."""
         self._allowances: dict[str, Allowance] = {}
         """Kept while the process runs: who connects anew gets no new burst."""
 
@@ -145,10 +146,13 @@ class Inbound:
         for listener in self._sockets:
             listener.close()
 
-    def drop(self, member: str) -> None:
-        """Close a member's connections: it is trusted no longer."""
-        for task in self._connections.get(member, ()):
-            task.cancel()
+    def recheck(self) -> None:
+        """Close the connections whose certificate is trusted no longer; others of the same member stay."""
+        members = self._trust().members
+        for member, held in self._connections.items():
+            for task, digest in held.items():
+                if members.get(digest) != member:
+                    task.cancel()
 
     # ---- before the handshake ------------------------------------------------------------------
 
@@ -187,26 +191,25 @@ class Inbound:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._handshakes.pop(task, None)
         for member, held in list(self._connections.items()):
-            if task in held:
-                held.remove(task)
+            held.pop(task, None)
             if not held:
                 del self._connections[member]
                 self.on_gone(member)
 
     async def _serve(self, connection: socket.socket) -> None:
-        trust = self._trust()
-        streams = await self._shake_hands(connection, trust.server)
+        streams = await self._shake_hands(connection, self._trust().server)
         if streams is None:
             return
         reader, writer = streams
         try:
-            member = trust.member_of(writer)
-            if member is None:
+            # as it is now: a certificate may have lost its trust during the handshake
+            known = self._trust().known(writer)
+            if known is None:
                 self._counters.handshake_refused("stranger")
                 _log.warning("refused a peer whose certificate is not in the validator set")
                 return
-            self._authenticated(member)
-            await self._read(member, reader)
+            self._authenticated(*known)
+            await self._read(known[0], reader)
         finally:
             await close(writer)
 
@@ -238,14 +241,16 @@ class Inbound:
 
     # ---- behind the handshake ------------------------------------------------------------------
 
-    def _authenticated(self, member: str) -> None:
+    def _authenticated(self, member: str, digest: bytes) -> None:
         """Count a connection of a member; the oldest of too many ends."""
         task = asyncio.current_task()
         assert task is not None, "a connection is served by a task of its own"
-        held = self._connections.setdefault(member, [])
-        held.append(task)
+        held = self._connections.setdefault(member, {})
+        held[task] = digest
         while len(held) > self._limits.connections_per_member_max:
-            held.pop(0).cancel()
+            oldest = next(iter(held))
+            del held[oldest]
+            oldest.cancel()
             self._counters.frame_refused(member, "displaced")
 
     async def _read(self, member: str, reader: asyncio.StreamReader) -> None:
@@ -304,14 +309,18 @@ class _TooSlowError(Exception):
 
 
 async def close(writer: asyncio.StreamWriter) -> None:
-    """Close politely, and after a second without further ado."""
+    """Close politely; after a second, or when the task is cancelled meanwhile, without further ado."""
     writer.close()
-    with contextlib.suppress(OSError, asyncio.CancelledError):
-        try:
-            async with asyncio.timeout(_CLOSE_S):
-                await writer.wait_closed()
-        except TimeoutError:
-            writer.transport.abort()
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            await writer.wait_closed()
+    except TimeoutError:
+        writer.transport.abort()
+    except OSError:
+        pass  # it has ended in another way
+    except asyncio.CancelledError:
+        writer.transport.abort()
+        raise
 
 
 def network_of(address: str) -> str:

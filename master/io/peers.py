@@ -36,7 +36,13 @@ class _Outbox:
     filled: asyncio.Event = field(default_factory=asyncio.Event)
     size_bytes: int = 0
     dropped: int = 0
-    is_connected: bool = False
+    digest: bytes | None = None
+    """Of the certificate that the peer showed; None while there is no connection."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether the peer can be sent to."""
+        return self.digest is not None
 
 
 class PeerNetwork:
@@ -66,6 +72,10 @@ class PeerNetwork:
         self._on_connected: Callable[[str], None]
         self._outboxes = {member: _Outbox() for member in addresses}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        """Who dials each member."""
+        self._leaving: set[asyncio.Task[None]] = set()
+        """Those that were told to end and have not yet."""
+        self._is_stopped = False
 
     async def start(
         self,
@@ -90,31 +100,43 @@ class PeerNetwork:
         self._tasks = {member: asyncio.create_task(self._dial_forever(member)) for member in self._addresses}
 
     async def stop(self) -> None:
-        """Close every connection."""
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), self._inbound.stop(), return_exceptions=True)
+        """Close every connection; none is opened after that."""
+        self._is_stopped = True
+        for member in tuple(self._tasks):
+            self._hang_up(member)
+        await asyncio.gather(*self._leaving, self._inbound.stop(), return_exceptions=True)
 
     def renew(self, trust: Trust, addresses: Mapping[str, HostPort]) -> None:
         """Go by other certificates and addresses: close what is trusted no longer, dial who is new.
+
+        Connections whose certificate is still their member's stay as they are, those of the same member too.
 
         Args:
             trust: Who may connect from now on.
             addresses: Where each of them listens.
         """
-        gone = {member for digest, member in self._trust.members.items() if digest not in trust.members}
-        moved = {member for member, address in self._addresses.items() if addresses.get(member) != address}
         self._trust = trust
-        for member in gone:
-            self._inbound.drop(member)
-        for member in (gone | moved) & self._tasks.keys():
-            self._tasks.pop(member).cancel()
+        self._inbound.recheck()
+        for member in tuple(self._tasks):
+            digest = self._outboxes[member].digest
+            is_distrusted = digest is not None and trust.members.get(digest) != member
+            if is_distrusted or addresses.get(member) != self._addresses[member]:
+                self._hang_up(member)
         self._addresses = dict(addresses)
         kept = {member: self._outboxes[member] for member in self._tasks}
         self._outboxes = {member: kept.get(member) or _Outbox() for member in addresses}
+        if self._is_stopped:
+            return
         for member in addresses:
             if member not in self._tasks:
                 self._tasks[member] = asyncio.create_task(self._dial_forever(member))
+
+    def _hang_up(self, member: str) -> None:
+        """End the task that dials a member; it may take a moment to close its connection."""
+        task = self._tasks.pop(member)
+        task.cancel()
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
 
     def send(self, member: str, message: bytes) -> None:
         """Queue a message; nothing is kept for a member that is not connected."""
@@ -148,7 +170,7 @@ class PeerNetwork:
 
     async def _dial_forever(self, member: str) -> None:
         attempt = 0
-        while True:
+        while self._tasks.get(member) is asyncio.current_task():
             outbox = self._outboxes[member]
             try:
                 was_connected = await self._dial(member, outbox)
@@ -166,10 +188,11 @@ class PeerNetwork:
                 address.host, address.port, ssl=self._trust.client, server_hostname=""
             )
         try:
-            if self._trust.member_of(writer) != member:
+            known = self._trust.known(writer)
+            if known is None or known[0] != member:
                 _log.warning("another node answers at this address", member=member, address=str(address))
                 return False
-            outbox.is_connected = True
+            outbox.digest = known[1]
             self._on_connected(member)
             await self._write(outbox, reader, writer)
         finally:

@@ -40,7 +40,7 @@ from wire.genesis import Genesis
 from wire.header import Header, decode_header
 from wire.merkle import Frontier, leaf_digest
 from wire.receipt import Receipt, decode_outcome
-from wire.types import Digest, sha256
+from wire.types import DIGEST_BYTES, Digest
 
 FORMAT: Final = 1
 MAP_BYTES_DEFAULT: Final = 64 * 1024**3
@@ -308,8 +308,8 @@ class Store:
     def prune(self, heights: range) -> int:
         """Give up the bodies of some blocks in one transaction; return how many there were.
 
-        Headers, certificates, outcomes and history stay: proofs and query tables need them. Receipts of these blocks
-        can no longer be made.
+        Headers, certificates, outcomes, history, ids and leaf digests of the transactions stay: receipts, proofs and
+        query tables need them.
         """
         pruned = 0
         with self._writing() as put:
@@ -318,9 +318,8 @@ class Store:
                 if block is None:
                     continue
                 put.put("headers", height_key(height), block.header.encode())
+                put.put("tx_leaves", height_key(height), b"".join(map(leaf_digest, block.transactions)))
                 put.delete("blocks", height_key(height))
-                for raw in block.transactions:
-                    put.delete("transactions", sha256(raw))
                 pruned += 1
         return pruned
 
@@ -378,20 +377,28 @@ class Store:
         height, index = place
         return self.receipts(height)[index]
 
+    def tx_leaves(self, height: int) -> Sequence[Digest] | None:
+        """Return the leaf digests of a block's transactions, also of a pruned one; None when they are not here."""
+        block = self.block(height)
+        if block is not None:
+            return [leaf_digest(raw) for raw in block.transactions]
+        raw = self._read("tx_leaves", height_key(height))
+        return None if raw is None else [raw[at : at + DIGEST_BYTES] for at in range(0, len(raw), DIGEST_BYTES)]
+
     def receipts(self, height: int) -> tuple[Receipt, ...]:
         """Return the receipts of all transactions of a block, in their order."""
-        block, certificate = self.block(height), self.certificate(height)
-        if block is None or certificate is None:
+        header, certificate, leaves = self.header(height), self.certificate(height), self.tx_leaves(height)
+        if header is None or certificate is None or leaves is None:
             return ()
         outcomes = self.outcomes(height)
-        _, tx_paths = inclusion_paths([leaf_digest(raw) for raw in block.transactions])
+        _, tx_paths = inclusion_paths(leaves)
         _, outcome_paths = inclusion_paths([leaf_digest(raw) for raw in outcomes])
         decoded = [decode_outcome(raw) for raw in outcomes]
-        epochs = self.epoch_ends(block.header.epoch)
+        epochs = self.epoch_ends(header.epoch)
         return tuple(
             Receipt(
                 tx=outcome.tx,
-                header=block.header,
+                header=header,
                 certificate=certificate,
                 index=index,
                 size=len(decoded),

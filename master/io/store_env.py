@@ -32,7 +32,7 @@ from wire.types import Digest
 
 READERS_MAX: Final = 256
 _TABLES: Final = ("meta", "blocks", "certificates", "outcomes", "transactions", "events", "state", "leaves")
-_LATER_TABLES: Final = ("history", "epochs", "headers", "faults", "view_changes", UNDO)
+_LATER_TABLES: Final = ("history", "epochs", "headers", "tx_leaves", "faults", "view_changes", UNDO)
 """Added since; what an older store lacks of them follows from its blocks, or is made with the next ones."""
 TABLES: Final = (*_TABLES, *_LATER_TABLES)
 _FULL: Final = (lmdb.MapFullError, lmdb.DiskError)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,8 +14,9 @@ from master.io.store import Store
 from master.io.store_env import TABLES, height_key
 from master.io.store_records import ArchiveMark, StoreCorruptError, StoreError, StoreFullError, unseal
 from master.io.undo_check import UndoCheck
-from master.ledger.application import Application, BlockRefused
+from master.ledger.application import Application
 from master.ledger.history import frontier_at
+from master.ledger.refusals import BlockRefused
 from master.ledger.tree import StateTree, leaf_key
 from wire import cbor
 from wire.block import BLOCK_BYTES_MAX, Block, decode_block
@@ -164,6 +165,9 @@ class Fsck:
         for index, raw in enumerate(() if block is None else block.transactions):
             if self._store.find_tx(sha256(raw)) != (height, index):
                 self._note("transactions", sha256(raw), f"it does not lead to place {index} of block {height}")
+        leaves = self._store.tx_leaves(height)
+        if leaves is not None and _root_above(leaves) != header.tx_root:
+            self._note("tx_leaves", height, "they do not lead to the block's tx_root")
         proofs = self._store.fault_proofs(height)
         if tree_head(proofs) != header.fault_proof_root:
             self._note("faults", height, "they do not lead to the block's fault_proof_root")
@@ -199,6 +203,13 @@ class Rebuilt:
     """Newest block of the new store."""
     stopped: str | None
     """Why it holds fewer blocks than the source; None when it holds all."""
+
+
+def _root_above(leaves: Sequence[Digest]) -> Digest:
+    frontier = Frontier()
+    for leaf in leaves:
+        frontier.append(leaf)
+    return frontier.head()
 
 
 def has_first_block(store: Store) -> bool:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from kit.exitcodes import StorageError
-from kit.files import LOCAL_FILES, Files, storage_error, write_at
+from kit.files import LOCAL_FILES, Files, storage_error, sync_folder, write_at
 
 _FRAME: Final = struct.Struct(">II")
 _LENGTH: Final = struct.Struct(">I")
 FRAME_BYTES_MAX: Final = 32 * 1024 * 1024
+DAMAGED_SUFFIX: Final = ".damaged"
 
 
 class WriteAheadLog:
@@ -35,7 +36,7 @@ class WriteAheadLog:
         Raises:
             OSError: The file cannot be opened.
         """
-        self._path = path
+        self._path, self._files = path, files
         if not files.exists(path):
             files.create(path, b"")
         self._file = files.open(path)
@@ -55,8 +56,8 @@ class WriteAheadLog:
         behind = at + _FRAME.size + self._length(at)
         if self._frame(behind) is not None:
             raise StorageError(
-                f"{self._path} is damaged at byte {at}: what this node signed there is not known, so it must not sign "
-                "again at this height; move the file away once the other nodes are past it"
+                f"{self._path} is damaged at byte {at}: what this node signed there is not known, so it must sign "
+                "nothing before the other nodes are past it"
             )
         self._file.cut(at)
         self._end = at
@@ -107,6 +108,24 @@ class WriteAheadLog:
         except OSError as error:
             raise storage_error(self._path, error) from error
         self._end = 0
+
+    def set_aside(self) -> Path:
+        """Begin an empty log and keep the present one, which is damaged, under another name; return that.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        aside = self._path.with_name(self._path.name + DAMAGED_SUFFIX)
+        try:
+            self._path.replace(aside)
+            self._files.create(self._path, b"")
+            sync_folder(self._path.parent)
+            fresh = self._files.open(self._path)
+        except OSError as error:
+            raise storage_error(self._path, error) from error
+        self._file.close()
+        self._file, self._end = fresh, 0
+        return aside
 
     def close(self) -> None:
         """Close the file."""

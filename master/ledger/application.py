@@ -17,6 +17,7 @@ from master.ledger import genesis as height_0
 from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings, decode_entry
 from master.ledger.faults import EpochSets, FaultCourt, FaultRefusedError
 from master.ledger.preview import preview
+from master.ledger.refusals import BlockRefused, ContractFaultError, TxRefused
 from master.ledger.rows import Execution, Head, Leaf, head_after
 from master.ledger.sequence import NAMESPACE as SEQUENCE
 from master.ledger.sequence import SequenceWindow, decode_window
@@ -44,49 +45,6 @@ _TX_VALID: Final = b"parameter/tx_valid_ms_max"
 _ACCOUNT_KEYS_MAX: Final = 16_384
 _FAULT_RESULT: Final = bytes(32)
 """Stands for the outcome of a transaction whose contract failed."""
-
-DIVERGENCES: Final = frozenset({"outcome-root", "state-root", "contract-fault"})
-"""Codes of `BlockRefused` that may be this node's own fault: do not vote, raise the alarm."""
-
-
-class TxRefused(Exception):  # noqa: N818 - a refusal is an answer, not an error
-    """A transaction may not stand in a block now.
-
-    Args:
-        code: wrong-chain, unknown-contract, unknown-method, unknown-key, wrong-sender, expired, valid-too-long,
-            bad-signature or replayed.
-    """
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class BlockRefused(Exception):  # noqa: N818 - a refusal is an answer, not an error
-    """A block may not follow the head.
-
-    Args:
-        code: chain, height, parent, history-root, time, code-table, fault-proofs, too-large, tx-count, tx-root,
-            bad-transaction,
-            or one of `DIVERGENCES`.
-        detail: One clear sentence.
-        results: Leaf digests of the outcomes that came out here, where that may be this node's own fault.
-    """
-
-    def __init__(self, code: str, detail: str, results: Sequence[Digest] = ()) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
-        self.results = tuple(results)
-
-    @property
-    def diverged(self) -> bool:
-        """Whether executing gave another result, rather than the block breaking a rule."""
-        return self.code in DIVERGENCES
-
-
-class ContractFaultError(Exception):
-    """A contract failed by a mistake of its own; such a transaction gets into no honest proposer's block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +149,17 @@ class Application:
             TxRefused: Not now, or never; its code says why.
         """
         self._admit(Overlay(self._reader), tx, time_ms, self._verify)
+
+    def fits(self, tx: SignedTx, height: int, time_ms: int) -> bool:
+        """Tell whether a block of that height and time could hold a transaction: it is tried, and nothing is kept.
+
+        A contract that fails by its own mistake shows only so; every honest leader leaves that transaction out.
+        """
+        try:
+            self._run(Overlay(self._reader), tx, _Place(height, time_ms))
+        except (TxRefused, ContractFaultError):
+            return False
+        return True
 
     def screen(self, tx: SignedTx, time_ms: int) -> bytes:
         """Do what `check` does, but leave the signature to the caller, who may verify many at once elsewhere.

@@ -333,7 +333,7 @@ _RULES: Final = (
             f"items-{name}",
             partial(read_items_as, name),
             prove=lambda found: items_of(found, bytes(32)),
-            is_text=True,
+            is_text=name != "registers",
         )
         for name in FORMATS
     ),
@@ -394,7 +394,7 @@ MADE: Final[dict[str, list[bytes]]] = {
     "faultfile": [FaultFile(test_faultproof.PROOF, (samples.FIRST_END,)).encode()],
     **{
         f"items-{name}": [
-            golden["content"].encode() for golden in test_package.GOLDEN["files"] if golden["format"] == name
+            bytes.fromhex(golden["content"]) for golden in test_package.GOLDEN["files"] if golden["format"] == name
         ]
         for name in FORMATS
     },

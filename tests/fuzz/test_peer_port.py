@@ -107,7 +107,7 @@ def test_peer_port_under_hostile_bytes_still_hears_the_honest(tmp_path: Path) ->
             ),
             LIMITS,
         )
-        running = asyncio.create_task(world.engine.run(()))
+        running = asyncio.create_task(world.engine.run(lambda: ()))
         await network.start(world.engine.receive, connected.append)
         try:
             tracemalloc.start()

@@ -60,6 +60,14 @@ class Line:
             except ConnectionError:
                 return True
 
+    async def rest(self) -> bytes:
+        """Read until the other side closes."""
+        async with asyncio.timeout(TIMEOUT_S):
+            try:
+                return await self._reader.read()
+            except ConnectionError:
+                return b""
+
     async def silent(self, for_s: float) -> bool:
         """Whether nothing comes for so long."""
         try:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pymodbus.pdu.file_message import FileRecord, ReadFileRecordRequest
 
 from agent.attest import Confirmation, Confirmed, DeviceState, ReadAgain, build_evidence, to_item
-from agent.drivers.modbus import RECORDS_PER_FILE, REGISTERS_MAX, FileRecords
+from agent.drivers.modbus_files import RECORDS_PER_FILE, REGISTERS_MAX, FileRecords
 from agent.drivers.modbus_link import _FILE_REQUEST
 from agent.drivers.text import device_text
 from rules.fingerprint import Fingerprint, fingerprint

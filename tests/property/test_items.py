@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from rules.items.compare import compare, item_name, item_sentence
 from rules.items.model import Cell, ItemList, ItemsError, NumberedItem
-from rules.items.register_list import write
 from rules.items.root import items_of
 from rules.items.table import FORMATS, read_items, read_items_as
 
@@ -69,19 +68,12 @@ def test_csv_and_xml_of_one_table_hold_the_same_items_in_any_order(table: Table,
     assert {item.cells[0] for item in from_xml.items} == {place}
 
 
-@given(
-    st.dictionaries(
-        st.tuples(st.sampled_from(("input", "holding")), st.integers(0, 65_535)), st.integers(0, 65_535), min_size=1
-    )
-)
-def test_registers_are_read_as_they_were_written(registers: dict[tuple[str, int], int]) -> None:
-    found = read_items(write(registers))
-    again = {
-        (table, int(address)): int(item.cells[0].text)
-        for item in found.items
-        for table, address in [item.label.split(" ")]
-    }
-    assert again == registers
+@given(st.lists(st.integers(0, 65_535), min_size=1, max_size=50))
+def test_registers_are_read_as_they_stand(registers: list[int]) -> None:
+    found = read_items_as("registers", b"".join(value.to_bytes(2, "big") for value in registers))
+    assert [(item.number, item.cells) for item in found.items] == [
+        (place, (Cell("value", str(value)),)) for place, value in enumerate(registers, start=1)
+    ]
 
 
 # holds IT-9

@@ -19,8 +19,9 @@ from master.consensus.events import Build, Head
 from master.contracts.validator_records import Change, pending
 from master.io.store import Store
 from master.io.store_env import TABLES
-from master.ledger.application import Application, TxRefused
+from master.ledger.application import Application
 from master.ledger.call import StateReads
+from master.ledger.refusals import TxRefused
 from master.ledger.state import Overlay
 from master.mempool import Mempool
 from master.seams import BlockRefusedError

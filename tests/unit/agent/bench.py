@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -123,7 +124,7 @@ Answer = Callable[[bytes], Sequence[bytes] | None]
 
 
 @contextlib.asynccontextmanager
-async def lying(answer: Answer) -> AsyncIterator[int]:
+async def lying(answer: Answer, context: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Serve whatever ``answer`` says, also what no device may say, and give the port."""
     writers: list[asyncio.StreamWriter] = []
     talks: list[asyncio.Task[None]] = []
@@ -145,7 +146,7 @@ async def lying(answer: Answer) -> AsyncIterator[int]:
                     await asyncio.sleep(0.002)
         writer.close()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=context)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -71,7 +71,7 @@ def test_environment_overrides_the_file(path: Path, monkeypatch: pytest.MonkeyPa
         ("port = 8883", "port = 0", "mqtt.port: expected a whole number 1..65535"),
         ("timeout_ms = 200", 'timeout_ms = "soon"', "expected a whole number 10..600000 ms, found 'soon'"),
         ("timeout_ms = 200", "timout_ms = 200", "unknown key 'timout_ms' in [device[0]]; did you mean 'timeout_ms'?"),
-        ('protocol = "modbus"', 'protocol = "profibus"', "expected one of 'modbus'"),
+        ('protocol = "modbus"', 'protocol = "profibus"', "device[0].protocol: expected one of '"),
         ('"stability-control-modbus"', '"toaster"', "agent.toml:19: device sps-1: profile: expected one of"),
         ('host = "127.0.0.1"\nport = 5', "port = 5", "agent.toml:19: device[0]: key 'host' is missing"),
         ("timeout_ms = 200", "[device.tsl]", "unknown key 'tsl' in [device[0]]; did you mean 'tls'?"),

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from agent.drivers.errors import DeviceUnreachableError
+from agent.drivers.folder import FolderOptions
 from agent.drivers.table import DRIVERS, Driver
 from kit.clock import FakeClock
 from tests.unit.agent.bench import NOW_MS, PROFILES, device_config
 
+OPTIONS = {"folder": FolderOptions(path=Path("/nowhere"))}
+"""Options of devices that are away, for protocols that need some."""
 ENTRIES = [(profile.protocol, name) for name, profile in sorted(PROFILES.items())]
 
 
 def opened(protocol: str, profile: str) -> Driver:
-    config = device_config(1, protocol=protocol, profile=profile)
+    config = device_config(1, protocol=protocol, profile=profile, options=OPTIONS.get(protocol))
     return DRIVERS[protocol].open(config, PROFILES[profile], FakeClock(NOW_MS))
 
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from agent.drivers.errors import DeviceBusyError, DeviceError, DeviceProtocolError, DeviceUnreachableError
-from agent.drivers.modbus import FILE_BYTES_MAX, ModbusDriver
+from agent.drivers.modbus import ModbusDriver
+from agent.drivers.modbus_files import FILE_BYTES_MAX
 from agent.model import Reading
 from agent.profile import Pacing, Profile
 from firmware_sim.contents import Artefact, Contents, artefact
@@ -130,8 +131,8 @@ def test_connection_that_was_lost_between_reads_is_made_again_without_a_retry() 
 
             async def around_a_fault(driver: ModbusDriver) -> None:
                 await driver.read()
-                assert driver._link is not None
-                driver._link.abort()
+                assert driver._line.link is not None
+                driver._line.link.abort()
                 await driver.read()
 
             await with_driver(port, around_a_fault, retries=0)
@@ -310,8 +311,8 @@ def test_cancelled_read_closes_the_connection() -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert driver._link is not None
-            assert not driver._link.is_open
+            assert driver._line.link is not None
+            assert not driver._line.link.is_open
 
     asyncio.run(work())
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from agent.drivers.errors import DeviceProtocolError, DeviceUnreachableError
-from agent.drivers.modbus import FileRecords, ModbusDriver
+from agent.drivers.modbus import ModbusDriver
+from agent.drivers.modbus_files import FileRecords
 from agent.drivers.modbus_link import Link, LinkCounters, LinkError, LinkLimits, open_link
 from rules.fingerprint import Fingerprint, fingerprint
 from tests.unit.agent.bench import Answer, lying, with_driver
@@ -280,6 +281,7 @@ IDENTITY = identity((0, b"V"), (1, b"P"), (2, b"1"), (5, b"M"), (0x80, b"S"))
         (identity()[:4], "ends too early"),
         (b"\x2b\x0d" + identity((0, b"V"))[2:], "do not add up"),
         (identity(more=0xFF), "more than 32 pages"),
+        (b"\x2b\x0e\x01" + identity((0, b"V"))[3:], "of category 1, 3 was asked"),
         (b"\xab\x01", r"FC43 with exception 1 \(illegal function\)"),
         (b"\xab\x63", r"exception 99 \(unknown code\)"),
     ],
@@ -343,8 +345,7 @@ def test_identification_over_several_pages_is_joined() -> None:
 
     async def work() -> tuple[str, str]:
         async def read(driver: ModbusDriver) -> None:
-            link = await driver._connected()
-            found = await driver._read_identity(link)
+            found = await driver._read_identity()
             names.extend((found.serial, found.model))
 
         names: list[str] = []

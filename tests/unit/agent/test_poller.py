@@ -169,6 +169,7 @@ def test_kind_with_an_interval_of_its_own_is_read_when_it_is_due_and_kept_betwee
     assert bench.changes == 1
 
 
+# holds EV-6
 def test_read_times_begin_with_the_oldest_read_that_counts() -> None:
     bench = Bench(plain(), plan=PLAN)
     bench.poll()

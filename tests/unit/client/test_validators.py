@@ -10,6 +10,7 @@ from kit.keystore import create_key, load_public_key
 from kit.tls import der_of, self_signed
 from tests.unit.client.nodes import FakeNode, call, use_node
 from tests.unit.wire.samples import HEADER
+from wire import cbor
 from wire.cose import verify_ed25519
 from wire.handover import ready_bytes, rotation_bytes
 from wire.tx import Transaction, open_tx
@@ -109,8 +110,64 @@ def test_propose_removal_says_whether_it_is_urgent(site: Site) -> None:
     assert site.sent().args["urgent"] is True
 
 
+RECORD_PATHS = ("/v1/state/validators/member%2Fdispatch", "/v1/state/membership/validator%2Fdispatch")
+
+
+def of_record(site: Site, *, is_changed: bool = True, **changes: cbor.Value) -> dict[str, cbor.Value]:
+    """Let the node have a record of the caller: under its own name, or before any change that of the genesis file."""
+    identity = self_signed("dispatch")
+    record: dict[str, cbor.Value] = {"vote_key": site.public("vote"), "tls_certificate": identity.der()}
+    if is_changed:
+        record["address"] = "dispatch.example:7400"
+    record |= changes
+    values = (record, None) if is_changed else (None, record)
+    for path, value in zip(RECORD_PATHS, values, strict=True):
+        site.node.answers[path] = {"value": None if value is None else cbor.encode(value).hex()}
+    return record
+
+
+# holds VM-6
+def test_propose_rotation_leaves_as_it_is_what_is_not_told(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    record = of_record(site)
+    words = ("--old-vote-key", site.key("vote"), "--new-vote-key", site.key("vote-2"))
+    assert call("validators", "propose-rotation", *words, *site.by, "--json") == 0
+    args = site.sent().args
+    assert (args["address"], args["tls_certificate"]) == ("dispatch.example:7400", record["tls_certificate"])
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["address"] == "dispatch.example:7400"
+    assert shown["tls_digest"] == sha256(bytes(record["tls_certificate"])).hex()  # type: ignore[arg-type]
+
+
+def test_propose_rotation_before_any_change_keeps_the_certificate_of_the_genesis_file(site: Site) -> None:
+    record = of_record(site, is_changed=False)
+    words = ("--old-vote-key", site.key("vote"), "--new-vote-key", site.key("vote-2"))
+    assert call("validators", "propose-rotation", *words, *site.by) == 0
+    args = site.sent().args
+    assert (args["address"], args["tls_certificate"]) == ("", record["tls_certificate"])
+
+
+@pytest.mark.parametrize("told", ["elsewhere.example:7", ""])
+def test_propose_rotation_takes_the_address_that_is_told_even_an_empty_one(site: Site, told: str) -> None:
+    of_record(site)
+    words = ("--old-vote-key", site.key("vote"), "--certificate", str(site.certificate), "--address", told)
+    assert call("validators", "propose-rotation", *words, *site.by) == 0
+    args = site.sent().args
+    assert (args["address"], args["tls_certificate"]) == (told, der_of(site.certificate.read_bytes()))
+
+
+@pytest.mark.parametrize("value", [None, "00", "a0", 7])
+def test_propose_rotation_of_a_node_that_tells_no_record_is_refused(
+    site: Site, capsys: pytest.CaptureFixture[str], value: object
+) -> None:
+    site.node.answers |= {path: {"value": value} for path in RECORD_PATHS}
+    assert call("validators", "propose-rotation", "--old-vote-key", site.key("vote"), *site.by) == 65
+    assert "--certificate" in capsys.readouterr().err
+    assert site.node.posted == []
+
+
 @pytest.mark.parametrize("new", ["vote-2", None])
 def test_propose_rotation_is_signed_by_both_vote_keys(site: Site, new: str | None) -> None:
+    of_record(site)
     words = ["--old-vote-key", site.key("vote"), "--certificate", str(site.certificate)]
     if new is not None:
         words += ["--new-vote-key", site.key(new)]

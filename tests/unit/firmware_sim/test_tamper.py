@@ -4,6 +4,7 @@ import pytest
 
 from firmware_sim.contents import Contents
 from firmware_sim.errors import BadRequestError, RefusedError, UnknownDeviceError
+from firmware_sim.faults import CATALOGUE
 from firmware_sim.files.setting_list import setting_list
 from firmware_sim.fleet import Fleet
 from firmware_sim.modbus.unit import Unit
@@ -192,3 +193,121 @@ def test_fleet_action_is_done_on_all_devices_or_on_none(fleet: Fleet) -> None:
 def test_fleet_action_that_touches_a_device_twice_is_refused(fleet: Fleet) -> None:
     with pytest.raises(RefusedError, match="twice"):
         fleet.tamper(["dev-a", "dev-a"], {"action": "flip-byte"})
+
+
+def test_change_setting_without_number_and_value_chooses_them(fleet: Fleet) -> None:
+    (change,) = fleet.tamper(["dev-a"], {"action": "change-setting"})
+    assert (change["number"], change["old_value"]) == (17, "49.00")
+    assert change["new_value"] == "45.00"
+    again = fleet.tamper(["dev-a"], {"action": "change-setting"})[0]
+    assert again["new_value"] == "49.50"
+
+
+def test_change_back_is_seen_by_the_revision_counter_alone(fleet: Fleet) -> None:
+    before = fleet.device("dev-a").contents
+    (change,) = fleet.tamper(["dev-a"], {"action": "change-back", "number": 18})
+    assert change["old_value"] == change["new_value"]
+    assert fleet.device("dev-a").contents is before
+    assert fleet.describe("dev-a")["revision_counter"] == 3
+
+
+def test_flip_byte_and_truncate_are_not_seen_by_the_revision_counter(fleet: Fleet) -> None:
+    fleet.tamper(["dev-a"], {"action": "flip-byte"})
+    fleet.tamper(["dev-a"], {"action": "truncate", "artefact": "strategy"})
+    assert fleet.describe("dev-a")["revision_counter"] == 1
+    fleet.tamper(["dev-a"], {"action": "restore"})
+    assert fleet.describe("dev-a")["revision_counter"] == 2
+
+
+def test_restart_keeps_files_and_takes_no_connection_meanwhile(fleet: Fleet) -> None:
+    before = state(fleet)
+    fleet.tamper(["dev-a", "dev-b"], {"action": "restart", "down_ms": 300})
+    assert [fleet.describe(name)["reachable"] for name in ("dev-a", "dev-b")] == [False, False]
+    assert state(fleet) == before
+
+
+def test_upgrade_loads_a_release_and_restarts(fleet: Fleet) -> None:
+    changes = fleet.tamper(["dev-a"], {"action": "upgrade", "down_ms": 9})
+    assert changes[-1] == {"device": "dev-a", "down_ms": 9}
+    shown = fleet.describe("dev-a")
+    assert (shown["revision"], shown["reachable"], shown["counters"]["restarts"]) == ("1.0.0", False, 1)
+
+
+def test_switch_group_goes_round(fleet: Fleet) -> None:
+    device = fleet.device("dev-a")
+    second = fleet.device("dev-b").contents.artefacts["settings"]
+    device.load(Contents.of(device.contents.artefacts.values(), [second]))
+    changes = [fleet.tamper(["dev-a"], {"action": "switch-group"})[0] for _ in range(2)]
+    assert [change["new_group"] for change in changes] == [2, 1]
+    assert fleet.tamper(["dev-a"], {"action": "switch-group", "group": 2})[0]["old_group"] == 1
+    assert content(fleet, "dev-a", "settings") == second.content
+
+
+def test_fault_that_changes_bytes_is_an_action_with_its_members(fleet: Fleet) -> None:
+    (change,) = fleet.tamper(["dev-a"], {"action": "fault", "fault": "changed-byte", "offset": 5})
+    assert (change["artefact"], change["offset"]) == ("firmware", 5)
+    assert fleet.device("dev-a").fault is None
+
+
+def test_fault_lying_checksum_changes_a_byte_and_keeps_the_checksum(fleet: Fleet) -> None:
+    before = fleet.describe("dev-a", digests=True)["artefacts"][0]
+    changes = fleet.tamper(["dev-a"], {"action": "fault", "fault": "lying-checksum"})
+    after = fleet.describe("dev-a", digests=True)["artefacts"][0]
+    assert [list(change)[1] for change in changes] == ["fault", "artefact"]
+    assert before["sha256"] != after["sha256"]
+    assert before["checksum"] == after["checksum"]
+    fleet.tamper(["dev-a"], {"action": "clear-fault"})
+    assert fleet.describe("dev-a")["artefacts"][0]["checksum"] != before["checksum"]
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol"), [(name, protocol) for name, entry in CATALOGUE.items() for protocol in entry.protocols]
+)
+def test_every_fault_of_the_catalogue_can_be_brought_about_and_undone(fleet: Fleet, name: str, protocol: str) -> None:
+    fleet.device("dev-a").protocol = protocol
+    extra = {"with": "dev-b"} if name == "swapped-files" else {}
+    fleet.tamper(["dev-a"], {"action": "fault", "fault": name, **extra})
+    shown = fleet.describe("dev-a")
+    counted = shown["revision_counter"] > 1
+    assert shown["fault"] is not None or shown["state"] == "tampered" or counted
+    fleet.tamper(["dev-a"], {"action": "clear-fault"})
+    fleet.tamper(["dev-a", "dev-b"], {"action": "restore"})
+    shown = fleet.describe("dev-a")
+    assert (shown["fault"], shown["state"]) == (None, "original")
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "reason"),
+    [
+        ({"action": "switch-group", "group": 2}, RefusedError, "no setting group 2, the device has 1"),
+        ({"action": "switch-group"}, RefusedError, "setting group 1 of dev-a is active already"),
+        ({"action": "restart", "down_ms": 0}, BadRequestError, "down_ms is 0"),
+        ({"action": "fault", "fault": "gone"}, BadRequestError, "unknown fault 'gone'"),
+        ({"action": "fault"}, BadRequestError, "fault is missing"),
+        ({"action": "fault", "fault": "late", "delay": 1}, BadRequestError, "unknown member delay"),
+        ({"action": "fault", "fault": "changed-byte", "number": 1}, BadRequestError, "unknown member number"),
+        ({"action": "fault", "fault": "swapped-files"}, BadRequestError, "with is missing"),
+        ({"action": "clear-fault", "fault": "late"}, BadRequestError, "unknown member fault"),
+        ({"action": "change-setting", "number": 999}, RefusedError, "there is no setting 999"),
+    ],
+)
+def test_event_refused_changes_nothing(fleet: Fleet, body: object, error: type[Exception], reason: str) -> None:
+    before = state(fleet)
+    with pytest.raises(error, match=reason):
+        fleet.tamper(["dev-a"], body)
+    assert state(fleet) == before
+    assert fleet.device("dev-a").fault is None
+
+
+def test_fault_of_another_protocol_is_refused(fleet: Fleet) -> None:
+    fleet.device("dev-a").protocol = "mms"
+    with pytest.raises(RefusedError, match="speaks mms, where the fault wrong-unit does not exist"):
+        fleet.tamper(["dev-a"], {"action": "fault", "fault": "wrong-unit"})
+
+
+def test_device_without_settings_or_groups_refuses_what_needs_them(fleet: Fleet) -> None:
+    device = fleet.device("dev-a")
+    device.load(Contents.of([device.contents.artefacts["firmware"]]))
+    for action, reason in (("switch-group", "has no setting groups"), ("change-setting", "has no settings")):
+        with pytest.raises(RefusedError, match=reason):
+            fleet.tamper(["dev-a"], {"action": action})

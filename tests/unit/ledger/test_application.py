@@ -7,7 +7,8 @@ import pytest
 from master.contracts import membership
 from master.contracts.context import Context, Contract, Refused
 from master.ledger import application
-from master.ledger.application import Application, BlockRefused, TxRefused
+from master.ledger.application import Application
+from master.ledger.refusals import BlockRefused, TxRefused
 from master.ledger.rows import Execution, event_rows
 from master.ledger.sequence import decode_window
 from tests.unit.contracts.reports import entry, evidence, item, release
@@ -275,6 +276,21 @@ def test_propose_transaction_at_which_a_contract_fails_is_left_out(quarrel: Worl
     execution, refused = quarrel.propose(poison, good)
     assert refused == {poison.id: "contract-fault"}
     assert execution.block.transactions == (good.raw,)
+
+
+@pytest.mark.parametrize(("what", "fits"), [("fail", False), ("key", False), ("refuse", True), ("answer", True)])
+def test_transaction_fits_unless_its_contract_fails_and_trying_it_leaves_no_trace(
+    quarrel: World, what: str, *, fits: bool
+) -> None:
+    before = quarrel.application.validators(), quarrel.head
+    assert quarrel.application.fits(tell(quarrel, what), 1, quarrel.head.time_ms + 1) == fits
+    assert (quarrel.application.validators(), quarrel.head) == before
+
+
+def test_transaction_that_is_refused_does_not_fit(quarrel: World) -> None:
+    entry = submission(quarrel)
+    assert quarrel.application.fits(entry, 1, quarrel.head.time_ms + 1)
+    assert not quarrel.application.fits(entry, 1, entry.tx.valid_until_ms + 1)
 
 
 def test_process_block_at_which_a_contract_fails_is_a_divergence(quarrel: World) -> None:

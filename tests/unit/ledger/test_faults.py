@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from master.ledger import faults
-from master.ledger.application import Application, BlockRefused
+from master.ledger.application import Application
 from master.ledger.call import decode_entry
 from master.ledger.faults import FaultCourt, FaultRefusedError, block_rows, recorded_count
+from master.ledger.refusals import BlockRefused
 from master.ledger.rows import Execution
 from master.ledger.state import Overlay
 from tests.unit.contracts.reports import release

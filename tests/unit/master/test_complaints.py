@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from kit.clock import FakeClock
-from master.complaints import RESEND_MS, OldestWatch
+from master.complaints import CHECK_MS, DROPPED_MAX, RESEND_MS, OldestWatch
 from wire.types import sha256
 
 
@@ -17,9 +17,9 @@ class World:
     def __init__(self) -> None:
         self.waiting: list[Any] = []
         self.said: list[bytes] = []
-        self.is_acceptable = True
+        self.refused: set[bytes] = set()
         self.clock = FakeClock()
-        self.watch = OldestWatch(self, lambda _: self.is_acceptable, self.said.extend, self.clock)
+        self.watch = OldestWatch(self, lambda entry: entry.raw not in self.refused, self.said.extend, self.clock)
 
     def oldest(self) -> Any:  # noqa: ANN401
         return self.waiting[0] if self.waiting else None
@@ -55,10 +55,29 @@ def test_oldest_transaction_is_said_again_once_per_interval() -> None:
     assert world.said == [b"one", b"one"]
 
 
-def test_oldest_transaction_that_no_block_can_hold_is_forgotten_and_costs_no_leader_its_view() -> None:
+# holds CM-24
+def test_oldest_transactions_that_no_block_can_hold_are_forgotten_before_anybody_waits_for_them() -> None:
     world = World()
-    world.waiting = [tx(b"one"), tx(b"two")]
-    world.is_acceptable = False
-    world.after(0)
-    assert world.after(RESEND_MS) == 0
-    assert (world.said, [entry.raw for entry in world.waiting]) == ([], [b"two"])
+    world.waiting = [tx(b"one"), tx(b"two"), tx(b"good")]
+    world.refused = {b"one", b"two"}
+    assert world.after(0) == 0
+    assert [entry.raw for entry in world.waiting] == [b"good"]
+    assert world.after(300) == 300
+
+
+# holds CM-24
+def test_oldest_transaction_that_a_block_made_impossible_is_forgotten_soon() -> None:
+    world = World()
+    world.waiting = [tx(b"one")]
+    assert world.after(0) == 0
+    world.refused = {b"one"}
+    assert world.after(CHECK_MS - 1) == CHECK_MS - 1
+    assert (world.after(1), world.waiting, world.said) == (0, [], [])
+
+
+def test_oldest_transactions_are_forgotten_in_bounded_numbers_at_once() -> None:
+    world = World()
+    world.waiting = [tx(bytes((number >> 8, number & 255))) for number in range(DROPPED_MAX + 2)]
+    world.refused = {entry.raw for entry in world.waiting}
+    assert world.after(0) == 0
+    assert len(world.waiting) == 2

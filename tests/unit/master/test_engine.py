@@ -42,7 +42,7 @@ from master.consensus.messages import (
 )
 from master.consensus.state import Settings
 from master.engine import DECODED_INLINE_BYTES, Engine
-from master.inbox import EVENT_BYTES_MAX
+from master.inbox import MEMBER_BYTES_MAX
 from master.ledger.faults import FaultRefusedError
 from master.recorder import RecordedReplica
 from master.seams import BlockRefusedError, Hooks, Restart
@@ -196,7 +196,7 @@ class World:
         self.diary.append(f"send {type(decode_message(message)).__name__}")
 
     async def run_until(self, condition: Callable[[], bool], act: Callable[[], object] = lambda: None) -> None:
-        task = asyncio.create_task(self.engine.run(()))
+        task = asyncio.create_task(self.engine.run(lambda: ()))
         try:
             act()
             async with asyncio.timeout(10):
@@ -326,7 +326,7 @@ def test_engine_whose_disk_fails_while_it_waits_for_room_stays_stopped(monkeypat
         raise StorageError("the log is damaged")
 
     world.engine.restart = Restart(damaged, disk.boot)
-    asyncio.run(world.engine.run(()))
+    asyncio.run(world.engine.run(lambda: ()))
     assert world.engine.failure == "the log is damaged"
     assert world.reports == ["disk-full", "storage"]
     assert disk.boots == 0
@@ -348,11 +348,11 @@ def test_engine_counts_the_views_that_are_left_by_their_reason() -> None:
 def test_engine_that_has_stopped_forgets_what_waits() -> None:
     world = World("abcd")
     world.engine.post(Connected("b"))
-    asyncio.run(world.engine.run([b"\xff"]))
+    asyncio.run(world.engine.run(lambda: [b"\xff"]))
     world.engine.post(Connected("b"))
     world.engine.wake()
     assert world.reports == ["storage"]
-    assert world.engine._inbox._count == 0
+    assert not world.engine._inbox._turns
 
 
 def vote_of_b(key: str = "b") -> Vote:
@@ -374,7 +374,7 @@ def test_engine_with_a_mistake_of_ours_signs_nothing_more_and_keeps_the_incident
         raise KeyError((final.header.height, certificate.view))
 
     world.apply = break_down  # type: ignore[method-assign]
-    asyncio.run(world.engine.run(()))
+    asyncio.run(world.engine.run(lambda: ()))
     assert world.engine.failure is not None
     assert "KeyError" in world.engine.failure
     assert world.incidents == [world.engine.failure]
@@ -383,11 +383,23 @@ def test_engine_with_a_mistake_of_ours_signs_nothing_more_and_keeps_the_incident
 
 def test_engine_with_damaged_log_signs_nothing_and_says_why() -> None:
     world = World("a")
-    asyncio.run(world.engine.run([b"\xff"]))
+    asyncio.run(world.engine.run(lambda: [b"\xff"]))
     assert world.engine.failure is not None
     assert "write-ahead log is damaged" in world.engine.failure
     assert (world.reports, world.stored) == (["storage"], [])
     assert not any(entry.startswith("send") for entry in world.diary)
+
+
+# holds CM-8
+def test_engine_whose_log_cannot_be_read_signs_nothing_and_goes_on_serving() -> None:
+    world = World("a")
+
+    def read() -> list[bytes]:
+        raise StorageError("the write-ahead log cannot be read: Input/output error")
+
+    asyncio.run(world.engine.run(read))
+    assert world.engine.failure == "the write-ahead log cannot be read: Input/output error"
+    assert (world.reports, world.stored, world.sent) == (["storage"], [], [])
 
 
 def test_engine_messages_beyond_the_bytes_that_may_wait_are_dropped_and_reported() -> None:
@@ -395,7 +407,7 @@ def test_engine_messages_beyond_the_bytes_that_may_wait_are_dropped_and_reported
     vote = vote_of_b()
     message = encode_message(vote)
     size = len(message)
-    world.engine.post(Received("b", vote), EVENT_BYTES_MAX - size)
+    world.engine.post(Received("b", vote), MEMBER_BYTES_MAX - size, "b")
     world.engine.on_message("b", message)
     assert world.reports == []
     world.engine.on_message("b", message)
@@ -607,6 +619,26 @@ def test_engine_asked_for_a_body_without_end_sends_what_its_budget_allows(monkey
     assert world.reports == ["answer-refused"]
 
 
+# holds SN-8
+def test_engine_asks_for_no_blocks_while_a_state_is_fetched() -> None:
+    world = World("abcd")
+    is_fetching = [True, False]
+    hooks = replace(world.engine._hooks, withholds=lambda message: isinstance(message, GetBlocks) and is_fetching[0])
+    world.engine._hooks = hooks
+
+    async def run() -> None:
+        await world.engine._perform(Send("b", GetBlocks(1)))
+        await world.engine._perform(Send("b", Gossip((b"tx",))))
+        del is_fetching[0]
+        await world.engine._perform(Send("c", GetBlocks(1)))
+
+    asyncio.run(run())
+    assert [(member, decode_message(raw)) for member, raw in world.sent] == [
+        ("b", Gossip((b"tx",))),
+        ("c", GetBlocks(1)),
+    ]
+
+
 # holds TP-8
 def test_engine_asked_for_blocks_without_end_answers_as_fast_as_its_budget_allows(
     monkeypatch: pytest.MonkeyPatch,
@@ -615,7 +647,8 @@ def test_engine_asked_for_blocks_without_end_answers_as_fast_as_its_budget_allow
     waits: list[str] = []
 
     def wait_s(_: object, member: str, size_bytes: int, now_ms: int) -> float:
-        assert (size_bytes > 0, now_ms) == (True, world.clock.monotonic_ms())
+        # three blocks without transactions are short, but no answer with blocks is free
+        assert (size_bytes > answers.LONG_BYTES, now_ms) == (True, world.clock.monotonic_ms())
         waits.append(member)
         return 0.01 if len(waits) % 2 else 0
 
@@ -624,8 +657,9 @@ def test_engine_asked_for_blocks_without_end_answers_as_fast_as_its_budget_allow
     async def run() -> None:
         await world.run_until(lambda: len(world.stored) == 3)
         world.engine.on_message("b", encode_message(GetBlocks(1)))
-        while not [to for to, _ in world.sent if to == "b"]:  # noqa: ASYNC110 the answer comes from a thread
-            await asyncio.sleep(0.002)
+        async with asyncio.timeout(10):
+            while not [to for to, _ in world.sent if to == "b"]:  # noqa: ASYNC110 the answer comes from a thread
+                await asyncio.sleep(0.002)
 
     asyncio.run(run())
     assert waits == ["b", "b"]

@@ -8,7 +8,8 @@ import pytest
 
 from master import inbox
 from master.consensus.events import Connected, Event, Tick
-from master.inbox import EVENT_BYTES_MAX, MEMBER_BYTES_MAX, MEMBER_EVENTS_MAX, Errands, Inbox
+from master.consensus.message_codec import MESSAGE_BYTES_MAX
+from master.inbox import MEMBER_BYTES_MAX, MEMBER_EVENTS_MAX, OWN_EVENTS_MAX, Errands, Inbox
 
 
 def event(name: str) -> Event:
@@ -52,14 +53,26 @@ def test_inbox_share_of_a_member_is_bounded_and_others_still_have_room() -> None
     assert box.put(event("d"), 1, "d")
 
 
-def test_inbox_is_bounded_in_all() -> None:
+# holds TP-6
+@pytest.mark.parametrize("size_bytes", [1, MESSAGE_BYTES_MAX], ids=["many", "long"])
+def test_inbox_whatever_others_let_wait_a_member_has_its_whole_share(size_bytes: int) -> None:
     box = Inbox()
-    assert box.put(event("own"), EVENT_BYTES_MAX)
-    assert not box.put(event("b"), 1, "b")
-    assert box.put(Tick(pending=False))
-    for _ in range(inbox.EVENTS_MAX - 2):
+    for number in range(15):
+        while box.put(event("x"), size_bytes, f"liar-{number}"):
+            pass
+    while box.put(Tick(pending=False)):
+        pass
+    assert box.put(event("b"), MEMBER_BYTES_MAX, "b")
+    box.clear()
+    assert all(box.put(event("b"), 1, "b") for _ in range(MEMBER_EVENTS_MAX))
+
+
+def test_inbox_own_events_are_bounded_and_take_no_room_from_members() -> None:
+    box = Inbox()
+    for _ in range(OWN_EVENTS_MAX):
         assert box.put(Tick(pending=False))
     assert not box.put(Tick(pending=False))
+    assert box.put(event("b"), 1, "b")
 
 
 # holds TP-6

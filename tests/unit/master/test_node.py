@@ -17,7 +17,7 @@ from master.consensus.events import Head, Now
 from master.consensus.guard import SignerGuard
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
-from master.ledger.application import TxRefused
+from master.ledger.refusals import TxRefused
 from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
 from master.metrics import NodeMetrics

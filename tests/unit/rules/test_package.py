@@ -9,7 +9,7 @@ import pytest
 
 from rules.fingerprint import fingerprint
 from rules.items.root import items_of, salted_leaf
-from rules.items.table import read_items
+from rules.items.table import read_items, read_items_as
 from rules.package import PACKAGE_BYTES_MAX, Package, Part, decode_package
 from tests.unit.wire.samples import Json, vectors
 from wire import cbor
@@ -21,7 +21,7 @@ from wire.types import sha256
 GOLDEN: Json = vectors("items.json")
 SALT = bytes.fromhex(GOLDEN["salt"])
 FIRMWARE = bytes(range(256)) * 300
-SETTINGS = GOLDEN["files"][0]["content"].encode()
+SETTINGS = bytes.fromhex(GOLDEN["files"][0]["content"])
 STRATEGY = b"no items, \xff"
 ITEMS = read_items(SETTINGS)
 
@@ -44,7 +44,7 @@ PACKAGE = Package(
 # holds IT-4 IT-5 IT-6 IT-7 IT-9
 @pytest.mark.parametrize("golden", GOLDEN["files"], ids=lambda golden: golden["format"])
 def test_items_golden_bytes_and_roots(golden: Json) -> None:
-    found = read_items(golden["content"].encode())
+    found = read_items_as(golden["format"], bytes.fromhex(golden["content"]))
     assert found.format == golden["format"]
     assert [item.encode().hex() for item in found.items] == golden["items"]
     leaves = [hmac.new(SALT, bytes.fromhex(item), hashlib.sha256).digest() for item in golden["items"]]

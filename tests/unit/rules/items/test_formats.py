@@ -13,7 +13,6 @@ from rules.items.model import (
     ItemsError,
     NumberedItem,
 )
-from rules.items.register_list import write
 from rules.items.table import FORMATS, read_items, read_items_as
 from rules.items.xml_list import DEPTH_MAX, ELEMENTS_MAX
 from wire.release import ITEMS_MAX
@@ -47,8 +46,7 @@ def refused(name: str, content: bytes | str, reason: str) -> None:
     [
         (SETTINGS, "csv"),
         (b"\xef\xbb\xbf" + SETTINGS, "csv"),
-        (b"registers\nholding 0 1\n", "registers"),
-        (b"registers,more\n1,2\n", "csv"),
+        (b"ab,c\n1,2\n", "csv"),
         (b"<list><s number='1' value='2'/></list>", "xml"),
         (b"\xef\xbb\xbf \r\n\t<list><s number='1' value='2'/></list>", "xml"),
     ],
@@ -69,7 +67,9 @@ def test_format_that_is_not_known_or_content_that_is_too_long_is_refused() -> No
 
 
 # holds IT-8
-@pytest.mark.parametrize("content", [b"", b"\x7fELF\x00\x01", b"\xff\xfe<\x00a\x00", b"plain text\nof lines\n", b"<"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x7fELF\x00\x01\x02", b"\xff\xfe<\x00a\x00\x3e", b"plain text\nof lines", b"<"]
+)
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_format_refuses_what_is_of_none(name: str, content: bytes) -> None:
     refused(name, content, ".")
@@ -286,34 +286,23 @@ def test_xml_that_is_hostile_or_none_is_refused(content: bytes, reason: str) -> 
 
 
 # holds IT-7
-def test_registers_are_items_under_their_reference_numbers() -> None:
-    content = write({("holding", 1000): 4900, ("input", 30): 7, ("holding", 65_535): 65_535, ("input", 0): 0})
-    assert content == b"registers\ninput 0 0\ninput 30 7\nholding 1000 4900\nholding 65535 65535\n"
-    assert texts(read_items(content)) == [
-        (300_001, "input 0", [("value", "0")]),
-        (300_031, "input 30", [("value", "7")]),
-        (401_001, "holding 1000", [("value", "4900")]),
-        (465_536, "holding 65535", [("value", "65535")]),
+def test_registers_are_items_in_their_order() -> None:
+    assert texts(read_items_as("registers", b"\x00\x07\x13\x24\xff\xff")) == [
+        (1, "", [("value", "7")]),
+        (2, "", [("value", "4900")]),
+        (3, "", [("value", "65535")]),
     ]
+    assert len(read_items_as("registers", bytes(2 * ITEMS_MAX)).items) == ITEMS_MAX
 
 
 # holds IT-7
 @pytest.mark.parametrize(
-    ("lines", "reason"),
+    ("content", "reason"),
     [
-        ("holding 1 2", "the last line does not end"),
-        ("coil 1 2\n", "line 2 is no register"),
-        ("holding 01 2\n", "line 2 is no register"),
-        ("holding 65536 2\n", "line 2 is no register"),
-        ("holding 1 65536\n", "line 2 is no register"),
-        ("holding 1 0x2\n", "line 2 is no register"),
-        ("holding 1 2\r\n", "line 2 is no register"),
-        ("holding 2 2\nholding 1 2\n", "line 3: holding 1 is out of order"),
-        ("holding 1 2\nholding 1 2\n", "line 3: holding 1 is out of order"),
-        ("holding 1 2\ninput 1 2\n", "line 3: input 1 is out of order"),
-        ("", "there are no items"),
-        ("".join(f"holding {place} 0\n" for place in range(ITEMS_MAX + 1)), "more than 4096 registers"),
+        (b"", "there are no items"),
+        (b"\x00\x07\x13", "3 bytes are no whole registers"),
+        (bytes(2 * ITEMS_MAX + 2), "more than 4096 registers"),
     ],
 )
-def test_registers_of_another_form_are_refused_with_their_line(lines: str, reason: str) -> None:
-    refused("registers", f"registers\n{lines}", reason)
+def test_registers_that_are_none_are_refused(content: bytes, reason: str) -> None:
+    refused("registers", content, reason)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.drivers.content import FileBytes
+from rules.content import FileBytes
 from rules.fingerprint import fingerprint
 from rules.items.model import CONTENT_BYTES_MAX
 

@@ -1,0 +1,1 @@
+"""The command groups of ``gridwitness-sim``, one file each."""

@@ -1,0 +1,476 @@
+"""The agent's IEC 61850 driver and its child process against libiec61850's server, over sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent.drivers.errors import DeviceProtocolError, DeviceUnreachableError
+from agent.drivers.mms import MmsDriver
+from agent.drivers.mms_link import NO_ROOM, Child, ChildError, MmsCounters, start_child
+from agent.drivers.mms_profile import MmsProfile
+from agent.drivers.table import load_profiles
+from agent.model import DeviceConfig, Reading
+from agent.profile import Profile
+from kit.clock import SystemClock
+from rules.fingerprint import fingerprint
+from tests.interop.ied import HOST, READING, ServedIed, Tap, attributes, line_to, served
+from tests.unit.agent.iedbench import scl
+
+RELAY = load_profiles()["relay-61850"]
+MIB = 1024 * 1024
+pytestmark = pytest.mark.interop
+
+
+@pytest.fixture
+def ied(tmp_path: Path) -> Iterator[ServedIed]:
+    with served(tmp_path) as made:
+        made.write("firmware.bin", b"firmware" * 40_000)
+        made.write("strategy.csv", b"a,b\n")
+        yield made
+
+
+def profile(**changes: object) -> Profile:
+    specifics = RELAY.specifics
+    assert isinstance(specifics, MmsProfile)
+    pacing = dataclasses.replace(RELAY.pacing, connect_pause_ms=0)
+    changed = dataclasses.replace(specifics, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(RELAY, pacing=pacing, specifics=changed)
+
+
+@contextlib.asynccontextmanager
+async def driver_of(
+    port: int, *, retries: int = 0, timeout_ms: int = 3000, kept: Profile | None = None
+) -> AsyncIterator[MmsDriver]:
+    device = DeviceConfig("dev-a", "mms", "relay-61850", HOST, port, timeout_ms=timeout_ms, retries=retries)
+    driver = MmsDriver(device, profile() if kept is None else kept, SystemClock())
+    try:
+        yield driver
+    finally:
+        await driver.close()
+
+
+def read(port: int, kept: Profile | None = None) -> Reading:
+    async def once() -> Reading:
+        async with driver_of(port, kept=kept) as driver:
+            return await driver.read()
+
+    return asyncio.run(once())
+
+
+def child_of(driver: MmsDriver) -> Child:
+    assert driver._child is not None
+    return driver._child
+
+
+def _runs(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def digests(found: Reading) -> dict[str, bytes]:
+    return {part.kind: part.digest.sha256 for part in found.files}
+
+
+# --- what is read -------------------------------------------------------------------------------------------------
+
+
+# holds MM-8
+def test_real_setting_group_has_the_expected_text(ied: ServedIed) -> None:
+    found = read(ied.port)
+    values = {name: value for name, constraint, _, value in attributes() if constraint == "SG"}
+    rows = [("LLN0.SGCB.NumOfSG", "2", "integer"), ("LLN0.SGCB.ActSG", "1", "integer")]
+    rows += [(name, f"{value:g}", "float32" if "Mag" in name else "integer") for name, value in sorted(values.items())]
+    text = "number,name,value,type\n" + "".join(
+        f"{number},LD0/{name},{value},{kind}\n" for number, (name, value, kind) in enumerate(rows, start=1)
+    )
+    assert found.files[1].digest == fingerprint(text.encode())
+    assert found.files[1].version == "5"
+    assert (found.identity.vendor, found.identity.serial, found.identity.model) == ("Sample Vendor", "SN-1", "RP-1")
+    assert (found.identity.product, found.identity.revision) == ("line protection", "5.1")
+
+
+def test_changed_setting_group_and_revision_are_seen(ied: ServedIed) -> None:
+    async def both() -> list[Reading]:
+        async with driver_of(ied.port) as driver:
+            found = [await driver.read()]
+            ied.change(attributes=[["GAPC1.Set003.setMag.f", "SG", "float", 48.5]])
+            found.append(await driver.read())
+            ied.change(active=2, attributes=[["LLN0.NamPlt.paramRev", "ST", "integer", 6]])
+            found.append(await driver.read())
+            return found
+
+    before, changed, switched = asyncio.run(both())
+    assert len({digests(each)["settings"] for each in (before, changed, switched)}) == 3
+    assert [each.files[1].version for each in (before, changed, switched)] == ["5", "5", "6"]
+    assert digests(before)["firmware"] == digests(switched)["firmware"]
+
+
+# holds MM-10
+@pytest.mark.parametrize("size", [0, 1, 65_536, MIB])
+def test_files_of_every_size_arrive_byte_for_byte(ied: ServedIed, size: int) -> None:
+    content = hashlib.shake_256(b"image").digest(size)
+    ied.write("firmware.bin", content)
+    firmware = read(ied.port).files[0]
+    assert (firmware.size, firmware.errors, firmware.method) == (size, (), "full-file")
+    assert firmware.digest == fingerprint(content)
+
+
+def test_changed_byte_in_a_file_is_another_digest(ied: ServedIed) -> None:
+    before = digests(read(ied.port))
+    ied.write("firmware.bin", b"firmware" * 39_999 + b"firmwarE")
+    after = digests(read(ied.port))
+    assert before["firmware"] != after["firmware"]
+    assert before["strategy"] == after["strategy"]
+
+
+def test_file_that_is_gone_is_not_listed(ied: ServedIed) -> None:
+    (ied.folder / "strategy.csv").unlink()
+    assert [part.kind for part in read(ied.port).listed] == ["firmware", "settings"]
+
+
+# holds MM-7
+def test_real_device_without_an_attribute_is_refused(tmp_path: Path) -> None:
+    fewer = [each for each in attributes() if each[0] != "LPHD1.PhyNam.serNum"]
+    with (
+        served(tmp_path, attributes=fewer) as ied,
+        pytest.raises(DeviceProtocolError, match=r"^device dev-a: .*LPHD1\$DC\$PhyNam\$serNum") as caught,
+    ):
+        read(ied.port)
+    assert caught.value.reason == "missing"
+
+
+# holds MM-9
+def test_real_scl_file_of_the_device_is_compared(ied: ServedIed) -> None:
+    ied.write("device.cid", scl())
+    assert read(ied.port, profile(scl="/device.cid")).identity.serial == "SN-1"
+    ied.write("device.cid", scl(revision="18"))
+    with pytest.raises(DeviceProtocolError, match=r"has configRev '17', but its SCL file /device\.cid"):
+        read(ied.port, profile(scl="/device.cid"))
+    ied.write("device.cid", b"<!DOCTYPE SCL><SCL/>")
+    with pytest.raises(DeviceProtocolError, match="a document type"):
+        read(ied.port, profile(scl="/device.cid"))
+
+
+# --- what is sent -------------------------------------------------------------------------------------------------
+
+
+# holds MM-4
+def test_tap_sees_reading_services_alone(ied: ServedIed) -> None:
+    ied.write("device.cid", scl())
+
+    async def tapped() -> list[str]:
+        async with (
+            line_to(ied.port) as line,
+            driver_of(line.port, kept=profile(scl="/device.cid")) as driver,
+        ):
+            await driver.read()
+            return list(line.services)
+
+    assert set(asyncio.run(tapped())) == set(READING.values())
+
+
+# holds MM-4
+def test_tap_finds_a_write(ied: ServedIed) -> None:
+    """The tap would see it: a client that does write shows in it."""
+    program = (
+        "import sys\nfrom pyiec61850.mms import MMSClient\nclient = MMSClient()\n"
+        "client.connect('127.0.0.1', int(sys.argv[1]))\n"
+        "try:\n    client.write_value('BAY1LD0/GAPC1.Set003.setMag.f', 1.0, 'SG')\nexcept Exception:\n    pass\n"
+    )
+
+    async def tapped() -> list[str]:
+        async with line_to(ied.port) as line:
+            for _ in range(10):  # the library loses one association in some hundred at once
+                process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, str(line.port))
+                await process.wait()
+                if line.services:
+                    break
+            return list(line.services)
+
+    assert "service-5" in asyncio.run(tapped())
+
+
+def test_tap_reads_on_over_pieces_of_any_size() -> None:
+    request = bytes.fromhex("a00e020101a109a003800109a1028000")
+    values = b"\x61" + bytes((len(request) + 7,)) + b"\x30" + bytes((len(request) + 5,)) + b"\x02\x01\x03\xa0"
+    session = b"\x01\x00\x01\x00" + values + bytes((len(request),)) + request
+    packet = b"\x03\x00" + (len(session) + 7).to_bytes(2, "big") + b"\x02\xf0\x80" + session
+    tap = Tap()
+    assert [name for byte in packet * 2 for name in tap.take(bytes((byte,)))] == ["getNameList"] * 2
+
+
+# --- what fails ---------------------------------------------------------------------------------------------------
+
+
+# holds MM-6
+def test_child_that_is_killed_in_mid_read_is_an_unreachable_device(ied: ServedIed) -> None:
+    ied.write("firmware.bin", bytes(4 * MIB))
+
+    async def killed() -> tuple[DeviceUnreachableError, Reading, MmsCounters]:
+        async with line_to(ied.port, pass_bytes=2 * MIB) as line, driver_of(line.port) as driver:
+            reading = asyncio.create_task(driver.read())
+            await line.reached.wait()
+            pid = child_of(driver).pid
+            os.kill(pid, signal.SIGKILL)
+            with pytest.raises(DeviceUnreachableError) as caught:
+                await reading
+            line.pass_bytes = None
+            assert not _runs(pid)
+            return caught.value, await driver.read(), driver.counters
+
+    error, found, counters = asyncio.run(killed())
+    assert error.reason == "child-crash"
+    assert str(error) == "device dev-a: the child process that reads it ended at 'fetch' with -9"
+    assert len(found.files) == 3
+    assert counters.children == 2
+
+
+# holds MM-5 MM-6
+def test_child_that_hangs_is_ended(ied: ServedIed) -> None:
+    async def stopped() -> tuple[DeviceUnreachableError, float, Reading]:
+        async with driver_of(ied.port, timeout_ms=200) as driver:
+            await driver.read()
+            pid = child_of(driver).pid
+            os.kill(pid, signal.SIGSTOP)
+            began = time.monotonic()
+            with pytest.raises(DeviceUnreachableError) as caught:
+                await driver.read()
+            took_s = time.monotonic() - began
+            assert not _runs(pid)
+            return caught.value, took_s, await driver.read()
+
+    error, took_s, found = asyncio.run(stopped())
+    assert error.reason == "child-hang"
+    assert took_s < 10 * 0.2 + 1.5 + 5
+    assert len(found.files) == 3
+
+
+# holds MM-5
+def test_device_that_freezes_in_mid_transfer_is_unreachable(ied: ServedIed) -> None:
+    ied.write("firmware.bin", bytes(MIB))
+
+    async def frozen() -> DeviceUnreachableError:
+        async with line_to(ied.port, pass_bytes=MIB // 2) as line, driver_of(line.port, timeout_ms=300) as driver:
+            with pytest.raises(DeviceUnreachableError) as caught:
+                await driver.read()
+            assert line.reached.is_set()
+            return caught.value
+
+    assert asyncio.run(frozen()).reason == "lost"
+
+
+def test_device_that_closes_in_mid_transfer_is_read_over_a_new_association(ied: ServedIed) -> None:
+    content = bytes(range(256)) * 4096
+    ied.write("firmware.bin", content)
+
+    async def cut() -> tuple[Reading, MmsCounters]:
+        async with (
+            line_to(ied.port, pass_bytes=MIB // 2, closes=True) as line,
+            driver_of(line.port, retries=1) as driver,
+        ):
+            reading = asyncio.create_task(driver.read())
+            await line.reached.wait()
+            line.pass_bytes = None
+            return await reading, driver.counters
+
+    found, counters = asyncio.run(cut())
+    assert found.files[0].digest == fingerprint(content)
+    assert counters.connections == 2
+
+
+# holds MM-5
+def test_slow_file_is_waited_for_while_it_grows(ied: ServedIed) -> None:
+    async def slow() -> tuple[Reading, float]:
+        began = time.monotonic()
+        async with (
+            line_to(ied.port, pause_s=0.05, piece_bytes=8192) as line,
+            driver_of(line.port, timeout_ms=500) as driver,
+        ):
+            return await driver.read(frozenset({"firmware"})), time.monotonic() - began
+
+    found, took_s = asyncio.run(slow())
+    assert found.files[0].digest == fingerprint(b"firmware" * 40_000)
+    assert took_s > 320_000 / 8192 * 0.05
+
+
+def test_device_that_answers_no_byte_is_unreachable_within_its_time() -> None:
+    async def silent() -> tuple[DeviceUnreachableError, float]:
+        with socket.create_server((HOST, 0)) as mute:
+            began = time.monotonic()
+            async with driver_of(mute.getsockname()[1], timeout_ms=300) as driver:
+                with pytest.raises(DeviceUnreachableError) as caught:
+                    await driver.read()
+            return caught.value, time.monotonic() - began
+
+    error, took_s = asyncio.run(silent())
+    assert error.reason == "unreachable"
+    assert took_s < 5
+
+
+@pytest.mark.parametrize("junk", [b"\0", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x03\x00\xff\xff" + bytes(70_000)])
+def test_device_that_speaks_something_else_is_refused(junk: bytes) -> None:
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(junk)
+        writer.close()
+
+    async def foreign() -> DeviceUnreachableError:
+        server = await asyncio.start_server(answer, HOST, 0)
+        try:
+            async with driver_of(server.sockets[0].getsockname()[1], timeout_ms=300) as driver:
+                with pytest.raises(DeviceUnreachableError, match=r"^device dev-a: ") as caught:
+                    await driver.read()
+            return caught.value
+        finally:
+            server.close()
+
+    assert asyncio.run(foreign()).status == "unreachable"
+
+
+def test_read_that_is_cancelled_leaves_no_child_with_an_answer_on_its_way(ied: ServedIed) -> None:
+    async def cancelled() -> Reading:
+        async with line_to(ied.port, pass_bytes=100_000) as line, driver_of(line.port) as driver:
+            reading = asyncio.create_task(driver.read())
+            await line.reached.wait()
+            pid = child_of(driver).pid
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            assert not _runs(pid)
+            line.pass_bytes = None
+            return await driver.read()
+
+    assert len(asyncio.run(cancelled()).files) == 3
+
+
+# --- the child itself ---------------------------------------------------------------------------------------------
+
+PROBE = """
+import os, socket, sys
+from agent.drivers import confine
+file, port = int(sys.argv[1]), int(sys.argv[2])
+confine.limit(file_bytes=1000, memory_bytes=1 << 30)
+locked = confine.lock_out(file, port)
+found = []
+for what in (
+    lambda: open("/etc/hostname"),
+    lambda: os.listdir("/"),
+    lambda: socket.create_connection(("127.0.0.1", port + 1 if port < 65535 else port - 1)),
+    lambda: socket.create_server(("127.0.0.1", 0)),
+    lambda: os.kill(os.getppid(), 0),
+    lambda: os.fork() or os._exit(0),
+):
+    try:
+        what()
+    except PermissionError:
+        found.append("refused")
+    except OSError as error:
+        found.append(type(error).__name__)
+    else:
+        found.append("done")
+with open(f"/proc/self/fd/{file}", "wb", buffering=0) as again:
+    try:
+        found.append(str(again.write(bytes(5000))))
+        again.write(b"x")
+    except OSError as error:
+        found.append(os.strerror(error.errno))
+print(locked, *found, sep=",")
+"""
+
+
+# holds MM-1
+def test_child_can_open_no_file_and_no_other_port(tmp_path: Path) -> None:
+    with (tmp_path / "taken").open("w+b") as file, socket.create_server((HOST, 0)) as open_port:
+        command = [sys.executable, "-c", PROBE, str(file.fileno()), str(open_port.getsockname()[1])]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, pass_fds=[file.fileno()])
+    locked, *found = done.stdout.strip().split(",")
+    if locked == "True":  # by the kernel's version
+        assert found[:2] == ["refused", "refused"]
+        assert found[2] in {"refused", "ConnectionRefusedError"}
+        assert found[4] in {"refused", "done"}
+    assert found[6:] == ["1000", "File too large"]
+
+
+# holds MM-1
+def test_child_writes_no_file_above_its_cap(ied: ServedIed) -> None:
+    """The device declares little and sends more than the cap."""
+    with (ied.folder / "firmware.bin").open("wb") as file:
+        file.truncate(64 * MIB + 1)
+
+    async def fetched() -> ChildError:
+        child = await start_child(ied.port, MmsCounters())
+        try:
+            await child.ask("connect", 5000, host=HOST, port=ied.port, timeout_ms=3000)
+            with pytest.raises(ChildError) as caught:
+                await child.ask("fetch", 5000, size=64 * MIB, path="/firmware.bin")
+            return caught.value
+        finally:
+            await child.end()
+
+    error = asyncio.run(fetched())
+    assert error.fault == "limit"
+    assert "of more than 67108864 bytes" in error.detail
+
+
+# holds MM-10
+def test_child_without_room_refuses_a_file(ied: ServedIed) -> None:
+    async def asked() -> None:
+        child = await start_child(ied.port, MmsCounters())
+        try:
+            child.check_room(1)
+            with pytest.raises(ChildError, match=r"the gateway's temporary folder has [0-9]+ bytes left") as caught:
+                child.check_room(2**62)
+            assert caught.value.fault == NO_ROOM
+        finally:
+            await child.end()
+
+    asyncio.run(asked())
+
+
+# holds MM-1
+def test_child_ends_with_the_agent(ied: ServedIed) -> None:
+    program = (
+        "import asyncio, os, sys\nfrom agent.drivers.mms_link import MmsCounters, start_child\n"
+        "async def main():\n    child = await start_child(int(sys.argv[1]), MmsCounters())\n"
+        "    print(child.pid, flush=True)\n    os.kill(os.getpid(), 9)\nasyncio.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(ied.port)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    stat = Path(f"/proc/{done.stdout.strip()}/stat")
+    deadline = time.monotonic() + 10
+    while stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] not in "ZX":
+        assert time.monotonic() < deadline, "the child outlives the agent"
+        time.sleep(0.02)
+
+
+# holds MM-2
+@pytest.mark.parametrize(
+    ("program", "fault"),
+    [
+        ("pass", "child-start"),
+        ("import sys; sys.stdout.buffer.write(b'\\xff' * 8)", "child-odd"),
+        ("import sys; sys.stdout.buffer.write(b'\\0\\0\\0\\1\\xff')", "child-odd"),
+    ],
+)
+def test_child_that_answers_oddly_is_ended(program: str, fault: str) -> None:
+    async def odd() -> ChildError:
+        with pytest.raises(ChildError) as caught:
+            await start_child(1, MmsCounters(), ("-c", program))
+        return caught.value
+
+    assert asyncio.run(odd()).fault == fault
+
+
+def test_agent_does_not_load_the_library(ied: ServedIed) -> None:
+    read(ied.port)
+    assert not [name for name in sys.modules if name.startswith("pyiec61850")]

@@ -1,0 +1,476 @@
+from __future__ import annotations
+
+import ast
+import asyncio
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from agent.drivers import mms
+from agent.drivers.errors import DeviceBusyError, DeviceError, DeviceProtocolError, DeviceUnreachableError
+from agent.drivers.mms import MmsDriver
+from agent.drivers.mms_link import DEAD, NO_ROOM, ChildError
+from agent.drivers.mms_pipe import FILE_BYTES_MAX
+from agent.drivers.mms_profile import FileTable, IdentityTable, MmsOptions, MmsProfile
+from agent.drivers.table import DRIVERS
+from agent.model import Reading
+from agent.profile import Pacing, Profile
+from kit.clock import FakeClock
+from rules.fingerprint import fingerprint
+from rules.items.model import Scaled
+from rules.items.table import read_items
+from tests.unit.agent.bench import NOW_MS, PROFILES, device_config
+from tests.unit.agent.iedbench import READS, FakeIed, scl
+from wire.evidence import Identity
+
+RELAY = PROFILES["relay-61850"]
+SETTINGS = (
+    b"number,name,value,type\n"
+    b"1,LD0/LLN0.SGCB.NumOfSG,2,integer\n"
+    b"2,LD0/LLN0.SGCB.ActSG,1,integer\n"
+    b"3,LD0/GAPC1.Ena.setVal,true,boolean\n"
+    b"4,LD0/PTUF1.OpDlTmms.setVal,150,integer\n"
+    b"5,LD0/PTUF1.StrVal.setMag.f,49,float32\n"
+)
+READING_FUNCTIONS = [
+    "FileDirectoryEntry_destroy",
+    "FileDirectoryEntry_getFileName",
+    "FileDirectoryEntry_getFileSize",
+    "FileDirectoryEntry_getLastModified",
+    "IedClientError_toString",
+    "IedConnection_connect",
+    "IedConnection_create",
+    "IedConnection_destroy",
+    "IedConnection_getFileDirectory",
+    "IedConnection_getMmsConnection",
+    "IedConnection_setConnectTimeout",
+    "IedConnection_setRequestTimeout",
+    "LinkedList_destroy",
+    "LinkedList_destroyStatic",
+    "LinkedList_getData",
+    "LinkedList_getNext",
+    "LinkedList_size",
+    "MmsConnection_downloadFile",
+    "MmsConnection_getDomainNames",
+    "MmsConnection_getDomainVariableNames",
+    "MmsConnection_getVariableAccessAttributes",
+    "MmsConnection_readVariable",
+    "MmsError_create",
+    "MmsError_getValue",
+    "MmsError_toString",
+    "MmsErrror_destroy",
+    "MmsValue_delete",
+    "MmsValue_getArraySize",
+    "MmsValue_getBitStringBit",
+    "MmsValue_getBitStringSize",
+    "MmsValue_getBoolean",
+    "MmsValue_getDataAccessError",
+    "MmsValue_getElement",
+    "MmsValue_getOctetStringOctet",
+    "MmsValue_getOctetStringSize",
+    "MmsValue_getType",
+    "MmsValue_getTypeString",
+    "MmsValue_getUtcTimeInMs",
+    "MmsValue_toDouble",
+    "MmsValue_toFloat",
+    "MmsValue_toInt64",
+    "MmsValue_toString",
+    "MmsVariableSpecification_destroy",
+    "MmsVariableSpecification_getArrayElementSpecification",
+    "MmsVariableSpecification_getChildSpecificationByIndex",
+    "MmsVariableSpecification_getName",
+    "MmsVariableSpecification_getSize",
+    "MmsVariableSpecification_getType",
+    "toCharP",
+    "toFileDirectoryEntry",
+]
+"""``destroy`` and ``delete`` free memory of this side; none of these asks the device to change anything."""
+
+
+@pytest.fixture
+def ied(monkeypatch: pytest.MonkeyPatch) -> FakeIed:
+    made = FakeIed()
+    monkeypatch.setattr(mms, "start_child", made.start)
+    monkeypatch.setattr(mms, "_RETRY_PAUSE_MS", 0)
+    return made
+
+
+def relay(pacing: Pacing | None = None, **changes: object) -> Profile:
+    specifics = RELAY.specifics
+    assert isinstance(specifics, MmsProfile)
+    quick = Pacing(busy_repeats=2, busy_pause_ms=1) if pacing is None else pacing
+    return dataclasses.replace(RELAY, pacing=quick, specifics=dataclasses.replace(specifics, **changes))  # type: ignore[arg-type]
+
+
+def read(
+    profile: Profile | None = None, kinds: frozenset[str] | None = None, *, retries: int = 0, told: Path | None = None
+) -> Reading:
+    config = device_config(1, protocol="mms", profile="relay-61850", retries=retries)
+    config = dataclasses.replace(config, host="127.0.0.1", options=MmsOptions(scl=told))
+    driver = MmsDriver(config, relay() if profile is None else profile, FakeClock(NOW_MS))
+
+    async def once() -> Reading:
+        try:
+            return await driver.read(kinds)
+        finally:
+            await driver.close()
+
+    return asyncio.run(once())
+
+
+def refusal(kind: type[DeviceError], match: str, profile: Profile | None = None, **options: object) -> DeviceError:
+    with pytest.raises(kind, match=f"^device dev-a: .*{match}") as caught:
+        read(profile, **options)  # type: ignore[arg-type]
+    return caught.value
+
+
+# --- what a read gives --------------------------------------------------------------------------------------------
+
+
+# holds MM-7 MM-8
+def test_reading_has_identity_files_and_the_active_groups_values(ied: FakeIed) -> None:
+    found = read()
+    assert found.identity == Identity("Sample Vendor", "line protection", "5.1", "SN-1", "RP-1")
+    firmware, settings, strategy = found.files
+    assert (firmware.kind, firmware.version, firmware.size, firmware.method) == ("firmware", "2.4.0", 5, "full-file")
+    assert firmware.digest == fingerprint(b"image")
+    assert (strategy.version, strategy.digest) == ("", fingerprint(b"a,b\n"))
+    assert (settings.name, settings.version, settings.method) == ("LD0/LLN0.SGCB", "5", "record-read")
+    assert settings.digest == fingerprint(SETTINGS)
+    assert settings.size == len(SETTINGS)
+    assert [part.kind for part in found.listed] == ["firmware", "settings", "strategy"]
+    assert not any(part.errors for part in found.files)
+
+
+def test_reading_of_some_kinds_lists_all_and_fetches_those_alone(ied: FakeIed) -> None:
+    found = read(kinds=frozenset({"strategy"}))
+    assert [part.kind for part in found.files] == ["strategy"]
+    assert [part.kind for part in found.listed] == ["firmware", "settings", "strategy"]
+    assert [arguments["path"] for call, arguments in ied.asked if call == "fetch"] == ["/strategy.csv"]
+
+
+# holds MM-7
+@pytest.mark.parametrize("item", ["LPHD1$DC$PhyNam$serNum", "LLN0$DC$NamPlt$d", "LPHD1$DC$PhyNam$swRev"])
+def test_attribute_that_the_device_does_not_have_is_an_error_and_no_value(ied: FakeIed, item: str) -> None:
+    del ied.texts[item]
+    error = refusal(DeviceProtocolError, f"answers object-non-existent for {re.escape(item)}")
+    assert error.reason == "missing"
+
+
+def test_attribute_that_the_profile_does_not_name_is_not_asked_for(ied: FakeIed) -> None:
+    del ied.texts["LPHD1$DC$PhyNam$serNum"]
+    found = read(relay(identity=IdentityTable(model="LPHD1.PhyNam.model")))
+    assert found.identity == Identity("", "", "", "", "RP-1")
+    assert all(arguments.get("item") != "LPHD1$DC$PhyNam$serNum" for _, arguments in ied.asked)
+
+
+# holds MM-7
+@pytest.mark.parametrize("domains", [[], ["LD0"], ["BAY1LD1"], ["BAY1LD0", "BAY1XLD0"]])
+def test_device_without_exactly_one_logical_device_of_the_profile_is_refused(ied: FakeIed, domains: list[str]) -> None:
+    ied.domains = domains
+    assert refusal(DeviceProtocolError, "whose name ends with LD0, one is due").reason == "logical-device"
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", ["bare", "whole"])
+@pytest.mark.parametrize("path", ["/firmware.bin", "firmware.bin", "//firmware.bin"])
+def test_file_is_found_however_profile_and_device_write_its_path(ied: FakeIed, path: str, names: str) -> None:
+    ied.bare_names = names == "bare"
+    ied.files["firmware.bin"] = ied.files["/firmware.bin"]
+    tables = tuple(dataclasses.replace(table, path=path) for table in _files() if table.kind == "firmware")
+    assert read(relay(files=tables)).files[0].digest == fingerprint(b"image")
+
+
+def test_file_in_a_folder_is_asked_for_with_its_whole_path(ied: FakeIed) -> None:
+    ied.files = {"/sub/image.bin": b"deep"}
+    ied.bare_names = True
+    tables = (dataclasses.replace(_files()[0], path="/sub/image.bin"),)
+    found = read(relay(files=tables))
+    assert found.files[0].digest == fingerprint(b"deep")
+    assert ("files", {"folder": "/sub"}) in ied.asked
+
+
+def _files() -> tuple[FileTable, ...]:
+    specifics = RELAY.specifics
+    assert isinstance(specifics, MmsProfile)
+    return specifics.files
+
+
+# holds MM-10
+def test_file_that_the_device_does_not_list_is_missing_and_no_error(ied: FakeIed) -> None:
+    del ied.files["/strategy.csv"]
+    found = read()
+    assert [part.kind for part in found.listed] == ["firmware", "settings"]
+
+
+# holds MM-10
+def test_file_that_ends_before_its_declared_size_is_a_short_read(ied: FakeIed) -> None:
+    ied.declared["/firmware.bin"] = 9
+    firmware = read().files[0]
+    assert (firmware.size, firmware.digest.size, firmware.errors) == (9, 5, ("short-read",))
+
+
+# holds MM-10
+def test_file_longer_than_declared_is_refused(ied: FakeIed) -> None:
+    ied.declared["/firmware.bin"] = 4
+    assert refusal(DeviceProtocolError, "lists /firmware.bin with 4 bytes and sends 5").reason == "wrong-length"
+
+
+# holds MM-10
+def test_file_above_the_cap_is_not_read(ied: FakeIed) -> None:
+    ied.declared["/firmware.bin"] = FILE_BYTES_MAX + 1
+    firmware = read().files[0]
+    assert (firmware.errors, firmware.digest.size) == (("bad-size",), 0)
+    assert all(arguments["path"] != "/firmware.bin" for call, arguments in ied.asked if call == "fetch")
+
+
+# --- settings -----------------------------------------------------------------------------------------------------
+
+
+# holds MM-8
+def test_settings_that_change_during_the_read_are_read_again(ied: FakeIed) -> None:
+    ied.param_rev = [5, 6]
+    settings = read(kinds=frozenset({"settings"})).files[0]
+    assert settings.version == "6"
+    assert [arguments["item"] for call, arguments in ied.asked if call == "tree"].count("PTUF1$SG") == 2
+
+
+# holds MM-8
+def test_settings_that_never_stand_still_are_refused(ied: FakeIed) -> None:
+    ied.block = [(2, 1), (2, 2), (2, 1), (2, 2)]
+    assert refusal(DeviceProtocolError, "changed its settings during each of 3 reads").reason == "unsettled"
+
+
+# holds MM-8
+def test_settings_of_another_group_are_another_text(ied: FakeIed) -> None:
+    before = read().files[1].digest
+    ied.block = [(2, 2)]
+    assert read().files[1].digest != before
+
+
+# holds MM-8
+def test_settings_are_understood_as_numbered_items(ied: FakeIed) -> None:
+    content = read().files[1].content
+    assert content == SETTINGS
+    items = read_items(content).items
+    assert [item.number for item in items] == [1, 2, 3, 4, 5]
+    assert items[4].label == "LD0/PTUF1.StrVal.setMag.f"
+    assert items[4].cells[0].scaled() == Scaled(49, 0)
+    assert read().files[0].content is None
+
+
+def test_device_without_any_setting_value_is_refused(ied: FakeIed) -> None:
+    ied.trees.clear()
+    assert refusal(DeviceProtocolError, "no value in any group").reason == "settings"
+
+
+@pytest.mark.parametrize("block", [(0, 1), (2, 0), (2, 3), (256, 1)])
+def test_control_block_out_of_its_bounds_is_refused(ied: FakeIed, block: tuple[int, int]) -> None:
+    ied.block = [block]
+    assert refusal(DeviceProtocolError, "a whole number 1..").reason == "child-odd"
+
+
+# --- SCL ----------------------------------------------------------------------------------------------------------
+
+
+# holds MM-9
+@pytest.mark.parametrize("raw", [scl(), scl(revision=None, version="17")])
+def test_scl_file_that_agrees_is_taken(ied: FakeIed, tmp_path: Path, raw: bytes) -> None:
+    path = tmp_path / "bay1.cid"
+    path.write_bytes(raw)
+    assert read(told=path).identity.serial == "SN-1"
+
+
+# holds MM-9
+@pytest.mark.parametrize(
+    ("raw", "match"),
+    [
+        (scl(name="BAY2"), "is the IED BAY1, but its SCL file .* is of BAY2"),
+        (scl(revision="18"), "has configRev '17', but its SCL file .* says '18'"),
+        (scl(revision=None), "has configRev '17', but its SCL file .* says ''"),
+    ],
+)
+def test_scl_file_of_another_ied_or_revision_is_refused_without_a_retry(
+    ied: FakeIed, tmp_path: Path, raw: bytes, match: str
+) -> None:
+    path = tmp_path / "bay1.cid"
+    path.write_bytes(raw)
+    assert refusal(DeviceProtocolError, match, told=path, retries=3).reason == "scl-mismatch"
+    assert len(ied.children) == 1
+
+
+@pytest.mark.parametrize("raw", [b"no XML", None])
+def test_scl_file_that_cannot_be_read_is_refused(ied: FakeIed, tmp_path: Path, raw: bytes | None) -> None:
+    path = tmp_path / "bay1.cid"
+    if raw is not None:
+        path.write_bytes(raw)
+    assert refusal(DeviceProtocolError, "bay1.cid that cannot be read: ", told=path).reason == "scl"
+
+
+# holds MM-9
+def test_scl_file_of_the_device_is_compared(ied: FakeIed) -> None:
+    ied.files["/device.cid"] = b"checked by the child"
+    ied.scl = [["BAY1", "", [["LD0", "17"]]]]
+    assert read(relay(scl="/device.cid")).identity.model == "RP-1"
+    ied.scl = [["BAY1", "", [["LD0", "16"]]]]
+    assert refusal(DeviceProtocolError, "says '16'", relay(scl="/device.cid")).reason == "scl-mismatch"
+
+
+def test_scl_file_that_the_profile_names_and_the_device_lacks_is_refused(ied: FakeIed) -> None:
+    assert refusal(DeviceProtocolError, "does not list its SCL file", relay(scl="/device.cid")).reason == "scl"
+    ied.files["/device.cid"] = b""
+    ied.declared["/device.cid"] = 2**30
+    assert refusal(DeviceProtocolError, "declares 1073741824 bytes", relay(scl="/device.cid")).reason == "scl"
+
+
+# --- failures -----------------------------------------------------------------------------------------------------
+
+
+def lost() -> ChildError:
+    return ChildError("lost", "answers connection-lost")
+
+
+# holds MM-6
+@pytest.mark.parametrize("call", ["connect", "domains", "value", "files", "fetch", "tree", "items", "start"])
+@pytest.mark.parametrize("fault", ["lost", "child-crash", "child-hang", "child-odd", "child-start"])
+def test_failure_is_followed_by_a_new_child_and_association(ied: FakeIed, call: str, fault: str) -> None:
+    ied.raises[call] = [ChildError(fault, "fails"), ChildError(fault, "fails")]
+    assert len(read(retries=2).files) == 3
+    assert len(ied.children) == (1 if call == "start" else 3)
+    assert not any(child.is_alive for child in ied.children)
+
+
+# holds MM-6
+@pytest.mark.parametrize("fault", ["lost", "unreachable", *DEAD])
+def test_device_that_ends_every_child_is_unreachable(ied: FakeIed, fault: str) -> None:
+    ied.raises["fetch"] = [ChildError(fault, "fails") for _ in range(3)]
+    error = refusal(DeviceUnreachableError, "fails", retries=2)
+    assert (error.reason, error.status, error.exit_code) == (fault, "unreachable", 69)
+
+
+@pytest.mark.parametrize("fault", ["limit", "missing", "odd", "refused", "scl"])
+def test_device_that_answers_wrongly_is_a_protocol_error(ied: FakeIed, fault: str) -> None:
+    ied.raises["fetch"] = [ChildError(fault, "is wrong")]
+    error = refusal(DeviceProtocolError, "is wrong")
+    assert (error.reason, error.status, error.exit_code) == (fault, "protocol-error", 65)
+
+
+# holds MM-10
+def test_gateway_without_room_for_a_file_makes_no_short_read_of_it(ied: FakeIed) -> None:
+    ied.raises["room"] = [ChildError(NO_ROOM, "no room left")]
+    assert refusal(DeviceUnreachableError, "no room left").reason == NO_ROOM
+    assert all(call != "fetch" for call, _ in ied.asked)
+
+
+def test_busy_device_is_asked_again_and_then_given_up(ied: FakeIed) -> None:
+    busy = ChildError("busy", "answers file-busy")
+    ied.raises["fetch"] = [busy, busy]
+    assert len(read().files) == 3
+    ied.raises["fetch"] = [busy, busy, busy]
+    assert refusal(DeviceBusyError, "file-busy").exit_code == 75
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        ("domains", "BAY1LD0"),
+        ("domains", [b"BAY1LD0"]),
+        ("value", None),
+        ("value", ["float", b"\0\0\0\0"]),
+        ("value", ["integer", True]),
+        ("files", [["firmware.bin", 5, 0]]),
+        ("files", [[b"firmware.bin", -1, 0]]),
+        ("files", {}),
+        ("items", [7]),
+        ("tree", [["NumOfSG", 2]]),
+        ("tree", [["NumOfSG", "integer", True], ["ActSG", "integer", 1]]),
+        ("tree", [["NumOfSG", "text", b"2"], ["ActSG", "integer", 1]]),
+        ("fetch", b"5"),
+    ],
+)
+# holds MM-3
+def test_answer_of_another_form_is_refused(ied: FakeIed, call: str, answer: object) -> None:
+    ied.answers[call] = answer  # type: ignore[assignment]
+    error = refusal(DeviceProtocolError, "")
+    assert error.reason in {"child-odd", "wrong-length"}
+
+
+def test_cancelled_read_ends_its_child_when_the_driver_is_closed(ied: FakeIed) -> None:
+    config = device_config(1, protocol="mms", profile="relay-61850")
+    driver = MmsDriver(dataclasses.replace(config, host="127.0.0.1"), relay(), FakeClock(NOW_MS))
+    asyncio.run(driver.read())
+    assert ied.children[0].is_alive
+    asyncio.run(driver.close())
+    assert not ied.children[0].is_alive
+
+
+def test_name_without_an_address_is_unreachable(ied: FakeIed) -> None:
+    config = device_config(1, protocol="mms", profile="relay-61850", retries=0)
+    driver = MmsDriver(dataclasses.replace(config, host="no-such-host.invalid"), relay(), FakeClock(NOW_MS))
+    with pytest.raises(DeviceUnreachableError, match="no IPv4 address under the name"):
+        asyncio.run(driver.read())
+
+
+# --- the profile, the list of functions, the extra ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"files": (), "settings": None}, "at least one"),
+        ({"files": (dataclasses.replace(_files()[0], kind="settings"),)}, "not both"),
+    ],
+)
+def test_profile_without_artefacts_or_with_two_sources_of_settings_is_refused(
+    changes: dict[str, object], match: str
+) -> None:
+    with pytest.raises(ValueError, match=match):
+        relay(**changes)  # type: ignore[arg-type]
+
+
+def test_profile_names_the_method_of_each_kind() -> None:
+    assert RELAY.specifics.methods() == {"firmware": "full-file", "strategy": "full-file", "settings": "record-read"}
+
+
+# holds MM-4
+def test_child_uses_no_function_of_the_library_but_these() -> None:
+    tree = ast.parse(READS.read_text(encoding="utf-8"))
+    uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "library"]
+    named = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "library"
+    }
+    assert {name for name in named if not name.isupper()} <= set(READING_FUNCTIONS)
+    # No other way leads to the library: every mention is one attribute, and nothing is looked up by name.
+    attributes = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "library"
+    ]
+    assert len(uses) == len(attributes)
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert not called & {"getattr", "eval", "exec", "vars", "__import__", "globals"}
+
+
+# holds MM-4
+def test_nothing_else_of_the_agent_mentions_the_library() -> None:
+    agent = READS.parents[1]
+    imports = {
+        path.name
+        for path in agent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Import) and any(name.name.startswith("pyiec61850") for name in node.names))
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pyiec61850"))
+    }
+    assert imports == {READS.name}
+
+
+def test_gateway_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(DRIVERS["mms"].missing(), str)
+    monkeypatch.setattr("agent.drivers.mms_link.find_spec", lambda _: None)
+    assert DRIVERS["mms"].missing().endswith("pip install 'gridwitness[iec61850]'")
