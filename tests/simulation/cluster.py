@@ -390,7 +390,7 @@ class Cluster:
             self._judge.ended([ledger for ledger in ledgers if isinstance(ledger, Ledger)])
         else:
             real = [ledger for ledger in ledgers if isinstance(ledger, RealLedger)]
-            judge_ledgers(self._judge, self._genesis, real, self._rng)
+            judge_ledgers(self._judge, self._keys, self._genesis, real, self._rng)
 
     def _standing(self) -> str:
         return ", ".join(

@@ -173,8 +173,8 @@ INVARIANTS: Final = (
     Entry(
         "I12",
         "no light client accepts a header that contradicts the chain",
-        "tests.simulation.verdicts:_follow",
-        ("I12",),
+        "tests.simulation.followers:Follower.live",
+        ("I12", "I12 old set", "I12 second block", "I12 epochs left out", "I12 another next set"),
     ),
     Entry(
         "I13",
@@ -219,6 +219,8 @@ SOMETIMES: Final = (
             ("jump by f+1", f"{_JUDGE}.reported"),
             ("body fetched after NEW-VIEW", f"{_NODE}._send"),
             ("quarantine", f"{_JUDGE}.reported"),
+            ("members beside an evil one", f"{_GOVERNOR}.act"),
+            ("epoch ended on the real store", "tests.simulation.verdicts:judge_ledgers"),
             ("quarantine of a new guard", f"{_JUDGE}.reported"),
             ("quarantine-over", f"{_JUDGE}.reported"),
             ("only a quorum heals", f"{_CLUSTER}._choose_core"),

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from wire.certificate import faults
 
-SIZES: Final = (1, *(4,) * 12, *(5,) * 6, *(6,) * 6, *(7,) * 5, 10, 16)
+SIZES: Final = (*(4,) * 14, *(5,) * 8, *(6,) * 8, *(7,) * 6, 1, 2, 3, *range(8, 17))
 PROFILES: Final = (
     "swarm",
     "calm",

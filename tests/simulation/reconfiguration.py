@@ -106,7 +106,10 @@ class ChangingCluster(Cluster):
     def _govern(self) -> None:
         if self._network.is_healed:
             return
-        for raw in self._governor.act():
+        calls = self._governor.act()
+        if calls and self._plan.is_evil:
+            self._judge.count("members beside an evil one")
+        for raw in calls:
             self._given.append(raw)
             for node in self.nodes.values():
                 node.take_transaction(raw)
