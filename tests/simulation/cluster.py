@@ -254,6 +254,7 @@ class Cluster:
         if not is_brief:
             self._given.append(raw)
         if self._plan.reach_all:
+            self._judge.given(raw)
             for node in up:
                 node.take_transaction(raw)
             return
@@ -365,9 +366,19 @@ class Cluster:
         if self._plan.jumps:
             # a quorum of clocks was ahead: nothing is fresh before the others' clocks have passed the head's time
             self._agenda.run(self._agenda.now_ms + _JUMP_MS)
+        begun = max(node.disk.ledger.head.height for node in self.core()) + 1
+        able = {
+            node.settings.member
+            for node in self.core()
+            if node.replica and not node.replica.quarantine and node.endpoint != self.odd
+        }
         for node in self.core():
             node.view_max = 0
+            node.deposed.clear()
         self._agenda.run(self._agenda.now_ms + _TAIL_MS)
+        for node in self.core():
+            left = sorted({member for height, member in node.deposed if height > begun and member in able})
+            self._judge.hold("L4 leaders", not left, f"{node.endpoint} leaves leaders that nothing ails: {left}")
         self._finish(self._plan.deadline_ms // 2)
         views = [node.view_max for node in self.core()]
         broken = self._plan.silent + len(self.lost) + self._plan.liar + self._plan.twins + bool(self.odd)
@@ -377,7 +388,8 @@ class Cluster:
         self._compare([node.disk.ledger for node in self.core()])
         self._judge.hold("L2", max(heights) - min(heights) <= 1 + _TAIL_MS // 1_000, f"nodes stay behind: {heights}")
         if self._plan.censors_alone:
-            self._judge.hold("L3", self._judge.view_max <= self._plan.faults_max + 1, "a censor leads on and on")
+            most = self._judge.censored_max
+            self._judge.hold("L3", most <= self._plan.faults_max + 1, f"a transaction waited for {most} view changes")
         for node in self.core():
             is_odd = node.endpoint == self.odd
             demand(is_odd or not node.reports["vote-refused"], f"{node.endpoint} was refused: {node.reports}")

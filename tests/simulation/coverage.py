@@ -199,7 +199,7 @@ LIVENESS: Final = (
     Entry("L1", "what is pending becomes final after healing", f"{_CLUSTER}._finish", ("L1",)),
     Entry("L2", "all healed nodes reach the head", f"{_CLUSTER}._settle", ("L2",)),
     Entry("L3", "a censored transaction is in after at most f+1 view changes", f"{_CLUSTER}._settle", ("L3",)),
-    Entry("L4", "views stop growing", f"{_CLUSTER}._settle", ("L4",)),
+    Entry("L4", "views stop growing", f"{_CLUSTER}._settle", ("L4", "L4 leaders")),
     Entry(
         "L5",
         "each fault is repaired by the mechanism that is meant for it",

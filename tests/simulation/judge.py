@@ -75,6 +75,11 @@ class Judge:
         self.view_max = 0
         """Highest view in which a block became final."""
         self._heads: dict[str, int] = {}
+        self.censored_max = 0
+        """Most views that were changed while one transaction waited."""
+        self._changed: list[int] = [0]
+        """How many views were changed up to each final height."""
+        self._given: dict[bytes, int] = {}
         self._acknowledged: dict[bytes, int] = {}
         """Height of each transaction that a client was told to be final."""
 
@@ -96,6 +101,10 @@ class Judge:
         self.counts[invariant] = self.counts.get(invariant, 0) + 1
         if not holds:
             raise BrokenError(f"{invariant}: {what}")
+
+    def given(self, raw: bytes) -> None:
+        """Note that a client gave a transaction to all."""
+        self._given[raw] = self._changed[-1]
 
     def reported(self, report: Report) -> None:
         """Note by which mechanism a node helped itself."""
@@ -210,7 +219,10 @@ class Judge:
         demand(header.parent == ledger.head.digest, f"block {height} does not follow the head")
         demand(header.time_ms > ledger.head.time_ms, f"time runs backwards at {height}")
         self.hold("I1", self.chain.setdefault(height, digest) == digest, f"fork at height {height}")
+        if height == len(self._changed):
+            self._changed.append(self._changed[-1] + certificate.view)
         for raw in block.transactions:
+            self._waited(raw, self._changed[height])
             is_once = self._acknowledged.setdefault(raw, height) == height
             self.hold("I9", is_once, "a transaction was executed twice")
         self._heads[member] = height
@@ -230,6 +242,11 @@ class Judge:
         for (at, view), prepared in self._prepared.items():
             if at == height and view > certificate.view:
                 self.hold("I6", prepared == digest, f"height {height}: another block prepared after the commit")
+
+    def _waited(self, raw: bytes, changed: int) -> None:
+        before = self._given.pop(raw, None)
+        if before is not None:
+            self.censored_max = max(self.censored_max, changed - before)
 
     def _check_apart(self, block: Block, certificate: Certificate, validators: ValidatorSet) -> None:
         """Let the checker that shares no code with ours look at a certificate, where the keys are real."""

@@ -111,6 +111,8 @@ class Node:
         self.is_serving = False
         """It stopped signing, and still answers what others want to read."""
         self.view_max = 0
+        self.deposed: list[tuple[int, str]] = []
+        """Height and leader of every view that was left."""
         self._sign = sign
         self._judge = judge
         self._life = 0
@@ -312,8 +314,10 @@ class Node:
             self._heads[event.sender] = event.message.height - 1, now.monotonic_ms
         elif isinstance(event, Disconnected):
             self._heads.pop(event.member, None)
-        height = self.replica.head.height + 1
+        height, view, leader = self.replica.head.height + 1, self.replica.view, self.replica.leader
         effects = self.replica.step(event, now)
+        if self.replica.view > view and self.replica.head.height + 1 == height:
+            self.deposed.append((height, leader))
         if not isinstance(event, Applied):
             self._judge.spoke(self.settings, height, self._fresh_heads(now), effects)
         self._effects.extend(effects)

@@ -35,3 +35,10 @@ def test_joiner_that_never_comes_is_never_counted() -> None:
     found = counts("ghost", 0, 1)
     assert found["F37"]
     assert not found["epoch ended"]
+
+
+# holds VM-12
+def test_validators_change_on_the_real_store() -> None:
+    found = counts("turnover", 3)
+    assert found["epoch ended on the real store"]
+    assert found["I12 old set"]
