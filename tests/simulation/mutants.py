@@ -133,7 +133,7 @@ MUTANTS: Final = (
     Mutant(
         "digest taken from the certificate, not from the block",
         "liar",
-        12,
+        1,
         (
             Edit(_PROOFS, "certificate.digest != block.header.digest() or certificate.step", "certificate.step"),
             Edit(
@@ -147,14 +147,14 @@ MUTANTS: Final = (
     Mutant(
         "freshness asked of a block that is proposed again",
         "outage",
-        2,
+        1,
         (Edit(_CHECKS, "if carried is None and abs(", "if abs("),),
         breaks="L1",
     ),
     Mutant(
         "votes while catching up",
         "crashes",
-        10,
+        3,
         (
             Edit(
                 _SYNC,
@@ -233,7 +233,7 @@ MUTANTS: Final = (
     Mutant(
         "only VIEW-CHANGEs for exactly this view counted",
         "lonely",
-        1,
+        3,
         (Edit(_VOTES, "sum(entry.view >= view for", "sum(entry.view == view for"),),
     ),
     Mutant(

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from wire.certificate import faults
 
-SIZES: Final = (*(4,) * 14, *(5,) * 8, *(6,) * 8, *(7,) * 6, 1, 2, 3, *range(8, 17))
+SIZES: Final = (1, *(4,) * 12, *(5,) * 6, *(6,) * 6, *(7,) * 5, 10, 16)
+RARE_SIZES: Final = (2, 3, 8, 9, 11, 12, 13, 14, 15)
+_RARELY: Final = 0.06
 PROFILES: Final = (
     "swarm",
     "calm",
@@ -158,7 +160,9 @@ def draw_plan(seed: int, profile: str | None = None) -> Plan:
     """Return the plan of ``seed``; without a profile the seed draws one of them, too."""
     rng = Random(f"plan {seed}")  # a text seeds the same under every PYTHONHASHSEED
     name = profile or rng.choice(("swarm", "swarm", "swarm", *PROFILES))
-    size = rng.choice(SIZES)
+    size, rare = rng.choice(SIZES), Random(f"size {seed}")
+    if rare.random() < _RARELY:
+        size = rare.choice(RARE_SIZES)
     plan = Plan(seed, size, is_keyed=seed % 10 != 0)
     plan = replace(
         plan,

@@ -20,8 +20,6 @@ def counts(profile: str, *seeds: int) -> Counter[str]:
 
 # holds VM-12
 def test_validators_join_leave_and_rotate_while_views_change() -> None:
-    found = counts("members", 500, 501)
-    assert found["epoch ended"]
     assert any(counts("members", seed)["F35"] for seed in range(500, 540))
 
 
