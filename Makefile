@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup demo test simulate mutation-gate explore model fuzz lint bench lock clean distclean
+.PHONY: help setup demo test campaign simulate mutation-gate explore model fuzz lint bench lock clean distclean
 
 export PYTHON
 # Debian keeps the broker where only root's PATH looks.
@@ -64,6 +64,10 @@ fuzz: ## hostile bytes for every decoder, from a corpus of real runs; MINUTES=n 
 
 model: ## a model of agreement, epoch change and quarantine, run at random by Quint; SAMPLES=n
 	@scripts/model.sh $(SAMPLES)
+
+campaign: ## every fault of the simulator at random on 100 devices: no false and no missed alarm; MINUTES=n
+	@scripts/setup.sh
+	@.venv/bin/python -m tests.campaign --minutes $(or $(MINUTES),30)
 
 lint: ## style, format, types, import arrows
 	@scripts/setup.sh

@@ -35,7 +35,7 @@ _SPLIT_RESERVE_BYTES: Final = 16
 
 def to_item(reading: Reading) -> Item:
     """Return the item that a reading of all files gives."""
-    return Item(reading.identity, tuple(_artefact(file) for file in reading.files))
+    return Item(reading.identity, tuple(_artefact(file) for file in reading.files), reading.revision)
 
 
 def _artefact(file: DeviceFile) -> Artefact:
@@ -68,7 +68,11 @@ def changed_kinds(before: Item | None, after: Item) -> frozenset[str]:
 
 def same_content(before: Item | None, after: Item) -> bool:
     """Tell whether two items differ in nothing but the times of their reads."""
-    return before is not None and before.identity == after.identity and not changed_kinds(before, after)
+    return (
+        before is not None
+        and (before.identity, before.revision) == (after.identity, after.revision)
+        and not changed_kinds(before, after)
+    )
 
 
 def _content(artefact: Artefact) -> Artefact:
@@ -145,7 +149,10 @@ class Confirmation:
         item = to_item(now)
         unread = frozenset(listed.kind for listed in now.listed) - {file.kind for file in now.files}
         disagreed = changed_kinds(to_item(before), item) | unread
-        if not disagreed and before.identity == now.identity:
+        if before.revision != now.revision:
+            # it changed in mid-poll: whatever was read before that may be of another time
+            disagreed |= frozenset(listed.kind for listed in now.listed)
+        if not disagreed and (before.identity, before.revision) == (now.identity, now.revision):
             return self._confirmed(now, item)
         first_read = bool({file.kind for file in now.files} - {file.kind for file in before.files})
         if self._reads < READS_MAX or (first_read and self._reads == READS_MAX):
@@ -153,6 +160,8 @@ class Confirmation:
             return ReadAgain(changed_kinds(self._last, item) | disagreed)
         if before.identity != now.identity:
             return Unsettled(f"says each time of {READS_MAX} that it is another device")
+        if before.revision != now.revision:
+            return Unsettled(f"says each time of {READS_MAX} that it changed once more")
         if unread:
             return Unsettled(f"lists each time of {READS_MAX} other files")
         return self._confirmed(now, _marked_unstable(item, disagreed))

@@ -52,8 +52,8 @@ class PlannedReader:
     async def read_due(self) -> Reading:
         """Return a reading of all files, of which only those are read that are due.
 
-        A file that the device lists otherwise than before is due at once. The reading begins with the oldest read
-        that it stands on.
+        A file that the device lists otherwise than before is due at once, and every file when its revision counter
+        moved. The reading begins with the oldest read that it stands on.
 
         Raises:
             DeviceError: The read did not come to its end.
@@ -62,6 +62,8 @@ class PlannedReader:
         if kept is None or len(due) == len(KINDS):
             return await self.read(None)
         reading = merged(kept, await self.read(due))
+        if reading.revision != kept.revision:
+            return await self.read(None)
         unread = frozenset(entry.kind for entry in reading.listed) - {file.kind for file in reading.files}
         if unread:
             reading = merged(reading, await self.read(unread))

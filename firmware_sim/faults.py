@@ -69,8 +69,15 @@ class Entry:
     requests: int | None = None
 
 
-def _tampered(about: str, verdict: str, action: Mapping[str, str | int], *, condition: bool = False) -> Entry:
-    return Entry(about, BYTES, ALL, verdict, MappingProxyType(dict(action)), condition)
+def _tampered(
+    about: str,
+    verdict: str,
+    action: Mapping[str, str | int],
+    protocols: tuple[str, ...] = ALL,
+    *,
+    condition: bool = False,
+) -> Entry:
+    return Entry(about, BYTES, protocols, verdict, MappingProxyType(dict(action)), condition)
 
 
 def _on_line(about: str, *protocols: str, delay_ms: int = DELAY_MS_DEFAULT, requests: int | None = None) -> Entry:
@@ -86,7 +93,10 @@ CATALOGUE: Final[Mapping[str, Entry]] = MappingProxyType(
         "swapped-files": _tampered("two devices hold each other's files", "misfilled", {"action": "swap"}),
         "old-release": _tampered("the files of an earlier release", "superseded", {"action": "old-release"}),
         "truncated-file": _tampered(
-            "a file ends early, its directory entry keeps the old size", "incomplete", {"action": "truncate"}
+            "a file ends early, its directory entry keeps the old size",
+            "incomplete",
+            {"action": "truncate"},
+            (MODBUS, IEC104),  # an MMS server's directory always tells the true size
         ),
         "changed-back": _tampered(
             "a setting is changed and changed back at once; the revision counter counts both",
@@ -102,30 +112,30 @@ CATALOGUE: Final[Mapping[str, Entry]] = MappingProxyType(
         CHANGING_FILE: Entry("every part of a file that is read differs from the last time", BYTES, ALL, "mismatch"),
         WRONG_IDENTITY: Entry("another serial number", IDENTITY, ALL, "identity_changed"),
         WRONG_CLOCK: Entry("the device's clock is wrong by offset_ms", CLOCK, ALL, NO_MISMATCH),
-        "slow": _on_line("every answer takes delay_ms", MODBUS, IEC104, delay_ms=20),
-        "late": _on_line("every answer comes delay_ms late, later than a client waits", MODBUS, IEC104),
-        "never": _on_line("no answer, the connection stays open", MODBUS, IEC104),
+        "slow": _on_line("every answer takes delay_ms", MODBUS, IEC104, MMS, delay_ms=20),
+        "late": _on_line("every answer comes delay_ms late, later than a client waits", MODBUS, IEC104, MMS),
+        "never": _on_line("no answer, the connection stays open", MODBUS, IEC104, MMS),
         "busy": _on_line("answers that it is busy", MODBUS, IEC104),
         "failure": _on_line("answers that it failed", MODBUS),
-        SINGLE_CONNECTION: _on_line("takes one connection at a time, others are closed at once", MODBUS, IEC104),
-        "mixed-transactions": _on_line("answers with the answer to the request before", MODBUS, IEC104),
+        SINGLE_CONNECTION: _on_line("takes one connection at a time, others are closed at once", MODBUS, IEC104, MMS),
+        "mixed-transactions": _on_line("answers with the answer to the request before", MODBUS, IEC104, MMS),
         "wrong-transaction": _on_line("answers under the next transaction id", MODBUS),
         "wrong-unit": _on_line("answers under the next unit id, or common address", MODBUS, IEC104),
         "wrong-function": _on_line("answers under another function code, or type identification", MODBUS, IEC104),
         "wrong-sequence": _on_line("skips a send number in every frame", IEC104),
         "wrong-section-checksum": _on_line("closes every section of a file with a wrong checksum", IEC104),
         HALF_OPEN: _on_line(
-            "the connection goes dead without being closed; a new one works", MODBUS, IEC104, requests=1
+            "the connection goes dead without being closed; a new one works", MODBUS, IEC104, MMS, requests=1
         ),
         RESTART_IN_TRANSFER: _on_line(
-            "restarts in the middle of a file and is away for delay_ms", MODBUS, IEC104, delay_ms=500, requests=1
+            "restarts in the middle of a file and is away for delay_ms", MODBUS, IEC104, MMS, delay_ms=500, requests=1
         ),
-        "oversize-length": _on_line("announces far more bytes than follow", MODBUS, IEC104),
+        "oversize-length": _on_line("announces far more bytes than follow", MODBUS, IEC104, MMS),
         "too-long": _on_line("sends more bytes than were asked for, all announced", MODBUS, IEC104),
-        "too-short": _on_line("a whole frame, but the last half of the answer is missing", MODBUS, IEC104),
-        "cut-frame": _on_line("the first half of the frame, then nothing", MODBUS, IEC104),
-        "garbage": _on_line("bytes that are no frame of the protocol", MODBUS, IEC104),
-        "close": _on_line("closes the connection instead of answering", MODBUS, IEC104),
+        "too-short": _on_line("a whole frame, but the last half of the answer is missing", MODBUS, IEC104, MMS),
+        "cut-frame": _on_line("the first half of the frame, then nothing", MODBUS, IEC104, MMS),
+        "garbage": _on_line("bytes that are no frame of the protocol", MODBUS, IEC104, MMS),
+        "close": _on_line("closes the connection instead of answering", MODBUS, IEC104, MMS),
         OFFLINE: _on_line("closes all connections, and each new one at once", *ALL),
     }
 )

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 from firmware_sim.device import Device
-from firmware_sim.faults import IEC104, MODBUS
+from firmware_sim.faults import IEC104, MMS, MODBUS
 from firmware_sim.iec104.options import Iec104Options
 from firmware_sim.iec104.server import Iec104Server
+from firmware_sim.mms.ied import MmsOptions
+from firmware_sim.mms.server import MmsServer
 from firmware_sim.modbus.server import ModbusServer
 from firmware_sim.modbus.unit import ModbusOptions, Unit
 
@@ -59,6 +61,11 @@ def _open_modbus(members: Sequence[Member], tls: ssl.SSLContext | None) -> Serve
     return ModbusServer(*(Unit(member.device, member.options) for member in members), tls=tls)
 
 
+def _open_mms(members: Sequence[Member], tls: ssl.SSLContext | None) -> Server:
+    (member,) = members
+    return MmsServer(member.device, member.options, tls)
+
+
 def _open_iec104(members: Sequence[Member], tls: ssl.SSLContext | None) -> Server:
     (member,) = members
     return Iec104Server(member.device, member.options, tls)
@@ -67,4 +74,5 @@ def _open_iec104(members: Sequence[Member], tls: ssl.SSLContext | None) -> Serve
 PROTOCOLS: Final[dict[str, ProtocolEntry]] = {
     MODBUS: ProtocolEntry(_open_modbus, ModbusOptions, shared=True),
     IEC104: ProtocolEntry(_open_iec104, Iec104Options, shared=False),
+    MMS: ProtocolEntry(_open_mms, MmsOptions, shared=False),
 }

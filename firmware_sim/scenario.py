@@ -31,6 +31,7 @@ from firmware_sim.errors import ReleaseError, ScenarioError
 from firmware_sim.events import EVENTS_MAX, EventTable
 from firmware_sim.faults import MODBUS
 from firmware_sim.iec104.options import Iec104Options
+from firmware_sim.mms.ied import MmsOptions
 from firmware_sim.modbus.unit import ModbusOptions
 from firmware_sim.protocols import PROTOCOLS
 from firmware_sim.release import IDENTIFIER, Release, load_release
@@ -114,6 +115,7 @@ class DeviceTable:
         old_release: Folder for the tamper action ``old-release``.
         modbus: What this device can do in Modbus.
         iec104: What this device can do in IEC 60870-5-104.
+        mms: What this device is called and has in IEC 61850.
     """
 
     id: str = field(metadata=rule(pattern=_ID_TEMPLATE))
@@ -135,6 +137,7 @@ class DeviceTable:
     old_release: Path | None = field(default=None, metadata=rule(exists="folder"))
     modbus: ModbusOptions = field(default_factory=ModbusOptions)
     iec104: Iec104Options = field(default_factory=Iec104Options)
+    mms: MmsOptions = field(default_factory=MmsOptions)
 
     def __post_init__(self) -> None:
         """Check what spans several keys.

@@ -22,10 +22,13 @@ INCOMPLETE: Final = "incomplete"
 MISSING: Final = "missing"
 UNKNOWN_REFERENCE: Final = "unknown_reference"
 IDENTITY_CHANGED: Final = "identity_changed"
+ALTERED: Final = "altered_between_polls"
 VERDICTS: Final = (INCOMPLETE, MATCH, MISFILLED, MISMATCH, MISSING, SUPERSEDED, UNKNOWN_REFERENCE)
-"""Verdicts of an artefact; identity_changed is one of a device."""
+"""Verdicts of an artefact; identity_changed and altered_between_polls are of a device."""
 IDENTITY_KIND: Final = "identity"
 """Stands for the artefact kind where a finding is about the device itself."""
+REVISION_KIND: Final = "revision"
+"""Stands for the artefact kind where a finding is about the device's counter of its changes."""
 UNSTABLE: Final = "unstable"
 _SHOWN_CHARACTERS: Final = 64
 
@@ -106,6 +109,31 @@ def appraise(nameplate: Nameplate, item: Item, slots: Mapping[str, Slot], find_o
         _appraise_artefact(kind, read.get(kind), slots.get(kind), find_owner) for kind in sorted({*read, *slots})
     )
     return Appraisal(findings, _appraise_identity(nameplate, item.identity))
+
+
+def altered_between(before: Item | None, item: Item) -> str | None:
+    """Tell what a device's revision counter says that two reads could not see, for people; None for nothing.
+
+    Args:
+        before: The item that counted until now, None before the first.
+        item: What was read.
+
+    A counter that moved while all content is as before: the device was changed and changed back between two polls.
+    """
+    if before is None or before.revision is None or item.revision is None or before.revision == item.revision:
+        return None
+    if before.identity != item.identity or _contents(before) != _contents(item):
+        return None  # another device, or a change that shows in its content: that is appraised as such
+    return f"the device's revision counter went from {before.revision} to {item.revision}, and its content is as before"
+
+
+def altered_finding(detail: str) -> Finding:
+    """Return the finding that a device was changed and changed back."""
+    return Finding(REVISION_KIND, ALTERED, None, None, detail)
+
+
+def _contents(item: Item) -> list[tuple[str, Digest, int, tuple[str, ...]]]:
+    return [(artefact.kind, artefact.sha256, artefact.read_size, artefact.errors) for artefact in item.artefacts]
 
 
 def _appraise_artefact(kind: str, read: Artefact | None, slot: Slot | None, find_owner: FindOwner) -> Finding:

@@ -1,4 +1,4 @@
-"""Evidence (RFC 9334): what a gateway read from its devices, and when (docs/spec, clauses EV-1 to EV-15).
+"""Evidence (RFC 9334): what a gateway read from its devices, and when (docs/spec, clauses EV-1 to EV-16).
 
 An item is the record of the read that first found this content. Later reads that find the same content keep the
 item and only move the entry's read times, so that the digest of an item stands still while nothing changes.
@@ -110,13 +110,16 @@ class Item:
 
     identity: Identity
     artefacts: tuple[Artefact, ...]
+    revision: int | None = None
+    """How often the device says that it changed, by a counter of its own; None where it has none."""
 
     def to_value(self) -> dict[str, cbor.Value]:
-        """Return the item as a CBOR map."""
-        return {
+        """Return the item as a CBOR map; it has a field ``revision`` only where there is one."""
+        value: dict[str, cbor.Value] = {
             "identity": {name: getattr(self.identity, name) for name in _IDENTITY},
             "artefacts": [artefact.to_value() for artefact in self.artefacts],
         }
+        return value if self.revision is None else {**value, "revision": self.revision}
 
     def digest(self) -> Digest:
         """Return SHA-256 of the canonical item."""
@@ -246,11 +249,13 @@ def decode_item(value: object, what: str = "item") -> Item:
     Raises:
         FormatError: A field is missing, unknown, out of range or out of order.
     """
-    fields = Fields(value, ("identity", "artefacts"), what)
+    counts = isinstance(value, dict) and "revision" in value
+    fields = Fields(value, ("identity", "artefacts", *(("revision",) if counts else ())), what)
     identity = Fields(fields.raw("identity"), _IDENTITY, f"{what}.identity")
     artefacts = tuple(_artefact(entry, f"{what}.artefacts") for entry in fields.sequence("artefacts", ARTEFACTS_MAX))
     check_ascending((artefact.kind for artefact in artefacts), f"{what}.artefacts")
-    return Item(Identity(**{name: identity.text(name) for name in _IDENTITY}), artefacts)
+    revision = fields.integer("revision") if counts else None
+    return Item(Identity(**{name: identity.text(name) for name in _IDENTITY}), artefacts, revision)
 
 
 def _entry(value: object) -> Entry:

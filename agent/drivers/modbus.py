@@ -41,6 +41,7 @@ from agent.profile import Profile
 from kit.clock import Clock
 from kit.logs import get_logger
 from wire.evidence import Identity
+from wire.types import INT_MAX
 
 _DIRECTORY_ENTRY: Final = struct.Struct(">HHI24s")
 _DIRECTORY_ENTRY_REGISTERS: Final = _DIRECTORY_ENTRY.size // 2
@@ -116,12 +117,13 @@ class ModbusDriver:
         self._retries_left = self._device.retries
         begin_ms = self._clock.now_ms()
         identity = await self._retrying(self._read_identity)
+        revision = await self._retrying(self._read_revision)
         entries = await self._retrying(self._list)
         wanted = [entry for entry in entries if kinds is None or entry.listed.kind in kinds]
         files = [await self._retrying(functools.partial(self._read_entry, entry)) for entry in wanted]
         end_ms = max(begin_ms, self._clock.now_ms())
         listed = tuple(entry.listed for entry in entries)
-        return Reading(self._device.id, identity, listed, tuple(files), begin_ms, end_ms)
+        return Reading(self._device.id, identity, listed, tuple(files), begin_ms, end_ms, revision)
 
     async def close(self) -> None:
         """Close the connection, unless another unit is being asked on it."""
@@ -169,6 +171,16 @@ class ModbusDriver:
             if place is not None:
                 said[name] = await self._requests.shown(place)
         return Identity(**said)
+
+    async def _read_revision(self) -> int | None:
+        """Ask for the counter of changes before anything that it counts."""
+        place = self._profile.revision_at
+        if place is None:
+            return None
+        revision = await self._requests.number(place)
+        if revision > INT_MAX:
+            raise self._requests.refused("revision", f"counts {revision} changes, more than evidence can carry")
+        return revision
 
     # --- which artefacts there are ------------------------------------------------------------------------------
 

@@ -231,6 +231,8 @@ class ModbusProfile:
     """Registers that one request of function 3 or 4 may ask for."""
     records_max: int = field(default=121, metadata=rule(minimum=1, maximum=121))
     """Registers that one request of function 20 may ask for: 121 stay within the byte count 0xF5 of the standard."""
+    revision_at: Span | None = None
+    """Up to four registers with a counter that goes up whenever the device changes."""
     identity: IdentityTable = field(default=IdentityTable())
     directory: DirectoryTable | None = None
     files: tuple[FileTable, ...] = field(default=(), metadata=rule(key="file", maximum=len(KINDS)))
@@ -245,6 +247,8 @@ class ModbusProfile:
         Raises:
             ValueError: With what is too much or missing.
         """
+        if self.revision_at is not None and self.revision_at.count > 4:  # noqa: PLR2004 - 64 bits
+            raise ValueError("revision_at: a counter is in one to four registers")
         kinds = [place.kind for place in self.places()]
         kinds += () if self.checksum_list is None else self.checksum_list.kinds
         if not kinds and self.directory is None:

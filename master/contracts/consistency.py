@@ -29,6 +29,7 @@ from master.contracts.context import (
     check_arguments,
 )
 from rules.appraisal import (
+    ALTERED,
     IDENTITY_CHANGED,
     INCOMPLETE,
     MATCH,
@@ -38,6 +39,8 @@ from rules.appraisal import (
     Appraisal,
     Finding,
     Nameplate,
+    altered_between,
+    altered_finding,
     appraise,
 )
 from wire.cbor import Value
@@ -56,7 +59,7 @@ LATE_CAUSES: Final[tuple[str, ...]] = (IDENTITY_CHANGED, INCOMPLETE, MISFILLED, 
 """Causes that evidence may still bring up after newer evidence: what was right then is not among them."""
 _TEXT_CHARACTERS: Final = 64
 """Of a free text that a device gives, so many characters go into an event."""
-_RECORD: Final = ("item", "items", "clock_trusted", "findings")
+_RECORD: Final = ("item", "items", "clock_trusted", "altered", "findings")
 _FINDINGS_MAX: Final = 8
 _READ: Final = ("size", "read_size", "method")
 
@@ -128,7 +131,7 @@ def follow_release(context: Context, event: Event) -> None:
 class _Record:
     """What the ledger keeps of one device."""
 
-    __slots__ = ("clock_trusted", "findings", "item", "items")
+    __slots__ = ("altered", "clock_trusted", "findings", "item", "items")
 
     def __init__(self, value: Value | None) -> None:
         self.item: Digest | None = None
@@ -136,12 +139,15 @@ class _Record:
         self.items: tuple[Digest, ...] = ()
         """Digests of the items that are kept, newest first."""
         self.clock_trusted = True
+        self.altered: str | None = None
+        """What the revision counter said when this item came, if it told of more than the content."""
         self.findings: list[Value] = []
         if value is not None:
             fields = Fields(value, _RECORD, "consistency.device")
             self.item = fields.digest("item")
             self.items = tuple(entry for entry in fields.sequence("items", ITEMS_MAX) if isinstance(entry, bytes))
             self.clock_trusted = fields.raw("clock_trusted") is True
+            self.altered = None if fields.is_null("altered") else fields.text("altered")
             self.findings = fields.sequence("findings", _FINDINGS_MAX)
 
     def to_value(self) -> dict[str, Value]:
@@ -150,6 +156,7 @@ class _Record:
             "item": self.item,
             "items": list(self.items),
             "clock_trusted": self.clock_trusted,
+            "altered": self.altered,
             "findings": self.findings,
         }
 
@@ -175,6 +182,8 @@ def _appraise_entry(context: Context, device: Device, entry: Entry, *, trusted: 
     item = _item(context, entry)
     record.clock_trusted = trusted
     if item_changed:
+        last = None if record.item is None else _stored_item(context, device.id, record.item)
+        record.altered = altered_between(last, item)
         _keep_item(context, device.id, record, item)
     _conclude(context, device, record, item, item_changed=item_changed)
 
@@ -189,10 +198,14 @@ def _conclude(context: Context, device: Device, record: _Record, item: Item, *, 
     """Appraise an item, keep the findings in the device's record, and tell what changed."""
     appraisal = _appraise(context, device, item)
     before, record.findings = record.findings, _finding_values(appraisal)
+    if record.altered is not None:
+        record.findings.append(finding_value(altered_finding(record.altered)))
     context.put(_device_key(device.id), record.to_value())
     if item_changed or record.findings != before:
         context.emit("verdict_changed", device.id, _verdict_data(device, record, item, appraisal))
     causes = _causes(appraisal, clock_trusted=record.clock_trusted)
+    if record.altered is not None:
+        causes[ALTERED] = [altered_finding(record.altered)]
     alarms.update(context, device.id, device.gateway, causes)
 
 

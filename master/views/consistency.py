@@ -30,7 +30,7 @@ from master.views.schema import (
     sequence,
     text,
 )
-from rules.appraisal import IDENTITY_CHANGED, IDENTITY_KIND, VERDICTS
+from rules.appraisal import ALTERED, IDENTITY_CHANGED, IDENTITY_KIND, REVISION_KIND, VERDICTS
 from wire.difference import UNITS
 from wire.evidence import ERROR_CODES, KINDS, METHODS, STATUSES
 
@@ -49,8 +49,11 @@ _IDENTITY: Final = record(
     "What the device says of itself.",
 )
 _FINDING: Final[Mapping[str, Schema]] = {
-    "kind": text("Artefact kind; identity or clock for the device itself.", (*KINDS, IDENTITY_KIND, "clock")),
-    "verdict": text("What the appraisal said of it.", (*VERDICTS, IDENTITY_CHANGED, CLOCK_UNTRUSTED)),
+    "kind": text(
+        "Artefact kind; identity, revision or clock for the device itself.",
+        (*KINDS, IDENTITY_KIND, REVISION_KIND, "clock"),
+    ),
+    "verdict": text("What the appraisal said of it.", (*VERDICTS, IDENTITY_CHANGED, ALTERED, CLOCK_UNTRUSTED)),
     "expected_sha256": nullable(hexadecimal("Reference value.", 32)),
     "read_sha256": nullable(hexadecimal("What was read.", 32)),
     "detail": nullable(text("What else there is to say, for people.")),

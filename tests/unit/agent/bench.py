@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from agent.attest import Confirmed, DeviceState, to_item
 from agent.drivers.modbus import ModbusDriver
 from agent.drivers.modbus_link import LinkCounters
+from agent.drivers.modbus_profile import DirectoryTable, ModbusProfile
 from agent.drivers.table import load_profiles
 from agent.model import DeviceConfig, DeviceFile, ListedFile, Reading
 from agent.profile import Profile
@@ -23,7 +24,9 @@ from wire.evidence import Clock as EvidenceClock
 from wire.evidence import Identity
 
 PROFILES = load_profiles()
-PROFILE = PROFILES["stability-control-modbus"]
+PACKAGED = PROFILES["stability-control-modbus"]
+PROFILE = replace(PACKAGED, specifics=ModbusProfile(directory=DirectoryTable(address=100)))
+"""The packaged profile without its revision counter, for devices whose answers a test makes up."""
 NOW_MS = 1_790_000_000_000
 IDENTITY = Identity("Sample Vendor", "SC", "3.1.4", "SN-0001", "SC-9000")
 EVIDENCE_CLOCK = EvidenceClock(NOW_MS, "system", None, "unknown")

@@ -165,7 +165,7 @@ def test_faulty_answer_is_a_typed_error_and_never_a_fingerprint(
     simulated = device()
     simulated.set_fault(Fault(kind, delay_ms=300, functions=frozenset({function})))
     with pytest.raises(error, match="device dev-a: ") as caught:
-        read_once(simulated, timeout_ms=60)
+        read_once(simulated, timeout_ms=150)
     assert caught.value.device == "dev-a"
     # half of an identification or of registers is told by other words than half of a file's answer
     assert caught.value.reason == ("identity" if (kind, function) == ("too-short", 43) else reason)

@@ -22,7 +22,7 @@ from firmware_sim.modbus.unit import ModbusOptions, Unit, first_file
 from firmware_sim.settings import values_of
 from kit.config import ConfigProblemsError
 from rules.fingerprint import fingerprint, fingerprint_word
-from tests.unit.agent.bench import PROFILES, lying, served, with_driver
+from tests.unit.agent.bench import PACKAGED, PROFILES, lying, served, with_driver
 from tests.unit.firmware_sim.bench import device
 
 HEAD = 'protocol = "modbus"\nabout = "sample"\n[modbus.identity]\naccess = "none"\n'
@@ -152,6 +152,42 @@ def test_setting_group_that_is_switched_during_the_read_is_a_protocol_error(tmp_
 
     bank = Bank(holding={100: 1, 10: 7, 11: 8, 12: 9}, after=switch)
     assert failure(bank, profile_of(tmp_path, HEAD + GROUPS)).reason == "group"
+
+
+def test_revision_counter_is_asked_before_what_it_counts(tmp_path: Path) -> None:
+    text = HEAD.replace("[modbus.identity]", "[modbus]\nrevision_at = { address = 90, count = 2 }\n[modbus.identity]")
+    bank = Bank(holding={90: 1, 91: 2, 10: 1, 11: 2, 12: 3})
+    assert read(bank, profile_of(tmp_path, text + SETTINGS)).revision == 65_538
+    assert bank.asked == [(3, 90, 2), (3, 10, 3)]
+    assert read(bank, profile_of(tmp_path, HEAD + SETTINGS)).revision is None
+
+
+def test_revision_counter_beyond_what_evidence_carries_is_a_protocol_error(tmp_path: Path) -> None:
+    text = HEAD.replace("[modbus.identity]", "[modbus]\nrevision_at = { address = 90, count = 4 }\n[modbus.identity]")
+    error = failure(Bank(holding=dict.fromkeys(range(90, 94), 0xFFFF)), profile_of(tmp_path, text + SETTINGS))
+    assert error.reason == "revision"
+
+
+def test_changed_and_changed_back_shows_in_the_counter_alone() -> None:
+    simulated = device(artefact("firmware", "2.0", b"image"), artefact("settings", "9", setting_list("relay", "1")))
+    found: list[Reading] = []
+
+    async def work() -> None:
+        async def twice(driver: ModbusDriver) -> None:
+            found.append(await driver.read())
+            contents = simulated.contents
+            simulated.load(device(artefact("firmware", "2.0", b"other")).contents)
+            simulated.load(contents)
+            found.append(await driver.read())
+
+        async with served(simulated) as port:
+            await with_driver(port, twice, profile=PACKAGED)
+
+    asyncio.run(work())
+    before, after = found
+    assert [part.digest for part in before.files] == [part.digest for part in after.files]
+    assert before.revision is not None
+    assert after.revision == before.revision + 2
 
 
 def test_checksum_register_is_the_devices_word_and_no_content(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -179,6 +180,36 @@ def test_read_times_begin_with_the_oldest_read_that_counts() -> None:
     state = bench.poller.state
     assert state is not None
     assert (state.read_from_ms, state.read_to_ms) == (NOW_MS, NOW_MS + 25_020)
+
+
+def test_counter_that_moved_has_every_file_read_before_it_is_due() -> None:
+    bench = Bench(replace(plain(), revision=7), plan=PLAN)
+    bench.poll()
+    bench.driver.asked.clear()
+    bench.driver.answers = [replace(plain(), revision=9)]
+    bench.poll()
+    assert bench.driver.asked == [frozenset({"settings", "strategy"}), None, frozenset()]
+    assert bench.poller.state is not None
+    assert bench.poller.state.item is not None
+    assert bench.poller.state.item.revision == 9
+
+
+def test_counter_that_moves_with_every_read_is_a_protocol_error() -> None:
+    bench = Bench(*(replace(plain(), revision=number) for number in range(4)))
+    bench.poll()
+    assert bench.poller.figures.failures == {"unsettled": 1}
+    assert bench.poller.figures.last_error == "says each time of 3 that it changed once more"
+
+
+def test_change_in_the_middle_of_a_poll_has_everything_read_again() -> None:
+    before, after = replace(plain(b"old"), revision=7), replace(plain(b"new"), revision=8)
+    bench = Bench(before, after, known=None)
+    bench.poll()
+    everything = frozenset({"firmware", "settings"})
+    assert bench.driver.asked == [None, everything, everything]
+    assert bench.poller.state is not None
+    assert bench.poller.state.item is not None
+    assert (bench.poller.state.item.revision, bench.poller.figures.changes) == (8, 1)
 
 
 def test_file_that_is_listed_otherwise_is_read_before_it_is_due() -> None:

@@ -211,6 +211,48 @@ def test_device_with_another_nameplate_has_its_identity_changed(serial: str, mod
     assert artefacts_of(done.events("alarm_raised")[0])[0]["kind"] == "identity"
 
 
+# holds AP-4
+def test_device_that_was_changed_and_changed_back_is_altered_between_polls() -> None:
+    bench = Bench()
+    assert alarm_events(bench.read(replace(item(), revision=7))) == []
+    done = bench.read(replace(item(), revision=9))
+    assert alarm_events(done) == [("alarm_raised", "dev-1", "altered_between_polls")]
+    assert verdicts(done)["dev-1"] == MATCHING
+    (told,) = artefacts_of(done.events("alarm_raised")[0])
+    assert (told["kind"], told["verdict"]) == ("revision", "altered_between_polls")
+    assert told["detail"] == "the device's revision counter went from 7 to 9, and its content is as before"
+    assert alarm_events(bench.read(replace(item(), revision=9))) == []
+    assert alarm_events(bench.read(replace(item(firmware=b"evil"), revision=10))) == [
+        ("alarm_returned", "dev-1", "altered_between_polls"),
+        ("alarm_raised", "dev-1", "mismatch"),
+    ]
+
+
+# holds AP-4
+def test_device_that_was_altered_stays_so_when_a_release_is_appraised_anew() -> None:
+    bench = Bench()
+    bench.read(replace(item(), revision=7))
+    bench.read(replace(item(), revision=8))
+    done = make_effective(bench.world, release("r-2"))
+    assert ("alarm_returned", "dev-1", "altered_between_polls") not in alarm_events(done)
+
+
+# holds AP-4
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (replace(item(), revision=7), replace(item(firmware=b"evil"), revision=8)),
+        (replace(item(), revision=7), replace(item("s-9"), revision=8)),
+        (replace(item(), revision=7), item()),
+        (item(), replace(item(), revision=7)),
+    ],
+)
+def test_counter_that_moves_with_the_content_or_not_at_all_says_nothing_more(before: Item, after: Item) -> None:
+    bench = Bench()
+    bench.read(before)
+    assert "altered_between_polls" not in {cause for _, _, cause in alarm_events(bench.read(after))}
+
+
 def test_device_without_a_serial_in_the_genesis_file_may_say_any() -> None:
     world = World()
     done = send(world, evidence(entry("dev-4", item("any", model="XR/7")), gateway="gw-2"))

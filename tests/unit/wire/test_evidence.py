@@ -293,3 +293,19 @@ def test_evidence_word_of_one_method_is_none_of_another() -> None:
     first, second = (spoken(method, b"3.1.4") for method in METHODS_WORD)
     assert first.sha256 != second.sha256
     assert first.sha256 != sha256(b"3.1.4")
+
+
+# holds EV-16
+@pytest.mark.parametrize("revision", [0, 7, 2**63 - 1])
+def test_evidence_item_of_a_revision_counter_round_trips(revision: int) -> None:
+    item = replace(ITEM, revision=revision)
+    assert decode_item(cbor.decode(cbor.encode(item.to_value()))) == item
+    assert item.digest() != ITEM.digest()
+    assert "revision" not in ITEM.to_value()
+
+
+# holds EV-16
+@pytest.mark.parametrize("revision", [None, -1, True, "7"])
+def test_evidence_revision_that_is_none_is_refused(revision: object) -> None:
+    with pytest.raises(FormatError, match=r"item\.revision: an integer"):
+        decode_item({**ITEM.to_value(), "revision": revision})

@@ -1,0 +1,226 @@
+"""Trials: bring a fault about, poll, judge, undo it, poll, judge again; on every device at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from agent.drivers.table import DRIVERS, load_profiles
+from agent.poller import DevicePoller
+from firmware_sim.control import Control
+from firmware_sim.faults import BYTES, CATALOGUE, LINK
+from kit.clock import SystemClock
+from tests.campaign.bench import CHECKSUMS, Bench
+from tests.campaign.judge import CHANGED_BACK, FAULTS, Seen, expected, see
+
+SETTLE_POLLS: Final = 40
+"""Polls after the end of a disturbance within which a device must be read again."""
+SETTLE_S: Final = 0.1
+SHORT_DELAY_MS: Final = 1_500
+"""Later than the agent waits."""
+BUSY_REQUESTS_MAX: Final = 4
+THREADS: Final = 4
+
+LINK_FAULTS: Final = tuple(name for name in FAULTS if CATALOGUE[name].changes == LINK)
+_TOGETHER = 0.25
+"""Share of changes that come under a disturbed link."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a campaign saw.
+
+    Attributes:
+        trials: By fault.
+        polls: Polls in all.
+        unread: Polls that did not come to their end, which is no alarm.
+        detected: Trials whose verdict was there at the first complete poll, by fault.
+        problems: False and missed alarms, each in one sentence.
+    """
+
+    trials: Counter[str] = field(default_factory=Counter)
+    polls: int = 0
+    unread: int = 0
+    detected: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+
+class Campaign:
+    """All devices of one bench.
+
+    Args:
+        bench: A running simulator.
+        seed: Decides which fault comes when; the network's own timing does not follow from it.
+    """
+
+    def __init__(self, bench: Bench, seed: int) -> None:
+        self.bench = bench
+        self.outcome = Outcome()
+        self._seed = seed
+        self._locks = {name: asyncio.Lock() for name in bench.sites}
+        self._pollers: dict[str, DevicePoller] = {}
+        self._threads = ThreadPoolExecutor(THREADS)
+        self._local = threading.local()
+
+    async def run(self, seconds: float) -> Outcome:
+        """Try faults for so long; a trial that has begun is ended."""
+        profiles = load_profiles()
+        clock = SystemClock()
+        for name, site in self.bench.sites.items():
+            driver = DRIVERS[site.config.protocol].open(site.config, profiles[site.config.profile], clock)
+            self._pollers[name] = DevicePoller(site.config, driver, None, clock, lambda: None)
+        end_s = time.monotonic() + seconds
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number, name in enumerate(self.bench.sites):
+                    group.create_task(self._work(number, name, end_s))
+        finally:
+            for poller in self._pollers.values():
+                await poller.driver.close()
+            self._threads.shutdown()
+        return self.outcome
+
+    async def _work(self, number: int, device: str, end_s: float) -> None:
+        """Try one fault after the other on one device; the first ones go round, so that none is left out."""
+        choice = random.Random(f"{self._seed}/{device}")
+        async with self._locks[device]:
+            await self._quiet(device, "at the start")
+        turn = 0
+        while time.monotonic() < end_s:
+            fault = FAULTS[(number + turn) % len(FAULTS)] if turn == 0 else choice.choice(FAULTS)
+            turn += 1
+            await self._trial(device, fault, choice)
+            await asyncio.sleep(0)
+
+    async def _trial(self, device: str, fault: str, choice: random.Random) -> None:
+        touched = [device, self._partner(device, choice)] if fault == "swapped-files" else [device]
+        async with contextlib.AsyncExitStack() as held:
+            for name in sorted(touched):  # always in one order, so that no two trials wait for each other
+                await held.enter_async_context(self._locks[name])
+            await self._check(device, fault, touched, choice)
+        self.outcome.trials[fault] += 1
+
+    def _partner(self, device: str, choice: random.Random) -> str:
+        """Choose another device of the same kind."""
+        profile = self.bench.sites[device].config.profile
+        return choice.choice(
+            [name for name, site in self.bench.sites.items() if name != device and site.config.profile == profile]
+        )
+
+    async def _check(self, device: str, fault: str, touched: list[str], choice: random.Random) -> None:
+        """Do one trial: with the fault in force, and after it was undone."""
+        before = {name: self._seen(name) for name in touched}
+        covered = CATALOGUE[fault].changes == BYTES and choice.random() < _TOGETHER and len(touched) == 1
+        await self._act(device, self._body(fault, touched, choice))
+        if covered and not CATALOGUE[fault].condition:
+            await self._under_disturbance(device, fault, choice)
+        for name in touched:
+            await self._judge_with(name, fault, before[name])
+        await self._act(device, {"action": "clear-fault"})
+        for name in touched:
+            await self._act(name, {"action": "restore"})
+        for name in touched:
+            await self._quiet(name, f"after {fault}")
+
+    def _body(self, fault: str, touched: list[str], choice: random.Random) -> dict[str, Any]:
+        body: dict[str, Any] = {"action": "fault", "fault": fault}
+        if len(touched) > 1:
+            body["with"] = touched[1]
+        if CATALOGUE[fault].changes == LINK:
+            body |= self._disturbance(fault, choice)
+        return body
+
+    def _disturbance(self, fault: str, choice: random.Random) -> dict[str, Any]:
+        """Choose how long a disturbed link lasts, and which requests it hits."""
+        if fault == "slow":
+            return {"requests": choice.randint(1, 20)}
+        found: dict[str, Any] = {"delay_ms": SHORT_DELAY_MS} if fault == "late" else {}
+        if fault == "busy":
+            found["requests"] = choice.randint(1, BUSY_REQUESTS_MAX)
+        elif fault not in {"restart-in-transfer", "half-open", "offline", "single-connection"}:
+            found |= choice.choice(({}, {"requests": 1}, {"requests": 2}, {"functions": [choice.choice((4, 20, 43))]}))
+        return found
+
+    async def _under_disturbance(self, device: str, fault: str, choice: random.Random) -> None:
+        """Poll while the link is disturbed, too: only a complete poll may say anything, and then the right thing."""
+        disturbed = choice.choice(LINK_FAULTS)
+        await self._act(device, {"action": "fault", "fault": disturbed, **self._disturbance(disturbed, choice)})
+        before = self._seen(device)
+        if await self._poll(device):
+            self._compare(device, fault, f"under {disturbed}")
+        elif self._seen(device) != before:
+            self._problem(device, f"{fault} under {disturbed}: a poll that failed changed what is known")
+        await self._act(device, {"action": "clear-fault"})
+
+    async def _judge_with(self, device: str, fault: str, before: Seen) -> None:
+        """Poll with the fault in force; of the link, one poll; else until it is read, and the first must show it."""
+        if CATALOGUE[fault].changes == LINK:
+            await self._poll(device)
+            if self._seen(device).verdicts:
+                self._problem(device, f"{fault}: a false alarm, {sorted(self._seen(device).verdicts)}")
+            return
+        if not await self._until_read(device):
+            self._problem(device, f"{fault}: could not be read with a fault that leaves the link alone")
+            return
+        self._compare(device, fault, "in force")
+        moved = self._seen(device).settings_version != before.settings_version
+        relay = self.bench.sites[device].config.profile == CHECKSUMS
+        if fault == CHANGED_BACK and relay and not moved:
+            self._problem(device, "changed-back: the revision counter did not show it")
+
+    def _compare(self, device: str, fault: str, when: str) -> None:
+        wanted, seen = expected(self.bench, device, fault), self._seen(device).verdicts
+        if seen == wanted:
+            self.outcome.detected[fault] += bool(wanted)
+            return
+        what = "missed" if not seen else "false" if not wanted else "wrong"
+        self._problem(device, f"{fault} {when}: a {what} alarm, {sorted(seen)} where {sorted(wanted)} is right")
+
+    async def _quiet(self, device: str, when: str) -> None:
+        """Poll until the device is read; then everything must be right again."""
+        if not await self._until_read(device):
+            last = self._pollers[device].figures.last_error
+            self._problem(device, f"{when}: could not be read in {SETTLE_POLLS} polls: {last}")
+        elif verdicts := self._seen(device).verdicts:
+            self._problem(device, f"{when}: a false alarm, {sorted(verdicts)}")
+
+    async def _until_read(self, device: str) -> bool:
+        for _ in range(SETTLE_POLLS):
+            if await self._poll(device):
+                return True
+            await asyncio.sleep(SETTLE_S)
+        return False
+
+    async def _poll(self, device: str) -> bool:
+        """Poll once and tell whether the poll came to its end."""
+        poller = self._pollers[device]
+        await poller.poll()
+        self.outcome.polls += 1
+        done = poller.state is not None and poller.state.status == "read"
+        self.outcome.unread += not done
+        return done
+
+    def _seen(self, device: str) -> Seen:
+        state = self._pollers[device].state
+        if state is None or state.item is None:
+            return Seen(frozenset(), "")
+        return see(self.bench, device, state.item)
+
+    async def _act(self, device: str, body: dict[str, Any]) -> None:
+        """Ask the control port for an action."""
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._control, device, body)
+
+    def _control(self, device: str, body: dict[str, Any]) -> None:
+        if not hasattr(self._local, "control"):
+            self._local.control = Control(self.bench.control)
+        self._local.control.tamper(device, body)
+
+    def _problem(self, device: str, text: str) -> None:
+        self.outcome.problems.append(f"{device}: {text}")

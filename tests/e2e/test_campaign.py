@@ -1,0 +1,62 @@
+"""The short form of the detection campaign; the long one is ``make campaign MINUTES=30``."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rules.appraisal import Slot
+from tests.campaign.__main__ import campaign
+from tests.campaign.bench import running
+from tests.campaign.judge import FAULTS, Seen
+from tests.campaign.run import Campaign
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+SECONDS = 15
+DEVICES = 100
+
+
+@pytest.mark.timeout(180)
+def test_faults_at_random_on_100_devices_give_no_false_and_no_missed_alarm(tmp_path: Path) -> None:
+    outcome = campaign(tmp_path, DEVICES, SECONDS, seed=7)
+    assert outcome.problems == []
+    assert [fault for fault in FAULTS if not outcome.trials[fault]] == []
+    assert sum(outcome.detected.values()) >= DEVICES // 4
+
+
+@pytest.mark.timeout(120)
+def test_campaign_with_a_wrong_reference_reports_a_false_alarm(tmp_path: Path) -> None:
+    with running(tmp_path, 1) as bench:
+        site = bench.sites["dev-1"]
+        wrong = dataclasses.replace(site, slots={**site.slots, "firmware": Slot(1, bytes(32))})
+        outcome = asyncio.run(Campaign(dataclasses.replace(bench, sites={"dev-1": wrong}), 0).run(0))
+    assert outcome.problems[0] == "dev-1: at the start: a false alarm, ['mismatch']"
+
+
+@pytest.mark.timeout(120)
+def test_campaign_with_blind_rules_reports_missed_alarms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.campaign.run.see", lambda *_: Seen(frozenset(), ""))
+    monkeypatch.setattr("tests.campaign.run.FAULTS", ("changed-byte",))
+    with running(tmp_path, 2) as bench:
+        outcome = asyncio.run(Campaign(bench, 0).run(1))
+    assert any("a missed alarm, [] where ['mismatch'] is right" in problem for problem in outcome.problems)
+
+
+@pytest.mark.timeout(120)
+def test_campaign_whose_changes_stay_reports_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Campaign._act
+
+    async def forgetful(self: Campaign, device: str, body: dict[str, Any]) -> None:
+        if body["action"] != "restore":
+            await real(self, device, body)
+
+    monkeypatch.setattr(Campaign, "_act", forgetful)
+    monkeypatch.setattr("tests.campaign.run.FAULTS", ("truncated-file",))
+    with running(tmp_path, 1) as bench:
+        outcome = asyncio.run(Campaign(bench, 0).run(0.5))
+    assert any("after truncated-file: a false alarm, ['incomplete']" in problem for problem in outcome.problems)
