@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from benchmarks import consensus, detection, files, fingerprint, ledger, memory, proofs, soak
+from benchmarks import consensus, detection, files, fingerprint, ledger, memory, mms, proofs, soak
 from benchmarks.results import Result, show, write
 
 GROUPS: dict[str, Callable[[], Sequence[Result]]] = {
     "fingerprint": fingerprint.measure,
     "files": files.measure,
+    "mms": mms.measure,
     "consensus": consensus.measure,
     "detection": detection.measure,
     "memory": memory.measure,
