@@ -16,6 +16,7 @@ from typing import Final, ParamSpec, TypeVar
 from agent import attest
 from agent.attest import DeviceState, Signer
 from agent.config import AgentConfig
+from agent.diagnosing import Diagnostics
 from agent.drivers.table import DRIVERS
 from agent.io.clock import GradedClock
 from agent.io.headers import HeaderStore
@@ -23,6 +24,7 @@ from agent.io.ledgertime import AHEAD_MS
 from agent.io.metrics import AgentCollector
 from agent.io.mqtt import Broker, BrokerLink, Hooks, Topics
 from agent.io.outbox import SEQ_WINDOW, Depth, Outbox, Pending
+from agent.io.packages import PackageStore
 from agent.io.statefile import StateFolder
 from agent.io.trust import TAKEN, Believed, NotProven, Settled, Trust
 from agent.poller import DevicePoller
@@ -108,6 +110,9 @@ class Agent:
         """What follows from conflicts; full nodes bring it into the ledger."""
         self._snapshot: Snapshot | None = None
         known = self._outbox.states()
+        self._packages = PackageStore(config.agent.state_dir)
+        self._packages.refresh()
+        diagnostics = Diagnostics(self._packages)
         self._pollers = tuple(
             DevicePoller(
                 device,
@@ -115,6 +120,7 @@ class Agent:
                 known.get(device.id),
                 self._clock,
                 self._note_change,
+                diagnostics,
             )
             for device in config.device_configs()
         )
@@ -275,6 +281,7 @@ class Agent:
     async def _take_snapshot(self, *, is_running: bool, write: bool = True) -> None:
         depth = await self._disk(self._outbox.depth)
         trust = await self._disk(self._judge_trust)
+        await self._disk(self._packages.refresh)
         self._snapshot = self._picture(depth, trust, is_running=is_running)
         if write:
             with contextlib.suppress(OSError):  # a full disk shows in the outbox; the status is only a copy
@@ -346,6 +353,7 @@ def _device_snapshot(poller: DevicePoller) -> DeviceSnapshot:
         last_read_ms=None if state is None else state.read_to_ms,
         item=digest,
         has_receipt=state is not None and state.has_receipt,
+        differences=poller.differences(),
         last_error=figures.last_error,
         last_duration_ms=figures.last_duration_ms,
         polls=figures.polls,

@@ -11,11 +11,14 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
+from agent.against import against_lines, against_value, expected_by, expected_here, verdicts
 from agent.app import load_genesis, run_until_signal
 from agent.config import PROFILE_FOLDER, AgentConfig, load_agent_config
 from agent.drivers.table import DRIVERS, load_profiles, profile_schemas
 from agent.io.statefile import ANCHOR_FILE, read_status
 from agent.model import DeviceConfig, DeviceFile, Reading
+from agent.options import DEFAULT_CONFIG, AsJson, Config
+from agent.package_commands import package_app
 from agent.planned import read_within
 from agent.profile import Profile, read_profile
 from kit.clock import SystemClock
@@ -29,7 +32,6 @@ from wire.errors import WireError
 from wire.evidence import KINDS
 
 PROGRAM = "gridwitness-agent"
-_DEFAULT_CONFIG = Path("/etc/gridwitness/agent.toml")
 
 app = typer.Typer(
     name=PROGRAM,
@@ -44,18 +46,17 @@ app = typer.Typer(
 profile_app = typer.Typer(no_args_is_help=True, help="Device profiles: what a model keeps where.")
 app.add_typer(profile_app, name="profile")
 
+app.add_typer(package_app, name="package")
+
 trust_app = typer.Typer(no_args_is_help=True, help="What this gateway believes of the ledger.")
 app.add_typer(trust_app, name="trust")
-
-Config = Annotated[Path, typer.Option("--config", help="The agent's TOML file.", show_default=True)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 offer_version(app, PROGRAM)
 
 
 @app.command("run", epilog="Example: gridwitness-agent run --config /etc/gridwitness/agent.toml")
-def run_command(config: Config = _DEFAULT_CONFIG) -> None:
+def run_command(config: Config = DEFAULT_CONFIG) -> None:
     """Read the devices and report, until SIGTERM."""
     configure_logs()
     loaded = load_agent_config(config)
@@ -65,20 +66,32 @@ def run_command(config: Config = _DEFAULT_CONFIG) -> None:
 @app.command("read", epilog="Example: gridwitness-agent read lakeside-scd-1 --json")
 def read_command(
     device: Annotated[str, typer.Argument(help="Id of a configured device.")],
-    config: Config = _DEFAULT_CONFIG,
+    config: Config = DEFAULT_CONFIG,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="PATH", help="Release package or release folder to compare with."),
+    ] = None,
     as_json: AsJson = False,
-) -> None:
-    """Read one device once and show its identity and fingerprints; nothing is reported."""
+) -> int:
+    """Read one device once and show its identity and fingerprints; nothing is reported.
+
+    What differs from the gateway's release packages is named with its values. With --against the exit code tells it,
+    too: 4 differs, 2 missing.
+    """
     configure_logs(level="warning")
     loaded = load_agent_config(config)
     chosen = _device_of(loaded, device)
+    told = None if against is None else expected_by(against)
     terminal = Terminal(as_json=as_json)
     started_s = time.perf_counter()
     with terminal.progress(f"reading {device}"):
         reading, asked = uvloop.run(_read_once(chosen, loaded.profiles[chosen.profile]))
     duration_ms = round(1000 * (time.perf_counter() - started_s))
+    expected = expected_here(loaded.agent.state_dir, reading) if told is None else told
     value = {**_reading_value(reading), "duration_ms": duration_ms, **asked, "profile": chosen.profile}
-    terminal.show(value, lambda: _reading_lines(value))
+    value["against"] = against_value(reading, expected)
+    terminal.show(value, lambda: [*_reading_lines(value), *against_lines(reading, expected)])
+    return 0 if told is None else exit_code_of(verdicts(reading, told))
 
 
 @profile_app.command("check", epilog="Example: gridwitness-agent profile check profiles/our-relay.toml")
@@ -96,7 +109,7 @@ def profile_check_command(
 
 
 @profile_app.command("list", epilog="Example: gridwitness-agent profile list")
-def profile_list_command(config: Config = _DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+def profile_list_command(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """List the profiles that come with the program and those beside the configuration, which win by name."""
     profiles = load_profiles(config.parent / PROFILE_FOLDER)
     found = [profiles[name] for name in sorted(profiles)]
@@ -107,7 +120,7 @@ def profile_list_command(config: Config = _DEFAULT_CONFIG, as_json: AsJson = Fal
 @trust_app.command("anchor", epilog="Example: gridwitness-agent trust anchor anchor.cbor")
 def anchor_command(
     file: Annotated[Path, typer.Argument(help="Anchor that organisations signed with 'gridwitness anchor sign'.")],
-    config: Config = _DEFAULT_CONFIG,
+    config: Config = DEFAULT_CONFIG,
     as_json: AsJson = False,
 ) -> None:
     """Give the gateway an anchor after a long sleep; the running agent takes it within seconds.
@@ -129,7 +142,7 @@ def anchor_command(
 
 
 @app.command("status", epilog="Example: gridwitness-agent status --json")
-def status_command(config: Config = _DEFAULT_CONFIG, as_json: AsJson = False) -> int:
+def status_command(config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> int:
     """Show what the running agent knows: devices, outbox, broker, newest block.
 
     Exits 0 if all is well, 16 if the ledger is not known here as it is now, 65 if a device answers wrongly or the
@@ -256,6 +269,7 @@ def _status_lines(value: Mapping[str, Any]) -> Sequence[str]:
         receipt = "has a receipt" if device["has_receipt"] else "no receipt yet"
         error = f"; {device['last_error']}" if device["last_error"] else ""
         lines.append(f"  {device['device']}: {device['status']}, {age}, {receipt}{error}")
+        lines += [f"    {difference}" for difference in device.get("differences", ())]
     lines += [f"warning: {warning}" for warning in value["warnings"]]
     return lines
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from agent.profile import Quiet, ReadPlan
 from rules.fingerprint import FileDigest, fingerprint_word
@@ -132,3 +133,29 @@ class Reading:
     read_to_ms: int
     revision: int | None = None
     """What the device's own counter of changes says, 0..2^63-1, asked before the files; None where it has none."""
+
+
+class MeasuredPoint(NamedTuple):
+    """One measured value or state, as the protocol carries it."""
+
+    address: int
+    """Of the point in its device."""
+    type: str
+    """The protocol's name of its type, which says how ``value`` and ``quality`` are to be read."""
+    value: int
+    """A short float is its 32 bits: `wire.iec104.points.scaled_float`."""
+    quality: int
+    """The protocol's own flags; 0 is good."""
+    time_ms: int | None
+    """The device's time tag in milliseconds since 1970, where it has one that is a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementFrame:
+    """All points of one interrogation of a device."""
+
+    device: str
+    points: tuple[MeasuredPoint, ...]
+    """Ascending by address."""
+    read_from_ms: int
+    read_to_ms: int

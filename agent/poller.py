@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent.attest import Confirmation, Confirmed, DeviceState, Unsettled, after_failure, after_read
+from agent.diagnosing import Diagnostics
 from agent.drivers.errors import DeviceError, DeviceProtocolError
 from agent.drivers.table import Driver
 from agent.model import DeviceConfig
@@ -51,6 +52,7 @@ class DevicePoller:
         known: What was last reported of it, None if it never was.
         clock: For spans and intervals.
         on_change: Called when there is something to report.
+        diagnostics: Names where files differ from release packages.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class DevicePoller:
         known: DeviceState | None,
         clock: Clock,
         on_change: Callable[[], None],
+        diagnostics: Diagnostics | None = None,
     ) -> None:
         self.config = config
         self.driver = driver
@@ -69,6 +72,7 @@ class DevicePoller:
         self.figures = PollFigures()
         self._clock = clock
         self._on_change = on_change
+        self._diagnostics = diagnostics or Diagnostics()
         self._failures_in_row = 0
         self._reader = PlannedReader(config, driver, clock)
 
@@ -111,12 +115,12 @@ class DevicePoller:
 
     async def _read_confirmed(self) -> Confirmed:
         confirmation = Confirmation(None if self.state is None else self.state.item)
-        verdict = confirmation.take(await self._reader.read_due())
+        verdict = confirmation.take(await self._diagnostics.look(await self._reader.read_due()))
         while not isinstance(verdict, Confirmed):
             if isinstance(verdict, Unsettled):
                 raise DeviceProtocolError(self.config.id, "unsettled", verdict.detail)
             self.figures.rereads += 1
-            verdict = confirmation.take(await self._reader.read(verdict.kinds))
+            verdict = confirmation.take(await self._diagnostics.look(await self._reader.read(verdict.kinds)))
         self._reader.keep(confirmation.reading)
         return verdict
 
@@ -131,8 +135,14 @@ class DevicePoller:
             self.figures.changes += 1
             shown = [f"{part.kind}:{part.sha256.hex()[:16]}" for part in confirmed.item.artefacts]
             _log.info("device_changed", device=self.config.id, artefacts=shown)
+            for where in self.differences():
+                _log.warning("device_differs", device=self.config.id, where=where)
         if confirmed.is_change or not self.was_polled or before is None or before.status != "read":
             self._on_change()
+
+    def differences(self) -> tuple[str, ...]:
+        """Return where the device's files differ from the gateway's release packages; no values."""
+        return self._diagnostics.said(self.config.id)
 
     def _failed(self, status: str, reason: str, detail: str) -> None:
         before = self.state

@@ -29,6 +29,8 @@ class DeviceSnapshot:
     bytes_read: int
     busy: int
     connections: int
+    differences: tuple[str, ...] = ()
+    """Where its files differ from the release packages of this gateway; names and numbers, no values."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from benchmarks import consensus, detection, files, fingerprint, ledger, memory, mms, proofs, soak
+from benchmarks import consensus, detection, files, fingerprint, ledger, memory, mms, proofs, simulator, soak
 from benchmarks.results import Result, show, write
 
 GROUPS: dict[str, Callable[[], Sequence[Result]]] = {
@@ -19,6 +19,7 @@ GROUPS: dict[str, Callable[[], Sequence[Result]]] = {
     "memory": memory.measure,
     "proofs": proofs.measure,
     "ledger": ledger.measure,
+    "simulator": simulator.measure,
     "soak": soak.measure,
 }
 _USAGE = 64

@@ -103,6 +103,7 @@ class Parameters:
     evidence_window: int | None = None
     validator_votes_percent: int | None = None
     validator_deadline_ms_max: int | None = None
+    validator_wait_ms: int | None = None
     ready_blocks_max: int | None = None
     clock_policy: str | None = None
     endorser_roles: tuple[str, ...] | None = None

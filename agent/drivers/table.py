@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from agent.drivers import folder, mms, modbus
+from agent.drivers import folder, iec104, mms, modbus
+from agent.drivers.iec104_profile import Iec104Options, Iec104Profile
 from agent.drivers.mms_link import missing_extra
 from agent.drivers.mms_profile import MmsOptions, MmsProfile
 from agent.drivers.modbus_profile import ModbusProfile
@@ -76,6 +77,7 @@ class DriverEntry:
 
 DRIVERS: Final[dict[str, DriverEntry]] = {
     "folder": DriverEntry(folder.FolderDriver, folder.FolderProfile, options=folder.FolderOptions, needs_options=True),
+    "iec104": DriverEntry(iec104.Iec104Driver, Iec104Profile, port=2404, tls_port=19_998, options=Iec104Options),
     "mms": DriverEntry(mms.MmsDriver, MmsProfile, port=102, options=MmsOptions, missing=missing_extra),
     "modbus": DriverEntry(modbus.ModbusDriver, ModbusProfile, port=502, tls_port=802),
 }

@@ -51,7 +51,7 @@ def list_alarms(
             item["cause"],
             item["state"],
             when(item["raised_ms"]),
-            [entry["kind"] for entry in item["artefacts"]],
+            [str(entry["kind"]) + _where(entry) for entry in item["artefacts"]],
         ),
         empty="no alarms",
     )
@@ -167,10 +167,15 @@ def _age_finding(found: Listing) -> Sequence[str]:
     return ["stale"] if found.ledger_stale else []
 
 
+def _where(entry: Item) -> str:
+    """Say where an artefact differs, if its gateway could name it."""
+    return f": {entry['detail']}" if entry.get("difference") else ""
+
+
 def _sentence(kind: str, document: Item) -> str:
     data = document.get("data", {})
     what = kind.removeprefix("alarm_")
-    files = ", ".join(f"{entry['kind']} {entry['verdict']}" for entry in data.get("artefacts", ()))
+    files = ", ".join(f"{entry['kind']} {entry['verdict']}{_where(entry)}" for entry in data.get("artefacts", ()))
     return (
         f"{when(document.get('time_ms'))} {data.get('device')}: {data.get('cause')} {what}"
         f"{f' ({files})' if files else ''}, alarm {data.get('alarm_id')}"

@@ -39,6 +39,8 @@ _DAY_MS: Final = 86_400_000
 _WORDS: Final[Mapping[str, str]] = {
     "not-a-voter": "only organisations that run a validator propose and vote, each with its own account's key",
     "change-pending": "another change is open; see 'gridwitness validators proposals'",
+    "must-wait": "your last proposal failed; you may propose again after validator_wait_ms, others may at once",
+    "too-many-changes": "the ledger has had as many sets as proofs can show; only urgent removals are left",
     "change-under-way": "the last change is not in force yet; try again after two blocks",
     "key-in-use": "a vote key or certificate is never used twice, not even after it was given up; make new ones",
     "not-approved": "not enough organisations are in favour yet; see 'gridwitness validators proposals'",

@@ -42,6 +42,8 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "validator_votes_percent": IntegerParameter(67, 51, 100),
     # how far ahead of block time the deadline of such a change may lie
     "validator_deadline_ms_max": IntegerParameter(30 * DAY_MS, 60_000, 365 * DAY_MS),
+    # how long an organisation proposes none after one of its own failed, so that it cannot keep others from proposing
+    "validator_wait_ms": IntegerParameter(DAY_MS, 0, 365 * DAY_MS),
     # how old, in blocks, the state may be that a joiner shows; and how long who left may still follow
     "ready_blocks_max": IntegerParameter(100, 2, 1000),
 }

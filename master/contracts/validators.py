@@ -2,8 +2,9 @@
 
 A change is proposed, voted on and, once enough are in favour, executed; a joiner must first show with READY that its
 node is up to date. State, values in CBOR: see `validator_records`, and further ("retired/" | SHA-256 of a vote key or
-certificate) -> height at which it was given up; ("root/" | 2 bytes) -> {height, state_root} of recent blocks, kept
-while a joiner is awaited (docs/spec, clauses VM-1 to VM-6).
+certificate) -> height at which it was given up; ("waits/" | organisation) -> block time from which it may propose
+again; "epochs" -> how many changes have begun an epoch; ("root/" | 2 bytes) -> {height, state_root} of recent blocks,
+kept while a joiner is awaited (docs/spec, clauses VM-1 to VM-6 and VM-13).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from master.contracts.validator_records import (
 from wire.cbor import Value
 from wire.certificate import VALIDATORS_MAX, quorum
 from wire.cose import kid_of, verify_ed25519
+from wire.epochs import EPOCHS_MAX
 from wire.errors import SignatureError
 from wire.genesis import CERTIFICATE_BYTES_MAX
 from wire.handover import ready_bytes, rotation_bytes
@@ -48,7 +50,14 @@ ADD: Final = "add"
 REMOVE: Final = "remove"
 ROTATE: Final = "rotate"
 URGENT: Final = "urgent-removal"
+EPOCHS_RESERVED: Final = 64
+"""Of the `EPOCHS_MAX` epochs of a ledger, those that urgent removals alone may begin."""
+_REJECTED: Final = "rejected"
+_EXPIRED: Final = "expired"
+_WITHDRAWN: Final = "withdrawn"
 _RETIRED: Final = b"retired/"
+_WAITS: Final = b"waits/"
+_EPOCHS: Final = b"epochs"
 _ROOT: Final = b"root/"
 _ADDRESS: Final = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})", re.ASCII)
 _PORT_MAX: Final = 65_535
@@ -62,8 +71,8 @@ def propose_add(ctx: Context, args: dict[str, Value]) -> str:
     Args of every proposal also hold ``deadline_ms``; who proposes is in favour.
 
     Raises:
-        Refused: See `_begin`; unknown-organisation; is-validator; too-many: there are 16; key-in-use; bad-certificate;
-            bad-address.
+        Refused: See `_begin` and `_propose`; unknown-organisation; is-validator; too-many: there are 16; key-in-use;
+            bad-certificate; bad-address.
     """
     check_arguments(args, ("member", "vote_key", "tls_certificate", "address", "deadline_ms"))
     present = _begin(ctx)
@@ -82,8 +91,8 @@ def propose_rotation(ctx: Context, args: dict[str, Value]) -> str:
     """Propose another vote key, certificate or address for the caller, proven by its old and its new vote key.
 
     Raises:
-        Refused: See `_begin`; not-your-own; nothing-changes; key-in-use; bad-certificate; bad-address; bad-signature:
-            one of the keys did not sign `rotation_bytes`.
+        Refused: See `_begin` and `_propose`; not-your-own; nothing-changes; key-in-use; bad-certificate; bad-address;
+            bad-signature: one of the keys did not sign `rotation_bytes`.
     """
     names = ("member", "vote_key", "tls_certificate", "address", "deadline_ms", "old_signature", "new_signature")
     check_arguments(args, names)
@@ -108,7 +117,7 @@ def propose_removal(ctx: Context, args: dict[str, Value]) -> str:
     """Propose to remove ``member``; ``urgent`` for a key that others may hold: it takes the place of another change.
 
     Raises:
-        Refused: See `_begin`; unknown-validator; last-one: nobody would be left.
+        Refused: See `_begin` and `_propose`; unknown-validator; last-one: nobody would be left.
     """
     check_arguments(args, ("member", "urgent", "deadline_ms"))
     urgent = args["urgent"]
@@ -183,10 +192,10 @@ def withdraw(ctx: Context, args: dict[str, Value]) -> str:
     if change is None or change.id != digest_argument(args, "proposal"):
         raise Refused("no-such-change")
     if ctx.time_ms > change.deadline_ms:
-        return _close(ctx, change, "expired")
+        return _close(ctx, change, _EXPIRED)
     if ctx.organisation != change.by:
         raise Refused("not-yours")
-    return _close(ctx, change, "withdrawn")
+    return _close(ctx, change, _WITHDRAWN)
 
 
 def open_block(ctx: BlockContext, state_root: Digest) -> None:
@@ -219,21 +228,26 @@ def _begin(ctx: Context, *, is_urgent: bool = False) -> dict[str, Record]:
 
     Raises:
         Refused: not-a-voter: the caller's organisation runs no validator; change-pending: another change is open;
-            change-under-way: the last one is not in force yet.
+            change-under-way: the last one is not in force yet; must-wait: its last proposal failed a short while ago.
     """
     present = _voters(ctx)
     changed = ctx.get(CHANGED)
     if isinstance(changed, int) and ctx.height < changed + DELAY:
         raise Refused("change-under-way")
     change = pending(ctx)
-    if change is None:
-        return present
-    if ctx.time_ms > change.deadline_ms:
-        _close(ctx, change, "expired")
-    elif is_urgent and change.kind != URGENT:
-        _close(ctx, change, "displaced")
-    else:
-        raise Refused("change-pending")
+    if change is not None:
+        if ctx.time_ms > change.deadline_ms:
+            _close(ctx, change, _EXPIRED)
+        elif is_urgent and change.kind != URGENT:
+            _close(ctx, change, "displaced")
+        else:
+            raise Refused("change-pending")
+    waits_key = _WAITS + ctx.organisation.encode("ascii")
+    until_ms = ctx.get(waits_key)
+    if isinstance(until_ms, int):
+        if ctx.time_ms < until_ms:
+            raise Refused("must-wait")
+        ctx.delete(waits_key)
     return present
 
 
@@ -280,7 +294,15 @@ def _deadline(ctx: Context, args: dict[str, Value]) -> int:
 
 
 def _propose(ctx: Context, kind: str, record: Record, args: dict[str, Value], present: dict[str, Record]) -> str:
+    """Open a change with its proposer in favour.
+
+    Raises:
+        Refused: bad-args; bad-deadline; too-many-changes: the ledger can have no more epochs, or only urgent ones.
+    """
     by, deadline_ms = ctx.organisation, _deadline(ctx, args)
+    epochs_max = EPOCHS_MAX if kind == URGENT else EPOCHS_MAX - EPOCHS_RESERVED
+    if _begins_epoch(kind, record, present) and _epochs(ctx) >= epochs_max:
+        raise Refused("too-many-changes")
     change = Change(ctx.tx_id, kind, record, by, deadline_ms, in_favour=(by,), against=(), is_approved=False)
     data: dict[str, Value] = {
         "proposal": change.id,
@@ -292,6 +314,17 @@ def _propose(ctx: Context, kind: str, record: Record, args: dict[str, Value], pr
     }
     ctx.emit("change_proposed", record.member, data)
     return _count(ctx, change, present)
+
+
+def _begins_epoch(kind: str, record: Record, present: dict[str, Record]) -> bool:
+    """Tell whether a change makes another set; where somebody listens is not in it."""
+    return kind != ROTATE or record.validator() != present[record.member].validator()
+
+
+def _epochs(ctx: Context) -> int:
+    """Return how many changes have begun an epoch: proofs hold the end of each, so that their number is bounded."""
+    count = ctx.get(_EPOCHS)
+    return count if isinstance(count, int) else 0
 
 
 def _shown(record: Record) -> dict[str, Value]:
@@ -326,7 +359,7 @@ def _count(ctx: Context, change: Change, present: dict[str, Record]) -> str:
     """Approve, execute, reject or keep a change, as its votes say."""
     due = _votes_due(ctx, change.kind, len(present))
     if len(present) - len(change.against) < due:
-        return _close(ctx, change, "rejected")
+        return _close(ctx, change, _REJECTED)
     if len(change.in_favour) < due:
         ctx.put(PENDING, change.to_value())
         return OK
@@ -339,6 +372,12 @@ def _count(ctx: Context, change: Change, present: dict[str, Record]) -> str:
 
 def _close(ctx: Context, change: Change, reason: str) -> str:
     ctx.emit("change_closed", change.record.member, {"proposal": change.id, "reason": reason})
+    is_opposed = change.kind == URGENT or bool(change.against)
+    if reason == _REJECTED or (
+        not change.is_approved and (reason == _EXPIRED or (reason == _WITHDRAWN and is_opposed))
+    ):
+        wait_ms = membership.integer_parameter(ctx, "validator_wait_ms")
+        ctx.put(_WAITS + change.by.encode("ascii"), ctx.time_ms + wait_ms)
     _forget(ctx)
     return OK
 
@@ -364,6 +403,8 @@ def _execute(ctx: Context, change: Change, present: dict[str, Record]) -> str:
     if change.kind == ADD:
         ctx.delete(LEFT + record.member.encode("ascii"))
     ctx.put(CHANGED, ctx.height)
+    if _begins_epoch(change.kind, record, present):
+        ctx.put(_EPOCHS, _epochs(ctx) + 1)
     data: dict[str, Value] = {"proposal": change.id, "kind": change.kind, "from_height": ctx.height + DELAY}
     ctx.emit("validators_changed", record.member, {**data, **_shown(record)})
     _forget(ctx)

@@ -23,6 +23,7 @@ from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.pdu.file_message import FileRecord
 
 from firmware_sim.cli import app
+from firmware_sim.faults import CATALOGUE
 from kit import exitcodes
 from tests.unit.firmware_sim.bench import FIRMWARE_BYTES, SCENARIO, write_bench
 
@@ -132,6 +133,13 @@ def test_program_every_action_and_fault_works_from_the_command_line(bench: Bench
     assert bench.run("tamper", "dev-a", "old-release")[0] == 0
     assert bench.run("tamper", "dev-b", "old-release", "releases/a-1")[0] == 0
     assert bench.run("tamper", "dev-b", "truncate", "--artefact", "strategy", "--size", "10")[0] == 0
+    assert bench.run("tamper", "dev-a", "change-back")[1]["changes"][0]["number"] == 17
+    assert bench.run("tamper", "all", "restart", "--down-ms", "1")[0] == 0
+    assert bench.run("tamper", "dev-a", "upgrade", "releases/a-2", "--down-ms", "1")[0] == 0
+    assert bench.run("tamper", "dev-a", "switch-group", "2")[0] == 65
+    assert len(bench.run("fault", "dev-a", "set", "swapped-files", "--with", "dev-b")[1]["changes"]) == 6
+    assert bench.run("fault", "dev-a", "set", "wrong-clock", "--offset-ms", "-5")[1]["fault"]["offset_ms"] == -5
+    assert bench.run("fault", "dev-a", "set", "changed-byte")[1]["fault"]["fault"] == "wrong-clock"
     assert bench.run("tamper", "all", "restore")[0] == 0
     code, answer = bench.run("fault", "dev-a", "set", "busy", "--function", "20", "--requests", "3")
     assert code == 0
@@ -206,12 +214,44 @@ def test_program_makes_a_release_and_refuses_a_bad_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "args", [(), ("up",), ("list",), ("tamper", "d", "swap"), ("fault", "d", "set"), ("release", "make")]
+    "args",
+    [
+        (),
+        ("up",),
+        ("list",),
+        ("faults",),
+        ("record",),
+        ("replay",),
+        ("tamper", "d", "swap"),
+        ("fault", "d", "set"),
+        ("release", "make"),
+        ("scenario", "make"),
+        ("scenario", "check"),
+    ],
 )
 def test_program_help_shows_an_example(args: tuple[str, ...], tmp_path: Path) -> None:
     code, text = run(*args, "--help", cwd=tmp_path)
     assert code == 0
     assert "Example: gridwitness-sim" in text
+
+
+def test_program_lists_the_fault_catalogue(tmp_path: Path) -> None:
+    code, answer = run("faults", "--json", cwd=tmp_path)
+    assert code == 0
+    assert [item["fault"] for item in answer["items"]] == list(CATALOGUE)
+    assert all(item["verdict"] and item["protocols"] for item in answer["items"])
+
+
+def test_program_makes_a_scenario_and_checks_it(tmp_path: Path) -> None:
+    made = run("scenario", "make", "fleet", "--devices", "30", "--size-kib", "64", "--json", cwd=tmp_path)
+    assert made == (
+        0,
+        {"scenario": "fleet", "file": "fleet/scenario.toml", "devices": 30, "ports": 30, "events": 0},
+    )
+    assert run("scenario", "check", "fleet/scenario.toml", "--json", cwd=tmp_path) == made
+    assert run("scenario", "make", "other", "--devices", "0", "--json", cwd=tmp_path)[0] == 64
+    (tmp_path / "fleet" / "releases" / "fleet" / "strategy.csv").unlink()
+    assert run("scenario", "check", "fleet/scenario.toml", "--json", cwd=tmp_path)[0] == 65
 
 
 def test_program_lists_and_tells_for_people_too(bench: Bench) -> None:

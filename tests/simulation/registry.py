@@ -57,6 +57,7 @@ class Registry:
         for name in (*organisations, *(entry.member for entry in validators.validators)):
             records[b"organisation/" + name.encode()] = {"role": "sub-centre"}
         records[b"parameter/ready_blocks_max"] = 100
+        records[b"parameter/validator_wait_ms"] = 0
         self._membership = _Rows({key: cbor.encode(value) for key, value in records.items()})
         self._own = _Rows({})
         self.validators = validators

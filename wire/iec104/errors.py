@@ -5,6 +5,7 @@ Iec104Error
 +-- LinkTimeoutError    the other station did not confirm in time: close the connection
 +-- AsduError           an ASDU is malformed; the link itself is sound
 |   +-- UnknownTypeError   its type identification is none that we decode
++-- InterrogationError  points did not arrive as they were asked for
 +-- FileTransferError   a file did not arrive whole
 +-- ParameterError      our own side asked for something out of range
 """
@@ -24,7 +25,8 @@ TIMEOUT: Final = "timeout"
 MALFORMED: Final = "malformed"
 UNKNOWN_TYPE: Final = "unknown-type"
 OUT_OF_RANGE: Final = "out-of-range"
-FILE_REFUSED: Final = "file-refused"
+REFUSED: Final = "request-refused"
+NOT_READY: Final = "not-ready"
 WRONG_FILE: Final = "wrong-file"
 WRONG_ORDER: Final = "wrong-order"
 WRONG_LENGTH: Final = "wrong-length"
@@ -41,7 +43,8 @@ CODES: Final = (
     MALFORMED,
     UNKNOWN_TYPE,
     OUT_OF_RANGE,
-    FILE_REFUSED,
+    REFUSED,
+    NOT_READY,
     WRONG_FILE,
     WRONG_ORDER,
     WRONG_LENGTH,
@@ -90,6 +93,12 @@ class UnknownTypeError(AsduError):
     def __init__(self, type_id: int) -> None:
         super().__init__(f"type identification {type_id} is not known here")
         self.type_id = type_id
+
+
+class InterrogationError(Iec104Error):
+    """Points did not arrive as they were asked for; those that came count for nothing."""
+
+    default_code = WRONG_ORDER
 
 
 class FileTransferError(Iec104Error):

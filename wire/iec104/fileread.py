@@ -24,7 +24,8 @@ from wire.iec104.asdu import (
 )
 from wire.iec104.errors import (
     BAD_CHECKSUM,
-    FILE_REFUSED,
+    NOT_READY,
+    REFUSED,
     WRONG_FILE,
     WRONG_LENGTH,
     WRONG_ORDER,
@@ -95,6 +96,8 @@ class FileReader:
         self._checksum = 0
         self._repeats = 0
         self.state = ReadState.FILE_READY
+        self.answers = 0
+        """ASDUs that were taken, so that a caller sees whether the read goes on."""
         self.length = 0
         """Octets that the device announced."""
         self.read_bytes = 0
@@ -122,6 +125,7 @@ class FileReader:
         if asdu.head.common_address != self._common_address:
             return _NOTHING
         self._check_answer(asdu, element)
+        self.answers += 1
         match element:
             case FileReady() if self.state is ReadState.FILE_READY:
                 step = self._file_ready(element)
@@ -149,9 +153,7 @@ class FileReader:
                 code=WRONG_FILE,
             )
         if asdu.head.cause != Cause.FILE_TRANSFER or asdu.head.is_negative:
-            raise FileTransferError(
-                f"file {self._name}: the device answers with cause {asdu.head.cause}", code=FILE_REFUSED
-            )
+            raise FileTransferError(f"file {self._name}: the device answers with cause {asdu.head.cause}", code=REFUSED)
 
     def _call(self, call: FileCall) -> RequestFile:
         return RequestFile(self._common_address, self._address, call, self._name, self._section)
@@ -161,7 +163,7 @@ class FileReader:
 
     def _file_ready(self, ready: FileReady) -> Step:
         if ready.is_refused:
-            raise FileTransferError(f"file {self._name}: the device refuses it", code=FILE_REFUSED)
+            raise FileTransferError(f"file {self._name}: the device has it not ready", code=NOT_READY)
         if ready.length > self._bytes_max:
             raise FileTransferError(
                 f"file {self._name}: {ready.length} octets are announced, {self._bytes_max} are the most that are read",
@@ -176,7 +178,7 @@ class FileReader:
         if ready.section != due or due > SECTION_MAX:
             raise FileTransferError(f"file {self._name}: section {ready.section} came, {due} is next")
         if ready.is_refused:
-            raise FileTransferError(f"file {self._name}: the device refuses section {due}", code=FILE_REFUSED)
+            raise FileTransferError(f"file {self._name}: the device has section {due} not ready", code=NOT_READY)
         if self.read_bytes + ready.length > self.length:
             raise FileTransferError(
                 f"file {self._name}: {self.length} octets are announced, and section {due} goes beyond them",
@@ -256,6 +258,8 @@ class DirectoryReader:
         self._common_address = common_address
         self._address = address
         self._found: dict[tuple[int, int], DirectoryEntry] = {}
+        self.answers = 0
+        """ASDUs that were taken, so that a caller sees whether the read goes on."""
         self.is_done = False
 
     @property
@@ -277,9 +281,10 @@ class DirectoryReader:
         if self.is_done or asdu.head.common_address != self._common_address:
             return
         if isinstance(element, CallFile):
-            raise FileTransferError(f"the directory is refused with cause {asdu.head.cause}", code=FILE_REFUSED)
+            raise FileTransferError(f"the directory is refused with cause {asdu.head.cause}", code=REFUSED)
         if not isinstance(element, Directory) or asdu.head.cause != Cause.REQUEST:
             return
+        self.answers += 1
         self.is_done = not element.entries
         for entry in element.entries:
             place = entry.address, entry.name

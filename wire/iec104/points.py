@@ -135,6 +135,16 @@ POINT_TYPES: Final[dict[int, tuple[_Shape, bool]]] = {
     TypeId.M_IT_TB_1: (_COUNTER, True),
 }
 """Types that carry points: the shape of the element, and whether a time tag follows it."""
+_UNTAGGED: Final = {
+    int(TypeId.M_SP_TB_1): TypeId.M_SP_NA_1,
+    int(TypeId.M_DP_TB_1): TypeId.M_DP_NA_1,
+    int(TypeId.M_ST_TB_1): TypeId.M_ST_NA_1,
+    int(TypeId.M_BO_TB_1): TypeId.M_BO_NA_1,
+    int(TypeId.M_ME_TD_1): TypeId.M_ME_NA_1,
+    int(TypeId.M_ME_TE_1): TypeId.M_ME_NB_1,
+    int(TypeId.M_ME_TF_1): TypeId.M_ME_NC_1,
+    int(TypeId.M_IT_TB_1): TypeId.M_IT_NA_1,
+}
 FLOAT_TYPES: Final = frozenset({int(TypeId.M_ME_NC_1), int(TypeId.M_ME_TF_1)})
 """Types whose value is the bits of a short float."""
 
@@ -149,6 +159,11 @@ _STRUCTS: Final = {
     for type_id, (shape, has_time) in POINT_TYPES.items()
     for is_sequence in (False, True)
 }
+
+
+def untagged(type_id: int) -> TypeId:
+    """Return the type without a time tag that carries the same values, for a type of `POINT_TYPES`."""
+    return _UNTAGGED.get(type_id) or TypeId(type_id)
 
 
 def point_bytes(type_id: int, *, is_sequence: bool = False) -> int:

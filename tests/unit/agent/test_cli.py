@@ -195,7 +195,7 @@ def write_status(
 ) -> None:
     now_ms = SystemClock().now_ms() - age_ms
     folder = StateFolder(config.parent / "state")
-    more = {"has_receipt": True, "last_error": ""}
+    more = {"has_receipt": True, "last_error": "", "differences": ["settings: setting 17 differs from release r-1"]}
     rows = [
         {"device": f"sps-{number}", "status": name, "last_read_ms": now_ms if number else None, **more}
         for number, name in enumerate(devices)
@@ -229,6 +229,7 @@ def test_status_exits_by_what_it_shows(
     shown = capsys.readouterr().out
     assert all(name in shown for name in devices)
     assert "warning: look here" in shown
+    assert shown.count("\n    settings: setting 17 differs from release r-1\n") == len(devices)
     assert call(monkeypatch, "status", "--config", str(config), "--json") == code
     assert json.loads(capsys.readouterr().out)["block"] == {"height": 5}
 

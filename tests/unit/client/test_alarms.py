@@ -66,6 +66,22 @@ def test_alarms_list_returned_alarm_is_no_finding(
     assert json.loads(capsys.readouterr().out)["items"][0]["state"] == "returned"
 
 
+def test_alarms_list_names_items_and_bytes_that_differ(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = {"unit": "items", "count": 1, "numbers": [17]}
+    found = [
+        {"kind": "firmware", "detail": "9 bytes where 8 are expected", "difference": None},
+        {"kind": "settings", "detail": "setting 17 differs", "difference": named},
+    ]
+    use_node(monkeypatch, "alarms", FakeNode({"/v1/alarms": page({**alarm("a", "mismatch"), "artefacts": found})}))
+    monkeypatch.setenv("COLUMNS", "250")
+    assert call("alarms", "list", *NODE) == 4
+    shown = capsys.readouterr().out
+    assert "settings: setting 17 differs" in shown
+    assert "9 bytes" not in shown
+
+
 def test_alarms_list_walks_all_pages(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def answer(params: Mapping[str, str]) -> dict[str, Any]:
         return page(alarm("b", "mismatch")) if "after" in params else page(alarm("a", "mismatch"), following="c1")
@@ -122,11 +138,17 @@ def test_alarms_watch_for_people_names_device_cause_and_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     node = FakeNode()
-    found = [{"kind": "firmware", "verdict": "mismatch"}]
+    found = [
+        {"kind": "firmware", "verdict": "mismatch"},
+        {"kind": "settings", "verdict": "mismatch", "detail": "setting 17 differs", "difference": {"unit": "items"}},
+    ]
     node.stream = [event(5, "alarm_raised", device="a", cause="mismatch", alarm_id="x", artefacts=found)]
     use_node(monkeypatch, "alarms", node)
     assert call("alarms", "watch", *NODE) == 0
-    assert "a: mismatch raised (firmware mismatch), alarm x" in capsys.readouterr().out
+    assert (
+        "a: mismatch raised (firmware mismatch, settings mismatch: setting 17 differs), alarm x"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

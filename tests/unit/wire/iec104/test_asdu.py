@@ -29,7 +29,7 @@ from wire.iec104.asdu import (
     decode_head,
 )
 from wire.iec104.errors import AsduError, Iec104Error, ParameterError, UnknownTypeError
-from wire.iec104.points import POINT_TYPES, Point, encode_points, scaled_float
+from wire.iec104.points import POINT_TYPES, Point, encode_points, scaled_float, untagged
 from wire.iec104.requests import (
     AcknowledgeFile,
     FileCall,
@@ -115,6 +115,13 @@ def test_point_of_every_type_has_the_octets_of_the_standard(type_id: int, point:
 
 def test_table_of_points_has_every_type() -> None:
     assert {type_id for type_id, _, _ in POINTS} == POINT_TYPES.keys()
+
+
+@pytest.mark.parametrize("type_id", sorted(POINT_TYPES))
+def test_type_without_a_time_tag_has_the_same_values(type_id: int) -> None:
+    tagged = {30: 1, 31: 3, 32: 5, 33: 7, 34: 9, 35: 11, 36: 13, 37: 15}
+    assert untagged(type_id) == tagged.get(type_id, type_id)
+    assert POINT_TYPES[untagged(type_id)] == (POINT_TYPES[type_id][0], False)
 
 
 # holds IC-12

@@ -24,7 +24,8 @@ from wire.iec104.asdu import (
 )
 from wire.iec104.errors import (
     BAD_CHECKSUM,
-    FILE_REFUSED,
+    NOT_READY,
+    REFUSED,
     WRONG_FILE,
     WRONG_LENGTH,
     WRONG_ORDER,
@@ -228,8 +229,8 @@ def instead(kind: type[Element], other: Element) -> Change:
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
-        (swap(FileReady, is_refused=True), FILE_REFUSED, "the device refuses it"),
-        (swap(SectionReady, is_refused=True), FILE_REFUSED, "refuses section 1"),
+        (swap(FileReady, is_refused=True), NOT_READY, "the device has it not ready"),
+        (swap(SectionReady, is_refused=True), NOT_READY, "has section 1 not ready"),
         (swap(FileReady, name=8), WRONG_FILE, "file 8 at address 1280 came"),
         (swap(SectionReady, name=8), WRONG_FILE, "file 8 "),
         (swap(Segment, name=8), WRONG_FILE, "file 8 "),
@@ -281,7 +282,7 @@ def test_file_that_the_device_does_not_offer_is_refused(cause: Cause) -> None:
     mirrored = decode_asdu(mirror(encode_request(reader.begin()), cause))
     with pytest.raises(FileTransferError, match=f"answers with cause {int(cause)}") as caught:
         reader.take(mirrored)
-    assert caught.value.code == FILE_REFUSED
+    assert caught.value.code == REFUSED
 
 
 # holds IC-19
@@ -398,7 +399,7 @@ def test_directory_that_is_refused_or_lists_a_file_twice_ends_the_read() -> None
     reader = DirectoryReader(STATION)
     with pytest.raises(FileTransferError, match="refused with cause 47") as caught:
         reader.take(decode_asdu(mirror(encode_request(reader.begin()), Cause.UNKNOWN_OBJECT_ADDRESS)))
-    assert caught.value.code == FILE_REFUSED
+    assert caught.value.code == REFUSED
     reader.take(listed(ENTRY))
     with pytest.raises(FileTransferError, match="lists file 1 twice"):
         reader.take(listed(ENTRY))
