@@ -265,4 +265,4 @@ def test_programs_read_a_simulated_relay_and_end_with_the_codes_of_the_house(
     assert not list(Path(tempfile.gettempdir()).glob(f"gridwitness-ied-*-{simulator.pid}"))
     gone = subprocess.run(program, capture_output=True, text=True, check=False)
     assert gone.returncode == 69
-    assert "relay-1" in gone.stderr
+    assert json.loads(gone.stdout)["error"].startswith("device relay-1: opens no association")
