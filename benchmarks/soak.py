@@ -31,7 +31,7 @@ SETTLED_PART: Final = 0.25
 
 @dataclass(slots=True)
 class Samples:
-    """Resident memory of one node over time."""
+    """Private resident memory of one node over time."""
 
     at_s: list[float] = field(default_factory=list)
     kib: list[float] = field(default_factory=list)
@@ -71,7 +71,8 @@ def measure(minutes: float = MINUTES, rate: int = RATE) -> Sequence[Result]:
                 committed, offered = committed + load.committed, offered + load.offered
     note = (
         f"{minutes:g} minutes of {rate}/s offered, {committed:,} of {offered:,} transactions committed; "
-        f"RSS every {SAMPLE_S:g} s, least squares over the last three quarters"
+        f"private memory every {SAMPLE_S:g} s (pages of the store's file are the system's to keep or drop), "
+        "least squares over the last three quarters"
     )
     slopes = {member: samples.settled().slope() for member, samples in watched.items()}
     found = [Result(f"memory of {member} grows by", slope, "KiB/min", note) for member, slope in slopes.items()]
@@ -100,7 +101,8 @@ def _watched(cluster: Cluster) -> Iterator[dict[str, Samples]]:
         while not done.wait(SAMPLE_S):
             for member, process in processes.items():
                 watched[member].at_s.append(time.perf_counter())
-                watched[member].kib.append(process.memory_info().rss / 1024)
+                seen = process.memory_info()
+                watched[member].kib.append((seen.rss - seen.shared) / 1024)
 
     thread = threading.Thread(target=watch)
     thread.start()
