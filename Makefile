@@ -16,11 +16,14 @@ FIRST ?= 0
 PROFILE ?=
 MINUTES ?=
 CUTS ?= 2
+# Processes for tests that need no process but their own.
+JOBS ?= $(shell nproc)
 SAMPLES ?= 100
 CODE := $(wildcard wire rules kit agent master client firmware_sim tests benchmarks)
-# Tests without input and output, whose coverage counts, and the others in the order of their cost.
+# Tests without input and output, whose coverage counts; whole clusters in one thread; those with processes and sockets.
 COVERING := tests/unit tests/property
-OTHERS := tests/fuzz tests/simulation tests/interop tests/e2e
+CLUSTERS := tests/simulation
+OTHERS := tests/fuzz tests/interop tests/e2e
 # What must be covered to the last branch.
 CORE := wire/*,rules/*,master/consensus/*,master/ledger/*
 
@@ -40,9 +43,10 @@ test: ## lint and all tests; nothing is skipped because something is not install
 	@status=0; \
 	$(MAKE) lint || status=1; \
 	mkdir -p build/coverage; \
-	.venv/bin/python -m pytest $(COVERING) --cov --cov-report= || status=1; \
+	.venv/bin/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(COVERING) --cov --cov-report= || status=1; \
 	.venv/bin/coverage report --include='$(CORE)' --fail-under=100 > build/coverage/core.txt || \
 	    { cat build/coverage/core.txt; status=1; }; \
+	.venv/bin/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(CLUSTERS) || status=1; \
 	.venv/bin/python -m pytest $(OTHERS) || status=1; \
 	exit $$status
 
@@ -80,7 +84,7 @@ lint: ## style, format, types, import arrows
 	exit $$status
 
 bench: ## measure, print a table, write build/bench/GROUP.json; ONLY=GROUP for one group, MINUTES=n for soak, SHORTER=N for loads of an Nth
-	@scripts/setup.sh broker
+	@scripts/setup.sh broker iec61850
 	@GRIDWITNESS_BENCH_SHORTER=$(SHORTER) .venv/bin/python -m benchmarks $(ONLY) $(if $(MINUTES),--minutes $(MINUTES))
 
 lock: ## choose versions anew within setup.cfg and write requirements/*.txt

@@ -32,7 +32,7 @@ from kit.http import NodeClient
 RATE: Final = 1_000
 """Transactions per second that three of the nodes can commit, too."""
 SECONDS: Final = 60
-DEAD_RATE: Final = 1_500
+DEAD_RATE: Final = 1_600
 DEAD_SECONDS: Final = 60
 CUT_S: Final = 5.0
 DOWN_S: Final = 5.0

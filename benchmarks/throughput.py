@@ -31,7 +31,7 @@ from kit.files import read_bounded
 from wire.genesis import GENESIS_BYTES_MAX, decode_genesis
 from wire.tx import open_tx
 
-SECONDS: Final = {200: 30, 1_000: 30, 1_500: 60, 2_000: 20, 3_000: 20}
+SECONDS: Final = {200: 30, 1_000: 30, 1_600: 60, 2_000: 20, 3_000: 20}
 """How long each rate is offered; the last one is more than the nodes can take."""
 WARM_UP: Final = (300, 3)
 """Rate and seconds of what is sent before anything is measured."""

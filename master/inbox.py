@@ -18,8 +18,9 @@ from master.consensus.events import Event
 OWN_EVENTS_MAX: Final = 20_000
 """What this node may say to itself."""
 MEMBER_EVENTS_MAX: Final = 1_024
-MEMBER_GOSSIP_MAX: Final = 4_096
-"""Transactions of one member's gossip that are being checked."""
+MEMBER_GOSSIP_MAX: Final = 1_536
+"""Transactions of one member's gossip that are being checked, before nothing more is read from it; so few that the f
+members of the largest set that may lie do not fill what the node checks at once."""
 MEMBER_BYTES_MAX: Final = 8 * 1024 * 1024
 """Of the messages of one member; a longer one waits alone."""
 _ROOM_S: Final = 5.0

@@ -85,6 +85,13 @@ def _decimal(raw: bytes) -> str:
         return f"{name}:{raw.hex()}"
     for digits in range(1, digits_max + 1):
         text = f"{number:.{digits}g}"
-        if struct.pack(form, float(text)) == raw:
+        if _gives(text, form, raw):
             break
     return format(Decimal(text), "f")
+
+
+def _gives(text: str, form: str, raw: bytes) -> bool:
+    try:
+        return struct.pack(form, float(text)) == raw
+    except OverflowError:
+        return False  # a large number rounded up to more than there is

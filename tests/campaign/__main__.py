@@ -11,8 +11,8 @@ from pathlib import Path
 
 import structlog
 
+from firmware_sim.faults import CATALOGUE
 from tests.campaign.bench import running
-from tests.campaign.judge import FAULTS
 from tests.campaign.run import Campaign, Outcome
 
 DEVICES = 100
@@ -44,7 +44,7 @@ def campaign(folder: Path, devices: int, seconds: float, seed: int) -> Outcome:
 
 def show(outcome: Outcome) -> None:
     """Print a line for each fault and each problem."""
-    for fault in FAULTS:
+    for fault in CATALOGUE:
         say(
             f"{fault:24} {outcome.trials[fault]:7} trials {outcome.detected[fault]:7} alarms at the first complete poll"
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from agent.drivers.table import load_profiles
+from agent.drivers.table import DRIVERS, load_profiles
 from agent.model import DeviceConfig
 from firmware_sim.contents import Artefact
 from firmware_sim.release import ReleaseSpec, make_release
@@ -22,12 +22,48 @@ from rules.appraisal import Nameplate, Owner, Slot
 from rules.fingerprint import fingerprint, fingerprint_word
 from wire.types import Digest
 
-FILES: Final = "stability-control-modbus"
-CHECKSUMS: Final = "relay-modbus-checksum"
 FIRMWARE_BYTES: Final = 64 * 1024
 START_S: Final = 60
-RELAY_EVERY: Final = 5
-"""One in so many devices is a relay of which only checksums can be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of device on the bench.
+
+    Attributes:
+        profile: How the agent reads it.
+        table: Its keys in the scenario.
+        words: Artefact kinds of which only the device's own checksum is known.
+        registers: Artefact kinds that are read from registers, not as a file.
+        learned: Artefact kinds that the agent puts into a form of its own: what it reads of the untouched device is the
+            reference, and what it reads with the earlier release is that release's.
+    """
+
+    profile: str
+    table: str = ""
+    words: frozenset[str] = frozenset()
+    registers: frozenset[str] = frozenset()
+    learned: frozenset[str] = frozenset()
+
+
+MODBUS_FILES: Final = Kind("stability-control-modbus")
+MODBUS_RELAY: Final = Kind(
+    "relay-modbus-checksum",
+    "modbus = {files = false}",
+    words=frozenset({"firmware", "strategy"}),
+    registers=frozenset({"settings"}),
+)
+IEC104_FILES: Final = Kind("stability-control-104", 'protocol = "iec104"')
+IEC104_RELAY: Final = Kind(
+    "relay-104-checksum",
+    'protocol = "iec104"\niec104 = {has_files = false}',
+    words=frozenset({"firmware", "strategy", "settings"}),
+)
+MMS_RELAY: Final = Kind("relay-61850", 'protocol = "mms"', learned=frozenset({"settings"}))
+MMS_DEVICES: Final = 3
+"""The first so many devices speak MMS, where its library is installed: each needs two child processes."""
+MIX: Final = (MODBUS_FILES, MODBUS_RELAY, MODBUS_FILES, IEC104_FILES, MODBUS_FILES, IEC104_RELAY, MODBUS_FILES)
+"""Kinds in the order in which devices get them, again and again."""
 
 _MODEL = "SCD-220/8"
 _PRODUCT = "SCD-220"
@@ -38,16 +74,18 @@ class Site:
     """One device of the bench, and what is right for it.
 
     Attributes:
+        kind: What it is.
         config: As the agent knows it.
         nameplate: As the ledger knows it.
         slots: Reference value by artefact kind.
         old: Digests of its earlier release by artefact kind.
     """
 
+    kind: Kind
     config: DeviceConfig
     nameplate: Nameplate
-    slots: Mapping[str, Slot]
-    old: Mapping[str, Digest]
+    slots: dict[str, Slot]
+    old: dict[str, Digest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +119,7 @@ def running(folder: Path, devices: int) -> Iterator[Bench]:
 
     Args:
         folder: Empty.
-        devices: How many; every fifth is a relay.
+        devices: How many; their kinds follow from `kind_of`.
     """
     releases = folder / "releases"
     image = make_release(
@@ -105,9 +143,11 @@ def running(folder: Path, devices: int) -> Iterator[Bench]:
         yield Bench(sites, state["control"])
 
 
-def is_relay(number: int) -> bool:
-    """Whether only checksums can be read of the device with this number."""
-    return number % RELAY_EVERY == 0
+def kind_of(number: int) -> Kind:
+    """Give the kind of the device with this number, from 1 on."""
+    if number <= MMS_DEVICES and not DRIVERS["mms"].missing():
+        return MMS_RELAY
+    return MIX[(number - 1) % len(MIX)]
 
 
 def _release(folder: Path, device: str, version: str) -> list[Artefact]:
@@ -116,16 +156,16 @@ def _release(folder: Path, device: str, version: str) -> list[Artefact]:
 
 
 def _table(number: int, name: str) -> str:
-    options = "modbus = {files = false}\n" if is_relay(number) else ""
     return (
         f'[[device]]\nid = "{name}"\nvendor = "Northgrid Controls"\nproduct = "{_PRODUCT}"\nmodel = "{_MODEL}"\n'
         f'serial = "NG-{number}"\nrelease = "releases/image"\nextra_releases = ["releases/{name}-new"]\n'
-        f'old_release = "releases/{name}-old"\n{options}'
+        f'old_release = "releases/{name}-old"\n{kind_of(number).table}\n'
     )
 
 
 def _site(number: int, name: str, port: int, new: list[Artefact], old: list[Artefact]) -> Site:
-    profile = load_profiles()[CHECKSUMS if is_relay(number) else FILES]
+    kind = kind_of(number)
+    profile = load_profiles()[kind.profile]
     config = DeviceConfig(
         id=name,
         protocol=profile.protocol,
@@ -136,24 +176,20 @@ def _site(number: int, name: str, port: int, new: list[Artefact], old: list[Arte
         retries=1,
         deadline_ms=120_000,
     )
-    reference = _told if is_relay(number) else _read
-    slots = {item.kind: reference(item) for item in new}
-    return Site(config, Nameplate(_MODEL, f"NG-{number}"), slots, {item.kind: reference(item).sha256 for item in old})
+    slots = {item.kind: _reference(kind, item) for item in new}
+    earlier = {item.kind: _reference(kind, item).sha256 for item in old}
+    return Site(kind, config, Nameplate(_MODEL, f"NG-{number}"), slots, earlier)
 
 
-def _read(item: Artefact) -> Slot:
-    """Make the reference value of a file that is read in full."""
-    return Slot(len(item.content), fingerprint(item.content).sha256)
-
-
-def _told(item: Artefact) -> Slot:
-    """Make the reference value of what a relay gives: setting registers, and checksums of the rest."""
-    if item.kind == "settings":
-        values = values_of(item.content)
+def _reference(kind: Kind, item: Artefact) -> Slot:
+    """Make the reference value of a file as a device of this kind gives it: whole, in registers, or its checksum."""
+    if item.kind in kind.words:
+        return Slot(0, fingerprint_word("vendor-checksum", item.crc32.to_bytes(4, "big")).sha256)
+    content = item.content
+    if item.kind in kind.registers:
+        values = values_of(content)
         content = struct.pack(f">{len(values)}h", *values)
-        return Slot(len(content), fingerprint(content).sha256)
-    word = item.crc32.to_bytes(4, "big")
-    return Slot(0, fingerprint_word("vendor-checksum", word).sha256)
+    return Slot(len(content), fingerprint(content).sha256)
 
 
 @contextlib.contextmanager

@@ -5,21 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from firmware_sim.faults import BYTES, CATALOGUE, IDENTITY, MODBUS
-from rules.appraisal import IDENTITY_CHANGED, MATCH, appraise
-from tests.campaign.bench import CHECKSUMS, Bench
+from firmware_sim.faults import BYTES, CATALOGUE, IDENTITY
+from rules.appraisal import IDENTITY_CHANGED, MATCH, altered_between, altered_finding, appraise
+from tests.campaign.bench import Bench, Kind
 from wire.evidence import Item
 
-FAULTS: Final = tuple(name for name, entry in CATALOGUE.items() if MODBUS in entry.protocols)
 CHANGED_BACK: Final = "changed-back"
 
-RELAY: Final = {
+WORD: Final = {
     "truncated-file": "mismatch",
     "lying-checksum": MATCH,
     "changing-file": MATCH,
 }
-"""Where only the device's word is read, these show otherwise: its own checksum is all that is known, and its method
-says so."""
+"""Where only the device's word of its files is read, these show otherwise: its own checksum is all that is known, and
+its method says so."""
+
+
+def faults_of(protocol: str) -> tuple[str, ...]:
+    """Name the faults that exist in a protocol, those that exist nowhere else first."""
+    names = [name for name, entry in CATALOGUE.items() if protocol in entry.protocols]
+    return tuple(sorted(names, key=lambda name: len(CATALOGUE[name].protocols)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +33,37 @@ class Seen:
 
     Attributes:
         verdicts: Every verdict that is not ``match``, once; ``identity_changed`` among them.
-        settings_version: What the device says of its settings, which moves with its revision counter if it has one.
+        counts: The device has a revision counter that the agent reads.
     """
 
     verdicts: frozenset[str]
-    settings_version: str
+    counts: bool = False
 
 
-def see(bench: Bench, device: str, item: Item) -> Seen:
-    """Appraise what was read of a device."""
+def see(bench: Bench, device: str, before: Item | None, item: Item) -> Seen:
+    """Appraise what was read of a device, and what its revision counter says since ``before``."""
     site = bench.sites[device]
     found = appraise(site.nameplate, item, site.slots, lambda kind, digest: bench.owner(device, kind, digest))
     verdicts = {finding.verdict for finding in found.artefacts} - {MATCH}
     if found.identity is not None:
         verdicts.add(found.identity.verdict)
-    version = next((artefact.version for artefact in item.artefacts if artefact.kind == "settings"), "")
-    return Seen(frozenset(verdicts), version)
+    if (altered := altered_between(before, item)) is not None:
+        verdicts.add(altered_finding(altered).verdict)
+    return Seen(frozenset(verdicts), item.revision is not None)
 
 
-def expected(bench: Bench, device: str, fault: str) -> frozenset[str]:
-    """Return the verdicts that must be there after the next complete poll, and no others may."""
+def expected(kind: Kind, fault: str, *, counts: bool) -> frozenset[str]:
+    """Return the verdicts that must be there after the next complete poll, and no others may.
+
+    Args:
+        kind: Of the device.
+        fault: Of the catalogue.
+        counts: The device has a revision counter that the agent reads.
+    """
     entry = CATALOGUE[fault]
     if entry.changes == IDENTITY:
         return frozenset({IDENTITY_CHANGED})
-    if entry.changes != BYTES or fault == CHANGED_BACK:  # what was changed back shows in the revision counter alone
+    if entry.changes != BYTES or (fault == CHANGED_BACK and not counts):
         return frozenset()
-    relay = bench.sites[device].config.profile == CHECKSUMS
-    verdict = RELAY.get(fault, entry.verdict) if relay else entry.verdict
+    verdict = WORD.get(fault, entry.verdict) if "firmware" in kind.words else entry.verdict
     return frozenset({verdict} - {MATCH})

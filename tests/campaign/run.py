@@ -15,10 +15,12 @@ from typing import Any, Final
 from agent.drivers.table import DRIVERS, load_profiles
 from agent.poller import DevicePoller
 from firmware_sim.control import Control
-from firmware_sim.faults import BYTES, CATALOGUE, LINK
+from firmware_sim.faults import BYTES, CATALOGUE, LINK, MODBUS
 from kit.clock import SystemClock
-from tests.campaign.bench import CHECKSUMS, Bench
-from tests.campaign.judge import CHANGED_BACK, FAULTS, Seen, expected, see
+from rules.appraisal import Slot
+from tests.campaign.bench import Bench
+from tests.campaign.judge import Seen, expected, faults_of, see
+from wire.evidence import Item
 
 SETTLE_POLLS: Final = 40
 """Polls after the end of a disturbance within which a device must be read again."""
@@ -28,7 +30,6 @@ SHORT_DELAY_MS: Final = 1_500
 BUSY_REQUESTS_MAX: Final = 4
 THREADS: Final = 4
 
-LINK_FAULTS: Final = tuple(name for name in FAULTS if CATALOGUE[name].changes == LINK)
 _TOGETHER = 0.25
 """Share of changes that come under a disturbed link."""
 
@@ -79,8 +80,10 @@ class Campaign:
         end_s = time.monotonic() + seconds
         try:
             async with asyncio.TaskGroup() as group:
-                for number, name in enumerate(self.bench.sites):
-                    group.create_task(self._work(number, name, end_s))
+                begun: Counter[str] = Counter()
+                for name, site in self.bench.sites.items():
+                    group.create_task(self._work(begun[site.config.protocol], name, end_s))
+                    begun[site.config.protocol] += 1
         finally:
             for poller in self._pollers.values():
                 await poller.driver.close()
@@ -88,16 +91,40 @@ class Campaign:
         return self.outcome
 
     async def _work(self, number: int, device: str, end_s: float) -> None:
-        """Try one fault after the other on one device; the first ones go round, so that none is left out."""
+        """Try one fault after the other on one device; the first ones go round, so that none is left out.
+
+        Args:
+            number: How many devices with this protocol begin before it.
+            device: Its name.
+            end_s: No trial begins later.
+        """
         choice = random.Random(f"{self._seed}/{device}")
+        faults = faults_of(self.bench.sites[device].config.protocol)
         async with self._locks[device]:
+            if self.bench.sites[device].kind.learned:
+                await self._learn(device)
             await self._quiet(device, "at the start")
         turn = 0
         while time.monotonic() < end_s:
-            fault = FAULTS[(number + turn) % len(FAULTS)] if turn == 0 else choice.choice(FAULTS)
+            fault = faults[number % len(faults)] if turn == 0 else choice.choice(faults)
             turn += 1
             await self._trial(device, fault, choice)
             await asyncio.sleep(0)
+
+    async def _learn(self, device: str) -> None:
+        """Read what only the agent can put into its form, of the untouched device and with its earlier release."""
+        site = self.bench.sites[device]
+        await self._act(device, {"action": "old-release"})
+        site.old.update({kind: slot.sha256 for kind, slot in (await self._read_learned(device)).items()})
+        await self._act(device, {"action": "restore"})
+        site.slots.update(await self._read_learned(device))
+
+    async def _read_learned(self, device: str) -> dict[str, Slot]:
+        assert await self._until_read(device), f"{device} cannot be read"
+        item = self._item(device)
+        assert item is not None
+        learned = self.bench.sites[device].kind.learned
+        return {part.kind: Slot(part.size, part.sha256) for part in item.artefacts if part.kind in learned}
 
     async def _trial(self, device: str, fault: str, choice: random.Random) -> None:
         touched = [device, self._partner(device, choice)] if fault == "swapped-files" else [device]
@@ -109,18 +136,16 @@ class Campaign:
 
     def _partner(self, device: str, choice: random.Random) -> str:
         """Choose another device of the same kind."""
-        profile = self.bench.sites[device].config.profile
-        return choice.choice(
-            [name for name, site in self.bench.sites.items() if name != device and site.config.profile == profile]
-        )
+        kind = self.bench.sites[device].kind
+        return choice.choice([name for name, site in self.bench.sites.items() if name != device and site.kind is kind])
 
     async def _check(self, device: str, fault: str, touched: list[str], choice: random.Random) -> None:
         """Do one trial: with the fault in force, and after it was undone."""
-        before = {name: self._seen(name) for name in touched}
+        before = {name: self._item(name) for name in touched}
         covered = CATALOGUE[fault].changes == BYTES and choice.random() < _TOGETHER and len(touched) == 1
         await self._act(device, self._body(fault, touched, choice))
         if covered and not CATALOGUE[fault].condition:
-            await self._under_disturbance(device, fault, choice)
+            await self._under_disturbance(device, fault, before[device], choice)
         for name in touched:
             await self._judge_with(name, fault, before[name])
         await self._act(device, {"action": "clear-fault"})
@@ -134,10 +159,10 @@ class Campaign:
         if len(touched) > 1:
             body["with"] = touched[1]
         if CATALOGUE[fault].changes == LINK:
-            body |= self._disturbance(fault, choice)
+            body |= self._disturbance(touched[0], fault, choice)
         return body
 
-    def _disturbance(self, fault: str, choice: random.Random) -> dict[str, Any]:
+    def _disturbance(self, device: str, fault: str, choice: random.Random) -> dict[str, Any]:
         """Choose how long a disturbed link lasts, and which requests it hits."""
         if fault == "slow":
             return {"requests": choice.randint(1, 20)}
@@ -145,50 +170,53 @@ class Campaign:
         if fault == "busy":
             found["requests"] = choice.randint(1, BUSY_REQUESTS_MAX)
         elif fault not in {"restart-in-transfer", "half-open", "offline", "single-connection"}:
-            found |= choice.choice(({}, {"requests": 1}, {"requests": 2}, {"functions": [choice.choice((4, 20, 43))]}))
+            modbus = self.bench.sites[device].config.protocol == MODBUS
+            some = {"functions": [choice.choice((4, 20, 43))]} if modbus else {"requests": 3}
+            found |= choice.choice(({}, {"requests": 1}, {"requests": 2}, some))
         return found
 
-    async def _under_disturbance(self, device: str, fault: str, choice: random.Random) -> None:
+    async def _under_disturbance(self, device: str, fault: str, before: Item | None, choice: random.Random) -> None:
         """Poll while the link is disturbed, too: only a complete poll may say anything, and then the right thing."""
-        disturbed = choice.choice(LINK_FAULTS)
-        await self._act(device, {"action": "fault", "fault": disturbed, **self._disturbance(disturbed, choice)})
-        before = self._seen(device)
+        faults = faults_of(self.bench.sites[device].config.protocol)
+        disturbed = choice.choice([name for name in faults if CATALOGUE[name].changes == LINK])
+        how = self._disturbance(device, disturbed, choice)
+        await self._act(device, {"action": "fault", "fault": disturbed, **how})
         if await self._poll(device):
-            self._compare(device, fault, f"under {disturbed}")
-        elif self._seen(device) != before:
+            self._compare(device, fault, before, f"under {disturbed}")
+        elif self._item(device) is not before:
             self._problem(device, f"{fault} under {disturbed}: a poll that failed changed what is known")
         await self._act(device, {"action": "clear-fault"})
 
-    async def _judge_with(self, device: str, fault: str, before: Seen) -> None:
+    async def _judge_with(self, device: str, fault: str, before: Item | None) -> None:
         """Poll with the fault in force; of the link, one poll; else until it is read, and the first must show it."""
         if CATALOGUE[fault].changes == LINK:
             await self._poll(device)
-            if self._seen(device).verdicts:
-                self._problem(device, f"{fault}: a false alarm, {sorted(self._seen(device).verdicts)}")
+            if verdicts := self._seen(device, before).verdicts:
+                self._problem(device, f"{fault}: a false alarm, {sorted(verdicts)}")
             return
         if not await self._until_read(device):
-            self._problem(device, f"{fault}: could not be read with a fault that leaves the link alone")
+            last = self._pollers[device].figures.last_error
+            self._problem(device, f"{fault}: could not be read with a fault that leaves the link alone: {last}")
             return
-        self._compare(device, fault, "in force")
-        moved = self._seen(device).settings_version != before.settings_version
-        relay = self.bench.sites[device].config.profile == CHECKSUMS
-        if fault == CHANGED_BACK and relay and not moved:
-            self._problem(device, "changed-back: the revision counter did not show it")
+        self._compare(device, fault, before, "in force")
 
-    def _compare(self, device: str, fault: str, when: str) -> None:
-        wanted, seen = expected(self.bench, device, fault), self._seen(device).verdicts
-        if seen == wanted:
+    def _compare(self, device: str, fault: str, before: Item | None, when: str) -> None:
+        seen = self._seen(device, before)
+        wanted = expected(self.bench.sites[device].kind, fault, counts=seen.counts)
+        if seen.verdicts == wanted:
             self.outcome.detected[fault] += bool(wanted)
             return
-        what = "missed" if not seen else "false" if not wanted else "wrong"
-        self._problem(device, f"{fault} {when}: a {what} alarm, {sorted(seen)} where {sorted(wanted)} is right")
+        what = "missed" if not seen.verdicts else "false" if not wanted else "wrong"
+        self._problem(
+            device, f"{fault} {when}: a {what} alarm, {sorted(seen.verdicts)} where {sorted(wanted)} is right"
+        )
 
     async def _quiet(self, device: str, when: str) -> None:
         """Poll until the device is read; then everything must be right again."""
         if not await self._until_read(device):
             last = self._pollers[device].figures.last_error
             self._problem(device, f"{when}: could not be read in {SETTLE_POLLS} polls: {last}")
-        elif verdicts := self._seen(device).verdicts:
+        elif verdicts := self._seen(device, None).verdicts:
             self._problem(device, f"{when}: a false alarm, {sorted(verdicts)}")
 
     async def _until_read(self, device: str) -> bool:
@@ -207,11 +235,14 @@ class Campaign:
         self.outcome.unread += not done
         return done
 
-    def _seen(self, device: str) -> Seen:
+    def _item(self, device: str) -> Item | None:
         state = self._pollers[device].state
-        if state is None or state.item is None:
-            return Seen(frozenset(), "")
-        return see(self.bench, device, state.item)
+        return None if state is None else state.item
+
+    def _seen(self, device: str, before: Item | None) -> Seen:
+        """Judge what is known of a device now, against what was known before."""
+        item = self._item(device)
+        return Seen(frozenset()) if item is None else see(self.bench, device, before, item)
 
     async def _act(self, device: str, body: dict[str, Any]) -> None:
         """Ask the control port for an action."""

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from firmware_sim.faults import CATALOGUE
 from rules.appraisal import Slot
 from tests.campaign.__main__ import campaign
 from tests.campaign.bench import running
-from tests.campaign.judge import FAULTS, Seen
+from tests.campaign.judge import Seen
 from tests.campaign.run import Campaign
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -25,7 +26,7 @@ DEVICES = 100
 def test_faults_at_random_on_100_devices_give_no_false_and_no_missed_alarm(tmp_path: Path) -> None:
     outcome = campaign(tmp_path, DEVICES, SECONDS, seed=7)
     assert outcome.problems == []
-    assert [fault for fault in FAULTS if not outcome.trials[fault]] == []
+    assert [fault for fault in CATALOGUE if not outcome.trials[fault]] == []
     assert sum(outcome.detected.values()) >= DEVICES // 4
 
 
@@ -40,8 +41,8 @@ def test_campaign_with_a_wrong_reference_reports_a_false_alarm(tmp_path: Path) -
 
 @pytest.mark.timeout(120)
 def test_campaign_with_blind_rules_reports_missed_alarms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.campaign.run.see", lambda *_: Seen(frozenset(), ""))
-    monkeypatch.setattr("tests.campaign.run.FAULTS", ("changed-byte",))
+    monkeypatch.setattr("tests.campaign.run.see", lambda *_: Seen(frozenset()))
+    monkeypatch.setattr("tests.campaign.run.faults_of", lambda _: ("changed-byte", "close"))
     with running(tmp_path, 2) as bench:
         outcome = asyncio.run(Campaign(bench, 0).run(1))
     assert any("a missed alarm, [] where ['mismatch'] is right" in problem for problem in outcome.problems)
@@ -56,7 +57,8 @@ def test_campaign_whose_changes_stay_reports_them(tmp_path: Path, monkeypatch: p
             await real(self, device, body)
 
     monkeypatch.setattr(Campaign, "_act", forgetful)
-    monkeypatch.setattr("tests.campaign.run.FAULTS", ("truncated-file",))
+    monkeypatch.setattr("tests.campaign.bench.MMS_DEVICES", 0)
+    monkeypatch.setattr("tests.campaign.run.faults_of", lambda _: ("truncated-file", "close"))
     with running(tmp_path, 1) as bench:
         outcome = asyncio.run(Campaign(bench, 0).run(0.5))
     assert any("after truncated-file: a false alarm, ['incomplete']" in problem for problem in outcome.problems)

@@ -178,3 +178,6 @@ class _Line:
         except FramingError as error:
             raise AssertionError(f"the agent sends no Modbus: {error}") from error
         return acts
+
+    def ended(self) -> None:
+        """Nothing is held back for it."""

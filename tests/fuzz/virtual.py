@@ -45,6 +45,9 @@ class Conversation(Protocol):
     def received(self, data: bytes) -> Iterable[Act]:
         """Act on bytes of the agent, in the pieces in which it wrote them."""
 
+    def ended(self) -> None:
+        """Hear that the connection is gone."""
+
 
 class Refused(NamedTuple):
     """What a connection attempt meets: nobody listening, or nobody answering at all."""
@@ -119,6 +122,7 @@ class _Transport(asyncio.Transport):
         if error is None and cast("asyncio.Protocol", self._protocol).eof_received():
             return  # as streams do: the agent may still write, and closes in its own time
         self._is_closing = True
+        self._device.ended()
         self._protocol.connection_lost(error)
 
     # --- asyncio.Transport --------------------------------------------------------------------------------------
@@ -137,6 +141,7 @@ class _Transport(asyncio.Transport):
     def close(self) -> None:
         if not self._is_closing:
             self._is_closing = True
+            self._device.ended()
             self._loop.tape.ends.append(self._loop.now_ms())
             self._loop.call_soon(self._protocol.connection_lost, None)
 

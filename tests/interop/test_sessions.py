@@ -15,8 +15,12 @@ from typing import Any
 
 import pytest
 
+from agent.drivers.table import DRIVERS, load_profiles
+from agent.model import DeviceConfig, Reading
 from firmware_sim.device import Device
 from firmware_sim.faults import Fault
+from firmware_sim.fleet import Fleet
+from firmware_sim.scenario import load_scenario
 from firmware_sim.sessions.record import Recorder
 from firmware_sim.sessions.replay import Replayer
 from firmware_sim.sessions.store import SessionWriter, load_session
@@ -32,11 +36,11 @@ WAIT_S = 20
 
 
 @contextlib.asynccontextmanager
-async def recording(port: int, path: Path) -> Any:  # noqa: ANN401
+async def recording(port: int, path: Path, protocol: str = "modbus") -> Any:  # noqa: ANN401
     """Stand before a device, and write the session to ``path``."""
     with path.open("x") as out:
-        writer = SessionWriter(out, "modbus", "bench")
-        recorder = Recorder(HostPort("127.0.0.1", port), "modbus", writer, SystemClock().monotonic_ms)
+        writer = SessionWriter(out, protocol, "bench")
+        recorder = Recorder(HostPort("127.0.0.1", port), protocol, writer, SystemClock().monotonic_ms)
         _, proxy = await recorder.start("127.0.0.1", 0)
         try:
             yield proxy
@@ -222,3 +226,44 @@ def test_command_that_cannot_be_done_says_why(tmp_path: Path, args: tuple[str, .
     assert done.returncode == code
     assert reason in done.stderr
     assert not (tmp_path / "new.jsonl").exists()
+
+
+# --- the agent as the client ----------------------------------------------------------------------------------------
+
+PROTOCOL_PROFILES = {"modbus": "stability-control-modbus", "iec104": "stability-control-104"}
+
+
+async def read_device(protocol: str, port: int) -> Reading:
+    """Read a device as the agent does."""
+    profile = load_profiles()[PROTOCOL_PROFILES[protocol]]
+    config = DeviceConfig("dev-a", protocol, profile.name, "127.0.0.1", port, retries=0)
+    driver = DRIVERS[protocol].open(config, profile, SystemClock())
+    try:
+        return await driver.read()
+    finally:
+        await driver.close()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOL_PROFILES)
+def test_agent_reads_the_same_from_the_record_as_from_the_device(tmp_path: Path, protocol: str) -> None:
+    path = tmp_path / "s.jsonl"
+    bench = write_bench(tmp_path)
+    bench.write_text(bench.read_text().replace('id = "dev-a"', f'id = "dev-a"\nprotocol = "{protocol}"'))
+    found: list[Reading] = []
+
+    async def main() -> None:
+        fleet = Fleet(load_scenario(bench), base=tmp_path)
+        at = (await fleet.start())["dev-a"]
+        async with recording(at.port, path, protocol) as proxy:
+            found.append(await read_device(protocol, proxy))
+        await fleet.stop()
+        for _ in range(2):
+            async with replaying(path) as (replayer, port):
+                found.append(await read_device(protocol, port))
+                assert replayer.unknown == 0
+
+    run(main())
+    digests = [[(file.kind, file.size, file.digest, file.method) for file in reading.files] for reading in found]
+    assert digests[0] == digests[1] == digests[2]
+    assert [file[3] for file in digests[0]] == ["full-file"] * 3
+    assert found[0].identity == found[2].identity

@@ -102,3 +102,12 @@ def test_lie_that_never_ends_is_an_error_that_says_what_it_is(kind: str) -> None
     assert outcome.reading is None
     assert outcome.error is not None
     assert outcome.error.reason != "defect"
+
+
+def test_driver_that_did_not_look_at_headers_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The properties have teeth: with this defect planted, a late answer becomes content, and they say so."""
+    monkeypatch.setattr("agent.drivers.modbus_link.Link._header_problem", lambda *_: None)
+    outcome = outcome_of([Lie("honest")] * 20 + [Lie("stale-alone")], [])
+    assert outcome.reading is not None
+    with pytest.raises(AssertionError):
+        assert_is_the_device(outcome.reading)

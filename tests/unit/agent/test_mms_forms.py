@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent.drivers import mms_pipe
@@ -120,6 +120,7 @@ def test_value_of_another_kind_has_no_text(kind: Value, value: Value) -> None:
 
 # holds MM-8
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+@example(3.4025001647762064e38)
 def test_decimal_text_of_a_float32_gives_the_same_bytes_again(number: float) -> None:
     raw = struct.pack(">f", number)
     text = setting("x", "float", raw).value

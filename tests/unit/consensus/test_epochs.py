@@ -201,6 +201,15 @@ def test_joiner_with_a_new_guard_is_in_quarantine_iff_the_ledger_is_beyond_the_s
 
 
 # holds VM-10
+def test_seat_that_goes_on_over_an_epoch_is_as_old_as_it_was() -> None:
+    bench = Bench(1, size=5, validators=FOUR, guard=SignerGuard(is_new=True), is_settled=False)
+    bench.reboot()
+    bench.feed(Applied(end_of_epoch(bench, FIVE)[1]))
+    first = _standing(bench, 0, bench.certificate(Step.COMMIT, end_of_epoch(bench, FIVE)[0]))
+    assert reports(bench.hear(first)) == ["quarantine"], "height 1 was its to vote for"
+
+
+# holds VM-10
 def test_follower_keeps_its_doubt_over_a_restart() -> None:
     bench = Bench(4, size=5, validators=FOUR, guard=None)
     plain, four = bench.block(b"x"), FOUR.digest()

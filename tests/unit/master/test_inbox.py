@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
-from master import inbox
+from master import inbox, node
 from master.consensus.events import Connected, Event, Tick
-from master.consensus.message_codec import MESSAGE_BYTES_MAX
+from master.consensus.message_codec import GOSSIP_TRANSACTIONS_MAX, MESSAGE_BYTES_MAX
 from master.inbox import MEMBER_BYTES_MAX, MEMBER_EVENTS_MAX, OWN_EVENTS_MAX, Errands, Inbox
+from wire.certificate import VALIDATORS_MAX, faults
 
 
 def event(name: str) -> Event:
@@ -130,6 +131,14 @@ def test_inbox_cleared_has_room_again_for_everybody() -> None:
         assert await drain(box, 1) == [event("fresh")]
 
     asyncio.run(main())
+
+
+# holds TP-6
+@pytest.mark.parametrize("size", range(1, VALIDATORS_MAX + 1))
+def test_gossip_of_as_many_as_may_lie_leaves_room_for_a_message_of_another(size: int) -> None:
+    # a member has two connections (TP-3), and on each a message is let in as long as there is any room
+    one_member_max = inbox.MEMBER_GOSSIP_MAX - 1 + 2 * GOSSIP_TRANSACTIONS_MAX
+    assert faults(size) * one_member_max + GOSSIP_TRANSACTIONS_MAX <= node._GOSSIP_WAITING_MAX
 
 
 # holds TP-6
