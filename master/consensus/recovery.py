@@ -59,8 +59,16 @@ class Recovery:
         """The highest head that an answer proves, 0 without one."""
         return max((answer.height for answer in self._answers.values()), default=0)
 
-    def is_settled(self, now: Now) -> bool:
-        """Tell whether this start need not wait for answers any more."""
+    def is_settled(self, now: Now, *, is_new: bool) -> bool:
+        """Tell whether this start need not wait for answers any more.
+
+        Args:
+            now: The clocks.
+            is_new: The guard is new: without a quorum nothing is decided, so waiting for one costs a new ledger nothing,
+                and who has lost everything hears of its past.
+        """
+        if is_new and len(self._answers) + 1 < self._validators.quorum:
+            return False
         return self.is_answered or now.monotonic_ms >= self._settled_ms
 
     def quarantine(self, reason: str) -> None:

@@ -58,7 +58,9 @@ class Voice:
     def may_speak(self, state: HeightState, now: Now) -> bool:
         """Tell whether anything may be signed; whether it is catching up is not looked at."""
         is_barred = self._is_halted or state.is_silent or self._recovery.reason is not None
-        return not is_barred and self._settings.is_seated(state.rules.validators) and self._recovery.is_settled(now)
+        if is_barred or not self._settings.is_seated(state.rules.validators):
+            return False
+        return self._recovery.is_settled(now, is_new=self._signer.guard.is_new)
 
     def restore(self, records: Iterable[Record], state: HeightState) -> list[Effect]:
         """Take up the log; what stands in it above the guard passes the guard first."""

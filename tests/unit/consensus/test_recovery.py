@@ -217,10 +217,24 @@ def test_new_guard_is_believed_once_all_are_at_the_first_height_also_after_a_res
     assert bench.replica.quarantine is None
 
 
+# holds CM-20
+def test_new_guard_waits_for_a_quorum_of_answers_however_long_that_takes() -> None:
+    bench = Bench(1, guard=NEW, is_settled=False)
+    bench.reboot()
+    bench.hear(standing(bench, 0))
+    bench.tick(100_000)
+    assert not bench.replica._may_vote()
+    bench.hear(standing(bench, 2))
+    assert bench.replica._may_vote()
+
+
 # holds CM-21
 def test_new_guard_of_a_node_that_has_signed_is_new_no_more() -> None:
-    bench = Bench(1, guard=NEW)
-    bench.prepare(bench.block(b"one"))
+    bench = Bench(1, guard=NEW, is_settled=False)
+    bench.reboot()
+    bench.hear_all(standing(bench, 0), standing(bench, 3))
+    bench.tick(100_000)
+    bench.prepare(bench.block(b"one", time_ms=bench.now_ms))
     assert bench.guard is not None
     assert not bench.guard.is_new
     bench.hear(standing(bench, 2, BLOCKS[1][1]))
