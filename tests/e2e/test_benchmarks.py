@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from agent.drivers.mms_link import missing_extra
 from benchmarks import ledger, mms, profiled, recovery, soak
 from benchmarks.soak import Samples
 
@@ -52,7 +51,6 @@ def test_slope_is_that_of_the_line() -> None:
     assert Samples([float(at) for at in range(8)], [900.0] * 2 + [1.0] * 6).settled().slope() == 0
 
 
-@pytest.mark.skipif(bool(missing_extra()), reason="the extra iec61850 is not installed")
 def test_mms_file_is_read_by_both() -> None:
     rows = {row.name: row.value for row in mms.measure()}
     assert rows["file, agent"] > 0
