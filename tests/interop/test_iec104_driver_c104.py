@@ -42,7 +42,7 @@ def profile(name: str, *points: PointsTable, **changes: object) -> Profile:
     found = PROFILES[name]
     specifics = found.specifics
     assert isinstance(specifics, Iec104Profile)
-    pacing = dataclasses.replace(found.pacing, connect_pause_ms=0)
+    pacing = dataclasses.replace(found.pacing, connect_pause_ms=0, busy_repeats=1)
     changed = dataclasses.replace(specifics, points=points, **changes)  # type: ignore[arg-type]
     return dataclasses.replace(found, specifics=changed, pacing=pacing)
 
