@@ -212,10 +212,8 @@ class Device:
         """Set a fault in place of the one in force, or clear it."""
         self.fault = fault
         self.hits_left = None if fault is None else fault.requests
-        if fault is not None and fault.kind in {OFFLINE, SINGLE_CONNECTION}:
-            self._tell(DOWN)
-        elif fault is not None:
-            self._tell(CHANGED)
+        drops = fault is not None and fault.kind in {OFFLINE, SINGLE_CONNECTION}
+        self._tell(DOWN if drops else CHANGED)
 
     def hit(self, function: int = 0) -> Fault | None:
         """Return the fault that hits a request with this function code or type, and count it."""

@@ -109,11 +109,12 @@ class Iec104Driver:
         """
         self._retries_left = self._device.retries
         begin_ms = self._clock.now_ms()
-        identity, entries = await self._retrying(self._list)
+        identity, entries, revision = await self._retrying(self._list)
         wanted = [entry for entry in entries if kinds is None or entry.listed.kind in kinds]
         files = [await self._retrying(functools.partial(self._read_entry, entry, begin_ms)) for entry in wanted]
         listed = tuple(entry.listed for entry in entries)
-        return Reading(self._device.id, identity, listed, tuple(files), begin_ms, self._end_ms(begin_ms))
+        end_ms = self._end_ms(begin_ms)
+        return Reading(self._device.id, identity, listed, tuple(files), begin_ms, end_ms, revision)
 
     async def measure(self) -> MeasurementFrame:
         """Interrogate the whole station and its counters; every point of the profile's list has come.
@@ -214,8 +215,11 @@ class Iec104Driver:
 
     # --- artefacts ----------------------------------------------------------------------------------------------
 
-    async def _list(self) -> tuple[Identity, tuple[_Entry, ...]]:
-        """Find out who the device is and which artefacts it has; one whose points are all invalid is not there."""
+    async def _list(self) -> tuple[Identity, tuple[_Entry, ...], int | None]:
+        """Find out who the device is, which artefacts it has, and what it counts.
+
+        An artefact without a file whose points are all invalid is not there.
+        """
         points = await self._read_texts()
         table = self._profile.identity
         identity = Identity(
@@ -228,7 +232,8 @@ class Iec104Driver:
         places = [place for place in self._profile.places() if not points.is_absent(place)]
         lengths = await self._lengths([place for place in places if isinstance(place, FileTable)])
         entries = [_entry(place, points, lengths) for place in places]
-        return identity, tuple(entry for entry in entries if entry is not None)
+        found = tuple(entry for entry in entries if entry is not None)
+        return identity, found, points.counter(self._profile.revision_at)
 
     async def _lengths(self, files: list[FileTable]) -> Mapping[tuple[int, int], int]:
         """Return the length of each file that there is, by address and name."""

@@ -77,6 +77,16 @@ class Points:
         """
         return self._bits(address).to_bytes(_OCTETS, "big")
 
+    def counter(self, address: int | None) -> int | None:
+        """Return what a counter of changes says, None where the profile or the device has none.
+
+        Raises:
+            LinkError: The point is neither bitstring nor counter, or is not topical.
+        """
+        if address is None or self.by_address[address][1].quality & INVALID:
+            return None
+        return self._bits(address)
+
     def measured(self) -> tuple[MeasuredPoint, ...]:
         """Return all points as they go on from here, ascending by address."""
         return tuple(

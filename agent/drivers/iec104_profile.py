@@ -152,6 +152,8 @@ class Iec104Profile:
     """How identity, versions and checksums are read: with C_IC, or point by point with C_RD."""
     texts_qualifier: int = field(default=20, metadata=rule(minimum=20, maximum=36))
     """Interrogation that brings them: 20 the whole station, 21 to 36 group 1 to 16."""
+    revision_at: int | None = field(default=None, metadata=_ADDRESS)
+    """Bitstring or counter that goes up whenever the device takes something else; invalid where it has none."""
     directory: int | None = field(default=None, metadata=_ADDRESS)
     """Address at which the directory of files is called; without it, files are selected to learn their length."""
     identity: IdentityTable = field(default=IdentityTable())
@@ -209,6 +211,7 @@ class Iec104Profile:
             yield from () if text is None else text.addresses()
         for place in self.places():
             yield from addresses_of(place)
+        yield from () if self.revision_at is None else (self.revision_at,)
 
 
 def addresses_of(place: Place) -> tuple[int, ...]:

@@ -359,9 +359,11 @@ class Link(asyncio.Protocol):
         expected = self._head[_HEADER.size :]
         size = expected[1] - 2
         if len(pdu) != len(expected) + size or not pdu.startswith(expected):
-            self._fail(
-                LinkError("wrong-length", f"answers {len(pdu)} bytes to FC20, {len(expected) + size} were asked")
-            )
+            due = len(expected) + size
+            detail = f"answers {len(pdu)} bytes to FC20, {due} were asked"
+            if len(pdu) == due:
+                detail = f"answers FC20 with the headings {pdu[1:4].hex()}, {expected[1:4].hex()} was asked"
+            self._fail(LinkError("wrong-length", detail))
             return
         content = pdu[len(expected) :]
         self._counters.bytes_read += len(content)

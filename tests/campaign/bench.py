@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from agent.drivers.table import load_profiles
+from agent.drivers.table import DRIVERS, load_profiles
 from agent.model import DeviceConfig
 from firmware_sim.contents import Artefact
 from firmware_sim.release import ReleaseSpec, make_release
@@ -35,12 +35,15 @@ class Kind:
         table: Its keys in the scenario.
         words: Artefact kinds of which only the device's own checksum is known.
         registers: Artefact kinds that are read from registers, not as a file.
+        learned: Artefact kinds that the agent puts into a form of its own: what it reads of the untouched device is the
+            reference, and what it reads with the earlier release is that release's.
     """
 
     profile: str
     table: str = ""
     words: frozenset[str] = frozenset()
     registers: frozenset[str] = frozenset()
+    learned: frozenset[str] = frozenset()
 
 
 MODBUS_FILES: Final = Kind("stability-control-modbus")
@@ -56,6 +59,9 @@ IEC104_RELAY: Final = Kind(
     'protocol = "iec104"\niec104 = {has_files = false}',
     words=frozenset({"firmware", "strategy", "settings"}),
 )
+MMS_RELAY: Final = Kind("relay-61850", 'protocol = "mms"', learned=frozenset({"settings"}))
+MMS_DEVICES: Final = 3
+"""The first so many devices speak MMS, where its library is installed: each needs two child processes."""
 MIX: Final = (MODBUS_FILES, MODBUS_RELAY, MODBUS_FILES, IEC104_FILES, MODBUS_FILES, IEC104_RELAY, MODBUS_FILES)
 """Kinds in the order in which devices get them, again and again."""
 
@@ -78,8 +84,8 @@ class Site:
     kind: Kind
     config: DeviceConfig
     nameplate: Nameplate
-    slots: Mapping[str, Slot]
-    old: Mapping[str, Digest]
+    slots: dict[str, Slot]
+    old: dict[str, Digest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +119,7 @@ def running(folder: Path, devices: int) -> Iterator[Bench]:
 
     Args:
         folder: Empty.
-        devices: How many; their kinds are those of ``MIX``.
+        devices: How many; their kinds follow from `kind_of`.
     """
     releases = folder / "releases"
     image = make_release(
@@ -139,6 +145,8 @@ def running(folder: Path, devices: int) -> Iterator[Bench]:
 
 def kind_of(number: int) -> Kind:
     """Give the kind of the device with this number, from 1 on."""
+    if number <= MMS_DEVICES and not DRIVERS["mms"].missing():
+        return MMS_RELAY
     return MIX[(number - 1) % len(MIX)]
 
 

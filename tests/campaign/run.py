@@ -17,6 +17,7 @@ from agent.poller import DevicePoller
 from firmware_sim.control import Control
 from firmware_sim.faults import BYTES, CATALOGUE, LINK, MODBUS
 from kit.clock import SystemClock
+from rules.appraisal import Slot
 from tests.campaign.bench import Bench
 from tests.campaign.judge import Seen, expected, faults_of, see
 from wire.evidence import Item
@@ -100,6 +101,8 @@ class Campaign:
         choice = random.Random(f"{self._seed}/{device}")
         faults = faults_of(self.bench.sites[device].config.protocol)
         async with self._locks[device]:
+            if self.bench.sites[device].kind.learned:
+                await self._learn(device)
             await self._quiet(device, "at the start")
         turn = 0
         while time.monotonic() < end_s:
@@ -107,6 +110,21 @@ class Campaign:
             turn += 1
             await self._trial(device, fault, choice)
             await asyncio.sleep(0)
+
+    async def _learn(self, device: str) -> None:
+        """Read what only the agent can put into its form, of the untouched device and with its earlier release."""
+        site = self.bench.sites[device]
+        await self._act(device, {"action": "old-release"})
+        site.old.update({kind: slot.sha256 for kind, slot in (await self._read_learned(device)).items()})
+        await self._act(device, {"action": "restore"})
+        site.slots.update(await self._read_learned(device))
+
+    async def _read_learned(self, device: str) -> dict[str, Slot]:
+        assert await self._until_read(device), f"{device} cannot be read"
+        item = self._item(device)
+        assert item is not None
+        learned = self.bench.sites[device].kind.learned
+        return {part.kind: Slot(part.size, part.sha256) for part in item.artefacts if part.kind in learned}
 
     async def _trial(self, device: str, fault: str, choice: random.Random) -> None:
         touched = [device, self._partner(device, choice)] if fault == "swapped-files" else [device]

@@ -57,6 +57,7 @@ def test_campaign_whose_changes_stay_reports_them(tmp_path: Path, monkeypatch: p
             await real(self, device, body)
 
     monkeypatch.setattr(Campaign, "_act", forgetful)
+    monkeypatch.setattr("tests.campaign.bench.MMS_DEVICES", 0)
     monkeypatch.setattr("tests.campaign.run.faults_of", lambda _: ("truncated-file", "close"))
     with running(tmp_path, 1) as bench:
         outcome = asyncio.run(Campaign(bench, 0).run(0.5))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import struct
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from typing import Any, Final
 from nacl.signing import SigningKey
 
 from agent.config import AgentConfig
+from agent.drivers.modbus_files import FileRecords
+from agent.drivers.modbus_link import Link, LinkCounters, LinkError, LinkLimits
 from agent.io.headers import HeaderStore
 from agent.io.outbox import Outbox
 from agent.io.trust import NotProven, Trust
@@ -37,6 +41,7 @@ from master.io.wal import WriteAheadLog
 from master.journal.graph import JournalError
 from master.journal.records import Note, SegmentDecoder, SegmentEncoder, Taken
 from master.ledger.rows import Head
+from rules.fingerprint import Fingerprint
 from rules.items.root import items_of
 from rules.items.table import FORMATS, read_items_as
 from rules.package import decode_package
@@ -305,6 +310,63 @@ _IEC104: Final = (
     Target("iec104link", _answered, refusals=(ApciError, AsduError)),
     Target("iec104file", _file_read, refusals=(ApciError, AsduError, FileTransferError)),
 )
+
+
+class _Answers(asyncio.Transport):
+    """Stands for a device: whatever it is asked, it sends the next frame of the input, and all that is no frame."""
+
+    def __init__(self, raw: bytes) -> None:
+        super().__init__()
+        self.link: Link | None = None
+        self._left = raw
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        end = 6 + int.from_bytes(self._left[4:6], "big")
+        piece, self._left = self._left[:end], self._left[end:]
+        asyncio.get_running_loop().call_soon(self._send, piece, end)
+
+    def _send(self, piece: bytes, due: int) -> None:
+        if piece and self.link is not None:
+            self.link.data_received(piece)
+        if len(piece) < due and self.link is not None:  # no more will come
+            self.link.connection_lost(None)
+
+    def abort(self) -> None:
+        self.link = None
+
+
+def _modbus_read(raw: bytes) -> int:
+    """Let a Modbus connection hear these answers to a register and to a file of 600 bytes."""
+
+    async def work() -> int:
+        link = Link(LinkLimits(unit_id=1, timeout_ms=20, pacing_ms=0, busy_pause_ms=0), LinkCounters())
+        answers = _Answers(raw)
+        answers.link = link
+        link.connection_made(answers)
+        try:
+            assert len(await link.ask(b"\x04\x00\x64\x00\x01")) <= len(raw)
+            content = Fingerprint()
+            records = FileRecords(1, 600, content)
+            await link.read_file(records)
+            records.flush()
+        finally:
+            link.abort()
+        assert content.result().size <= len(raw)
+        return content.result().size
+
+    return asyncio.run(work())
+
+
+def _modbus_answers(content: bytes) -> bytes:
+    """Return what a device answers that holds so much of the file."""
+    frames = [b"\x04\x02\x00\x01"]
+    for first in range(0, 600, 242):
+        part = content[first : min(first + 242, 600)]
+        frames.append(bytes((20, len(part) + 2, len(part) + 1, 6)) + part if part else b"\x94\x02")
+    return b"".join(struct.pack(">HHHB", number, 0, len(pdu) + 1, 1) + pdu for number, pdu in enumerate(frames, 1))
+
+
+_MODBUS: Final = (Target("modbusline", _modbus_read, refusals=(LinkError,)),)
 _MASTER: Final = (
     Target(
         "message",
@@ -380,6 +442,7 @@ MADE: Final[dict[str, list[bytes]]] = {
         b"".join(encode_i(number, 0, asdu) for number, asdu in enumerate(test_files.served(content, section_bytes)))
         for content, section_bytes in ((b"", 1), (bytes(range(250)), 600), (b"0123456789", 3))
     ],
+    "modbusline": [_modbus_answers(bytes(600)), _modbus_answers(bytes(range(200)) * 3)],
     "iec104link": [
         b"".join(test_apci.encoded(IFrame(number, 0, asdu)) for number, asdu in enumerate(test_asdu.examples()[at:]))
         for at in (0, 20, 40)
@@ -408,4 +471,4 @@ MADE: Final[dict[str, list[bytes]]] = {
     "guard": [SignerGuard().encode(), SignerGuard(7, 0, 8, 1, 3, bytes(32), 1, is_restored=True).encode()],
     "head": [encode_head(Head(7, bytes(32), 8, bytes(32), test_snapshot.history(7)))],
 }
-TARGETS: Final[Sequence[Target]] = (*_WIRE, *_IEC104, *_RULES, *_MASTER, *_OTHERS)
+TARGETS: Final[Sequence[Target]] = (*_WIRE, *_IEC104, *_MODBUS, *_RULES, *_MASTER, *_OTHERS)

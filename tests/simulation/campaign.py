@@ -9,7 +9,7 @@ from typing import Final
 from tests.simulation.cluster import Outcome, run_plan
 from tests.simulation.plan import DISK_FAULTS, PROFILES, draw_plan
 
-SWARM_SEEDS: Final = range(64)
+SWARM_SEEDS: Final = range(48)
 PROFILE_SEEDS: Final = range(500, 502)
 DISK_SEEDS: Final = range(500, 500 + len(DISK_FAULTS))
 
@@ -18,7 +18,18 @@ RARE: Final = (
     ("F29 stale certificate", "liar", range(2000, 2040)),
     ("log found damaged", "disks", range(2000 + DISK_FAULTS.index("rot"), 2400, len(DISK_FAULTS))),
     ("commit in two views", "six", range(2000, 2040)),
+    ("F28 another block", "liar", range(2000, 2040)),
+    ("F28 new view of forged view changes", "liar", range(2000, 2040)),
     ("F35", "members", range(2000, 2040)),
+    ("F36", "leader", range(2000, 2040)),
+    ("F22 and its store", "reformat", range(2000, 2040)),
+    ("quarantine of a new guard", "reformat", range(2000, 2040)),
+    ("epoch ended on the real store", "turnover", range(2000, 2040)),
+    ("I12 old set", "turnover", range(2000, 2040)),
+    ("I12 epochs left out", "turnover", range(2000, 2040)),
+    ("I12 another next set", "turnover", range(2000, 2040)),
+    ("connection ended in a partition", "twins", range(2000, 2040)),
+    ("only a quorum heals", "swarm", range(2000, 2040)),
     ("F21 with its guard", "disks", range(2000 + DISK_FAULTS.index("snapshot"), 2100, len(DISK_FAULTS))),
 )
 """What few runs meet, and where to look for it until it is met."""

@@ -89,7 +89,7 @@ class Cluster:
         elif evil is not None:
             self._liar_member = evil
             honest = [self.nodes[member] for member in self._honest]
-            self._liar = Liar(evil, self._keys.signer(evil), honest, self._judge, self._rng)
+            self._liar = Liar(evil, self._keys, honest, self._judge, self._rng)
         self._members = sorted(set(members) - self._silent)
         self._given: list[bytes] = []
         self._decoded: dict[bytes, Message | Flawed | None] = {}
@@ -108,7 +108,8 @@ class Cluster:
             self._agenda.run(self._plan.faults_ms + self._plan.outage_ms)
             self._heal()
             healed_ms = self._finish(self._plan.deadline_ms)
-            self._settle()
+            if not self._is_locked():
+                self._settle()
         except BrokenError as error:
             failure = str(error)
         except Exception as error:  # noqa: BLE001 whatever the core dies of, its seed must be told
@@ -179,7 +180,7 @@ class Cluster:
     def _new_ledger(self, member: str) -> AnyLedger:
         return Ledger(self._keys.validators) if self._genesis is None else RealLedger(self._genesis, member)
 
-    def _replayed(self) -> Ledger | None:
+    def _replayed(self) -> AnyLedger | None:
         """Return a ledger in which the judge replays who decides, None when that never changes."""
         return None
 
@@ -253,6 +254,7 @@ class Cluster:
         if not is_brief:
             self._given.append(raw)
         if self._plan.reach_all:
+            self._judge.given(raw)
             for node in up:
                 node.take_transaction(raw)
             return
@@ -272,7 +274,7 @@ class Cluster:
         if endpoint in self.lost or (self.is_healed and endpoint in self._network.broken):
             return
         if endpoint == self.odd and not node.is_up and not self.is_healed and self._rng.random() < 0.6:
-            self._troubles.damage(node.disk)
+            self._troubles.damage(node)
         if node.is_damaged and self._is_passed(node):
             node.disk.lose_log()  # as its refusal tells the operator: the others are past that height
         node.start()
@@ -341,9 +343,19 @@ class Cluster:
         start_ms = self._agenda.now_ms
         wanted = frozenset(self._given)
         while not all(node.is_up and wanted <= node.disk.ledger.done for node in self.core()):
-            self._judge.hold("L1", self._agenda.now_ms - start_ms < deadline_ms, f"stuck: {self._standing()}")
+            is_late = self._agenda.now_ms - start_ms >= deadline_ms
+            if is_late and self._is_locked():
+                self._judge.count("too few may vote")
+                break
+            self._judge.hold("L1", not is_late, f"stuck: {self._standing()}")
             self._agenda.run(self._agenda.now_ms + _CHECK_MS)
         return self._agenda.now_ms - start_ms
+
+    def _is_locked(self) -> bool:
+        """Tell whether a node that came late waits for others that are too few: organisations must unlock it."""
+        locked = [node for node in self.core() if node.replica is None or node.replica.quarantine]
+        quorum = max(self.core(), key=lambda node: node.disk.ledger.head.height).settings.validators.quorum
+        return any(node.is_latecomer for node in locked) and len(self.core()) - len(locked) < quorum
 
     def _settle(self) -> None:
         """Views must not grow any more, and new work is done soon.
@@ -354,9 +366,19 @@ class Cluster:
         if self._plan.jumps:
             # a quorum of clocks was ahead: nothing is fresh before the others' clocks have passed the head's time
             self._agenda.run(self._agenda.now_ms + _JUMP_MS)
+        begun = max(node.disk.ledger.head.height for node in self.core()) + 1
+        able = {
+            node.settings.member
+            for node in self.core()
+            if node.replica and not node.replica.quarantine and node.endpoint != self.odd
+        }
         for node in self.core():
             node.view_max = 0
+            node.deposed.clear()
         self._agenda.run(self._agenda.now_ms + _TAIL_MS)
+        for node in self.core():
+            left = sorted({member for height, member in node.deposed if height > begun and member in able})
+            self._judge.hold("L4 leaders", not left, f"{node.endpoint} leaves leaders that nothing ails: {left}")
         self._finish(self._plan.deadline_ms // 2)
         views = [node.view_max for node in self.core()]
         broken = self._plan.silent + len(self.lost) + self._plan.liar + self._plan.twins + bool(self.odd)
@@ -366,7 +388,8 @@ class Cluster:
         self._compare([node.disk.ledger for node in self.core()])
         self._judge.hold("L2", max(heights) - min(heights) <= 1 + _TAIL_MS // 1_000, f"nodes stay behind: {heights}")
         if self._plan.censors_alone:
-            self._judge.hold("L3", self._judge.view_max <= self._plan.faults_max + 1, "a censor leads on and on")
+            most = self._judge.censored_max
+            self._judge.hold("L3", most <= self._plan.faults_max + 1, f"a transaction waited for {most} view changes")
         for node in self.core():
             is_odd = node.endpoint == self.odd
             demand(is_odd or not node.reports["vote-refused"], f"{node.endpoint} was refused: {node.reports}")
@@ -379,7 +402,7 @@ class Cluster:
             self._judge.ended([ledger for ledger in ledgers if isinstance(ledger, Ledger)])
         else:
             real = [ledger for ledger in ledgers if isinstance(ledger, RealLedger)]
-            judge_ledgers(self._judge, self._genesis, real, self._rng)
+            judge_ledgers(self._judge, self._keys, self._genesis, real, self._rng)
 
     def _standing(self) -> str:
         return ", ".join(

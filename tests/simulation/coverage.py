@@ -99,9 +99,9 @@ FAULTS: Final = (
     ),
     Entry(
         "F22",
-        "the guard is deleted, alone or with the log",
+        "the guard is deleted, alone, with the log, or with everything, so that the node begins anew",
         "tests.simulation.disk:Disk.lose_guard",
-        ("F22", "F22 and its log"),
+        ("F22", "F22 and its log", "F22 and its store"),
     ),
     Entry("F23", "a node is cloned while it runs", f"{_TROUBLES}._clone", ("F23",)),
     Entry("F24", "a leader proposes two blocks", f"{_LIAR}._propose", ("F24",)),
@@ -173,8 +173,8 @@ INVARIANTS: Final = (
     Entry(
         "I12",
         "no light client accepts a header that contradicts the chain",
-        "tests.simulation.verdicts:_follow",
-        ("I12",),
+        "tests.simulation.followers:Follower.live",
+        ("I12", "I12 old set", "I12 second block", "I12 epochs left out", "I12 another next set"),
     ),
     Entry(
         "I13",
@@ -199,7 +199,7 @@ LIVENESS: Final = (
     Entry("L1", "what is pending becomes final after healing", f"{_CLUSTER}._finish", ("L1",)),
     Entry("L2", "all healed nodes reach the head", f"{_CLUSTER}._settle", ("L2",)),
     Entry("L3", "a censored transaction is in after at most f+1 view changes", f"{_CLUSTER}._settle", ("L3",)),
-    Entry("L4", "views stop growing", f"{_CLUSTER}._settle", ("L4",)),
+    Entry("L4", "views stop growing", f"{_CLUSTER}._settle", ("L4", "L4 leaders")),
     Entry(
         "L5",
         "each fault is repaired by the mechanism that is meant for it",
@@ -219,6 +219,9 @@ SOMETIMES: Final = (
             ("jump by f+1", f"{_JUDGE}.reported"),
             ("body fetched after NEW-VIEW", f"{_NODE}._send"),
             ("quarantine", f"{_JUDGE}.reported"),
+            ("members beside an evil one", f"{_GOVERNOR}.act"),
+            ("epoch ended on the real store", "tests.simulation.verdicts:judge_ledgers"),
+            ("quarantine of a new guard", f"{_JUDGE}.reported"),
             ("quarantine-over", f"{_JUDGE}.reported"),
             ("only a quorum heals", f"{_CLUSTER}._choose_core"),
             ("log found damaged", f"{_NODE}.start"),

@@ -12,12 +12,15 @@ from master.consensus.guard import SignerGuard
 from master.consensus.records import Record, decode_record
 from master.io.guard import SLOT_BYTES, GuardFile, create_guard, owner_of
 from master.io.wal import WriteAheadLog
+from master.seat import VoteKeys
 from tests.simulation.real import AnyLedger
 from tests.simulation.toy import CHAIN
 
 WAL: Final = Path("consensus.wal")
 GUARD: Final = Path("signer.guard")
 SECTOR_BYTES: Final = 512
+NEW: Final = SignerGuard(is_new=True)
+"""With which a store begins."""
 
 
 class PowerError(Exception):
@@ -155,8 +158,10 @@ class Disk:
     def __init__(self, ledger: AnyLedger, member: str, rng: Random) -> None:
         self.ledger = ledger
         self.raw = FakeDisk(rng)
-        self.owner = owner_of(CHAIN, member, member.encode())
-        create_guard(GUARD, self.owner, SignerGuard(is_new=True), self.raw)
+        self.keys: VoteKeys | None = None
+        """Of a node whose vote key may change."""
+        self._owners: tuple[bytes, ...] = (owner_of(CHAIN, member, member.encode()),)
+        self._begin_guard()
         self.wal: WriteAheadLog
         self._guard: GuardFile
 
@@ -173,9 +178,29 @@ class Disk:
             WireError: A record is.
         """
         self.ledger.reopen()
-        self._guard = GuardFile(GUARD, self.owner, self.raw)
+        if self.keys is not None:
+            self.keys.choose(self.ledger.validators)
+            self._owners = self.keys.owners(CHAIN)
+        self._guard = GuardFile(GUARD, self._owners[0], self.raw, also=self._owners[1:])
         self.wal = WriteAheadLog(WAL, self.raw)
         return [decode_record(raw) for raw in self.wal.read()]
+
+    def hold(self, keys: VoteKeys) -> None:
+        """Belong to a member with these keys from the beginning."""
+        owners = keys.owners(CHAIN)
+        if not set(owners) & set(self._owners):
+            self.lose_guard()
+            self._owners = owners
+            self._begin_guard()
+        self.keys = keys
+
+    def turn(self) -> None:
+        """Sign with the key that the ledger names now, and seal the guard for it, as a node's process does."""
+        if self.keys is not None and self.keys.choose(self.ledger.validators):
+            self._guard.own(self.keys.owners(CHAIN)[0])
+
+    def _begin_guard(self, guard: SignerGuard = NEW) -> None:
+        create_guard(GUARD, self._owners[0], guard, self.raw)
 
     def append(self, records: tuple[bytes, ...]) -> None:
         """Write to the log."""
@@ -202,7 +227,7 @@ class Disk:
     def copy(self) -> Disk:
         """Return all that is durable, once more."""
         other = Disk(self.ledger.copy(self.ledger.head.height), "", self.raw.rng)
-        other.owner = self.owner
+        other._owners = self._owners
         other.raw.files = {
             path: FakeFile(other.raw, bytearray(file.durable), bytearray(file.durable))
             for path, file in self.raw.files.items()
@@ -226,7 +251,14 @@ class Disk:
         self.ledger = self.ledger.copy(height)
         self.lose_log()
         self.lose_guard()
-        create_guard(GUARD, self.owner, SignerGuard(is_restored=True), self.raw)
+        self._begin_guard(SignerGuard(is_restored=True))
+
+    def reformat(self) -> None:
+        """Lose everything, and make a store and a guard as for a new ledger."""
+        self.ledger = self.ledger.copy(0)
+        self.lose_log()
+        self.lose_guard()
+        self._begin_guard()
 
     def rot_guard(self) -> None:
         """Spoil one slot of the guard."""

@@ -1,5 +1,8 @@
 """The mutation gate: plants each bug in a copy of the source and demands that the simulator finds it within 40 seeds.
 
+A bug counts as found when the invariant that it breaks is named, and the same seed finds nothing in the source as it
+is.
+
 ``python -m tests.simulation.gate [--only WORD] [--short]``; the source itself has no switch for any of them.
 """
 
@@ -14,6 +17,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -66,16 +70,18 @@ def find(mutant: Mutant, folder: Path, seeds: int = SEEDS) -> Found | None:
     order = [mutant.seed, *(seed for seed in range(seeds) if seed != mutant.seed)]
     if kind == "hash-seeds":
         for seed in order:
-            if (
-                len({_simulate(folder, "--trace", "--profile", what, "--first", str(seed), hash_seed=n) for n in "01"})
-                > 1
-            ):
+            if len(_traces(folder, what, seed)) > 1:
                 return Found(seed, "another trace under another hash seed")
         return None
     first = _simulate(folder, "--stop", "--profile", kind, "--first", str(mutant.seed), "--seeds", "1")
     if "FAILED" in first:
         return _found(mutant, first)
     return _found(mutant, _simulate(folder, "--stop", "--profile", kind, "--first", "0", "--seeds", str(seeds)))
+
+
+def _traces(folder: Path, profile: str, seed: int) -> set[str]:
+    arguments = ("--trace", "--profile", profile, "--first", str(seed))
+    return {_simulate(folder, *arguments, hash_seed=hash_seed) for hash_seed in "01"}
 
 
 def _simulate(folder: Path, *arguments: str, hash_seed: str = "0") -> str:
@@ -111,7 +117,26 @@ def check(mutant: Mutant, seeds: int = SEEDS) -> Found:
         found = find(mutant, Path(name), seeds)
     if found is None:
         raise GateError(f"{mutant.name}: not found in {seeds} seeds of {mutant.profile}")
+    if not found.failure.startswith(mutant.breaks):
+        raise GateError(f"{mutant.name}: seed {found.seed} shows {found.failure!r}, {mutant.breaks!r} is due")
+    if not is_sound(mutant, found.seed):
+        raise GateError(f"{mutant.name}: the source as it is fails with seed {found.seed} of {mutant.profile}, too")
     return found
+
+
+@cache
+def _is_sound(profile: str, seed: int) -> bool:
+    kind, _, what = profile.partition(":")
+    if kind == "script":
+        return "FAILED" not in _simulate(ROOT, "--script", what)
+    if kind == "hash-seeds":
+        return len(_traces(ROOT, what, seed)) == 1
+    return "FAILED" not in _simulate(ROOT, "--profile", kind, "--first", str(seed), "--seeds", "1")
+
+
+def is_sound(mutant: Mutant, seed: int) -> bool:
+    """Run a seed of a mutant's profile on the source as it is, once for all that are found by it."""
+    return _is_sound(mutant.profile, seed)
 
 
 def main() -> int:

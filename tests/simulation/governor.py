@@ -7,20 +7,15 @@ from random import Random
 from typing import Final
 
 from master.contracts.validator_records import Record
-from tests.simulation.keys import KeyRing
+from master.contracts.validators import REMOVE, URGENT
+from tests.simulation.keys import GENERATIONS, GHOST, KeyRing
 from tests.simulation.node import Node
-from tests.simulation.registry import call, certificate_of
-from tests.simulation.toy import CHAIN, GENESIS, Ledger
+from tests.simulation.real import AnyLedger
+from tests.simulation.registry import certificate_of
 from wire import cbor
 from wire.handover import ready_bytes, rotation_bytes
 from wire.types import sha256
 
-JOINER: Final = "node-x"
-GHOST: Final = "node-z"
-"""An organisation whose node never comes."""
-GENERATIONS: Final = 8
-"""Vote keys of a member over a run: what was given up never comes back."""
-MEMBERS_MIN: Final = 4
 _DEADLINE_MS: Final = 6_000
 CHANGES: Final = ("members", "leader", "ghost")
 
@@ -36,16 +31,20 @@ class Governor:
         rng: Random,
         now_ms: Callable[[], int],
         count: Callable[[str], None],
+        call: Callable[[str, str, dict[str, cbor.Value]], bytes],
+        least: int,
     ) -> None:
         """Speak for everybody.
 
         Args:
             kind: One of `CHANGES`.
             keys: Everybody's vote keys.
-            nodes: By member, those that are no validators, too.
+            nodes: By endpoint, those that are no validators, too.
             rng: The dice.
             now_ms: Virtual time.
             count: Told when a joiner is awaited in vain.
+            call: Returns a transaction of an organisation that calls a method with arguments.
+            least: So many validators there must be at any time.
         """
         self._kind = kind
         self._keys = keys
@@ -53,7 +52,8 @@ class Governor:
         self._rng = rng
         self._now_ms = now_ms
         self._tell = count
-        self._count = 0
+        self._call = call
+        self._least = least
         self._generations: dict[str, int] = {}
 
     def act(self) -> list[bytes]:
@@ -62,28 +62,26 @@ class Governor:
         if not up:
             return []
         node = max(up, key=lambda entry: entry.disk.ledger.head.height)
-        change = _ledger(node).registry.pending
+        change = node.disk.ledger.pending
         if change is None or self._time_ms() > change.deadline_ms:
             return self._propose(node)
         if not change.is_approved:
+            if change.kind in {REMOVE, URGENT} and len(node.disk.ledger.following) <= self._least:
+                return []  # it was proposed when there were more
             if self._kind == "members" and self._rng.random() < 0.1:
                 return self._removal(node, is_urgent=True)
-            voters = [entry.member for entry in _ledger(node).registry.validators.validators]
+            voters = [entry.member for entry in node.disk.ledger.following.validators]
             args: dict[str, cbor.Value] = {"proposal": change.id, "in_favour": True}
             return [self._call(member, "vote", args) for member in voters if self._rng.random() < 0.8]
         joiner = self._nodes.get(change.record.member)
         if joiner is None:
             self._tell("F37")
-        return [] if joiner is None or not joiner.is_up else self._ready(_ledger(joiner), change.id, change.record)
+        return [] if joiner is None or not joiner.is_up else self._ready(joiner.disk.ledger, change.id, change.record)
 
     def _time_ms(self) -> int:
-        return GENESIS.time_ms + self._now_ms()
+        return self._keys.start_ms + self._now_ms()
 
-    def _call(self, sender: str, method: str, args: dict[str, cbor.Value]) -> bytes:
-        self._count += 1
-        return call(sender, method, args, self._count)
-
-    def _ready(self, ledger: Ledger, proposal: bytes, record: Record) -> list[bytes]:
+    def _ready(self, ledger: AnyLedger, proposal: bytes, record: Record) -> list[bytes]:
         if not ledger.head.height:
             return []
         signed = ready_bytes(proposal, ledger.head.height, ledger.state)
@@ -96,8 +94,8 @@ class Governor:
         return [self._call(record.member, "ready", args)]
 
     def _propose(self, node: Node) -> list[bytes]:
-        present = [entry.member for entry in _ledger(node).registry.validators.validators]
-        outside = sorted(self._nodes.keys() - set(present))
+        present = [entry.member for entry in node.disk.ledger.following.validators]
+        outside = sorted({entry.settings.member for entry in self._nodes.values()} - set(present))
         if self._kind == "ghost":
             return self._addition(present, GHOST)
         if self._kind == "leader":
@@ -123,8 +121,8 @@ class Governor:
         return [self._call(self._rng.choice(present), "propose-add", args)]
 
     def _removal(self, node: Node, *, is_leader: bool = False, is_urgent: bool = False) -> list[bytes]:
-        present = [entry.member for entry in _ledger(node).registry.validators.validators]
-        if len(present) <= MEMBERS_MIN - 1:
+        present = [entry.member for entry in node.disk.ledger.following.validators]
+        if len(present) <= self._least:
             return []
         leader = "" if node.replica is None else node.replica.leader
         member = leader if is_leader and leader in present else self._rng.choice(present)
@@ -137,13 +135,13 @@ class Governor:
 
     def _rotation(self, node: Node, member: str) -> list[bytes]:
         generation = self._next_generation(member)
-        old = _ledger(node).registry.validators.find(member)
+        old = node.disk.ledger.following.find(member)
         if generation is None or old is None:
             return []
         certificate = certificate_of(f"{member} {generation}")
         keys = (old.vote_key, self._keys.public(member, generation))
         deadline_ms = self._time_ms() + _DEADLINE_MS
-        signed = rotation_bytes(CHAIN, member, keys, sha256(certificate), deadline_ms)
+        signed = rotation_bytes(self._keys.chain, member, keys, sha256(certificate), deadline_ms)
         args: dict[str, cbor.Value] = {
             "member": member,
             "vote_key": keys[1],
@@ -162,8 +160,3 @@ class Governor:
             return None
         self._generations[member] = generation
         return generation
-
-
-def _ledger(node: Node) -> Ledger:
-    assert isinstance(node.disk.ledger, Ledger), "validators change in the toy ledger alone"
-    return node.disk.ledger

@@ -59,7 +59,7 @@ class Memory:
 class Judge:
     """Watches disks, what is sent and what is applied."""
 
-    def __init__(self, keys: KeyRing, honest: frozenset[str], replay: Ledger | None = None) -> None:
+    def __init__(self, keys: KeyRing, honest: frozenset[str], replay: AnyLedger | None = None) -> None:
         self._keys = keys
         self._honest = honest
         self._replay = replay
@@ -75,6 +75,11 @@ class Judge:
         self.view_max = 0
         """Highest view in which a block became final."""
         self._heads: dict[str, int] = {}
+        self.censored_max = 0
+        """Most views that were changed while one transaction waited."""
+        self._changed: list[int] = [0]
+        """How many views were changed up to each final height."""
+        self._given: dict[bytes, int] = {}
         self._acknowledged: dict[bytes, int] = {}
         """Height of each transaction that a client was told to be final."""
 
@@ -97,6 +102,10 @@ class Judge:
         if not holds:
             raise BrokenError(f"{invariant}: {what}")
 
+    def given(self, raw: bytes) -> None:
+        """Note that a client gave a transaction to all."""
+        self._given[raw] = self._changed[-1]
+
     def reported(self, report: Report) -> None:
         """Note by which mechanism a node helped itself."""
         if report.code.startswith("quarantine"):
@@ -116,6 +125,10 @@ class Judge:
         is_older = guard is not None and guard.is_restored
         self.hold("I8", is_older or ledger.head.height >= self._heads.get(member, 0), f"{member} lost a final block")
         self._same_chain(ledger)
+
+    def emptied(self, member: str) -> None:
+        """Note that an operator made a node's store anew: what it had stored was taken from it."""
+        self._heads.pop(member, None)
 
     def ended(self, ledgers: list[Ledger]) -> None:
         """Compare all that nodes have stored, whatever happened to them on the way."""
@@ -186,8 +199,8 @@ class Judge:
         verify_fault_proof(
             decode_fault_proof(proof.encode()),
             self._keys.chain,
-            self._keys.epoch,
-            self._keys.validators,
+            proof.epoch,
+            self._set_of(proof.epoch),
             self._keys.verify,
         )
         self.hold(
@@ -206,7 +219,10 @@ class Judge:
         demand(header.parent == ledger.head.digest, f"block {height} does not follow the head")
         demand(header.time_ms > ledger.head.time_ms, f"time runs backwards at {height}")
         self.hold("I1", self.chain.setdefault(height, digest) == digest, f"fork at height {height}")
+        if height == len(self._changed):
+            self._changed.append(self._changed[-1] + certificate.view)
         for raw in block.transactions:
+            self._waited(raw, self._changed[height])
             is_once = self._acknowledged.setdefault(raw, height) == height
             self.hold("I9", is_once, "a transaction was executed twice")
         self._heads[member] = height
@@ -226,6 +242,11 @@ class Judge:
         for (at, view), prepared in self._prepared.items():
             if at == height and view > certificate.view:
                 self.hold("I6", prepared == digest, f"height {height}: another block prepared after the commit")
+
+    def _waited(self, raw: bytes, changed: int) -> None:
+        before = self._given.pop(raw, None)
+        if before is not None:
+            self.censored_max = max(self.censored_max, changed - before)
 
     def _check_apart(self, block: Block, certificate: Certificate, validators: ValidatorSet) -> None:
         """Let the checker that shares no code with ours look at a certificate, where the keys are real."""
@@ -248,7 +269,7 @@ class Judge:
                 self.count("epoch ended")
                 if certificate.view:
                     self.count("F35")
-                if replay.registry.validators.find(header.proposer) is None:
+                if replay.following.find(header.proposer) is None:
                     self.count("F36")
             elif replay.head.epoch is not None and certificate.view:
                 self.count("F35")
@@ -267,9 +288,7 @@ class Judge:
         demand(len(state.signed) <= 4 * (state.view + 1), "too many statements")
 
     def _on_certificate(self, memory: Memory, certificate: Certificate) -> None:
-        validators = self._keys.validators if self._replay is None else self._replay.set_of(certificate.epoch)
-        demand(validators is not None, f"prepared in epoch {certificate.epoch}, which nobody has reached")
-        assert validators is not None
+        validators = self._set_of(certificate.epoch)
         verify_certificate(certificate, self._keys.chain, validators, self._keys.verify)
         height, view, digest = certificate.height, certificate.view, certificate.digest
         demand(self._prepared.setdefault((height, view), digest) == digest, f"two prepared at {height} in {view}")
@@ -281,6 +300,12 @@ class Judge:
                 view <= final.view or digest == final.digest,
                 f"height {height}: another block prepared after the commit",
             )
+
+    def _set_of(self, epoch: int) -> ValidatorSet:
+        validators = self._keys.validators if self._replay is None else self._replay.set_of(epoch)
+        if validators is None:
+            raise BrokenError(f"epoch {epoch} is signed for, and nobody has reached it")
+        return validators
 
     def _on_statement(self, member: str, memory: Memory, message: Vote | ViewChange) -> None:
         height, view, step, digest = _statement(message)

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
+from typing import Final
 
 from nacl.signing import SigningKey
 
+from kit.keystore import KeyFile
+from master.seat import VoteKeys
 from tests.simulation.toy import CHAIN, EPOCH, GENESIS
 from wire import cose
 from wire.certificate import Validator, ValidatorSet
 from wire.errors import SignatureError
 from wire.genesis import Genesis
 from wire.types import sha256
+
+JOINER: Final = "node-x"
+"""An organisation whose node may become a validator."""
+GHOST: Final = "node-z"
+"""An organisation whose node never comes."""
+GENERATIONS: Final = 8
+"""Vote keys of a member over a run: what was given up never comes back."""
 
 
 class KeyRing:
@@ -48,6 +58,11 @@ class KeyRing:
         self._secrets[public], self._by_public[public] = seed, key
         return public
 
+    def file(self, member: str, generation: int) -> KeyFile:
+        """Return a vote key as a node reads it from its disk."""
+        public = self.public(member, generation)
+        return KeyFile(f"vote-{generation}", self._by_public[public], public, cose.kid_of(public))
+
     def ed25519(self, public: bytes, message: bytes) -> bytes:
         """Return a signature that contracts check."""
         return self._by_public[public].sign(message).signature
@@ -74,3 +89,15 @@ class KeyRing:
             cose.verify_ed25519(public, message, signature)
         elif blake2b(message, key=self._secrets[public]).digest() != signature:
             raise SignatureError("the keyed hash differs")
+
+
+class RingKeys(VoteKeys):
+    """All vote keys that a member ever has; the real rules choose among them."""
+
+    def __init__(self, ring: KeyRing, member: str) -> None:
+        super().__init__(member, tuple(ring.file(member, generation) for generation in range(GENERATIONS)))
+        self._ring = ring
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature of the active key, of the ring's kind."""
+        return self._ring.sign(self.active, data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 from typing import Final
@@ -22,8 +21,9 @@ from master.consensus.messages import (
 )
 from tests.simulation.forgeries import KINDS, forge
 from tests.simulation.judge import Judge
+from tests.simulation.keys import KeyRing
 from tests.simulation.node import Node
-from tests.simulation.toy import CHAIN, EPOCH, Ledger
+from tests.simulation.toy import CHAIN, Ledger
 from wire.block import Block
 from wire.certificate import Step, vote_bytes
 from wire.types import sha256
@@ -35,11 +35,11 @@ _STORM: Final = 12
 class Liar:
     """Sends lies to honest nodes whenever it is asked to."""
 
-    def __init__(
-        self, member: str, sign: Callable[[bytes], bytes], nodes: list[Node], judge: Judge, rng: Random
-    ) -> None:
+    def __init__(self, member: str, keys: KeyRing, nodes: list[Node], judge: Judge, rng: Random) -> None:
         self._member = member
-        self._sign = sign
+        self._keys = keys
+        self._target = nodes[0]
+        """Whose validators it goes by."""
         self._nodes = nodes
         self._judge = judge
         self._rng = rng
@@ -72,6 +72,7 @@ class Liar:
         if not up:
             return []
         rng, target = self._rng, self._rng.choice(up)
+        self._target = target
         kinds = (self._status, self._vote, self._vote, self._view_change, self._stored, self._ask, self._forged)
         choice = rng.randrange(len(kinds) + 3)
         if choice == len(kinds):
@@ -82,11 +83,19 @@ class Liar:
         chosen = up if rng.random() < 0.5 else [target]
         return [(node.endpoint, message) for node in chosen]
 
+    @property
+    def _epoch(self) -> int:
+        return self._target.disk.ledger.epoch
+
+    def _sign(self, message: bytes) -> bytes:
+        own = self._target.disk.ledger.validators.find(self._member)
+        return self._keys.sign(self._keys.public(self._member) if own is None else own.vote_key, message)
+
     def _storm(self, node: Node, up: list[Node]) -> list[tuple[str, Message]]:
         """Announce one view after the other."""
         self._judge.count("F30 storm")
         height = self._height(node)
-        changes = [self._change(height, view, EPOCH) for view in range(1, _STORM)]
+        changes = [self._change(height, view, self._epoch) for view in range(1, _STORM)]
         return [(other.endpoint, change) for change in changes for other in up]
 
     def _forged(self, node: Node) -> Message:
@@ -98,8 +107,8 @@ class Liar:
         if prepared and (rng.random() < 0.7 or not node.disk.ledger.blocks):
             certificate = forge(rng.choice(prepared), kind, rng)
             view = certificate.view + 1
-            signed = vote_bytes(CHAIN, EPOCH, Step.VIEW_CHANGE, height, view, prepared_digest(certificate))
-            return ViewChange(self._member, EPOCH, height, view, certificate, self._sign(signed))
+            signed = vote_bytes(CHAIN, self._epoch, Step.VIEW_CHANGE, height, view, prepared_digest(certificate))
+            return ViewChange(self._member, self._epoch, height, view, certificate, self._sign(signed))
         if not node.disk.ledger.blocks:
             return self._status(node)
         block, final = rng.choice(node.disk.ledger.blocks[-3:])
@@ -123,15 +132,15 @@ class Liar:
         return self._rng.choice((view, view, view, view + 1, view + 2, self._rng.choice(HUGE)))
 
     def _sign_vote(self, step: Step, height: int, view: int, digest: bytes) -> Vote:
-        signature = self._sign(vote_bytes(CHAIN, EPOCH, step, height, view, digest))
-        return Vote(self._member, step, EPOCH, height, view, digest, signature)
+        signature = self._sign(vote_bytes(CHAIN, self._epoch, step, height, view, digest))
+        return Vote(self._member, step, self._epoch, height, view, digest, signature)
 
     def _height(self, node: Node) -> int:
         return node.disk.ledger.head.height + 1
 
     def _change(self, height: int, view: int, epoch: int) -> ViewChange:
         fitting = [entry for entry in self._judge.certificates if entry.height == height and entry.view < view]
-        prepared = self._rng.choice([None, *fitting]) if epoch == EPOCH else None
+        prepared = self._rng.choice([None, *fitting]) if epoch == self._epoch else None
         if view in HUGE:
             self._judge.count("F29 view near 2^63")
         elif fitting and prepared is None:
@@ -143,7 +152,7 @@ class Liar:
 
     def _view_change(self, node: Node) -> Message:
         view = max(1, self._view(node))
-        return self._change(self._height(node), view, self._rng.choice((EPOCH, EPOCH, EPOCH + 1)))
+        return self._change(self._height(node), view, self._rng.choice((self._epoch, self._epoch, self._epoch + 1)))
 
     def _stored(self, node: Node) -> Message:
         rng = self._rng
@@ -165,7 +174,7 @@ class Liar:
         view = 0 if node.replica is None else node.replica.view
         proof = [entry for entry in self._heard.values() if (entry.height, entry.view) == (height, view)]
         if view:
-            proof.append(self._change(height, view, EPOCH))
+            proof.append(self._change(height, view, self._epoch))
         proof.sort(key=lambda entry: entry.member)
         if proof and rng.random() < 0.2:
             proof[0] = replace(proof[0], signature=self._sign(b"of something else"))
@@ -177,7 +186,7 @@ class Liar:
         for _ in range(2):
             block = self._block(node)
             digest = block.header.digest()
-            signed = vote_bytes(CHAIN, EPOCH, Step.PROPOSE, height, view, proposal_digest(digest, tuple(proof)))
+            signed = vote_bytes(CHAIN, self._epoch, Step.PROPOSE, height, view, proposal_digest(digest, tuple(proof)))
             message = Propose(self._member, height, view, block, tuple(proof), self._sign(signed))
             votes = [self._sign_vote(step, height, view, digest) for step in (Step.PREPARE, Step.COMMIT)]
             for other in up:

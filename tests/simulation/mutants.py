@@ -29,6 +29,8 @@ class Mutant:
     seed: int
     """Where it was found last; tried first."""
     edits: tuple[Edit, ...]
+    breaks: str = ""
+    """How the failure begins: the invariant that this bug breaks."""
 
 
 NAMED: Final = (
@@ -67,6 +69,7 @@ MUTANTS: Final = (
                 "    epoch = Epoch(settings.epoch, settings.validators)\n",
             ),
         ),
+        breaks="an honest node's message was refused",
     ),
     Mutant(
         "quorum of 2f+1 with six validators",
@@ -79,6 +82,7 @@ MUTANTS: Final = (
                 "return 2 * faults(validators) + 1",
             ),
         ),
+        breaks="ValueError: QC-1 QC-6",
     ),
     Mutant(
         "certificate dropped on view change",
@@ -97,6 +101,7 @@ MUTANTS: Final = (
         "script:lowest-pc",
         0,
         (Edit(_VOTES, "return max(prepared, key=", "return min(prepared, key="),),
+        breaks="script lowest-pc: fork",
     ),
     Mutant(
         "VIEW-CHANGE never sent again",
@@ -110,6 +115,7 @@ MUTANTS: Final = (
             ),
             Edit(_SYNC, "            messages += state.view_changes.all()\n", "            pass\n"),
         ),
+        breaks="L1",
     ),
     Mutant(
         "vote sent before it is on disk",
@@ -122,6 +128,7 @@ MUTANTS: Final = (
                 "return [Broadcast(vote), persist, self._voice.seal()]",
             ),
         ),
+        breaks="node-0 sent PREPARE of view 0 before it was on disk",
     ),
     Mutant(
         "digest taken from the certificate, not from the block",
@@ -135,12 +142,14 @@ MUTANTS: Final = (
                 "certified = (certificate.height, certificate.epoch, header.digest())",
             ),
         ),
+        breaks="I1",
     ),
     Mutant(
         "freshness asked of a block that is proposed again",
         "outage",
         1,
         (Edit(_CHECKS, "if carried is None and abs(", "if abs("),),
+        breaks="L1",
     ),
     Mutant(
         "votes while catching up",
@@ -153,12 +162,14 @@ MUTANTS: Final = (
                 "return not fresh and False",
             ),
         ),
+        breaks="catching up",
     ),
     Mutant(
         "highest announced view adopted",
         "liar",
         0,
         (Edit(_VIEWS, "nth_highest_view(enough)", "nth_highest_view(1)"),),
+        breaks="I16",
     ),
     Mutant(
         "block applied twice",
@@ -190,18 +201,21 @@ MUTANTS: Final = (
                 "            raw = Outcome(signed.id, code, tuple(events)).encode()",
             ),
         ),
+        breaks="another trace",
     ),
     Mutant(
         "messages in the order of a set",
         "hash-seeds:silent",
         0,
         (Edit(_VOTES, "for member in sorted(self._slots))", "for member in set(self._slots))"),),
+        breaks="another trace",
     ),
     Mutant(
         "VIEW-CHANGE signed without its certificate",
         "script:stripped-pc",
         0,
         (Edit(_MESSAGES, "    if prepared is None:\n", "    if prepared is None or prepared.height:\n"),),
+        breaks="script stripped-pc: fork",
     ),
     Mutant(
         "body not in the log",
@@ -234,6 +248,7 @@ MUTANTS: Final = (
                 "        if self.is_restored and False:\n",
             ),
         ),
+        breaks="I3",
     ),
     Mutant(
         "no quarantine without a guard",
@@ -247,6 +262,7 @@ MUTANTS: Final = (
             ),
             Edit(_RECOVERY, "if not guard.contradicts(said):", "if not guard.contradicts(said) or self.nonce:"),
         ),
+        breaks="I3",
     ),
     Mutant(
         "floor not raised before the block is stored",
@@ -262,10 +278,18 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
+        "a new guard doubted by nobody",
+        "reformat",
+        5,
+        (Edit("master/consensus/voice.py", "        if proven >= self._seated_from:\n", "        if proven < 0:\n"),),
+        breaks="I3",
+    ),
+    Mutant(
         "what a closed connection said still counts",
         "lossy",
         0,
         (Edit(_REPLICA, "                self._sync.gone(event.member)\n", "                pass\n"),),
+        breaks="closed connections",
     ),
     Mutant(
         "no complaint about a censor",

@@ -45,7 +45,7 @@ from tests.simulation.judge import Judge
 from tests.simulation.network import Agenda
 from tests.simulation.plan import Plan
 from tests.simulation.real import AnyLedger, RealLedger
-from tests.simulation.toy import GENESIS, Ledger
+from tests.simulation.toy import GENESIS
 from wire.block import Block
 from wire.errors import WireError
 from wire.tx import SignedTx
@@ -111,6 +111,8 @@ class Node:
         self.is_serving = False
         """It stopped signing, and still answers what others want to read."""
         self.view_max = 0
+        self.deposed: list[tuple[int, str]] = []
+        """Height and leader of every view that was left."""
         self._sign = sign
         self._judge = judge
         self._life = 0
@@ -160,10 +162,9 @@ class Node:
         self._pump()
 
     def _go_by(self, ledger: AnyLedger) -> None:
-        """Take the validators of now from a ledger in which they change."""
-        if not isinstance(ledger, Ledger):
-            return
+        """Take the validators of now, and the key that they name, from the ledger."""
         self.settings = replace(self.settings, epoch=ledger.epoch, validators=ledger.validators)
+        self.disk.turn()
 
     def crash(self) -> None:
         """Lose everything but the disk; what was being written is there, in part, or not."""
@@ -313,8 +314,10 @@ class Node:
             self._heads[event.sender] = event.message.height - 1, now.monotonic_ms
         elif isinstance(event, Disconnected):
             self._heads.pop(event.member, None)
-        height = self.replica.head.height + 1
+        height, view, leader = self.replica.head.height + 1, self.replica.view, self.replica.leader
         effects = self.replica.step(event, now)
+        if self.replica.view > view and self.replica.head.height + 1 == height:
+            self.deposed.append((height, leader))
         if not isinstance(event, Applied):
             self._judge.spoke(self.settings, height, self._fresh_heads(now), effects)
         self._effects.extend(effects)
@@ -362,10 +365,11 @@ class Node:
         if isinstance(effect, Accuse):
             self._judge.accused(effect.proof)
             return
-        self.reports[effect.code] += 1
-        if effect.code == "quarantine" and effect.detail.startswith("the signer guard is new"):
-            self.is_latecomer = True
-        self._judge.reported(effect)
+        code = effect.code
+        if code == "quarantine" and "guard is new" in effect.detail:
+            code, self.is_latecomer = "quarantine of a new guard", True
+        self.reports[code] += 1
+        self._judge.reported(replace(effect, code=code))
 
     def _broadcast(self, effect: Broadcast) -> None:
         if self.is_late_leader and isinstance(effect.message, Propose):

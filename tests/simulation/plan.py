@@ -9,6 +9,8 @@ from typing import Any, Final
 from wire.certificate import faults
 
 SIZES: Final = (1, *(4,) * 12, *(5,) * 6, *(6,) * 6, *(7,) * 5, 10, 16)
+RARE_SIZES: Final = (2, 3, 8, 9, 11, 12, 13, 14, 15)
+_RARELY: Final = 0.06
 PROFILES: Final = (
     "swarm",
     "calm",
@@ -25,6 +27,7 @@ PROFILES: Final = (
     "lonely",
     "torn",
     "erased",
+    "reformat",
     "links",
     "small",
     "late",
@@ -32,7 +35,10 @@ PROFILES: Final = (
     "members",
     "leader",
     "ghost",
+    "turnover",
 )
+_CHANGING: Final = 0.3
+"""Chance that validators change while one of them is evil."""
 DISK_FAULTS: Final = (
     "torn",
     "guard",
@@ -44,10 +50,12 @@ DISK_FAULTS: Final = (
     "missed",
     "full",
     "clone",
+    "reformat",
 )
 """What one disk suffers: the newest records of the log are gone; the guard is gone; both are gone; an operator restored
 a backup; the machine was rolled back with all that is on it; it says that bytes are durable and they are not; it gives
-wrong bits; it writes to wrong places; it is full for a while; all that is on it runs a second time elsewhere."""
+wrong bits; it writes to wrong places; it is full for a while; all that is on it runs a second time elsewhere; all that
+is on it is gone, and an operator made a new store."""
 UNDETECTED: Final = frozenset({"snapshot", "fsync", "clone"})
 """After these a node may contradict itself without knowing: it counts among the f."""
 
@@ -137,6 +145,11 @@ class Plan:
         return faults(self.size)
 
     @property
+    def is_evil(self) -> bool:
+        """One validator may do what it likes, or loses what it knows."""
+        return bool(self.liar or self.twins or self.disk or self.censor or self.late)
+
+    @property
     def censors_alone(self) -> bool:
         """Nothing but a censor keeps a transaction waiting."""
         others = (self.loss, self.silent, self.fuse_effects, self.partition_every_ms, self.outage_ms, self.tail)
@@ -146,8 +159,10 @@ class Plan:
 def draw_plan(seed: int, profile: str | None = None) -> Plan:
     """Return the plan of ``seed``; without a profile the seed draws one of them, too."""
     rng = Random(f"plan {seed}")  # a text seeds the same under every PYTHONHASHSEED
-    name = profile or rng.choice(("swarm", "swarm", "swarm", *PROFILES[:-3]))
-    size = rng.choice(SIZES)
+    name = profile or rng.choice(("swarm", "swarm", "swarm", *PROFILES))
+    size, rare = rng.choice(SIZES), Random(f"size {seed}")
+    if rare.random() < _RARELY:
+        size = rare.choice(RARE_SIZES)
     plan = Plan(seed, size, is_keyed=seed % 10 != 0)
     plan = replace(
         plan,
@@ -190,6 +205,7 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
             "fuse_effects": rng.choice((80, 250)),
             "loss": rng.choice((0.0, 0.05)),
         },
+        "reformat": {"disk": "reformat" if has_budget else "", "fuse_effects": rng.choice((150, 400)), "loss": 0.05},
         "torn": {"disk": "torn" if has_budget else "", "fuse_effects": rng.choice((25, 60)), "loss": 0.05},
         "erased": {"disk": "erased" if has_budget else "", "fuse_effects": rng.choice((25, 60)), "loss": 0.05},
         "censor": {
@@ -249,6 +265,18 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
         },
         "leader": {"members": "leader", "size": rng.choice((4, 5)), "loss": rng.choice((0.0, 0.05))},
         "ghost": {"members": "ghost", "size": 4, "fuse_effects": rng.choice((0, 300))},
+        "turnover": {
+            "members": "members",
+            "size": rng.choice((4, 5)),
+            "is_keyed": False,
+            "is_real": True,
+            "faults_ms": 6_000,
+            "fuse_effects": rng.choice((0, 200)),
+            "loss": rng.choice((0.0, 0.05)),
+            "disk": ("", "torn", "backup", "reformat")[plan.seed % 4],
+            "transaction_every_ms": 150,
+            "timeout_ms": 300,
+        },
     }
     return replace(plan, **mixes[name])
 
@@ -256,9 +284,13 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
 def _swarm(plan: Plan, rng: Random) -> Plan:
     budget = plan.faults_max
     evil = rng.choice(("", "", "liar", "twins", "disk", "disk", "censor", "late")) if budget else ""
+    changes = "members" if evil and rng.random() < _CHANGING else ""
+    if changes:
+        plan, budget = replace(plan, size=rng.choice((4, 4, 5, 6)), timeout_ms=300), 1
     silent = rng.randint(0, budget - bool(evil))
     return replace(
         plan,
+        members=changes,
         loss=rng.choice((0.0, 0.02, 0.1, 0.3)),
         doubled=rng.choice((0.0, 0.05, 0.4)),
         replayed=rng.choice((0.0, 0.0, 0.2)),
@@ -283,7 +315,7 @@ def _swarm(plan: Plan, rng: Random) -> Plan:
         events_max=rng.choice((20_000, 20_000, 50)),
         drift_ppm=rng.choice((0, 0, 20_000)),
         upgrade=rng.random() < 0.15,
-        core=rng.random() < 0.5,
+        core=not changes and rng.random() < 0.5,
         silent=silent,
         lost=budget - bool(evil) - silent,
     )

@@ -16,21 +16,25 @@ from typing import Final, TypeAlias
 from kit.exitcodes import StorageError
 from master.chain import Chain, VerifiedSignatures
 from master.consensus.events import Build, Head
+from master.contracts.validator_records import Change, pending
 from master.io.store import Store
 from master.io.store_env import TABLES
 from master.ledger.application import Application
+from master.ledger.call import StateReads
 from master.ledger.refusals import TxRefused
+from master.ledger.state import Overlay
 from master.mempool import Mempool
 from master.seams import BlockRefusedError
-from tests.simulation.keys import KeyRing
+from tests.simulation.keys import GHOST, JOINER, KeyRing
 from tests.simulation.toy import Ledger
 from tests.unit.contracts.reports import artefact, entry, evidence, item
 from tests.unit.ledger.worlds import key_of, make_genesis
 from wire.block import Block
 from wire.cbor import Value
-from wire.certificate import Certificate
+from wire.certificate import Certificate, ValidatorSet
+from wire.epochs import EPOCHS_MAX
 from wire.errors import WireError
-from wire.genesis import Genesis, GenesisValidator, Organisation
+from wire.genesis import AccountKey, Genesis, GenesisValidator, Organisation
 from wire.tx import SignedTx, Transaction, open_tx
 from wire.types import Digest
 
@@ -39,8 +43,8 @@ BLOCK_BYTES: Final = 20_000
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 a folder in memory, used through mkdtemp
 _BRIEF_MS: Final = 1_500
 _LONG_MS: Final = 24 * 3_600_000
-_OWN_TABLES: Final = frozenset({"certificates"})
-"""What two nodes may store differently: other signatures of the same quorum."""
+_OWN_TABLES: Final = frozenset({"certificates", "epochs"})
+"""What two nodes may store differently: other signatures of the same quorum, also under the end of an epoch."""
 
 
 def genesis_of(keys: KeyRing) -> Genesis:
@@ -50,8 +54,15 @@ def genesis_of(keys: KeyRing) -> Genesis:
         for entry in keys.validators.validators
     )
     made = make_genesis()
-    known = (*made.organisations, *(Organisation(entry.member, "sub-centre") for entry in members))
-    return replace(made, validators=members, organisations=tuple(sorted(known, key=lambda entry: entry.id)))
+    names = (*(entry.member for entry in members), JOINER, GHOST)
+    known = (*made.organisations, *(Organisation(name, "sub-centre") for name in names))
+    accounts = (*made.keys, *(AccountKey(key_of(name).verify_key.encode(), name, name) for name in names))
+    return replace(
+        made,
+        validators=members,
+        organisations=tuple(sorted(known, key=lambda entry: entry.id)),
+        keys=tuple(sorted(accounts, key=lambda entry: entry.key)),
+    )
 
 
 class Members:
@@ -71,8 +82,15 @@ class Members:
             args = {"key": f"note-{rng.randrange(40)}", "data": rng.randbytes(20)}
         else:
             sender, contract, method, args = self._report()
-        self._seqs[sender] = self._seqs.get(sender, 0) + 1
         valid_until_ms = self._genesis.time_ms + elapsed_ms + (_BRIEF_MS if is_brief else _LONG_MS)
+        return self._sign(sender, contract, method, args, valid_until_ms)
+
+    def govern(self, sender: str, method: str, args: dict[str, Value]) -> bytes:
+        """Return a signed call of the contract that keeps the validators."""
+        return self._sign(sender, "validators", method, args, self._genesis.time_ms + _LONG_MS)
+
+    def _sign(self, sender: str, contract: str, method: str, args: dict[str, Value], valid_until_ms: int) -> bytes:
+        self._seqs[sender] = self._seqs.get(sender, 0) + 1
         signed = Transaction(
             self._genesis.chain(), sender, contract, 1, method, args, self._seqs[sender], valid_until_ms
         )
@@ -116,17 +134,36 @@ class RealLedger:
         self._chain = Chain(
             self._application, self._store, Mempool(), validators, self._member, BLOCK_BYTES, _NothingKept()
         )
-        self.head = self._stored_head()
-
-    def _stored_head(self) -> Head:
-        head = self._store.head()
-        proposer = self.blocks[-1][0].header.proposer if self.blocks else None
-        return Head(head.height, head.digest, head.time_ms, proposer, self._store.certificate(head.height))
+        self.head = self._chain.consensus_head()
 
     @property
     def state(self) -> Digest:
         """Root of the state."""
         return self._store.head().state_root
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch that decides the next block."""
+        return self._chain.epoch.number
+
+    @property
+    def validators(self) -> ValidatorSet:
+        """Who decides the next block."""
+        return self._chain.epoch.validators
+
+    @property
+    def following(self) -> ValidatorSet:
+        """The set that decides the next block but one."""
+        return self._application.validators()
+
+    @property
+    def pending(self) -> Change | None:
+        """The change of validators that is open."""
+        return pending(StateReads(Overlay(self._store)))
+
+    def set_of(self, epoch: int) -> ValidatorSet | None:
+        """Return the validators of an epoch, if they are known here."""
+        return self._chain.validators_of(epoch)
 
     def reopen(self) -> None:
         """Start again from what is on disk."""
@@ -171,17 +208,19 @@ class RealLedger:
 
     def apply(self, block: Block, certificate: Certificate) -> Head:
         """Store a block; the caller has checked it."""
-        head = self._chain.apply(block, certificate)
+        self.head = self._chain.apply(block, certificate)
         self.blocks.append((block, certificate))
         self.done.update(block.transactions)
-        self.head = replace(head, certificate=certificate)
         return self.head
 
     # ---- for judges ---------------------------------------------------------------------------
 
     def records(self) -> dict[str, list[tuple[bytes, bytes]]]:
         """Return every record of the store that all nodes must have alike."""
-        return {table: list(self._store.raw_records(table)) for table in TABLES if table not in _OWN_TABLES}
+        kept = {table: list(self._store.raw_records(table)) for table in TABLES if table not in _OWN_TABLES}
+        ends = self._store.epoch_ends(EPOCHS_MAX)
+        kept["epochs"] = [(end.header.encode(), end.validators.digest()) for end in ends]
+        return kept
 
     def rebuilt_root(self) -> Digest:
         """Return the root of the tree that the stored leaves make."""

@@ -1,25 +1,33 @@
-"""A cluster whose validators change while it runs (faults F35 to F37)."""
+"""A cluster whose validators change while it runs (faults F35 to F37), over the toy ledger or the real application."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from master.consensus.events import Flawed
 from master.consensus.message_checks import FlawedProposalError, UnknownEpochError, known_part, verify_by_epoch
 from master.consensus.message_codec import decode_message
-from master.consensus.messages import Blocks, Message
+from master.consensus.messages import Blocks, Message, Standing
 from master.consensus.state import Settings
 from tests.simulation.cluster import Cluster
 from tests.simulation.disk import Disk
-from tests.simulation.governor import GENERATIONS, GHOST, JOINER, Governor
+from tests.simulation.governor import Governor
 from tests.simulation.judge import demand
+from tests.simulation.keys import GHOST, JOINER, RingKeys
 from tests.simulation.node import Node
 from tests.simulation.plan import Plan
-from tests.simulation.toy import CHAIN, Ledger
+from tests.simulation.real import AnyLedger, RealLedger
+from tests.simulation.registry import call
+from tests.simulation.toy import Ledger
+from wire.cbor import Value
 from wire.errors import WireError
 
-_GOVERN_MS = 250
+_GOVERN_MS: Final = 250
+_LEAST: Final = 3
+_LEAST_WITH_EVIL: Final = 4
+"""With fewer validators nobody may do what he likes."""
 
 
 class ChangingCluster(Cluster):
@@ -30,37 +38,47 @@ class ChangingCluster(Cluster):
         self._judge.admit(JOINER)
         self.add_node(JOINER, JOINER)
         self._honest = sorted([*self._honest, JOINER])
+        self._healing = tuple(self._honest)
         self._members = sorted([*self._members, JOINER])
+        self._calls = 0
         self._governor = Governor(
-            plan.members, self._keys, self.nodes, self._rng, lambda: self._agenda.now_ms, self._judge.count
+            plan.members,
+            self._keys,
+            self.nodes,
+            self._rng,
+            lambda: self._agenda.now_ms,
+            self._judge.count,
+            self._call,
+            _LEAST_WITH_EVIL if plan.is_evil else _LEAST,
         )
 
-    def _new_ledger(self, member: str) -> Ledger:
-        del member
+    def _call(self, sender: str, method: str, args: dict[str, Value]) -> bytes:
+        if self._genesis is not None:
+            return self._callers.govern(sender, method, args)
+        self._calls += 1
+        return call(sender, method, args, self._calls)
+
+    def _new_ledger(self, member: str) -> AnyLedger:
+        if self._genesis is not None:
+            return RealLedger(self._genesis, member)
         return Ledger(self._keys.validators, (JOINER, GHOST))
 
-    def _replayed(self) -> Ledger:
+    def _replayed(self) -> AnyLedger:
         return self._new_ledger("")
 
     def _seat(self, settings: Settings, disk: Disk) -> tuple[Settings, Callable[[bytes], bytes]]:
-        keys, member = self._keys, settings.member
-        first = keys.public(member)
-
-        def sign(message: bytes) -> bytes:
-            own = _toy(disk).validators.find(member)
-            return keys.sign(first if own is None else own.vote_key, message)
-
-        publics = tuple(keys.public(member, generation) for generation in range(GENERATIONS))
-        return replace(settings, vote_keys=publics), sign
+        keys = RingKeys(self._keys, settings.member)
+        disk.hold(keys)
+        return replace(settings, vote_keys=keys.public), keys.sign
 
     def _heard(self, node: Node, raw: bytes, *, is_lie: bool) -> Message | Flawed | None:
         """Verify with what the node's own ledger says of epochs, as the engine does."""
-        sets = _toy(node.disk).set_of
+        sets = node.disk.ledger.set_of
         try:
             message = decode_message(raw)
             if isinstance(message, Blocks):
                 message = known_part(message, sets)
-            verify_by_epoch(message, CHAIN, sets, self._keys.verify)
+            verify_by_epoch(message, self._keys.chain, sets, self._keys.verify)
         except UnknownEpochError:
             self._judge.count("epoch not known yet")
             return None
@@ -68,9 +86,18 @@ class ChangingCluster(Cluster):
             demand(is_lie, "an honest node's proposal was refused")
             return Flawed(error.proposal, str(error))
         except WireError:
-            demand(is_lie, "an honest node's message was refused")
+            demand(is_lie or self._is_early(node, raw), "an honest node's message was refused")
             return None
         return message
+
+    def _is_early(self, node: Node, raw: bytes) -> bool:
+        """Tell whether an answer is signed with a key of the epoch that its head begins, and that is unknown here."""
+        message = decode_message(raw)
+        certificate = message.certificate if isinstance(message, Standing) else None
+        is_early = certificate is not None and node.disk.ledger.set_of(certificate.epoch + 1) is None
+        if is_early:
+            self._judge.count("STANDING of an epoch not known yet")
+        return is_early
 
     def _begin(self) -> None:
         super()._begin()
@@ -79,12 +106,10 @@ class ChangingCluster(Cluster):
     def _govern(self) -> None:
         if self._network.is_healed:
             return
-        for raw in self._governor.act():
+        calls = self._governor.act()
+        if calls and self._plan.is_evil:
+            self._judge.count("members beside an evil one")
+        for raw in calls:
             self._given.append(raw)
             for node in self.nodes.values():
                 node.take_transaction(raw)
-
-
-def _toy(disk: Disk) -> Ledger:
-    assert isinstance(disk.ledger, Ledger), "validators change in the toy ledger alone"
-    return disk.ledger

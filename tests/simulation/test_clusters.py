@@ -41,8 +41,8 @@ def test_cluster_in_a_run_that_failed_once_agrees_and_comes_to_an_end(path: Path
 
 
 def test_cluster_under_drawn_faults_has_every_size() -> None:
-    sizes = {draw_plan(seed).size for seed in SWARM_SEEDS}
-    assert sizes == {1, 4, 5, 6, 7, 10, 16}
+    assert {draw_plan(seed).size for seed in range(1_000)} == set(range(1, 17))
+    assert len({draw_plan(seed).size for seed in SWARM_SEEDS}) > 5
 
 
 # holds CM-25

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from master.consensus.events import Build, Epoch, Head
+from master.contracts.validator_records import Change
 from tests.simulation.registry import Registry
 from wire.block import Block
 from wire.certificate import Certificate, ValidatorSet
@@ -35,6 +36,16 @@ class Ledger:
         self.done: set[bytes] = set()
         self.codes: list[str] = []
         """What came of calls that concern the validators."""
+
+    @property
+    def following(self) -> ValidatorSet:
+        """The set that decides the next block but one."""
+        return self.registry.validators
+
+    @property
+    def pending(self) -> Change | None:
+        """The change of validators that is open."""
+        return self.registry.pending
 
     def copy(self, height: int) -> Ledger:
         """Return what was stored when ``height`` was the newest block."""

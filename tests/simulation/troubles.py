@@ -18,6 +18,8 @@ from wire import cbor
 _DRIFT_MS: Final = 500
 _STRANGE_MS: Final = 400
 _FULL_MS: Final = 4_000
+_WORTH_BLOCKS: Final = 2
+"""Below this height a ledger has hardly begun: what a key signed in a store that was made anew nobody can know."""
 
 
 class Stage(Protocol):
@@ -213,10 +215,20 @@ class Troubles:
         self._stage.add_node(odd, odd + TWIN, self._stage.nodes[odd].disk.copy())
         self._stage.boot(odd + TWIN)
 
-    def damage(self, disk: Disk) -> None:
-        """Do to a disk, while its node is down, what the plan says."""
+    def damage(self, node: Node) -> None:
+        """Do to the disk of a node that is down what the plan says."""
+        disk = node.disk
         kind, rng = self._plan.disk, self._rng
-        names = {"torn": "F17 log", "guard": "F22", "erased": "F22 and its log", "backup": "F21", "rot": "F18"}
+        if kind == "reformat" and disk.ledger.head.height < _WORTH_BLOCKS:
+            return
+        names = {
+            "torn": "F17 log",
+            "guard": "F22",
+            "erased": "F22 and its log",
+            "backup": "F21",
+            "rot": "F18",
+            "reformat": "F22 and its store",
+        }
         match kind:
             case "torn":
                 disk.lose_log_end()
@@ -227,6 +239,9 @@ class Troubles:
                 disk.lose_log()
             case "backup":
                 disk.restore(rng.randint(0, disk.ledger.head.height))
+            case "reformat":
+                disk.reformat()
+                self._judge.emptied(node.settings.member)
             case "rot":
                 disk.raw.rots = rng.randint(1, 3)
             case "snapshot":

@@ -158,6 +158,9 @@ async def lying(answer: Answer, context: ssl.SSLContext | None = None) -> AsyncI
             writer.close()
         await server.wait_closed()
         await asyncio.gather(*talks)
+        for writer in writers:
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                await writer.wait_closed()
 
 
 def device_config(port: int, **changes: object) -> DeviceConfig:

@@ -65,6 +65,7 @@ class Station:
     measured: Mapping[int, list[Point]] = field(default_factory=dict)
     """By type."""
     counters: list[Point] = field(default_factory=list)
+    revision: int = 5
     lie: Lie = truth
     greeting: bytes = b""
     """Sent on connection, as it is."""
@@ -84,6 +85,7 @@ class Station:
             points = text_points(address, VERSIONS[kind], 6)
             size = self.lengths.get(kind, len(self.contents.get(kind, b"")))
             points += [Point(address + 6, size, 0), Point(address + 7, self.checksum[kind], 0)]
+            points.append(Point(address + 8, self.revision, 0))
             is_there = kind in self.contents
             found += points if is_there else [point._replace(quality=INVALID) for point in points]
         return sorted(found)

@@ -148,11 +148,18 @@ def test_checksum_points_give_the_devices_word_and_no_bytes() -> None:
     assert b"\x7a" not in {piece[6:7] for piece in station.tap}
 
 
+def test_counter_of_changes_is_read_where_the_device_has_one() -> None:
+    assert read_once(Station(revision=2**32 - 1)).revision == 2**32 - 1
+    assert read_once(Station({"settings": b"1"})).revision is None
+    assert read_once(Station(), changed(FILES, revision_at=None)).revision is None
+
+
 def test_versions_alone_give_version_strings() -> None:
     profile = changed(
         FILES,
         files=(),
         directory=None,
+        revision_at=None,
         identity=IdentityTable(serial=TextPoints(address=6065, count=2)),
         versions=(VersionTable(kind="firmware", version_at=TextPoints(address=6201, count=6)),),
     )
@@ -167,7 +174,7 @@ def test_texts_may_be_read_point_by_point() -> None:
     station = Station()
     assert read_once(station, changed(CHECKSUMS, texts="read")) == read_once(Station(), CHECKSUMS)
     assert not any(piece[6:7] == b"\x64" for piece in station.tap)
-    assert sum(piece[6:7] == b"\x66" for piece in station.tap) == 5 * 16 + 3 * 8
+    assert sum(piece[6:7] == b"\x66" for piece in station.tap) == 5 * 16 + 3 * 8 + 1
 
 
 def test_device_without_a_directory_is_asked_for_the_length_of_each_file() -> None:

@@ -177,7 +177,8 @@ def test_listeners_hear_of_changes_and_of_lost_connections() -> None:
     target.set_fault(Fault("offline"))
     target.set_fault(Fault("wrong-clock"))
     target.set_fault(Fault("single-connection"))
-    assert heard == [CHANGED, DOWN, CHANGED, DOWN]
+    target.set_fault(None)
+    assert heard == [CHANGED, DOWN, CHANGED, DOWN, CHANGED]
 
 
 def test_single_connection_is_the_only_fault_that_lowers_the_number() -> None:

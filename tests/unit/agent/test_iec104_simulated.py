@@ -1,0 +1,139 @@
+"""The driver against the simulated controlled station, which shares with it the codec alone, and against its faults."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from agent.drivers.errors import DeviceError
+from agent.drivers.iec104 import Iec104Driver
+from agent.drivers.iec104_profile import PointsTable
+from agent.profile import Pacing, Profile
+from firmware_sim.contents import artefact
+from firmware_sim.device import Device
+from firmware_sim.faults import Fault, link_faults
+from firmware_sim.iec104.options import Iec104Options
+from firmware_sim.iec104.server import Iec104Server
+from kit.clock import SystemClock
+from rules.fingerprint import fingerprint
+from tests.unit.agent.iec104_bench import CHECKSUMS, FILES, driver_at
+from tests.unit.agent.test_iec104_driver import changed
+from tests.unit.firmware_sim.bench import IDENTITY, device
+from tests.unit.wire.iec104.test_files import content_of
+
+SETTINGS = b"number,name,value,unit,min,max\n1,UFLS stage 1,49.00,Hz,45.00,52.00\n"
+CONTENTS = {"firmware": content_of(70_001), "strategy": content_of(5_000), "settings": SETTINGS}
+QUICK = Pacing(busy_repeats=2, busy_pause_ms=1)
+
+
+@pytest.fixture(autouse=True)
+def _no_pause_before_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.drivers.iec104._RETRY_PAUSE_MS", 0)
+
+
+def simulated(**contents: bytes) -> Device:
+    made = device(*(artefact(kind, "2.1.0", content) for kind, content in (contents or CONTENTS).items()))
+    made.protocol = "iec104"
+    made.clock_ms = SystemClock().now_ms  # a restart takes its time
+    return made
+
+
+@contextlib.asynccontextmanager
+async def driving(
+    target: Device, profile: Profile, options: Iec104Options, **changes: object
+) -> AsyncIterator[Iec104Driver]:
+    server = Iec104Server(target, options, None)
+    _, port = await server.start("127.0.0.1", 0)
+    driver = driver_at(port, profile, pacing=QUICK, unit_id=target.unit_id, **{"timeout_ms": 2000, **changes})
+    try:
+        yield driver
+    finally:
+        await driver.close()
+        await server.stop()
+
+
+def run(
+    target: Device,
+    work: Callable[[Iec104Driver], Awaitable[None]],
+    profile: Profile = FILES,
+    options: Iec104Options | None = None,
+    **changes: object,
+) -> None:
+    async def all_of_it() -> None:
+        async with driving(target, profile, options or Iec104Options(), **changes) as driver:
+            await work(driver)
+
+    asyncio.run(all_of_it())
+
+
+def test_simulated_device_is_read_with_every_byte_of_every_file() -> None:
+    async def work(driver: Iec104Driver) -> None:
+        found = await driver.read()
+        identity = found.identity
+        assert (identity.vendor, identity.product, identity.model) == (
+            IDENTITY.vendor,
+            IDENTITY.product,
+            IDENTITY.model,
+        )
+        assert (identity.serial, identity.revision) == (IDENTITY.serial, "2.1.0")
+        assert {part.kind: part.digest for part in found.files} == {
+            kind: fingerprint(content) for kind, content in CONTENTS.items()
+        }
+        assert {(part.method, part.version, part.errors) for part in found.files} == {("full-file", "2.1.0", ())}
+        assert found.revision == 1
+
+    run(simulated(), work)
+
+
+def test_simulated_firmware_of_a_mebibyte_arrives_byte_by_byte() -> None:
+    content = content_of(2**20)
+
+    async def work(driver: Iec104Driver) -> None:
+        (part,) = (await driver.read(frozenset({"firmware"}))).files
+        assert part.digest == fingerprint(content)
+
+    run(simulated(firmware=content), work, timeout_ms=5000)
+
+
+def test_simulated_checksums_are_the_devices_word() -> None:
+    target = simulated()
+
+    async def work(driver: Iec104Driver) -> None:
+        words = {part.kind: part.word for part in (await driver.read()).files}
+        assert words == {kind: target.checksum(kind).to_bytes(4, "big") for kind in CONTENTS}
+
+    run(target, work, CHECKSUMS, Iec104Options(has_files=False))
+
+
+def test_simulated_interrogation_of_twenty_thousand_points_is_complete() -> None:
+    assert isinstance(FILES.specifics.points, tuple)  # type: ignore[attr-defined]
+    extra = PointsTable(type="M_ME_NB_1", address=10_001, count=20_000)
+    profile = changed(FILES, points=(*FILES.specifics.points, extra))  # type: ignore[attr-defined]
+
+    async def work(driver: Iec104Driver) -> None:
+        found = await driver.measure()
+        assert sum(10_000 < point.address <= 30_000 for point in found.points) == 20_000
+
+    run(simulated(), work, profile, Iec104Options(extra_points=20_000), timeout_ms=5000)
+
+
+@pytest.mark.parametrize("kind", sorted(link_faults("iec104")))
+def test_fault_of_the_link_gives_no_other_fingerprint(kind: str) -> None:
+    target = simulated()
+
+    async def work(driver: Iec104Driver) -> None:
+        honest = await driver.read()
+        target.set_fault(Fault(kind, delay_ms=150, requests=4))
+        for _ in range(6):
+            with contextlib.suppress(DeviceError):
+                found = await driver.read()
+                assert (found.identity, found.files) == (honest.identity, honest.files)
+        target.set_fault(None)
+        await asyncio.sleep(0.2)
+        last = await driver.read()
+        assert [part.digest for part in last.files] == [part.digest for part in honest.files]
+
+    run(target, work, timeout_ms=100, retries=1)
