@@ -84,7 +84,7 @@ lint: ## style, format, types, import arrows
 	exit $$status
 
 bench: ## measure, print a table, write build/bench/GROUP.json; ONLY=GROUP for one group, MINUTES=n for soak, SHORTER=N for loads of an Nth
-	@scripts/setup.sh broker
+	@scripts/setup.sh broker iec61850
 	@GRIDWITNESS_BENCH_SHORTER=$(SHORTER) .venv/bin/python -m benchmarks $(ONLY) $(if $(MINUTES),--minutes $(MINUTES))
 
 lock: ## choose versions anew within setup.cfg and write requirements/*.txt

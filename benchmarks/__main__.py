@@ -7,13 +7,26 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from benchmarks import consensus, detection, files, fingerprint, iec104, ledger, memory, proofs, simulator, soak
+from benchmarks import (
+    consensus,
+    detection,
+    files,
+    fingerprint,
+    iec104,
+    ledger,
+    memory,
+    mms,
+    proofs,
+    simulator,
+    soak,
+)
 from benchmarks.results import Result, show, write
 
 GROUPS: dict[str, Callable[[], Sequence[Result]]] = {
     "fingerprint": fingerprint.measure,
     "files": files.measure,
     "iec104": iec104.measure,
+    "mms": mms.measure,
     "consensus": consensus.measure,
     "detection": detection.measure,
     "memory": memory.measure,

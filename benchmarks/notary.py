@@ -43,6 +43,8 @@ class Notes:
 
     chain: str
     signed: int = 0
+    notes_max: int = 10**8
+    """Notes of one sender; then the oldest is written over, and the state does not grow any more."""
     _keys: list[SigningKey] = field(default_factory=lambda: [key_of(number) for number in range(SENDERS)])
 
     def sign(self, count: int) -> Sequence[bytes]:
@@ -60,7 +62,7 @@ class Notes:
             contract="notary",
             version=1,
             method="put",
-            args={"key": f"note-{turn:08d}", "data": (sha256(b"%d" % number) * 16)[:DATA_BYTES]},
+            args={"key": f"note-{turn % self.notes_max:08d}", "data": (sha256(b"%d" % number) * 16)[:DATA_BYTES]},
             seq=turn + 1,
             valid_until_ms=valid_until_ms,
         )

@@ -9,7 +9,7 @@ from typing import Final
 from tests.simulation.cluster import Outcome, run_plan
 from tests.simulation.plan import DISK_FAULTS, PROFILES, draw_plan
 
-SWARM_SEEDS: Final = range(48)
+SWARM_SEEDS: Final = range(40)
 PROFILE_SEEDS: Final = range(500, 502)
 DISK_SEEDS: Final = range(500, 500 + len(DISK_FAULTS))
 
