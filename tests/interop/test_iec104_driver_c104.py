@@ -20,7 +20,15 @@ from agent.model import DeviceConfig, MeasurementFrame, Reading
 from agent.profile import Profile
 from firmware_sim.contents import artefact
 from firmware_sim.iec104.options import Iec104Options
-from firmware_sim.iec104.points import ARTEFACT_FIRST, CRC_OFFSET, EXTRA_FIRST, IDENTITY_FIRST, SIZE_OFFSET, STRIDE
+from firmware_sim.iec104.points import (
+    ARTEFACT_FIRST,
+    CRC_OFFSET,
+    EXTRA_FIRST,
+    IDENTITY_FIRST,
+    REVISION_OFFSET,
+    SIZE_OFFSET,
+    STRIDE,
+)
 from firmware_sim.iec104.server import Iec104Server
 from kit.clock import SystemClock
 from rules.fingerprint import fingerprint
