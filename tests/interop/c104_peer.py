@@ -18,7 +18,7 @@ from typing import Any
 
 import c104  # type: ignore[import-not-found]  # lives in .venv-interop alone
 
-WAIT_S = 10
+WAIT_S = 40
 _TICK_MS = 50
 
 Json = dict[str, Any]

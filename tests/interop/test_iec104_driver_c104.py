@@ -78,10 +78,8 @@ def relay_points() -> list[list[Any]]:
     for index in range(3):
         first = ARTEFACT_FIRST + STRIDE * index
         points += text_points(first, "7.0", 6)
-        points += [
-            number_point(first + SIZE_OFFSET, len(CONTENT)),
-            number_point(first + CRC_OFFSET, zlib.crc32(CONTENT)),
-        ]
+        numbers = {SIZE_OFFSET: len(CONTENT), CRC_OFFSET: zlib.crc32(CONTENT), REVISION_OFFSET: 1}
+        points += [number_point(first + offset, number) for offset, number in numbers.items()]
     return points
 
 
