@@ -45,7 +45,7 @@ class Peer:
         common_address: int,
         k: int = 12,
         w: int = 8,
-        timeout_ms: int = WAIT_S * 1000,
+        timeout_ms: int = 10_000,
     ) -> Json:
         """Connect, start data transfer, and note every point that comes.
 
