@@ -50,6 +50,7 @@ def test_profile_in_the_folder_beside_the_file_is_known_and_its_pause_counts_unl
     assert load_agent_config(path).device_configs()[0].pacing_ms == 0
 
 
+# holds PF-1
 def test_damaged_profile_beside_the_file_ends_the_start(path: Path) -> None:
     folder = path.parent / "profiles"
     folder.mkdir()
