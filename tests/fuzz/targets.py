@@ -471,6 +471,7 @@ MADE: Final[dict[str, list[bytes]]] = {
         b"".join(encode_i(number, 0, asdu) for number, asdu in enumerate(test_files.served(content, section_bytes)))
         for content, section_bytes in ((b"", 1), (bytes(range(250)), 600), (b"0123456789", 3))
     ],
+    "item": [cbor.encode(samples.ITEM_OF_WORDS.to_value())],
     "modbusline": [_modbus_answers(bytes(600)), _modbus_answers(bytes(range(200)) * 3)],
     "iec104link": [
         b"".join(test_apci.encoded(IFrame(number, 0, asdu)) for number, asdu in enumerate(test_asdu.examples()[at:]))
