@@ -62,7 +62,7 @@ explore: ## every schedule of one height within bounds, on the real core; CUTS=n
 	@scripts/setup.sh
 	@.venv/bin/python -m tests.simulation.explorer --cuts $(CUTS)
 
-fuzz: ## hostile bytes for every decoder, from a corpus of real runs; MINUTES=n ONLY=word
+fuzz: ## hostile bytes for every decoder, lying devices for drivers; MINUTES=n ONLY=word
 	@scripts/setup.sh
 	@.venv/bin/python -m tests.fuzz --minutes $(or $(MINUTES),10) --only "$(ONLY)"
 

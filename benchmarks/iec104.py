@@ -49,7 +49,7 @@ def measure() -> Sequence[Result]:
         served = ask(do="serve", common_address=1, points=points)["port"]
         ours_of_c104 = _run(_interrogate(served, _of_points(profile, C104_POINTS), C104_POINTS))
         c104_of_c104 = _c104_client(served, C104_POINTS)
-    note = f"scaled values, loopback, best of {ROUNDS}"
+    note = f"scaled values, each in the hands of a Python program, loopback, best of {ROUNDS}"
     many, few = f"{POINTS} points of the simulator; {note}", f"{C104_POINTS} points of c104's server; {note}"
     return (
         Result("interrogation, agent", ours, "points/s", f"complete, counted against the profile; {many}"),

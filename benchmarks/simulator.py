@@ -50,13 +50,6 @@ def simulated(folder: Path, devices: int, *options: str) -> Iterator[Simulated]:
     """
     listen = ("--control-listen", f"{LOOPBACK}:0")
     run_once("gridwitness-sim", "scenario", "make", folder, "--devices", str(devices), *listen, *options)
-    with scenario_up(folder) as found:
-        yield found
-
-
-@contextlib.contextmanager
-def scenario_up(folder: Path) -> Iterator[Simulated]:
-    """Start what ``scenario.toml`` of a folder says."""
     began_s = time.perf_counter()
     command = (find_program("gridwitness-sim"), "up", "scenario.toml", "--state-file", "state.json")
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)

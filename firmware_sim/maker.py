@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from firmware_sim.errors import BadRequestError
+from firmware_sim.faults import IEC104, MODBUS
+from firmware_sim.protocols import PROTOCOLS
 from firmware_sim.release import ReleaseSpec, make_release
 from firmware_sim.scenario import DEVICES_MAX, Scenario, load_scenario
 from kit.config_check import PORT_MAX
@@ -14,6 +16,7 @@ from kit.files import write_atomic
 SCENARIO_FILE = "scenario.toml"
 _MODEL = "SCD-220/8"
 _VENDOR = "Northgrid Controls"
+_CHECKSUMS_ONLY = {MODBUS: "modbus = {files = false}", IEC104: "iec104 = {has_files = false}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class FleetSpec:
         size_bytes: Size of the firmware image.
         seed: Other seeds give other files.
         control: Address of the control port.
+        protocol: What they speak.
         checksums_only: Relays that give no files, but checksums.
         groups: Setting groups, 1..8; the further ones are releases of their own.
     """
@@ -43,6 +47,7 @@ class FleetSpec:
     size_bytes: int = 280 * 1024
     seed: str = "gridwitness"
     control: str = "127.0.0.1:8470"
+    protocol: str = MODBUS
     checksums_only: bool = False
     groups: int = 1
 
@@ -66,6 +71,10 @@ def make_scenario(folder: Path, spec: FleetSpec) -> Scenario:
         raise BadRequestError(f"{spec.devices} devices, expected 1..{DEVICES_MAX}")
     if spec.first_port and spec.first_port + spec.devices - 1 > PORT_MAX:
         raise BadRequestError(f"{spec.devices} devices from port {spec.first_port} on would leave the port numbers")
+    if spec.protocol not in PROTOCOLS:
+        raise BadRequestError(f"protocol is {spec.protocol!r}, expected one of {', '.join(PROTOCOLS)}")
+    if spec.checksums_only and spec.protocol not in _CHECKSUMS_ONLY:
+        raise BadRequestError(f"a device that speaks {spec.protocol} always gives its files")
     releases = folder / "releases"
     for name, version in ((spec.name, spec.version), (f"{spec.name}-old", spec.old_version)):
         make_release(releases / name, _release(spec, name, version, ("firmware", "strategy", "settings")))
@@ -104,6 +113,7 @@ def _text(spec: FleetSpec) -> str:
         "[[device]]",
         f'id = "{spec.name}-{{n}}"',
         f"count = {spec.devices}",
+        f'protocol = "{spec.protocol}"',
         f'listen = "{spec.host}:{spec.first_port}"',
         f'vendor = "{_VENDOR}"',
         'product = "SCD-220"',
@@ -116,5 +126,5 @@ def _text(spec: FleetSpec) -> str:
         names = ", ".join(f'"releases/{_group(spec, group)}"' for group in range(2, spec.groups + 1))
         lines.append(f"group_releases = [{names}]")
     if spec.checksums_only:
-        lines.append("modbus = {files = false}")
+        lines.append(_CHECKSUMS_ONLY[spec.protocol])
     return "\n".join(lines) + "\n"

@@ -96,6 +96,8 @@ class Child:
         self._number = START
         self.is_alive = True
         self.is_associated = False
+        self.is_confined = False
+        """Whether the kernel forbids it all other files and ports."""
 
     @property
     def pid(self) -> int:
@@ -135,7 +137,8 @@ class Child:
         if answer.number != START or answer.fault is not None:
             await self.end()
             raise ChildError("child-start", "the child process does not start properly")
-        if answer.value is not True:
+        self.is_confined = answer.value is True
+        if not self.is_confined:
             _log.info("child_not_confined", pid=self.pid, detail="the kernel has no Landlock")
 
     def check_room(self, size: int) -> None:

@@ -54,6 +54,8 @@ class PackageStore:
     def __init__(self, state_dir: Path) -> None:
         self._folder = state_dir / FOLDER
         self._kept: Mapping[str, Kept] = {}
+        self._places: Mapping[tuple[str | None, str | None, str], Place] = {}
+        """By device, model and artefact kind: every file of every poll is looked up."""
         self._damaged: frozenset[str] = frozenset()
 
     def refresh(self) -> None:
@@ -75,7 +77,12 @@ class PackageStore:
                 except (GridwitnessError, OSError) as error:
                     damaged.add(name)
                     _log.error("package_refused", package=name, detail=str(error))
-        self._kept, self._damaged = kept, frozenset(damaged)
+        places = {
+            (entry.release.device, entry.release.model, artefact.kind): Place(entry, artefact.sha256)
+            for entry in kept.values()
+            for artefact in entry.release.artefacts
+        }
+        self._kept, self._places, self._damaged = kept, places, frozenset(damaged)
 
     def kept(self) -> tuple[Kept, ...]:
         """Return what there is, oldest first."""
@@ -83,14 +90,8 @@ class PackageStore:
 
     def find(self, device: str, model: str, kind: str) -> Place | None:
         """Return the newest reference value for one artefact, one for the device before one for its model."""
-        for target in ((device, None), (None, model)):
-            for kept in reversed(self.kept()):
-                if (kept.release.device, kept.release.model) != target:
-                    continue
-                for artefact in kept.release.artefacts:
-                    if artefact.kind == kind:
-                        return Place(kept, artefact.sha256)
-        return None
+        places = self._places
+        return places.get((device, None, kind)) or places.get((None, model, kind))
 
     def load(self, kept: Kept) -> Package:
         """Return a package whole.

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from firmware_sim.commands.common import JsonOption, emit
+from firmware_sim.faults import MODBUS
 from firmware_sim.maker import SCENARIO_FILE, FleetSpec, make_scenario
+from firmware_sim.protocols import PROTOCOLS
 from firmware_sim.scenario import Scenario, build_places, load_scenario, ports_of
 from kit.clock import SystemClock
 
@@ -37,6 +39,7 @@ def scenario_make(
     old_version: Annotated[str, typer.Option(help="Version of the release for 'old-release'.")] = "2.3.1",
     size_kib: Annotated[int, typer.Option(help="Firmware size, 64..2048 KiB.")] = 280,
     groups: Annotated[int, typer.Option(min=1, max=8, help="Setting groups of each device.")] = 1,
+    protocol: Annotated[str, typer.Option(help=f"One of {', '.join(PROTOCOLS)}.")] = MODBUS,
     seed: Annotated[str, typer.Option(help="Other seeds give other files.")] = "gridwitness",
     control: Annotated[str, typer.Option("--control-listen", help="Control port.")] = "127.0.0.1:8470",
     *,
@@ -57,6 +60,7 @@ def scenario_make(
         size_bytes=size_kib * _KIB,
         seed=seed,
         control=control,
+        protocol=protocol,
         checksums_only=checksums_only,
         groups=groups,
     )

@@ -55,7 +55,7 @@ class IedProcess:
     def __init__(self, ied: Ied) -> None:
         self._ied = ied
         self._written: dict[str, bytes] = {}
-        self._folder = Path(tempfile.mkdtemp(prefix="gridwitness-ied-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="gridwitness-ied-", suffix=f"-{os.getpid()}"))
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self.port = 0

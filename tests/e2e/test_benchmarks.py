@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import ledger, mms, profiled, recovery, soak
+from benchmarks import ledger, profiled, recovery, soak
 from benchmarks.soak import Samples
 
 pytestmark = pytest.mark.e2e
@@ -49,9 +49,3 @@ def test_slope_is_that_of_the_line() -> None:
     assert Samples([0.0, 30.0, 60.0], [100.0, 100.0, 100.0]).slope() == 0
     assert Samples([1.0], [5.0]).slope() == 0
     assert Samples([float(at) for at in range(8)], [900.0] * 2 + [1.0] * 6).settled().slope() == 0
-
-
-def test_mms_file_is_read_by_both() -> None:
-    rows = {row.name: row.value for row in mms.measure()}
-    assert rows["file, agent"] > 0
-    assert rows["file, pyiec61850-ng alone"] > 0

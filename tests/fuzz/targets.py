@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import struct
 import tempfile
 from collections.abc import Callable, Sequence
@@ -15,8 +16,11 @@ from typing import Any, Final
 from nacl.signing import SigningKey
 
 from agent.config import AgentConfig
+from agent.drivers import mms_answers, mms_pipe
+from agent.drivers.mms_pipe import Answer
 from agent.drivers.modbus_files import FileRecords
 from agent.drivers.modbus_link import Link, LinkCounters, LinkError, LinkLimits
+from agent.drivers.scl import SclError, parse_scl
 from agent.io.headers import HeaderStore
 from agent.io.outbox import Outbox
 from agent.io.trust import NotProven, Trust
@@ -45,6 +49,7 @@ from rules.fingerprint import Fingerprint
 from rules.items.root import items_of
 from rules.items.table import FORMATS, read_items_as
 from rules.package import decode_package
+from tests.unit.agent import iedbench
 from tests.unit.rules import test_package
 from tests.unit.wire import samples, test_faultproof, test_snapshot
 from tests.unit.wire.iec104 import test_apci, test_asdu, test_files
@@ -98,6 +103,8 @@ class Target:
         encode: The result's bytes again, None where it has no one form.
         prove: Goes on to what verifies the result; may raise the same.
         is_text: The bytes are JSON, TOML or the like.
+        seeds: Its corpus, or a part of it.
+        covers: Parts of the paths of its code; inputs that reach new lines of it are mutated further.
     """
 
     name: str
@@ -106,6 +113,8 @@ class Target:
     prove: Callable[[Any], object] = lambda _: None
     refusals: tuple[type[Exception], ...] = (WireError,)
     is_text: bool = False
+    seeds: tuple[bytes, ...] = ()
+    covers: tuple[str, ...] = ()
 
 
 def _value(decode: Callable[[Any], Any]) -> Callable[[bytes], Any]:
@@ -389,6 +398,30 @@ _MASTER: Final = (
         is_text=True,
     ),
 )
+
+
+def _answer_again(answer: Answer) -> bytes:
+    return mms_pipe.pack_answer(answer)[mms_pipe.HEAD.size :]
+
+
+def _check_answer(answer: Answer) -> None:
+    """Hand the value to every reader of values."""
+    for check in (
+        mms_answers.as_names,
+        mms_answers.as_text,
+        mms_answers.as_block,
+        mms_answers.as_files,
+        mms_answers.as_ieds,
+        partial(mms_answers.as_leaves, node="LD0/PTUF1"),
+    ):
+        with contextlib.suppress(FormatError):
+            check(answer.value)
+
+
+_MMS: Final = (
+    Target("mmsanswer", mms_pipe.unpack_answer, _answer_again, _check_answer),
+    Target("scl", parse_scl, refusals=(SclError,), is_text=True),
+)
 _RULES: Final = (
     *(
         Target(
@@ -438,6 +471,7 @@ MADE: Final[dict[str, list[bytes]]] = {
         b"".join(encode_i(number, 0, asdu) for number, asdu in enumerate(test_files.served(content, section_bytes)))
         for content, section_bytes in ((b"", 1), (bytes(range(250)), 600), (b"0123456789", 3))
     ],
+    "item": [cbor.encode(samples.ITEM_OF_WORDS.to_value())],
     "modbusline": [_modbus_answers(bytes(600)), _modbus_answers(bytes(range(200)) * 3)],
     "iec104link": [
         b"".join(test_apci.encoded(IFrame(number, 0, asdu)) for number, asdu in enumerate(test_asdu.examples()[at:]))
@@ -462,9 +496,20 @@ MADE: Final[dict[str, list[bytes]]] = {
         for name in FORMATS
     },
     "package": [test_package.PACKAGE.encode()],
+    "mmsanswer": [
+        _answer_again(Answer(1, None, "", value=True)),
+        _answer_again(Answer(2, None, "", ["BAY1LD0"])),
+        _answer_again(Answer(3, None, "", ["text", b"SN-1"])),
+        _answer_again(Answer(4, None, "", [["NumOfSG", "integer", 2], ["ActSG", "integer", 1]])),
+        _answer_again(Answer(5, None, "", [["StrVal.setMag.f", "float", b"\x42\x44\x00\x00"]])),
+        _answer_again(Answer(6, None, "", [[b"/firmware.bin", 5, 0]])),
+        _answer_again(Answer(7, None, "", [["BAY1", "", [["LD0", "17"]]]])),
+        _answer_again(Answer(8, "missing", "answers object-non-existent", None)),
+    ],
+    "scl": [iedbench.scl(), iedbench.scl(revision=None, version="3")],
     "manifest": [test_snapshot.MANIFEST.encode()],
     "part": [cbor.encode(test_snapshot.PART)],
     "guard": [SignerGuard().encode(), SignerGuard(7, 0, 8, 1, 3, bytes(32), 1, is_restored=True).encode()],
     "head": [encode_head(Head(7, bytes(32), 8, bytes(32), test_snapshot.history(7)))],
 }
-TARGETS: Final[Sequence[Target]] = (*_WIRE, *_IEC104, *_MODBUS, *_RULES, *_MASTER, *_OTHERS)
+TARGETS: Final[Sequence[Target]] = (*_WIRE, *_IEC104, *_MMS, *_MODBUS, *_RULES, *_MASTER, *_OTHERS)

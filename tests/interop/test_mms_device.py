@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import dataclasses
 import hashlib
 import os
@@ -17,9 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from agent.drivers import mms_pipe
 from agent.drivers.errors import DeviceProtocolError, DeviceUnreachableError
 from agent.drivers.mms import MmsDriver
 from agent.drivers.mms_link import NO_ROOM, Child, ChildError, MmsCounters, start_child
+from agent.drivers.mms_pipe import Answer
 from agent.drivers.mms_profile import MmsProfile
 from agent.drivers.table import load_profiles
 from agent.model import DeviceConfig, Reading
@@ -402,6 +405,31 @@ def test_child_can_open_no_file_and_no_other_port(tmp_path: Path) -> None:
 
 
 # holds MM-1
+def test_running_child_is_confined_to_the_port_of_its_device(ied: ServedIed) -> None:
+    landlock = ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1)
+
+    async def elsewhere(started_for: int) -> str:
+        child = await start_child(started_for, MmsCounters())
+        try:
+            assert child.is_confined == (landlock >= 1)
+            assert "NoNewPrivs:\t1" in _status(child.pid)
+            with contextlib.suppress(ChildError):
+                await child.ask("connect", 9000, host=HOST, port=ied.port, timeout_ms=1000)
+                return "reached"
+            return "refused"
+        finally:
+            await child.end()
+
+    other = ied.port + 1 if ied.port < 65_535 else ied.port - 1
+    assert asyncio.run(elsewhere(ied.port)) == "reached"
+    assert asyncio.run(elsewhere(other)) == ("refused" if landlock >= 4 else "reached")
+
+
+def _status(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+
+
+# holds MM-1
 def test_child_writes_no_file_above_its_cap(ied: ServedIed) -> None:
     """The device declares little and sends more than the cap."""
     with (ied.folder / "firmware.bin").open("wb") as file:
@@ -442,7 +470,8 @@ def test_child_ends_with_the_agent(ied: ServedIed) -> None:
     program = (
         "import asyncio, os, sys\nfrom agent.drivers.mms_link import MmsCounters, start_child\n"
         "async def main():\n    child = await start_child(int(sys.argv[1]), MmsCounters())\n"
-        "    print(child.pid, flush=True)\n    os.kill(os.getpid(), 9)\nasyncio.run(main())\n"
+        "    print(child.pid, flush=True)\n    os.kill(child.pid, 19)\n"  # a child that hangs ends all the same
+        "    os.kill(os.getpid(), 9)\nasyncio.run(main())\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(ied.port)], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL
@@ -469,6 +498,24 @@ def test_child_that_answers_oddly_is_ended(program: str, fault: str) -> None:
         return caught.value
 
     assert asyncio.run(odd()).fault == fault
+
+
+# holds MM-2
+def test_child_that_answers_another_request_is_ended() -> None:
+    """As a child would whose last answer came too late."""
+    frames = [mms_pipe.pack_answer(Answer(number, None, "", True)).hex() for number in (mms_pipe.START, 7)]  # noqa: FBT003
+    hello = f"sys.stdout.buffer.write(bytes.fromhex('{''.join(frames)}')); sys.stdout.flush()"
+    program = f"import sys, time; {hello}; time.sleep(60)"
+
+    async def mixed() -> tuple[ChildError, bool]:
+        child = await start_child(1, MmsCounters(), ("-c", program))
+        with pytest.raises(ChildError) as caught:
+            await child.ask("domains", 5000)
+        return caught.value, child.is_alive
+
+    error, is_alive = asyncio.run(mixed())
+    assert (error.fault, error.detail) == ("child-odd", "answers request 7 where 1 was asked")
+    assert not is_alive
 
 
 def test_agent_does_not_load_the_library(ied: ServedIed) -> None:

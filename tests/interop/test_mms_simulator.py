@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import os
 import signal
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -25,6 +30,7 @@ from firmware_sim.release import ReleaseSpec, make_release
 from firmware_sim.scenario import load_scenario
 from kit.clock import SystemClock
 from rules.fingerprint import fingerprint
+from tests.unit.agent.site import write_site
 
 pytestmark = pytest.mark.interop
 RELAY = load_profiles()["relay-61850"]
@@ -223,3 +229,40 @@ def test_simulator_without_the_extra_says_what_to_install(scenario_path: Path, m
     with pytest.raises(ScenarioError, match=r"device relay-1: .*pip install 'gridwitness\[iec61850\]'") as caught:
         Fleet(load_scenario(scenario_path), base=scenario_path.parent)
     assert caught.value.exit_code == 78
+
+
+def test_programs_read_a_simulated_relay_and_end_with_the_codes_of_the_house(
+    scenario_path: Path, tmp_path: Path
+) -> None:
+    """`gridwitness-sim up` and `gridwitness-agent read`, as people start them."""
+    state = tmp_path / "sim.json"
+    command = [sys.executable, "-m", "firmware_sim", "up", str(scenario_path), "--state-file", str(state)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as simulator:
+        try:
+            deadline = time.monotonic() + 40
+            while not state.exists():
+                assert simulator.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            port = json.loads(state.read_text())["devices"]["relay-1"]["port"]
+            config = write_site(tmp_path, broker_port=8883, devices=[("relay-1", port)])
+            text = config.read_text().replace('"modbus"', '"mms"')
+            config.write_text(
+                text.replace('"stability-control-modbus"', '"relay-61850"').replace(
+                    "timeout_ms = 200", "timeout_ms = 2000"
+                )
+            )
+            program = [sys.executable, "-m", "agent", "read", "relay-1", "--config", str(config), "--json"]
+            done = subprocess.run(program, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            shown = json.loads(done.stdout)
+            assert shown["identity"]["serial"] == "NG-1"
+            methods = {part["kind"]: part["method"] for part in shown["artefacts"]}
+            assert methods == {"firmware": "full-file", "settings": "record-read", "strategy": "full-file"}
+        finally:
+            simulator.terminate()
+            simulator.wait()
+    assert not list(Path(tempfile.gettempdir()).glob(f"gridwitness-ied-*-{simulator.pid}"))
+    gone = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert gone.returncode == 69
+    assert json.loads(gone.stdout)["error"].startswith("device relay-1: opens no association")

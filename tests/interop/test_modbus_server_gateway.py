@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.drivers.errors import DeviceError
+from agent.drivers.table import DRIVERS, load_profiles
+from agent.model import DeviceConfig, Reading, TlsFiles
 from firmware_sim.device import Device
 from firmware_sim.errors import ScenarioError
 from firmware_sim.faults import Fault
@@ -18,6 +21,7 @@ from firmware_sim.scenario import TlsTable, load_scenario
 from firmware_sim.tls import server_context
 from kit.clock import SystemClock
 from kit.tls import Authority
+from rules.fingerprint import fingerprint
 from tests.interop.modbus_line import TIMEOUT_S, Line, connect, firmware_device, framed, on_line, read_file, run, serve
 from tests.unit.firmware_sim.bench import SCENARIO, write_bench
 
@@ -266,3 +270,65 @@ def test_mixed_transactions_give_the_answer_of_the_request_before() -> None:
         assert (transaction, pdu[0]) == (1, 20)
 
     on_line(target, talk)
+
+
+# --- the agent as the client ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("protocol", "profile"), [("modbus", "stability-control-modbus"), ("iec104", "stability-control-104")]
+)
+def test_agent_reads_a_device_over_tls_with_its_certificate_alone(tmp_path: Path, protocol: str, profile: str) -> None:
+    path = write_bench(tmp_path)
+    credentials(tmp_path)
+    tls = 'tls = {certificate = "device.pem", key = "device.key", client_ca = "ca.pem"}'
+    path.write_text(SCENARIO.replace('id = "dev-a"', f'id = "dev-a"\nprotocol = "{protocol}"\n{tls}'))
+    content = (tmp_path / "releases" / "a-2" / "firmware.bin").read_bytes()
+
+    async def read(port: int, name: str) -> Reading:
+        files = TlsFiles(tmp_path / "ca.pem", tmp_path / f"{name}.pem", tmp_path / f"{name}.key")
+        config = DeviceConfig("dev-a", protocol, profile, "127.0.0.1", port, retries=0, tls=files)
+        driver = DRIVERS[protocol].open(config, load_profiles()[profile], SystemClock())
+        try:
+            return await driver.read()
+        finally:
+            await driver.close()
+
+    async def main() -> None:
+        fleet = Fleet(load_scenario(path), base=tmp_path)
+        port = (await fleet.start())["dev-a"].port
+        assert (await read(port, "client")).files[0].digest == fingerprint(content)
+        with pytest.raises(DeviceError, match="device dev-a: "):
+            await read(port, "stranger")
+        await fleet.stop()
+
+    run(main())
+
+
+def test_agent_reads_each_unit_behind_a_gateway(tmp_path: Path) -> None:
+    path = write_bench(tmp_path)
+    text = SCENARIO.replace('id = "dev-a"', 'id = "dev-a"\ngateway = "bay"')
+    path.write_text(text.replace('id = "dev-b"', 'id = "dev-b"\ngateway = "bay"') + '\n[[gateway]]\nid = "bay"\n')
+
+    async def read(port: int, unit: int) -> Reading:
+        profile = load_profiles()["stability-control-modbus"]
+        config = DeviceConfig(f"unit-{unit}", "modbus", profile.name, "127.0.0.1", port, unit_id=unit, retries=0)
+        driver = DRIVERS["modbus"].open(config, profile, SystemClock())
+        try:
+            return await driver.read()
+        finally:
+            await driver.close()
+
+    async def main() -> None:
+        fleet = Fleet(load_scenario(path), base=tmp_path)
+        port = (await fleet.start())["dev-a"].port
+        for unit, serial, name in ((1, "NG-0001", "a-2"), (3, "NG-0002", "b-2")):
+            found = await read(port, unit)
+            settings = (tmp_path / "releases" / name / "settings.csv").read_bytes()
+            assert found.identity.serial == serial
+            assert found.files[1].digest == fingerprint(settings)
+        with pytest.raises(DeviceError, match="device unit-2: "):
+            await read(port, 2)
+        await fleet.stop()
+
+    run(main())

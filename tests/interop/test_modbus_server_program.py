@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
 from pymodbus.client import AsyncModbusTcpClient
@@ -31,6 +32,8 @@ pytestmark = pytest.mark.interop
 
 PROGRAM = (sys.executable, "-m", "firmware_sim.cli")
 WAIT_S = 20
+RESIDENT_BYTES_MAX = 150_000_000
+"""Of one simulator process with 2,000 devices; it has about 65 MB."""
 
 
 @dataclass
@@ -233,6 +236,40 @@ def test_program_help_shows_an_example(args: tuple[str, ...], tmp_path: Path) ->
     code, text = run(*args, "--help", cwd=tmp_path)
     assert code == 0
     assert "Example: gridwitness-sim" in text
+
+
+def test_program_serves_2000_devices_in_one_process(tmp_path: Path) -> None:
+    args = ("scenario", "make", "fleet", "--devices", "2000", "--size-kib", "64", "--control-listen", "127.0.0.1:0")
+    assert run(*args, "--json", cwd=tmp_path)[0] == 0
+    process = subprocess.Popen(
+        [*PROGRAM, "up", "fleet/scenario.toml", "--json"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        announced = json.loads(process.stdout.readline())
+        assert len(announced["devices"]) == 2_000
+
+        async def ask(port: int) -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(bytes.fromhex("0001 0000 0006 01 04 0064 0001"))
+            answer = await reader.readexactly(11)
+            writer.close()
+            return answer
+
+        async def ask_all() -> list[bytes]:
+            found: list[bytes] = []
+            ports = [at["port"] for at in announced["devices"].values()]
+            for first in range(0, len(ports), 100):
+                found += await asyncio.gather(*(ask(port) for port in ports[first : first + 100]))
+            return found
+
+        assert set(asyncio.run(ask_all())) == {bytes.fromhex("0001 0000 0005 01 04 02 0003")}
+        assert psutil.Process(process.pid).memory_info().rss < RESIDENT_BYTES_MAX
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_S) == 0
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def test_program_lists_the_fault_catalogue(tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ async def outcome(plan: Sequence[Action], retries: int) -> Reading | DeviceError
     return found[0]
 
 
+# holds PF-7
 @settings(max_examples=60)
 @given(
     st.integers(0, 8),

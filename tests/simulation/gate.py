@@ -22,7 +22,10 @@ from pathlib import Path
 from typing import Final
 
 from tests.simulation.__main__ import say
+from tests.simulation.cluster import run_plan
 from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.plan import draw_plan
+from tests.simulation.scripts import run_script
 
 ROOT: Final = Path(__file__).parents[2]
 SEEDS: Final = 40
@@ -128,10 +131,10 @@ def check(mutant: Mutant, seeds: int = SEEDS) -> Found:
 def _is_sound(profile: str, seed: int) -> bool:
     kind, _, what = profile.partition(":")
     if kind == "script":
-        return "FAILED" not in _simulate(ROOT, "--script", what)
+        return run_script(what) is None
     if kind == "hash-seeds":
         return len(_traces(ROOT, what, seed)) == 1
-    return "FAILED" not in _simulate(ROOT, "--profile", kind, "--first", str(seed), "--seeds", "1")
+    return run_plan(draw_plan(seed, kind)).failure is None
 
 
 def is_sound(mutant: Mutant, seed: int) -> bool:

@@ -147,7 +147,7 @@ MUTANTS: Final = (
     Mutant(
         "freshness asked of a block that is proposed again",
         "outage",
-        1,
+        13,
         (Edit(_CHECKS, "if carried is None and abs(", "if abs("),),
         breaks="L1",
     ),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.config import load_agent_config
+from agent.drivers.mms_profile import MmsOptions
 from kit.config import ConfigProblemsError
 from tests.unit.agent.site import write_site
 
@@ -49,6 +50,7 @@ def test_profile_in_the_folder_beside_the_file_is_known_and_its_pause_counts_unl
     assert load_agent_config(path).device_configs()[0].pacing_ms == 0
 
 
+# holds PF-1
 def test_damaged_profile_beside_the_file_ends_the_start(path: Path) -> None:
     folder = path.parent / "profiles"
     folder.mkdir()
@@ -97,3 +99,17 @@ def test_two_devices_of_one_id_are_refused(tmp_path: Path) -> None:
     path = write_site(tmp_path, broker_port=1, devices=[("sps-1", 1), ("sps-1", 2)])
     with pytest.raises(ConfigProblemsError, match="already taken"):
         load_agent_config(path)
+
+
+def test_device_of_a_protocol_whose_extra_is_not_installed_is_refused_with_what_to_install(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = path.read_text().replace('"modbus"', '"mms"').replace('"stability-control-modbus"', '"relay-61850"')
+    path.write_text(text + '[device.mms]\nscl = "agent.toml"\n')
+    monkeypatch.setattr("agent.drivers.mms_link.find_spec", lambda _: object())
+    (device,) = load_agent_config(path).device_configs()
+    assert device.options == MmsOptions(scl=path)
+    monkeypatch.setattr("agent.drivers.mms_link.find_spec", lambda _: None)
+    with pytest.raises(ConfigProblemsError, match=r"agent\.toml:19: .*pip install 'gridwitness\[iec61850\]'") as caught:
+        load_agent_config(path)
+    assert caught.value.exit_code == 78

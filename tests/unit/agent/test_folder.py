@@ -124,6 +124,7 @@ def test_name_without_a_version_gives_none(collected: Path) -> None:
     assert Bench(collected, profile_of(file)).read().files[0].version == ""
 
 
+# holds PF-9
 @pytest.mark.parametrize("retries", [0, 2])
 def test_file_that_keeps_changing_is_busy_and_gives_no_fingerprint(collected: Path, retries: int) -> None:
     (collected / "settings-7.csv").unlink()
@@ -187,6 +188,7 @@ def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
+# holds PF-9
 @pytest.mark.parametrize("act", [shrink, grow, overwrite, exchange, remove])
 def test_file_that_moves_while_it_is_read_is_busy_and_gives_no_fingerprint(
     collected: Path, act: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
@@ -225,6 +227,7 @@ def test_copy_that_is_too_old_says_nothing_of_the_device(collected: Path) -> Non
     assert "at most 3600 s are allowed" in error.detail
 
 
+# holds PF-9
 def test_folder_that_is_missing_or_empty_is_unreachable_and_no_missing_artefact(tmp_path: Path) -> None:
     error = Bench(tmp_path / "away").failure()
     assert (type(error), error.reason) == (DeviceUnreachableError, "no-folder")
@@ -237,6 +240,7 @@ def test_file_that_is_gone_while_others_are_there_is_not_listed(collected: Path)
     assert [entry.kind for entry in Bench(collected).read().listed] == ["settings"]
 
 
+# holds PF-9
 @pytest.mark.parametrize("make", [lambda path: path.mkdir(), os.mkfifo, lambda path: path.symlink_to("notes.txt")])
 def test_name_that_is_no_regular_file_is_refused_and_not_opened(collected: Path, make: Callable[[Path], None]) -> None:
     (collected / "relay.bin").unlink()

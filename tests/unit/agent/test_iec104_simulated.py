@@ -19,7 +19,7 @@ from firmware_sim.iec104.options import Iec104Options
 from firmware_sim.iec104.server import Iec104Server
 from kit.clock import SystemClock
 from rules.fingerprint import fingerprint
-from tests.unit.agent.iec104_bench import CHECKSUMS, FILES, driver_at
+from tests.unit.agent.iec104_bench import CHECKSUMS, FILES, driver_at, second_at
 from tests.unit.agent.test_iec104_driver import changed
 from tests.unit.firmware_sim.bench import IDENTITY, device
 from tests.unit.wire.iec104.test_files import content_of
@@ -137,3 +137,33 @@ def test_fault_of_the_link_gives_no_other_fingerprint(kind: str) -> None:
         assert [part.digest for part in last.files] == [part.digest for part in honest.files]
 
     run(target, work, timeout_ms=100, retries=1)
+
+
+def test_second_link_of_a_simulated_group_takes_over() -> None:
+    target = simulated()
+
+    async def work() -> None:
+        server = Iec104Server(target, Iec104Options(), None)
+        _, port = await server.start("127.0.0.1", 0)
+        driver = driver_at(
+            port,
+            pacing=Pacing(connections=2),
+            options=second_at(port),
+            unit_id=target.unit_id,
+            timeout_ms=2000,
+            retries=1,
+        )
+        first = await driver.read()
+        async with asyncio.timeout(5):
+            while target.counters.connections < 2:  # noqa: ASYNC110 - the simulator counts
+                await asyncio.sleep(0.001)
+        active = driver._group._ends[driver._group._active].connection
+        assert active is not None
+        active.abort()
+        second = await driver.read()
+        assert (second.identity, second.files) == (first.identity, first.files)
+        assert driver.counters.switches == 1
+        await driver.close()
+        await server.stop()
+
+    asyncio.run(work())

@@ -82,6 +82,7 @@ def units(count: int, content: bytes = b"firmware") -> tuple[Device, ...]:
     )
 
 
+# holds PF-6
 def test_units_behind_one_port_share_a_connection_with_one_request_in_flight() -> None:
     gateway = Gateway(*units(4, LONG))
 
@@ -120,6 +121,7 @@ def test_long_file_lets_other_units_ask_between_its_slices() -> None:
     assert longest <= SLICE_REQUESTS + 4
 
 
+# holds PF-7
 def test_silent_unit_closes_the_connection_and_the_others_are_read_over_a_new_one() -> None:
     gateway = Gateway(*units(3))
     gateway.silent = {2}
@@ -142,6 +144,7 @@ def test_silent_unit_closes_the_connection_and_the_others_are_read_over_a_new_on
     assert (gateway.connections, gateway.open_max) == (2, 1)
 
 
+# holds PF-6
 def test_model_that_bears_more_connections_has_its_units_spread_over_them() -> None:
     gateway = Gateway(*units(4))
     profile = replace(PROFILE, pacing=Pacing(connections=2))
@@ -245,6 +248,7 @@ def secure_read(folder: Path, tls: TlsFiles | None, version: ssl.TLSVersion = ss
     return found[0]
 
 
+# holds PF-8
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_device_under_tls_is_read_with_a_client_certificate(tmp_path: Path, version: ssl.TLSVersion) -> None:
     assert secure_read(tmp_path, write_certificates(tmp_path), version) == fingerprint(LONG).sha256
@@ -261,6 +265,7 @@ def refused(folder: Path, tls: TlsFiles | None) -> DeviceError:
     return caught.value
 
 
+# holds PF-8
 def test_device_whose_certificate_has_another_name_is_refused(tmp_path: Path) -> None:
     error = refused(tmp_path, write_certificates(tmp_path, host="other.station"))
     assert isinstance(error, DeviceProtocolError)
@@ -268,6 +273,7 @@ def test_device_whose_certificate_has_another_name_is_refused(tmp_path: Path) ->
     assert "no secure connection to 127.0.0.1:" in error.detail
 
 
+# holds PF-8
 def test_device_whose_certificate_is_of_another_authority_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = write_certificates(tmp_path / "other")

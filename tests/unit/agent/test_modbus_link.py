@@ -82,6 +82,7 @@ def test_file_answer_in_two_parts_is_put_together(cut: int) -> None:
     assert transfer(answer).result() == fingerprint(CONTENT)
 
 
+# holds PF-7
 @pytest.mark.parametrize("work", [ask, transfer])
 def test_answer_under_another_transaction_is_refused(work: Callable[[Answer], object]) -> None:
     error = failure(
@@ -95,11 +96,13 @@ def test_answer_under_transaction_zero_is_refused() -> None:
     assert error.reason == "wrong-transaction"
 
 
+# holds PF-7
 @pytest.mark.parametrize("work", [ask, transfer])
 def test_answer_of_another_unit_is_refused(work: Callable[[Answer], object]) -> None:
     assert failure(lambda request: [frame(request, records_of(request), unit=2)], work).reason == "wrong-unit"
 
 
+# holds PF-7
 @pytest.mark.parametrize("work", [ask, transfer])
 def test_answer_of_another_function_is_refused(work: Callable[[Answer], object]) -> None:
     assert failure(lambda request: [frame(request, b"\x03\x02\x00\x01")], work).reason == "wrong-function"

@@ -98,6 +98,7 @@ def full_device() -> Device:
     )
 
 
+# holds PF-5 PF-6
 @pytest.mark.parametrize("name", NAMES)
 def test_every_profile_only_reads_and_asks_one_thing_at_a_time(name: str) -> None:
     async def work() -> Tap:
@@ -118,6 +119,7 @@ def test_every_profile_only_reads_and_asks_one_thing_at_a_time(name: str) -> Non
     assert (20 in tap.functions) == (specifics.directory is not None or bool(specifics.files))
 
 
+# holds PF-5
 @pytest.mark.parametrize(
     ("pdu", "violation"),
     [
@@ -141,6 +143,7 @@ def test_tap_sees_a_client_that_does_write(pdu: bytes, violation: str) -> None:
     assert asyncio.run(work()).violations == [violation]
 
 
+# holds PF-6
 def test_tap_sees_a_client_that_pipelines() -> None:
     request = struct.pack(">HHHB", 1, 0, 6, 1) + b"\x04\x00\x00\x00\x01"
 

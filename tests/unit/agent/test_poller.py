@@ -139,6 +139,7 @@ def test_run_outlives_every_error_with_growing_pauses() -> None:
     assert bench.poller.figures.missed == 1 + 3 + 7 + 9 + 9 + 9
 
 
+# holds PF-2
 def test_nothing_is_read_in_quiet_hours_and_the_clock_is_looked_at_each_minute() -> None:
     minute = NOW_MS // 60_000 % 1440
     begin, end = (f"{at // 60 % 24:02}:{at % 60:02}" for at in (minute - 5, minute + 2))
@@ -155,6 +156,7 @@ def test_nothing_is_read_in_quiet_hours_and_the_clock_is_looked_at_each_minute()
 PLAN = ReadPlan(firmware_s=60)
 
 
+# holds PF-3
 def test_kind_with_an_interval_of_its_own_is_read_when_it_is_due_and_kept_between() -> None:
     bench = Bench(plain(), plan=PLAN)
     bench.poll()
@@ -184,6 +186,7 @@ def test_read_times_begin_with_the_oldest_read_that_counts() -> None:
     assert (state.read_from_ms, state.read_to_ms) == (NOW_MS, NOW_MS + 25_020)
 
 
+# holds PF-3
 def test_counter_that_moved_has_every_file_read_before_it_is_due() -> None:
     bench = Bench(replace(plain(), revision=7), plan=PLAN)
     bench.poll()
@@ -214,6 +217,7 @@ def test_change_in_the_middle_of_a_poll_has_everything_read_again() -> None:
     assert (bench.poller.state.item.revision, bench.poller.figures.changes) == (8, 1)
 
 
+# holds PF-3
 def test_file_that_is_listed_otherwise_is_read_before_it_is_due() -> None:
     bench = Bench(plain(), plan=PLAN)
     bench.poll()
@@ -225,6 +229,7 @@ def test_file_that_is_listed_otherwise_is_read_before_it_is_due() -> None:
     assert bench.poller.figures.changes == 2
 
 
+# holds PF-3
 def test_after_a_failure_every_file_is_read_again() -> None:
     bench = Bench(plain(), plain(), UNREACHABLE, plain(), plan=PLAN)
     bench.poll(3)
@@ -237,6 +242,7 @@ class SlowDriver(FakeDriver):
         return await super().read(kinds)
 
 
+# holds PF-4
 def test_device_that_answers_for_ever_is_given_up_at_the_deadline() -> None:
     driver = SlowDriver([plain()])
     poller = DevicePoller(device_config(502, deadline_ms=1), driver, None, FakeClock(NOW_MS), lambda: None)

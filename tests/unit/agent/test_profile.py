@@ -34,6 +34,7 @@ def test_every_packaged_profile_is_sound_and_says_what_it_is_for(path: Path) -> 
     assert set(methods.values()) <= set(METHODS)
 
 
+# holds PF-1
 def test_profile_beside_the_configuration_adds_to_the_packaged_and_wins_by_name(tmp_path: Path) -> None:
     written(tmp_path, TEXT)
     written(tmp_path, TEXT.replace("sample", "ours"), "stability-control-modbus.toml")
@@ -77,6 +78,7 @@ def test_wrong_profile_names_file_line_and_what_was_expected(tmp_path: Path, tex
     assert caught.value.exit_code == 78
 
 
+# holds PF-1
 @pytest.mark.parametrize("name", ["Sample.toml", "sample profile.toml", "sample.txt"])
 def test_profile_whose_file_has_no_identifier_for_a_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigProblemsError, match="a profile's file is named like"):
@@ -100,6 +102,7 @@ def test_folder_of_more_profiles_than_allowed_is_refused(tmp_path: Path, monkeyp
         load_profiles(tmp_path)
 
 
+# holds PF-2
 @pytest.mark.parametrize(
     ("hours", "time_ms", "left_ms"),
     [

@@ -7,6 +7,7 @@ import pytest
 from firmware_sim.app import allow_files
 from firmware_sim.errors import BadRequestError, ScenarioError
 from firmware_sim.fleet import Fleet
+from firmware_sim.iec104.options import Iec104Options
 from firmware_sim.maker import SCENARIO_FILE, FleetSpec, make_scenario
 from firmware_sim.modbus.unit import ModbusOptions
 from kit.config import ConfigProblemsError
@@ -40,9 +41,20 @@ def test_made_scenario_of_relays_has_groups_and_no_files(tmp_path: Path) -> None
     assert len(set(lists)) == 3
 
 
+def test_made_scenario_of_another_protocol_speaks_it(tmp_path: Path) -> None:
+    spec = FleetSpec(devices=2, size_bytes=64 * 1024, protocol="iec104", checksums_only=True)
+    fleet = Fleet(make_scenario(tmp_path, spec), base=tmp_path)
+    place = fleet.bench.places["fleet-2"]
+    assert place.device.protocol == "iec104"
+    assert isinstance(place.options, Iec104Options)
+    assert not place.options.has_files
+
+
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [
+        (FleetSpec(devices=1, protocol="smoke"), "expected one of modbus"),
+        (FleetSpec(devices=1, protocol="mms", checksums_only=True), "always gives its files"),
         (FleetSpec(devices=0), "0 devices"),
         (FleetSpec(devices=5_001), "5001 devices"),
         (FleetSpec(devices=2_000, first_port=65_000), "leave the port numbers"),

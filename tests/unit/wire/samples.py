@@ -13,7 +13,7 @@ from nacl.signing import SigningKey
 from wire.block import Block
 from wire.certificate import Certificate, Step, Validator, ValidatorSet, build_certificate, vote_bytes
 from wire.epochs import EpochEnd
-from wire.evidence import Artefact, Clock, Entry, Evidence, Identity, Item, SeenBlock
+from wire.evidence import Artefact, Clock, Entry, Evidence, Identity, Item, SeenBlock, word_bytes
 from wire.genesis import AccountKey, CodeEntry, Device, Gateway, Genesis, GenesisValidator, Organisation, Station
 from wire.header import ZERO_DIGEST, Header, tx_root
 from wire.merkle import EMPTY_HEAD, inclusion_path, leaf_digest, tree_head
@@ -114,6 +114,18 @@ SETTINGS = Artefact(
     errors=("short-read", "unstable"),
 )
 ITEM = Item(Identity("Sample Vendor", "SC", "3.1.4", "SN-0001", "SC-9000"), (ARTEFACT, SETTINGS))
+_WORD = bytes.fromhex("9f8a6c01")
+SPOKEN = replace(
+    ARTEFACT,
+    name="crc32",
+    read_size=0,
+    sha256=sha256(word_bytes("vendor-checksum", _WORD)),
+    chunk_root=tree_head([word_bytes("vendor-checksum", _WORD)]),
+    method="vendor-checksum",
+    word=_WORD,
+)
+"""What a device says of its firmware, whose bytes it does not give."""
+ITEM_OF_WORDS = Item(ITEM.identity, (SPOKEN,), revision=7)
 EVIDENCE = Evidence(
     gateway="gw-1",
     boot=3,

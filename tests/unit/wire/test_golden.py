@@ -14,6 +14,7 @@ from tests.unit.wire.samples import (
     GENESIS,
     HEADER,
     ITEM,
+    ITEM_OF_WORDS,
     LATER_RECEIPT,
     OUTCOMES,
     RAW_TX,
@@ -59,10 +60,15 @@ FORMATS: dict[str, tuple[Json, bytes, Callable[[bytes], object]]] = {
     "bundle": (Bundle(RAW_TX, RECEIPT), Bundle(RAW_TX, RECEIPT).encode(), decode_bundle),
     "snapshot": (MANIFEST, MANIFEST.encode(), decode_manifest),
     "part": (PARTS[2], cbor.encode(PARTS[2].to_value()), lambda raw: part_of_value(cbor.decode(raw))),
+    "item_of_words": (
+        ITEM_OF_WORDS,
+        cbor.encode(ITEM_OF_WORDS.to_value()),
+        lambda raw: decode_item(cbor.decode(raw)),
+    ),
 }
 
 
-# holds GE-1 RL-1 EV-1 TX-2 RC-1 RC-2 QC-2 QC-5 HD-1 HD-9 EP-3 RC-7 SN-1 SN-3
+# holds GE-1 RL-1 EV-1 EV-14 EV-16 TX-2 RC-1 RC-2 QC-2 QC-5 HD-1 HD-9 EP-3 RC-7 SN-1 SN-3
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_bytes_are_written_and_read(name: str) -> None:
     sample, written, read = FORMATS[name]
