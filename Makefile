@@ -62,7 +62,7 @@ explore: ## every schedule of one height within bounds, on the real core; CUTS=n
 	@scripts/setup.sh
 	@.venv/bin/python -m tests.simulation.explorer --cuts $(CUTS)
 
-fuzz: ## hostile bytes for every decoder, from a corpus of real runs; MINUTES=n ONLY=word
+fuzz: ## hostile bytes for every decoder, lying devices for drivers; MINUTES=n ONLY=word
 	@scripts/setup.sh
 	@.venv/bin/python -m tests.fuzz --minutes $(or $(MINUTES),10) --only "$(ONLY)"
 
@@ -84,7 +84,7 @@ lint: ## style, format, types, import arrows
 	exit $$status
 
 bench: ## measure, print a table, write build/bench/GROUP.json; ONLY=GROUP for one group, MINUTES=n for soak, SHORTER=N for loads of an Nth
-	@scripts/setup.sh broker iec61850
+	@scripts/setup.sh broker interop iec61850
 	@GRIDWITNESS_BENCH_SHORTER=$(SHORTER) .venv/bin/python -m benchmarks $(ONLY) $(if $(MINUTES),--minutes $(MINUTES))
 
 lock: ## choose versions anew within setup.cfg and write requirements/*.txt

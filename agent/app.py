@@ -358,6 +358,7 @@ def _device_snapshot(poller: DevicePoller) -> DeviceSnapshot:
         last_duration_ms=figures.last_duration_ms,
         polls=figures.polls,
         rereads=figures.rereads,
+        missed=figures.missed,
         changes=figures.changes,
         failures=dict(figures.failures),
         requests=counters.requests,

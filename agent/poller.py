@@ -37,6 +37,8 @@ class PollFigures:
     changes: int = 0
     rereads: int = 0
     """Reads made to confirm a change."""
+    missed: int = 0
+    """Polls that fell due while one was running or the device was away."""
     failures: dict[str, int] = field(default_factory=dict)
     """Failed polls by reason."""
     last_duration_ms: int = 0
@@ -91,7 +93,8 @@ class DevicePoller:
                     continue
                 await self.poll()
                 now_ms = self._clock.monotonic_ms()
-                due_ms = next_due_ms(due_ms, now_ms, self.config.interval_ms, self._failures_in_row)
+                before_ms, due_ms = due_ms, next_due_ms(due_ms, now_ms, self.config.interval_ms, self._failures_in_row)
+                self.figures.missed += (due_ms - before_ms) // self.config.interval_ms - 1
                 await sleep((due_ms - now_ms) / 1000)
         finally:
             await self.driver.close()

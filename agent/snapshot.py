@@ -22,6 +22,8 @@ class DeviceSnapshot:
     last_duration_ms: int
     polls: int
     rereads: int
+    missed: int
+    """Polls that fell due while one was running or the device was away."""
     changes: int
     failures: Mapping[str, int]
     """Failed polls by reason."""

@@ -86,14 +86,19 @@ def bench_cluster(
 
 def run(cluster: Cluster, notes: Notes, rate: int, seconds: int) -> Run:
     """Offer one rate for so many seconds to all nodes that run."""
-    transactions = notes.sign(rate * seconds)
+    return put(cluster, notes.sign(rate * seconds), rate)
+
+
+def put(cluster: Cluster, transactions: Sequence[bytes], rate: int) -> Run:
+    """Offer transactions at one rate to all nodes that run."""
     running = [member for member, program in cluster.nodes.items() if program.is_running()]
     urls = [cluster.layout.api_url(member) for member in running]
     before = _cpu_s(cluster, running)
     load = offer(Offer(transactions, rate, urls, urls[-1]))
     used_s = _cpu_s(cluster, running) - before
     resident = max(psutil.Process(cluster.nodes[member].pid).memory_info().rss for member in running)
-    return Run(rate, seconds, load, used_s / max(1, load.committed) / len(running) * 1e6, resident / 2**20)
+    cpu_us = used_s / max(1, load.committed) / len(running) * 1e6
+    return Run(rate, len(transactions) // rate, load, cpu_us, resident / 2**20)
 
 
 def _cpu_s(cluster: Cluster, members: Sequence[str]) -> float:

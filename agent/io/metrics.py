@@ -16,6 +16,7 @@ STATES: Final = ("not-yet-read", "protocol-error", "read", "unreachable")
 _DEVICE_COUNTERS: Final = {
     "device_polls": ("Polls that ended.", "polls"),
     "device_rereads": ("Reads made to confirm a change.", "rereads"),
+    "device_missed_polls": ("Polls that fell due while one was running or the device was away.", "missed"),
     "device_changes": ("Confirmed changes of content.", "changes"),
     "device_requests": ("Requests sent to the device.", "requests"),
     "device_read_bytes": ("Bytes of files read.", "bytes_read"),

@@ -8,6 +8,7 @@ Source: IEC 60870-5-104:2006, 10.
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Iterable
 from typing import Final, Protocol
@@ -18,13 +19,17 @@ from firmware_sim.iec104.options import Iec104Options
 from firmware_sim.iec104.points import GROUP_EXTRA, GROUP_MEASURED, Block, blocks, timed, with_time
 from firmware_sim.iec104.station import DeviceClock, common_address_of
 from wire.iec104.asdu import EndOfInitialisation
-from wire.iec104.points import Point
 from wire.iec104.responses import encode_point_asdus, encode_response
 from wire.iec104.types import Cause
 
 EVENTS_MAX: Final = 1_000
 """ASDUs that wait for a connection; the oldest is lost when one more comes, as in the devices themselves."""
 _POWER_ON: Final = 0
+
+
+def _packed(block: Block) -> array[int]:
+    """Give value and quality of each point in one number."""
+    return array("q", [point.value << 16 | point.quality for point in block.points])
 
 
 class Member(Protocol):
@@ -50,13 +55,14 @@ class Group:
         self.lost_events = 0
         self._events: deque[bytes] = deque()
         self._common_address = common_address_of(device, options)
-        self._known: dict[int, Point] = {}
+        self._known: dict[int, array[int]] = {}
+        """By first address of a block what its points were, packed: a bench has thousands of devices."""
         self.restarted()
 
     def restarted(self) -> None:
         """Forget what was on its way, and announce the end of the initialisation."""
         self._events.clear()
-        self._known = {point.address: point for block in self._blocks() for point in block.points}
+        self._known = {block.points[0].address: _packed(block) for block in self._blocks()}
         self._add([encode_response(EndOfInitialisation(_POWER_ON, is_changed=False), self._common_address)])
 
     def files(self) -> Files | None:
@@ -98,9 +104,10 @@ class Group:
         for block in self._blocks():
             if block.group == GROUP_EXTRA or (block.group == GROUP_MEASURED and not measured):
                 continue
-            changed = tuple(point for point in block.points if self._known.get(point.address) != point)
+            packed, first = _packed(block), block.points[0].address
+            before, self._known[first] = self._known[first], packed
+            changed = tuple(point for point, new, old in zip(block.points, packed, before, strict=True) if new != old)
             if changed:
-                self._known.update({point.address: point for point in changed})
                 tagged = with_time(changed, now)
                 type_id = timed(block.type_id)
                 self._add(encode_point_asdus(type_id, Cause.SPONTANEOUS, self._common_address, tagged))

@@ -26,6 +26,8 @@ REPLIES_MAX: Final = 64
 """Requests of a connection that wait for their replies; whoever sends more is closed out."""
 WRITE_BYTES_MAX: Final = 256 * 1024
 """Unsent bytes of a connection at which no more steps are taken."""
+BATCH_STEPS: Final = 64
+"""Steps after which bytes are written."""
 _INTERROGATIONS: Final = frozenset({int(TypeId.C_IC_NA_1), int(TypeId.C_CI_NA_1)})
 _CAUSE: Final = 0x3F
 
@@ -132,8 +134,12 @@ class Connection(asyncio.Protocol):
             return
         self._settle()
         try:
+            left = BATCH_STEPS
             while self._pause is None and not self._is_blocked and self._link.send_room and self._step():
-                pass
+                left -= 1
+                if left == 0:  # so that a wide window is felt by the socket before it is used up
+                    self._flush()
+                    left = BATCH_STEPS
         except Iec104Error as error:
             self._give_up(error)
             return

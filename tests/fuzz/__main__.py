@@ -6,6 +6,7 @@ import argparse
 import sys
 import time
 
+from tests.fuzz.devices import DEVICES
 from tests.fuzz.engine import FindingError, campaign
 from tests.fuzz.targets import TARGETS
 
@@ -17,7 +18,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="decoders whose name holds this word")
     parser.add_argument("--seed", type=int, default=time.time_ns() // 10**9, help="by default another one each time")
     options = parser.parse_args()
-    chosen = [target for target in TARGETS if options.only in target.name]
+    chosen = [target for target in (*TARGETS, *DEVICES) if options.only in target.name]
     found = 0
     for target in chosen:
         try:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Final
+from types import CodeType, FrameType
+from typing import Any, Final, TypeAlias
 
 from tests.fuzz.mutate import Mutator
 from tests.fuzz.targets import CORPUS, MADE, Target
@@ -24,6 +27,8 @@ _TRACED_EVERY: Final = 25
 _LEARNED_MAX: Final = 400
 _LEARNED_BYTES_MAX: Final = 32 * 1024
 _NUMBERS: Final = re.compile(r"\d+|'[^']*'")
+
+TraceFunction: TypeAlias = Callable[[FrameType, str, Any], Any]
 
 
 class FindingError(Exception):
@@ -41,11 +46,59 @@ class Figures:
     slowest_s: float
     memory_bytes: int
     """Largest seen, of the inputs that were traced."""
+    lines: int = 0
+    """Lines of the target's own files that were reached, where it names some."""
+
+
+class Coverage:
+    """Which lines of some files were ever reached.
+
+    Args:
+        covers: Parts of paths; without one nothing is watched.
+    """
+
+    def __init__(self, covers: Sequence[str]) -> None:
+        self._covers = covers
+        self._seen: set[tuple[str, int]] = set()
+        self._wanted: dict[CodeType, bool] = {}
+
+    @property
+    def lines(self) -> int:
+        """How many so far."""
+        return len(self._seen)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Note every line that runs inside the block."""
+        before = sys.gettrace()
+        if self._covers:
+            sys.settrace(self._called)
+        try:
+            yield
+        finally:
+            if self._covers:
+                sys.settrace(before)
+
+    def _called(self, frame: FrameType, _event: str, _argument: object) -> TraceFunction | None:
+        code = frame.f_code
+        wanted = self._wanted.get(code)
+        if wanted is None:
+            wanted = self._wanted[code] = any(part in code.co_filename for part in self._covers)
+        return self._stepped if wanted else None
+
+    def _stepped(self, frame: FrameType, event: str, _argument: object) -> TraceFunction:
+        if event == "line":
+            self._seen.add((frame.f_code.co_filename, frame.f_lineno))
+        return self._stepped
 
 
 def seeds_of(target: Target) -> list[bytes]:
     """Return the corpus of a decoder."""
-    return [*(path.read_bytes() for path in sorted((CORPUS / target.name).glob("*"))), *MADE.get(target.name, ())]
+    return [
+        *target.seeds,
+        *(path.read_bytes() for path in sorted((CORPUS / target.name).glob("*"))),
+        *MADE.get(target.name, ()),
+    ]
 
 
 def judge(target: Target, raw: bytes) -> str:
@@ -91,7 +144,8 @@ def inputs(target: Target, seeds: Sequence[bytes], learned: list[bytes], rng: Ra
 def campaign(target: Target, seed: int, seconds: float, inputs_max: int | None = None) -> Figures:
     """Feed a decoder until the time is over.
 
-    An input whose refusal nobody has seen before is kept and mutated further: so the run walks behind every check.
+    An input whose refusal nobody has seen before, or which reaches a line that none reached, is kept and mutated
+    further: so the run walks behind every check.
 
     Args:
         target: The decoder.
@@ -106,19 +160,21 @@ def campaign(target: Target, seed: int, seconds: float, inputs_max: int | None =
     until_s = time.monotonic() + seconds
     accepted = number = 0
     slowest_s, memory_bytes = 0.0, 0
-    seeds = seeds_of(target)
+    seeds, coverage = seeds_of(target), Coverage(target.covers)
     for number, raw in enumerate(inputs(target, seeds, learned, rng), start=1):
         is_traced = number % _TRACED_EVERY == 0
-        outcome, cpu_s, peak = _measured(target, raw, is_traced=is_traced, place=f"seed {seed}, input {number}")
+        lines = coverage.lines
+        with coverage.watching():
+            outcome, cpu_s, peak = _measured(target, raw, is_traced=is_traced, place=f"seed {seed}, input {number}")
         slowest_s, memory_bytes = max(slowest_s, cpu_s), max(memory_bytes, peak)
         accepted += outcome == "accepted"
-        if outcome not in said and len(said) < _LEARNED_MAX:
+        if (outcome not in said or coverage.lines > lines) and len(learned) < _LEARNED_MAX:
             said.add(outcome)
             if len(raw) <= _LEARNED_BYTES_MAX:
                 learned.append(raw)
         if time.monotonic() > until_s or number == inputs_max:
             break
-    return Figures(number, accepted, len(said), slowest_s, memory_bytes)
+    return Figures(number, accepted, len(said), slowest_s, memory_bytes, coverage.lines)
 
 
 def _measured(target: Target, raw: bytes, *, is_traced: bool, place: str) -> tuple[str, float, int]:

@@ -43,7 +43,7 @@ class BrokenRuleError(AssertionError):
 _PORTS: Final = itertools.cycle(range(1, 65_536))
 
 
-def config(protocol: str, profile: str) -> DeviceConfig:
+def config(protocol: str, profile: str, retries: int = RETRIES) -> DeviceConfig:
     """Describe the lying device; each has a port of its own, since a driver may remember when it left an address."""
     return DeviceConfig(
         id=DEVICE,
@@ -52,11 +52,11 @@ def config(protocol: str, profile: str) -> DeviceConfig:
         host="127.0.0.1",
         port=next(_PORTS),
         timeout_ms=TIMEOUT_MS,
-        retries=RETRIES,
+        retries=retries,
     )
 
 
-def read(protocol: str, profile: str, listener: Listener, kinds: frozenset[str] | None = None) -> Outcome:
+def read(protocol: str, profile: str, listener: Listener, retries: int = RETRIES) -> Outcome:
     """Read a device once; what a driver raises besides a `DeviceError` goes through.
 
     Raises:
@@ -65,11 +65,11 @@ def read(protocol: str, profile: str, listener: Listener, kinds: frozenset[str] 
     """
 
     async def work(loop: VirtualLoop) -> Outcome:
-        driver = DRIVERS[protocol].open(config(protocol, profile), PROFILES[profile], loop)
+        driver = DRIVERS[protocol].open(config(protocol, profile, retries), PROFILES[profile], loop)
         begin_ms = loop.now_ms()
         reading, failure = None, None
         try:
-            reading = await driver.read(kinds)
+            reading = await driver.read()
         except DeviceError as error:
             failure = error
         end_ms = loop.now_ms()

@@ -103,6 +103,8 @@ class Target:
         encode: The result's bytes again, None where it has no one form.
         prove: Goes on to what verifies the result; may raise the same.
         is_text: The bytes are JSON, TOML or the like.
+        seeds: Its corpus, or a part of it.
+        covers: Parts of the paths of its code; inputs that reach new lines of it are mutated further.
     """
 
     name: str
@@ -111,6 +113,8 @@ class Target:
     prove: Callable[[Any], object] = lambda _: None
     refusals: tuple[type[Exception], ...] = (WireError,)
     is_text: bool = False
+    seeds: tuple[bytes, ...] = ()
+    covers: tuple[str, ...] = ()
 
 
 def _value(decode: Callable[[Any], Any]) -> Callable[[bytes], Any]:

@@ -20,7 +20,15 @@ from agent.model import DeviceConfig, MeasurementFrame, Reading
 from agent.profile import Profile
 from firmware_sim.contents import artefact
 from firmware_sim.iec104.options import Iec104Options
-from firmware_sim.iec104.points import ARTEFACT_FIRST, CRC_OFFSET, EXTRA_FIRST, IDENTITY_FIRST, SIZE_OFFSET, STRIDE
+from firmware_sim.iec104.points import (
+    ARTEFACT_FIRST,
+    CRC_OFFSET,
+    EXTRA_FIRST,
+    IDENTITY_FIRST,
+    REVISION_OFFSET,
+    SIZE_OFFSET,
+    STRIDE,
+)
 from firmware_sim.iec104.server import Iec104Server
 from kit.clock import SystemClock
 from rules.fingerprint import fingerprint
@@ -42,7 +50,7 @@ def profile(name: str, *points: PointsTable, **changes: object) -> Profile:
     found = PROFILES[name]
     specifics = found.specifics
     assert isinstance(specifics, Iec104Profile)
-    pacing = dataclasses.replace(found.pacing, connect_pause_ms=0)
+    pacing = dataclasses.replace(found.pacing, connect_pause_ms=0, busy_repeats=1)
     changed = dataclasses.replace(specifics, points=points, **changes)  # type: ignore[arg-type]
     return dataclasses.replace(found, specifics=changed, pacing=pacing)
 
@@ -70,10 +78,8 @@ def relay_points() -> list[list[Any]]:
     for index in range(3):
         first = ARTEFACT_FIRST + STRIDE * index
         points += text_points(first, "7.0", 6)
-        points += [
-            number_point(first + SIZE_OFFSET, len(CONTENT)),
-            number_point(first + CRC_OFFSET, zlib.crc32(CONTENT)),
-        ]
+        numbers = {SIZE_OFFSET: len(CONTENT), CRC_OFFSET: zlib.crc32(CONTENT), REVISION_OFFSET: 1}
+        points += [number_point(first + offset, number) for offset, number in numbers.items()]
     return points
 
 

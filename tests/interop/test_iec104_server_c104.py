@@ -127,7 +127,7 @@ def test_c104_interrogates_twenty_thousand_points() -> None:
     count = 20_000
 
     async def talk(ask: Ask, port: int) -> None:
-        await opened(ask, port)
+        await opened(ask, port, timeout_ms=40_000)
         assert (await ask("interrogate", common_address=STATION))["ok"]
         assert (await ask("wait_seen", count=POINTS_OWN + count))["ok"]
         held = values(await ask("points", common_address=STATION))
@@ -170,7 +170,7 @@ def test_c104_asks_for_counters_single_points_time_and_test() -> None:
 
 def test_c104_command_is_refused() -> None:
     async def talk(ask: Ask, port: int) -> None:
-        await opened(ask, port)
+        await opened(ask, port, timeout_ms=2_000)
         assert not (await ask("command", common_address=STATION, io_address=900))["ok"]
         assert (await ask("state")) == {"state": "OPEN"}
 
@@ -200,7 +200,7 @@ def test_c104_refused_interrogation_of_a_busy_device_is_not_taken_for_an_answer(
     target.set_fault(Fault("busy"))
 
     async def talk(ask: Ask, port: int) -> None:
-        await opened(ask, port)
+        await opened(ask, port, timeout_ms=2_000)
         assert not (await ask("interrogate", common_address=STATION))["ok"]
         assert (await ask("points", common_address=STATION))["points"] == []
 
@@ -271,7 +271,7 @@ def test_c104_second_link_of_a_redundancy_group_takes_over() -> None:
                 return await asyncio.to_thread(lambda: peer.ask(do, **arguments))
 
             async with serve(bay()) as port:
-                assert (await ask(first, "connect", port=port, common_address=STATION))["open"]
+                assert (await ask(first, "connect", port=port, common_address=STATION, timeout_ms=2_000))["open"]
                 assert (await ask(first, "interrogate", common_address=STATION))["ok"]
                 assert (await ask(second, "connect", port=port, common_address=STATION))["open"]
                 assert (await ask(second, "interrogate", common_address=STATION))["ok"]

@@ -96,6 +96,7 @@ def test_every_protocol_with_an_address_has_a_judge_and_every_profile_a_device()
     assert protocols == set(PROTOCOLS)
 
 
+# holds IC-15 MM-4
 @pytest.mark.parametrize("name", ON_LINE)
 def test_agent_sends_nothing_but_reads(name: str) -> None:
     async def main() -> Record:
@@ -106,6 +107,7 @@ def test_agent_sends_nothing_but_reads(name: str) -> None:
     assert sum(found.asked.values()) > 5
 
 
+# holds IC-15 MM-4
 @pytest.mark.parametrize("name", ON_LINE)
 def test_agent_sends_nothing_but_reads_to_a_device_with_any_fault(name: str) -> None:
     """Also what a driver sends to get out of trouble is a read."""

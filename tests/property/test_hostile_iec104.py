@@ -13,7 +13,7 @@ from firmware_sim.contents import artefact
 from firmware_sim.device import Device
 from firmware_sim.files.setting_list import setting_list
 from rules.fingerprint import fingerprint
-from tests.fuzz.hostile import Outcome, read
+from tests.fuzz.hostile import RETRIES, Outcome, read
 from tests.fuzz.lying_iec104 import LIES, LINK_LIES, Lie, LyingStation
 from tests.fuzz.virtual import Refused
 from tests.unit.firmware_sim.bench import device
@@ -43,8 +43,8 @@ def lies(kinds: list[str]) -> st.SearchStrategy[list[Lie]]:
 greetings = st.lists(st.one_of(st.just(b""), st.binary(max_size=20), st.builds(Refused, st.booleans())), max_size=4)
 
 
-def outcome_of(script: list[Lie], greeted: list[bytes | Refused]) -> Outcome:
-    return read("iec104", "stability-control-104", LyingStation(bay(), script, greeted))
+def outcome_of(script: list[Lie], greeted: list[bytes | Refused], retries: int = RETRIES) -> Outcome:
+    return read("iec104", "stability-control-104", LyingStation(bay(), script, greeted), retries)
 
 
 def assert_is_the_device(reading: Reading) -> None:

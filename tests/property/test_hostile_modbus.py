@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agent.model import Reading
 from firmware_sim.contents import artefact
 from rules.fingerprint import fingerprint
-from tests.fuzz.hostile import Outcome, read
+from tests.fuzz.hostile import RETRIES, Outcome, read
 from tests.fuzz.lying_modbus import LATE_MS, LIES, LINK_LIES, Lie, LyingModbus
 from tests.fuzz.virtual import Refused
 from tests.unit.firmware_sim.bench import device
@@ -34,8 +34,8 @@ def lies(kinds: list[str]) -> st.SearchStrategy[list[Lie]]:
 greetings = st.lists(st.one_of(st.just(b""), st.binary(max_size=20), st.builds(Refused, st.booleans())), max_size=4)
 
 
-def outcome_of(script: list[Lie], greeted: list[bytes | Refused]) -> Outcome:
-    return read("modbus", "stability-control-modbus", LyingModbus(HONEST, script, greeted))
+def outcome_of(script: list[Lie], greeted: list[bytes | Refused], retries: int = RETRIES) -> Outcome:
+    return read("modbus", "stability-control-modbus", LyingModbus(HONEST, script, greeted), retries)
 
 
 def assert_is_the_device(reading: Reading) -> None:

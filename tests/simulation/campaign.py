@@ -13,10 +13,16 @@ SWARM_SEEDS: Final = range(40)
 PROFILE_SEEDS: Final = range(500, 502)
 DISK_SEEDS: Final = range(500, 500 + len(DISK_FAULTS))
 
+
+def _suffering(fault: str) -> range:
+    """Return seeds under which one disk suffers this."""
+    return range(200 * len(DISK_FAULTS) + DISK_FAULTS.index(fault), 240 * len(DISK_FAULTS), len(DISK_FAULTS))
+
+
 RARE: Final = (
     ("F27 body or block withheld", "liar", range(2000, 2040)),
     ("F29 stale certificate", "liar", range(2000, 2040)),
-    ("log found damaged", "disks", range(2000 + DISK_FAULTS.index("rot"), 2400, len(DISK_FAULTS))),
+    ("log found damaged", "disks", _suffering("rot")),
     ("commit in two views", "six", range(2000, 2040)),
     ("F28 another block", "liar", range(2000, 2040)),
     ("F28 new view of forged view changes", "liar", range(2000, 2040)),
@@ -30,7 +36,7 @@ RARE: Final = (
     ("I12 another next set", "turnover", range(2000, 2040)),
     ("connection ended in a partition", "twins", range(2000, 2040)),
     ("only a quorum heals", "swarm", range(2000, 2040)),
-    ("F21 with its guard", "disks", range(2000 + DISK_FAULTS.index("snapshot"), 2100, len(DISK_FAULTS))),
+    ("F21 with its guard", "disks", _suffering("snapshot")),
 )
 """What few runs meet, and where to look for it until it is met."""
 

@@ -126,6 +126,7 @@ def test_run_polls_at_its_interval_until_cancelled_and_closes_the_driver() -> No
         asyncio.run(bench.poller.run(turns))
     assert turns.slept_s == [1.0, 1.0, 1.0, 1.0]
     assert bench.poller.figures.polls == 4
+    assert bench.poller.figures.missed == 0
     assert bench.driver.closed == 1
 
 
@@ -135,6 +136,7 @@ def test_run_outlives_every_error_with_growing_pauses() -> None:
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(bench.poller.run(turns))
     assert turns.slept_s == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0]
+    assert bench.poller.figures.missed == 1 + 3 + 7 + 9 + 9 + 9
 
 
 # holds PF-2

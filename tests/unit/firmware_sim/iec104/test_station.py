@@ -60,6 +60,21 @@ def test_interrogation_sends_no_more_frames_than_the_window_until_they_are_ackno
     on_line(talk, extra_points=5_000)
 
 
+def test_wide_window_is_written_in_batches_and_stops_where_nobody_reads() -> None:
+    def talk(line: Line) -> None:
+        write = line.wire.write
+
+        def write_and_be_full(data: bytes | bytearray | memoryview) -> None:
+            write(data)
+            line.station.pause_writing()
+
+        line.wire.write = write_and_be_full  # type: ignore[method-assign]
+        line.send(asdu(IC, 6, b"\x14"))
+        assert 0 < len(line.wire.written) < 64 * 256
+
+    on_line(talk, extra_points=50_000, k=32_767, w=20_000)
+
+
 def test_interrogation_waits_for_a_reader_that_does_not_read() -> None:
     def talk(line: Line) -> None:
         line.station.pause_writing()
