@@ -64,8 +64,8 @@ class Recovery:
 
         Args:
             now: The clocks.
-            is_new: The guard is new: without a quorum nothing is decided, so waiting for one costs a new ledger nothing,
-                and who has lost everything hears of its past.
+            is_new: The guard is new. Nothing is decided without a quorum, so a new ledger loses nothing by waiting for
+                one, and who has lost everything hears of its past.
         """
         if is_new and len(self._answers) + 1 < self._validators.quorum:
             return False
