@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
@@ -73,6 +73,8 @@ WAL_FILE: Final = "wal"
 EVENTS_FOLDER: Final = "events"
 INCIDENTS_FOLDER: Final = "incidents"
 TABLES_FILE: Final = "views.sqlite"
+BUILD_PARTS: Final = 4
+"""Of the time that a fresh block may be old, one part is for executing it before it is sent."""
 _GAUGES_EVERY_S: Final = 1.0
 _GRACE_S: Final = 5
 _TABLES_RETRY_S: Final = 1.0
@@ -146,7 +148,10 @@ class NodeProcess:
         self._accusations = Accusations(FaultCourt(genesis.chain(), self._begun_set), state)
         own, pool, known = config.node.member, self._mempool, self._accusations.waiting
         validators = genesis.validator_set()
-        self._chain = Chain(application, store, pool, validators, own, block_bytes_max, state, known)
+        skew_ms = genesis_parameter(genesis, "skew_ms")
+        self._build_ms = skew_ms // BUILD_PARTS
+        about = (store, pool, validators, own, block_bytes_max, state, known)
+        self._chain = Chain(application, *about, patience=self._late)
         epoch = self._chain.epoch
         self._settings = Settings(
             config.node.member,
@@ -155,7 +160,7 @@ class NodeProcess:
             epoch.validators,
             block_interval_ms=genesis_parameter(genesis, "block_interval_ms"),
             heartbeat_ms=genesis_parameter(genesis, "heartbeat_ms"),
-            skew_ms=genesis_parameter(genesis, "skew_ms"),
+            skew_ms=skew_ms,
             vote_keys=keys.public,
         )
         self._guard = guard
@@ -223,6 +228,10 @@ class NodeProcess:
             guard=self._guard.guard,
             nonce=secrets.token_bytes(DIGEST_BYTES),
         )
+
+    def _late(self) -> Callable[[], bool]:
+        until_ms = self._clock.monotonic_ms() + self._build_ms
+        return lambda: self._clock.monotonic_ms() >= until_ms
 
     def _build_recorder(self) -> Recorder | None:
         node = self._config.node

@@ -96,10 +96,14 @@ class VerifiedSignatures:
             self._seen.popitem(last=False)
 
 
+def _never() -> bool:
+    return False
+
+
 class Chain:
     """The replica's view of the ledger: builds, executes and applies blocks on the head."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a node has of its ledger
         self,
         application: Application,
         store: Store,
@@ -109,7 +113,22 @@ class Chain:
         block_bytes_max: int,
         state: StateInMemory,
         fault_proofs: Callable[[], Sequence[bytes]] = tuple,
+        *,
+        patience: Callable[[], Callable[[], bool]] = lambda: _never,
     ) -> None:
+        """Begin at the store's head.
+
+        Args:
+            application: Executes blocks.
+            store: Keeps them.
+            mempool: Gives candidates.
+            validators: Of epoch 0.
+            member: Name of this node.
+            block_bytes_max: Most bytes of transactions in a block.
+            state: Follows the store.
+            fault_proofs: What is known against validators.
+            patience: Called when a block is begun; what it returns says when the block has taken long enough.
+        """
         self._application = application
         self._store = store
         self._state = state
@@ -118,6 +137,7 @@ class Chain:
         self._block_bytes_max = block_bytes_max
         self._executions: OrderedDict[Digest, Execution] = OrderedDict()
         self._fault_proofs = fault_proofs
+        self._patience = patience
         self._known_faults: Sequence[bytes] = ()
         self._differing: tuple[Block, Sequence[Digest]] | None = None
         """Newest block that came out otherwise here, and to what."""
@@ -184,6 +204,7 @@ class Chain:
             candidates=candidates,
             bytes_max=self._block_bytes_max,
             fault_proofs=self._known_faults,
+            is_late=self._patience(),
         )
         self.refused.extend(tx for tx, _ in refused)
         if not execution.block.transactions and not build.empty_allowed:

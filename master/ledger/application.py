@@ -184,10 +184,12 @@ class Application:
         candidates: Sequence[SignedTx],
         bytes_max: int,
         fault_proofs: Sequence[bytes] = (),
+        is_late: Callable[[], bool] = lambda: False,
     ) -> tuple[Execution, tuple[tuple[Digest, str], ...]]:
         """Build and execute the block after ``head``.
 
-        Candidates are taken in their order until one does not fit; what cannot stand in the block is left out.
+        Candidates are taken in their order until one does not fit or it is late; what cannot stand in the block is left
+        out.
 
         Args:
             head: The newest committed block.
@@ -199,6 +201,7 @@ class Application:
             candidates: In the order of execution.
             bytes_max: Most bytes of transactions; the ledger's own limit holds too.
             fault_proofs: What is known against validators; taken as far as it may stand in the block.
+            is_late: Whether the block has enough once it holds a transaction: voters refuse an old block time.
 
         Returns:
             The execution, and (id, code) of every candidate that was refused.
@@ -212,7 +215,7 @@ class Application:
         place = _Place(head.height + 1, time_ms)
         block_state = self._open_block(head, place)
         room = min(bytes_max, self._block_bytes_max(block_state))
-        taken, done, refused = self._take(block_state, candidates, place, room)
+        taken, done, refused = self._take(block_state, candidates, place, room, is_late)
         outcomes = [ran.outcome for ran in done]
         proofs = self._court.choose(block_state, fault_proofs, place.height, place.time_ms)
         writes = block_state.writes()
@@ -284,9 +287,14 @@ class Application:
         self._tree.apply(execution.tree_update)
 
     def _take(
-        self, state: Overlay, candidates: Sequence[SignedTx], place: _Place, room: int
+        self,
+        state: Overlay,
+        candidates: Sequence[SignedTx],
+        place: _Place,
+        room: int,
+        is_late: Callable[[], bool],
     ) -> tuple[list[bytes], list[_Ran], tuple[tuple[Digest, str], ...]]:
-        """Execute candidates until one does not fit into ``room`` bytes.
+        """Execute candidates until one does not fit into ``room`` bytes, or it is late and there is one.
 
         Returns:
             Transactions, what came of them, and (id, code) of what was refused.
@@ -295,7 +303,7 @@ class Application:
         done: list[_Ran] = []
         refused: list[tuple[Digest, str]] = []
         for candidate in candidates:
-            if len(candidate.raw) > room:
+            if len(candidate.raw) > room or (taken and is_late()):
                 break
             try:
                 done.append(self._run(state, candidate, place))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
@@ -165,3 +166,41 @@ def test_chain_tells_who_may_connect_after_every_change() -> None:
     for _ in range(101):
         ledger.apply(ledger.block())
     assert [entry.member for entry in ledger.chain.peers] == ["dispatch", "grid", "regulator"]
+
+
+def test_block_that_takes_long_ends_and_the_rest_stands_in_the_next() -> None:
+    ledger = Ledger()
+
+    def patience() -> Callable[[], bool]:
+        asked = count()
+        return lambda: next(asked) > 0
+
+    world, store, genesis = ledger.world, ledger.store, ledger.world.genesis
+    ledger.chain = Chain(
+        world.application, store, Mempool(), genesis.validator_set(), "dispatch", 1 << 20, store, patience=patience
+    )
+    notes = [world.sign("grid", "notary", "put", {"key": f"note-{number}", "data": b"x"}) for number in range(3)]
+    block = ledger.block(*notes)
+    assert block.transactions == tuple(note.raw for note in notes[:2])
+    ledger.apply(block)
+    assert ledger.block(*notes[2:]).transactions == (notes[2].raw,)
+
+
+def test_block_that_is_late_at_once_holds_one_transaction_behind_those_that_cannot_stand() -> None:
+    ledger = Ledger()
+    world, genesis = ledger.world, ledger.world.genesis
+    note = world.sign("grid", "notary", "put", {"key": "note", "data": b"x"})
+    ledger.apply(ledger.block(note))
+    others = [world.sign("grid", "notary", "put", {"key": f"note-{number}", "data": b"x"}) for number in range(2)]
+    ledger.chain = Chain(
+        world.application,
+        ledger.store,
+        Mempool(),
+        genesis.validator_set(),
+        "dispatch",
+        1 << 20,
+        ledger.store,
+        patience=lambda: lambda: True,
+    )
+    assert ledger.block(note, *others).transactions == (others[0].raw,)
+    assert ledger.chain.refused == [note.id]
