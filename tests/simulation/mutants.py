@@ -153,8 +153,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "votes while catching up",
-        "crashes",
-        3,
+        "delays",
+        0,
         (
             Edit(
                 _SYNC,
