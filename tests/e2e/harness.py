@@ -131,7 +131,10 @@ def publish(cluster: Cluster, substation: Substation, payload: bytes, verb: str 
 
 
 class Churn:
-    """Changes and restores a device's setting again and again, so that its gateway has much to report."""
+    """Changes a device's settings again and again, so that its gateway has much to report; restores them at the end.
+
+    The content never is what it was before: a device that is changed and changed back between two polls stays in alarm.
+    """
 
     def __init__(self, cluster: Cluster, device: str, period_s: float) -> None:
         self._cluster = cluster
@@ -161,7 +164,8 @@ class Churn:
     def _run(self) -> None:
         try:
             while not self._stop.wait(self._period_s):
-                self._cluster.tamper(self._device, {"action": "flip-byte", "artefact": "settings", "offset": 100})
+                offset = 100 + self.changes % 1000
+                self._cluster.tamper(self._device, {"action": "flip-byte", "artefact": "settings", "offset": offset})
                 self.changes += 1
         except Exception as error:  # noqa: BLE001 shown by __exit__ in the test's own thread
             self.error = error
