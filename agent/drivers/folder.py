@@ -19,6 +19,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from agent.drivers.content import FileBytes
 from agent.drivers.errors import DeviceBusyError, DeviceError, DeviceProtocolError, DeviceUnreachableError
+from agent.drivers.link import LinkCounters
 from agent.drivers.text import device_text
 from agent.model import DeviceConfig, DeviceFile, ListedFile, Reading
 from agent.profile import Profile
@@ -98,19 +99,6 @@ class FolderOptions:
         return Identity(**{name: device_text(getattr(self, name).encode()) for name in names})
 
 
-@dataclass(slots=True)
-class FolderCounters:
-    """What was read since the start of the program."""
-
-    requests: int = 0
-    """Files opened."""
-    bytes_read: int = 0
-    busy: int = 0
-    """Files that were still being written."""
-    connections: int = 0
-    """Always 0."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Copy:
     """A file as the folder shows it."""
@@ -168,7 +156,7 @@ class FolderDriver:
         self._seen: dict[Path, tuple[Signature, int]] = {}
         """Signature of each file, and since when (monotonic) it is the same."""
         self._thread: ThreadPoolExecutor | None = None
-        self.counters = FolderCounters()
+        self.counters = LinkCounters()
 
     async def read(self, kinds: frozenset[str] | None = None) -> Reading:
         """Read the copies.

@@ -18,7 +18,7 @@ from agent.drivers.content import FileBytes
 from agent.drivers.errors import DeviceBusyError, DeviceError, DeviceProtocolError, DeviceUnreachableError
 from agent.drivers.iec104_exchanges import DirectoryExchange, FileExchange, LengthExchange, PointsExchange
 from agent.drivers.iec104_group import Group
-from agent.drivers.iec104_link import Exchange, LinkCounters, LinkError, LinkLimits
+from agent.drivers.iec104_link import Exchange, Iec104Counters, LinkLimits
 from agent.drivers.iec104_points import Points
 from agent.drivers.iec104_profile import (
     FULL_FILE,
@@ -30,6 +30,7 @@ from agent.drivers.iec104_profile import (
     Iec104Profile,
     Place,
 )
+from agent.drivers.link import LinkError
 from agent.model import DeviceConfig, DeviceFile, ListedFile, MeasurementFrame, Reading, word_file
 from agent.profile import Profile
 from kit.clock import Clock
@@ -81,7 +82,7 @@ class Iec104Driver:
         self._profile = profile.specifics
         self._pacing = profile.pacing
         self._station = options.common_address or max(1, device.unit_id)
-        self.counters = LinkCounters()
+        self.counters = Iec104Counters()
         ends = [(device.host, device.port)]
         if options.second_host:
             ends.append((options.second_host, options.second_port or device.port))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Generic, Protocol, TypeVar
 
 from agent.drivers.content import FileBytes
-from agent.drivers.iec104_link import LinkCounters
+from agent.drivers.link import LinkCounters
 from wire.iec104.asdu import Asdu, DirectoryEntry
 from wire.iec104.errors import WRONG_LENGTH, FileTransferError
 from wire.iec104.fileread import DirectoryReader, FileReader, ReadState
@@ -13,16 +14,36 @@ from wire.iec104.pointread import InterrogationReader, PointReader, Typed
 from wire.iec104.requests import Request
 
 
-class PointsExchange:
-    """Brings points, by interrogation or one by one."""
+class _Reader(Protocol):
+    """What all readers of `wire.iec104` offer."""
 
-    def __init__(self, reader: InterrogationReader | PointReader) -> None:
-        """Prepare it around a fresh reader."""
+    @property
+    def is_done(self) -> bool:
+        """Whether all has come."""
+        ...
+
+    @property
+    def answers(self) -> int:
+        """Answers so far."""
+        ...
+
+    def begin(self) -> Request:
+        """Return the first request."""
+        ...
+
+
+ReaderT = TypeVar("ReaderT", bound=_Reader)
+
+
+class _Exchange(Generic[ReaderT]):
+    """A reader as a connection runs it."""
+
+    def __init__(self, reader: ReaderT) -> None:
         self._reader = reader
 
     @property
     def is_done(self) -> bool:
-        """Whether all have come."""
+        """Whether all has come."""
         return self._reader.is_done
 
     @property
@@ -30,14 +51,18 @@ class PointsExchange:
         """Answers so far."""
         return self._reader.answers
 
+    def begin(self) -> Request:
+        """Return the first request."""
+        return self._reader.begin()
+
+
+class PointsExchange(_Exchange[InterrogationReader | PointReader]):
+    """Brings points, by interrogation or one by one."""
+
     @property
     def points(self) -> Mapping[int, Typed]:
         """Type and point by address."""
         return self._reader.points
-
-    def begin(self) -> Request:
-        """Return the first request."""
-        return self._reader.begin()
 
     def take(self, asdu: Asdu) -> Request | None:
         """Take what came and return what to ask next.
@@ -48,31 +73,17 @@ class PointsExchange:
         return self._reader.take(asdu)
 
 
-class DirectoryExchange:
+class DirectoryExchange(_Exchange[DirectoryReader]):
     """Brings the directory of files."""
 
     def __init__(self, station: int, address: int) -> None:
         """Prepare it for the directory at one address."""
-        self._reader = DirectoryReader(station, address)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the last file has come."""
-        return self._reader.is_done
-
-    @property
-    def answers(self) -> int:
-        """Answers so far."""
-        return self._reader.answers
+        super().__init__(DirectoryReader(station, address))
 
     @property
     def entries(self) -> tuple[DirectoryEntry, ...]:
         """Files as the device orders them."""
         return self._reader.entries
-
-    def begin(self) -> Request:
-        """Return the request."""
-        return self._reader.begin()
 
     def take(self, asdu: Asdu) -> Request | None:
         """Take what came.
@@ -84,12 +95,12 @@ class DirectoryExchange:
         return None
 
 
-class LengthExchange:
+class LengthExchange(_Exchange[FileReader]):
     """Selects a file to learn its length, and no more."""
 
     def __init__(self, station: int, address: int, name: int) -> None:
         """Prepare it for one file."""
-        self._reader = FileReader(station, address, name)
+        super().__init__(FileReader(station, address, name))
 
     @property
     def is_done(self) -> bool:
@@ -97,18 +108,9 @@ class LengthExchange:
         return self._reader.state is not ReadState.FILE_READY
 
     @property
-    def answers(self) -> int:
-        """Answers so far."""
-        return self._reader.answers
-
-    @property
     def length(self) -> int:
         """Octets that the device announces."""
         return self._reader.length
-
-    def begin(self) -> Request:
-        """Return the selection."""
-        return self._reader.begin()
 
     def take(self, asdu: Asdu) -> Request | None:
         """Take what came.
@@ -120,7 +122,7 @@ class LengthExchange:
         return None
 
 
-class FileExchange:
+class FileExchange(_Exchange[FileReader]):
     """Brings one file, section by section, into its fingerprint."""
 
     def __init__(
@@ -136,29 +138,15 @@ class FileExchange:
             content: Takes the bytes of whole sections.
             counters: Counts them.
         """
-        self._reader = FileReader(station, address, name, bytes_max=size)
+        super().__init__(FileReader(station, address, name, bytes_max=size))
         self._size = size
         self._counters = counters
         self.content = content
 
     @property
-    def is_done(self) -> bool:
-        """Whether the file has come to its end."""
-        return self._reader.is_done
-
-    @property
-    def answers(self) -> int:
-        """Answers so far."""
-        return self._reader.answers
-
-    @property
     def is_whole(self) -> bool:
         """Whether all octets came that were declared."""
         return self._reader.is_done and self._reader.read_bytes == self._size
-
-    def begin(self) -> Request:
-        """Return the selection."""
-        return self._reader.begin()
 
     def take(self, asdu: Asdu) -> Request | None:
         """Take what came and return what to ask next.

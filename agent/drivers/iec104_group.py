@@ -10,7 +10,8 @@ import ssl
 from dataclasses import dataclass
 from typing import Final
 
-from agent.drivers.iec104_link import Connection, LinkCounters, LinkError, LinkLimits, open_connection
+from agent.drivers.iec104_link import Connection, Iec104Counters, LinkLimits, open_connection
+from agent.drivers.link import LinkError
 from kit.logs import get_logger
 
 STANDBY_PAUSE_S: Final = 10.0
@@ -37,7 +38,7 @@ class Group:
         self,
         ends: tuple[tuple[str, int], ...],
         limits: LinkLimits,
-        counters: LinkCounters,
+        counters: Iec104Counters,
         *,
         context: ssl.SSLContext | None = None,
         server_name: str = "",

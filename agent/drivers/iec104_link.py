@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol, cast
 
+from agent.drivers.link import LinkCounters, LinkError
 from wire.iec104.asdu import Asdu, decode_asdu
 from wire.iec104.errors import NOT_READY, Iec104Error, UnknownTypeError
 from wire.iec104.link import ControllingLink, LinkParameters, LinkState, Received, Started
@@ -31,30 +32,10 @@ _UNASKED: Final = frozenset(
 """Causes of what a station may send at any time."""
 
 
-class LinkError(Exception):
-    """An exchange did not come to its end.
-
-    Args:
-        reason: Short code for counters.
-        detail: What was wrong, for people.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-
-
 @dataclass(slots=True)
-class LinkCounters:
-    """What a device was asked since the start of the program."""
+class Iec104Counters(LinkCounters):
+    """With what only a redundancy group has."""
 
-    requests: int = 0
-    bytes_read: int = 0
-    """Bytes of file content."""
-    busy: int = 0
-    """Refusals that were taken for busy."""
-    connections: int = 0
     switches: int = 0
     """Times that data transfer began on another connection of the redundancy group."""
 
@@ -97,7 +78,7 @@ class Exchange(Protocol):
 class Connection(asyncio.Protocol):
     """A TCP connection; data transfer begins with `start`."""
 
-    def __init__(self, limits: LinkLimits, counters: LinkCounters) -> None:
+    def __init__(self, limits: LinkLimits, counters: Iec104Counters) -> None:
         """Prepare the connection; `open_connection` makes it.
 
         Args:
@@ -353,7 +334,7 @@ async def open_connection(
     host: str,
     port: int,
     limits: LinkLimits,
-    counters: LinkCounters,
+    counters: Iec104Counters,
     context: ssl.SSLContext | None = None,
     server_name: str | None = None,
 ) -> Connection:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from agent.drivers.iec104_link import LinkError
 from agent.drivers.iec104_profile import FileTable, Place, PointsTable, TextPoints, addresses_of
+from agent.drivers.link import LinkError
 from agent.drivers.text import device_text
 from agent.model import MeasuredPoint
 from wire.iec104.pointread import Typed

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from typing import IO, Final
 
 from agent.drivers import mms_pipe
+from agent.drivers.link import LinkCounters
 from agent.drivers.mms_pipe import ANSWER_BYTES_MAX, HEAD, START, Answer, Request
 from kit.logs import get_logger
 from wire.cbor import Value
@@ -42,15 +43,9 @@ _log = get_logger("agent.mms")
 
 
 @dataclass(slots=True)
-class MmsCounters:
-    """What was asked since the start of the program."""
+class MmsCounters(LinkCounters):
+    """With what only a child process has."""
 
-    requests: int = 0
-    """Calls to the child; one may take the device several requests."""
-    bytes_read: int = 0
-    busy: int = 0
-    connections: int = 0
-    """Associations asked for."""
     children: int = 0
     """Child processes started."""
 

@@ -18,9 +18,10 @@ from typing import Final, TypeVar
 
 from agent.drivers.content import FileBytes
 from agent.drivers.errors import DeviceBusyError, DeviceError, DeviceProtocolError, DeviceUnreachableError
+from agent.drivers.link import LinkCounters, LinkError
 from agent.drivers.modbus_files import FileRecords, is_too_large
 from agent.drivers.modbus_line import join_line
-from agent.drivers.modbus_link import LinkCounters, LinkError, LinkLimits
+from agent.drivers.modbus_link import LinkLimits
 from agent.drivers.modbus_profile import (
     FULL_FILE,
     RECORD_READ,

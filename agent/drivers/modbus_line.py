@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 from weakref import WeakValueDictionary
 
-from agent.drivers.modbus_link import FileTransfer, Link, LinkCounters, LinkLimits, open_link
+from agent.drivers.link import LinkCounters
+from agent.drivers.modbus_link import FileTransfer, Link, LinkLimits, open_link
 from agent.model import DeviceConfig, TlsFiles
 from agent.profile import Pacing
 from kit.tls import client_context

@@ -16,6 +16,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
+from agent.drivers.link import LinkCounters, LinkError
+
 READ_FILE_RECORD: Final = 20
 PDU_BYTES_MAX: Final = 253
 SERVER_DEVICE_BUSY: Final = 6
@@ -45,20 +47,6 @@ EXCEPTION_NAMES: Final = {
 }
 
 
-class LinkError(Exception):
-    """The connection, or the request on it, has failed; the connection is closed.
-
-    Args:
-        reason: Short code for counters.
-        detail: What was wrong, for people.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-
-
 class FileTransfer(Protocol):
     """Decides what is read next; knows nothing of connections."""
 
@@ -73,17 +61,6 @@ class FileTransfer(Protocol):
     def refused(self, code: int) -> bool:
         """Take an exception code; tell whether `wanted` still has an answer worth asking."""
         ...
-
-
-@dataclass(slots=True)
-class LinkCounters:
-    """What a device was asked since the start of the program."""
-
-    requests: int = 0
-    bytes_read: int = 0
-    """Bytes of file content."""
-    busy: int = 0
-    connections: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,10 @@ from pymodbus.pdu.register_message import (
 )
 
 from agent.drivers.errors import DeviceProtocolError
+from agent.drivers.link import LinkCounters, LinkError
 from agent.drivers.modbus_files import ILLEGAL_DATA_ADDRESS, FileRecords
 from agent.drivers.modbus_line import Line
-from agent.drivers.modbus_link import LinkCounters, LinkError, LinkLimits, exception_text
+from agent.drivers.modbus_link import LinkLimits, exception_text
 from agent.drivers.modbus_profile import ACCESS, ShownSpan, Span
 from agent.drivers.text import device_text
 

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from agent.drivers import folder, iec104, mms, modbus
 from agent.drivers.iec104_profile import Iec104Options, Iec104Profile
+from agent.drivers.link import LinkCounters
 from agent.drivers.mms_link import missing_extra
 from agent.drivers.mms_profile import MmsOptions, MmsProfile
 from agent.drivers.modbus_profile import ModbusProfile
@@ -17,31 +18,11 @@ from agent.profile import Profile, Specifics, read_profiles
 from kit.clock import Clock
 
 
-class Counters(Protocol):
-    """What a driver counts since the start of the program."""
-
-    @property
-    def requests(self) -> int:
-        """Requests sent."""
-
-    @property
-    def bytes_read(self) -> int:
-        """Bytes of file content taken."""
-
-    @property
-    def busy(self) -> int:
-        """Busy answers."""
-
-    @property
-    def connections(self) -> int:
-        """Connections made."""
-
-
 class Driver(Protocol):
     """Reads one device; holds no keys and knows no broker."""
 
     @property
-    def counters(self) -> Counters:
+    def counters(self) -> LinkCounters:
         """What it has asked so far."""
 
     async def read(self, kinds: frozenset[str] | None = None) -> Reading:

@@ -13,6 +13,7 @@ from typing import Final
 
 from firmware_sim.errors import SessionError
 from firmware_sim.sessions.frames import RULES, Cutter
+from firmware_sim.sessions.port import SessionPort
 from firmware_sim.sessions.store import ANSWER, ASK, CLOSE, LEAVE, OPEN, Event, SessionWriter
 from kit.config import HostPort
 from kit.logs import get_logger
@@ -23,7 +24,7 @@ _CHUNK_BYTES = 64 * 1024
 _log = get_logger("firmware_sim.record")
 
 
-class Recorder:
+class Recorder(SessionPort):
     """A listening port whose every connection is passed on to the device."""
 
     def __init__(self, device: HostPort, protocol: str, writer: SessionWriter, now_ms: Callable[[], int]) -> None:
@@ -35,50 +36,23 @@ class Recorder:
             writer: Takes what happens.
             now_ms: Monotonic milliseconds.
         """
+        super().__init__()
         self._device = device
         self._rules = RULES[protocol]
         self._writer = writer
         self._now_ms = now_ms
         self._began_ms = now_ms()
         self._links = 0
-        self._server: asyncio.Server | None = None
-        self._talks: set[asyncio.Task[None]] = set()
         self.frames = 0
 
-    async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen and return the address and port that are bound.
-
-        Raises:
-            OSError: The address cannot be bound.
-        """
-        self._server = await asyncio.start_server(self._talk, host, port)
-        bound = self._server.sockets[0].getsockname()
-        return str(bound[0]), int(bound[1])
-
-    async def stop(self) -> None:
-        """Close everything."""
-        if self._server is not None:
-            self._server.close()
-        for talk in self._talks:
-            talk.cancel()
-        await asyncio.gather(*self._talks, return_exceptions=True)
-        if self._server is not None:
-            await self._server.wait_closed()
-
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._talks.add(task)
         self._links += 1
         link = self._links
         try:
             await self._pass_on(link, reader, writer)
         except SessionError as error:
             _log.error("record_ended", reason=str(error))
-        except asyncio.CancelledError:
-            pass  # the program ends; both sides are closed below
         finally:
-            self._talks.discard(task)
             writer.transport.abort()
 
     async def _pass_on(self, link: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

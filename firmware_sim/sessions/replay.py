@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from firmware_sim.sessions.frames import RULES, Cutter, FrameRules
+from firmware_sim.sessions.port import SessionPort
 from firmware_sim.sessions.store import ANSWER, ASK, CLOSE, OPEN, Session
 from kit.logs import get_logger
 
@@ -114,7 +115,7 @@ class OrderedPlan:
         return Exchange(frame, answers=exchange.answers, closes=exchange.closes and not exchange.answers)
 
 
-class Replayer:
+class Replayer(SessionPort):
     """A listening port that answers as the recorded device did."""
 
     def __init__(self, session: Session, *, pauses: bool = True) -> None:
@@ -124,35 +125,14 @@ class Replayer:
             session: What was recorded.
             pauses: Answer as slowly as the device did; else at once.
         """
+        super().__init__()
         self._rules = RULES[session.protocol]
         self._links = exchanges(session)
         self._keyed = KeyedPlan(self._rules, self._links)
         self._pauses = pauses
         self._begun = 0
-        self._server: asyncio.Server | None = None
-        self._talks: set[asyncio.Task[None]] = set()
         self.answered = 0
         self.unknown = 0
-
-    async def start(self, host: str, port: int) -> tuple[str, int]:
-        """Listen and return the address and port that are bound.
-
-        Raises:
-            OSError: The address cannot be bound.
-        """
-        self._server = await asyncio.start_server(self._talk, host, port)
-        bound = self._server.sockets[0].getsockname()
-        return str(bound[0]), int(bound[1])
-
-    async def stop(self) -> None:
-        """Close everything."""
-        if self._server is not None:
-            self._server.close()
-        for talk in self._talks:
-            talk.cancel()
-        await asyncio.gather(*self._talks, return_exceptions=True)
-        if self._server is not None:
-            await self._server.wait_closed()
 
     def _plan(self) -> Plan:
         """Choose what the next connection does: in order, the recorded one of the same number, at last the last."""
@@ -163,16 +143,10 @@ class Replayer:
         return OrderedPlan(self._rules, link)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._talks.add(task)
         try:
             with contextlib.suppress(ConnectionError):
                 await self._serve(self._plan(), reader, writer)
-        except asyncio.CancelledError:
-            pass  # the program ends
         finally:
-            self._talks.discard(task)
             writer.close()
 
     async def _serve(self, plan: Plan, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

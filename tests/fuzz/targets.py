@@ -17,9 +17,10 @@ from nacl.signing import SigningKey
 
 from agent.config import AgentConfig
 from agent.drivers import mms_answers, mms_pipe
+from agent.drivers.link import LinkCounters, LinkError
 from agent.drivers.mms_pipe import Answer
 from agent.drivers.modbus_files import FileRecords
-from agent.drivers.modbus_link import Link, LinkCounters, LinkError, LinkLimits
+from agent.drivers.modbus_link import Link, LinkLimits
 from agent.drivers.scl import SclError, parse_scl
 from agent.io.headers import HeaderStore
 from agent.io.outbox import Outbox

@@ -54,6 +54,7 @@ def assert_is_the_device(reading: Reading) -> None:
             assert part.digest.size < len(content)
 
 
+# holds PF-7
 @settings(max_examples=150, deadline=None)
 @given(lies(sorted(LINK_LIES)), greetings)
 def test_reading_under_lies_of_the_link_is_of_the_device_or_an_error(

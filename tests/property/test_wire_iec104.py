@@ -199,7 +199,7 @@ def test_stations_with_any_windows_lose_nothing_however_the_stream_is_cut(
     assert all(isinstance(frame, IFrame) for frame in FrameDecoder().receive(wire))
 
 
-# holds IC-17 IC-21
+# holds IC-17
 @settings(max_examples=60)
 @given(st.binary(max_size=3000), st.integers(1, 3000))
 def test_file_of_any_content_arrives_byte_by_byte(content: bytes, section_bytes: int) -> None:

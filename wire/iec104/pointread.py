@@ -1,4 +1,4 @@
-"""Reads points: by interrogation of a station or group, or one by one (docs/spec, clauses IC-22 and IC-23).
+"""Reads points: by interrogation of a station or group, or one by one (docs/spec, clauses IC-21 and IC-22).
 
 The caller sends the requests that come out, gives every ASDU that comes in, and decides how long it waits.
 

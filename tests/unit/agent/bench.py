@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from agent.attest import Confirmed, DeviceState, to_item
+from agent.drivers.link import LinkCounters
 from agent.drivers.modbus import ModbusDriver
-from agent.drivers.modbus_link import LinkCounters
 from agent.drivers.modbus_profile import DirectoryTable, ModbusProfile
 from agent.drivers.table import load_profiles
 from agent.model import DeviceConfig, DeviceFile, ListedFile, Reading

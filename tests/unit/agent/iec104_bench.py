@@ -15,10 +15,10 @@ from agent.drivers.iec104_profile import Iec104Options
 from agent.profile import Pacing, Profile
 from kit.clock import FakeClock
 from tests.unit.agent.bench import NOW_MS, PROFILES, device_config
+from tests.unit.wire.iec104.file_station import FileServer, StoredFile
 from wire.iec104.apci import FrameDecoder, IFrame, SFrame, UFunction
 from wire.iec104.asdu import CounterInterrogation, Interrogation, ReadCommand, decode_asdu
 from wire.iec104.errors import Iec104Error
-from wire.iec104.fileserve import FileServer, StoredFile
 from wire.iec104.link import ControlledLink, LinkParameters, Received
 from wire.iec104.points import INVALID, Point
 from wire.iec104.requests import FileCall

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from agent.drivers.errors import DeviceProtocolError, DeviceUnreachableError
+from agent.drivers.link import LinkCounters, LinkError
 from agent.drivers.modbus import ModbusDriver
 from agent.drivers.modbus_files import FileRecords
-from agent.drivers.modbus_link import Link, LinkCounters, LinkError, LinkLimits, open_link
+from agent.drivers.modbus_link import Link, LinkLimits, open_link
 from rules.fingerprint import Fingerprint, fingerprint
 from tests.unit.agent.bench import Answer, lying, with_driver
 

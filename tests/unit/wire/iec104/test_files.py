@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.unit.wire.iec104.file_station import FileServer, ServeState, StoredFile
 from tests.unit.wire.iec104.test_asdu import TIME
 from wire.iec104.asdu import (
     Asdu,
@@ -33,7 +34,6 @@ from wire.iec104.errors import (
     ParameterError,
 )
 from wire.iec104.fileread import DIRECTORY_FILES_MAX, LAST_FILE, DirectoryReader, FileReader, ReadState
-from wire.iec104.fileserve import FileServer, ServeState, StoredFile
 from wire.iec104.points import Point
 from wire.iec104.requests import (
     AcknowledgeFile,
@@ -104,7 +104,7 @@ def fails(change: Change, code: str, message: str, content: bytes = b"0123456789
     assert caught.value.code == code
 
 
-# holds IC-17 IC-21
+# holds IC-17
 @pytest.mark.parametrize("size", [0, 1, 235, 236, 237, 16_383, 16_384, 16_385, 40_000, MIB])
 def test_file_of_any_size_arrives_byte_by_byte(size: int) -> None:
     server = server_of(stored(content_of(size)))
@@ -139,7 +139,7 @@ def test_file_is_asked_for_in_the_order_of_the_standard() -> None:
     ]
 
 
-# holds IC-17 IC-21
+# holds IC-17
 def test_file_of_a_mebibyte_comes_in_sections_of_any_length() -> None:
     content = content_of(MIB)
     for section_bytes, sections in ((20_000, 53), (1, 255), (MIB, 1)):
@@ -185,7 +185,7 @@ def shorten(element: Element) -> list[Element]:
     return [replace(element, data=element.data[:-1])] if isinstance(element, Segment) else [element]
 
 
-# holds IC-18 IC-21
+# holds IC-18
 @pytest.mark.parametrize("lie", [flip, drop, shorten])
 @pytest.mark.parametrize("repeats", [1, 2])
 def test_section_that_comes_damaged_is_asked_for_again(lie: Change, repeats: int) -> None:
@@ -345,7 +345,7 @@ def directory_of(server: FileServer, reader: DirectoryReader) -> list[bytes]:
     return raws
 
 
-# holds IC-20 IC-21
+# holds IC-20
 @pytest.mark.parametrize(
     "addresses",
     [[], [5], [5, 6, 7], [5, 7, 9, 10], list(range(100, 118)), list(range(100, 119)), list(range(2, 90, 2))],
@@ -428,7 +428,6 @@ def call(action: FileCall, section: int = 0, name: int = NAME) -> Asdu:
     return decoded(RequestFile(STATION, ADDRESS, action, name, section))
 
 
-# holds IC-21
 def test_server_refuses_what_is_not_due() -> None:
     server = server_of(stored(b"abc"))
     no_file, no_section = FileReady(NAME, 0, is_refused=True), SectionReady(NAME, 1, 0, is_refused=True)
@@ -453,7 +452,6 @@ def test_server_refuses_what_is_not_due() -> None:
     ]
 
 
-# holds IC-21
 def test_server_leaves_to_its_caller_what_it_does_not_offer() -> None:
     server = server_of(stored(b"abc"))
     delete = replace(call(FileCall.SELECT_FILE), element=CallFile(NAME, 0, 4))
@@ -469,7 +467,6 @@ def test_server_leaves_to_its_caller_what_it_does_not_offer() -> None:
     assert not server.take(replace(ack, element=FileAck(NAME, 1, 0)))
 
 
-# holds IC-21
 def test_server_takes_only_a_verdict_that_is_due() -> None:
     server = server_of(stored(b"abc"))
     for action, section in ((FileCall.SELECT_FILE, 0), (FileCall.REQUEST_FILE, 0), (FileCall.REQUEST_SECTION, 1)):
@@ -485,7 +482,6 @@ def test_server_takes_only_a_verdict_that_is_due() -> None:
     assert (server.state, server.file) == (ServeState.IDLE, None)
 
 
-# holds IC-21
 def test_server_stops_when_file_or_section_is_deactivated_and_serves_again() -> None:
     server = server_of(stored(content_of(1000)))
     deactivate = replace(call(FileCall.SELECT_FILE), element=CallFile(NAME, 1, 7))
@@ -503,7 +499,6 @@ def test_server_stops_when_file_or_section_is_deactivated_and_serves_again() -> 
     assert transfer(server)[1] == content_of(1000)
 
 
-# holds IC-21
 def test_server_that_is_not_listened_to_stops_to_answer() -> None:
     server = server_of(stored(b"abc"))
     assert sum(server.take(call(FileCall.SELECT_FILE)) for _ in range(200)) == 65
@@ -511,7 +506,6 @@ def test_server_that_is_not_listened_to_stops_to_answer() -> None:
     assert server.take(call(FileCall.SELECT_FILE))
 
 
-# holds IC-21
 def test_new_selection_ends_the_transfer_before() -> None:
     server = server_of(stored(content_of(1000)), StoredFile(ADDRESS + 1, 8, b"", TIME))
     for action, section in ((FileCall.SELECT_FILE, 0), (FileCall.REQUEST_FILE, 0), (FileCall.REQUEST_SECTION, 1)):
@@ -520,7 +514,6 @@ def test_new_selection_ends_the_transfer_before() -> None:
     assert said(server)[-1] == FileReady(8, 0, is_refused=False)
 
 
-# holds IC-21
 def test_file_that_has_no_encoding_is_not_stored() -> None:
     for changes in ({"length": 2**24}, {"section_bytes": 0}):
         with pytest.raises(ParameterError, match="file 7 of"):

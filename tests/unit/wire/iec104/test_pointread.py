@@ -33,7 +33,7 @@ def begun(request: Interrogate | InterrogateCounters = GENERAL, **limits: int) -
     return reader
 
 
-# holds IC-22
+# holds IC-21
 @pytest.mark.parametrize(
     ("request_", "cause"),
     [
@@ -61,7 +61,7 @@ def test_interrogation_gives_the_points_between_confirmation_and_termination(
     assert reader.answers == 2 + len(of_points(points, cause))
 
 
-# holds IC-22
+# holds IC-21
 def test_interrogation_passes_over_what_does_not_belong_to_it() -> None:
     reader = begun()
     one = [Point(1, 1, 0)]
@@ -72,7 +72,7 @@ def test_interrogation_passes_over_what_does_not_belong_to_it() -> None:
     assert (reader.points, reader.answers, reader.is_done) == ({}, 1, False)
 
 
-# holds IC-22
+# holds IC-21
 def test_interrogation_takes_the_last_of_two_points_of_an_address() -> None:
     reader = begun()
     for value in (1, 2):
@@ -80,7 +80,7 @@ def test_interrogation_takes_the_last_of_two_points_of_an_address() -> None:
     assert reader.points == {7: (TypeId.M_ME_NB_1, Point(7, 2, 0))}
 
 
-# holds IC-22
+# holds IC-21
 @pytest.mark.parametrize(
     ("refusal", "code"),
     [
@@ -95,7 +95,7 @@ def test_interrogation_that_is_refused_ends(refusal: Asdu, code: str) -> None:
     assert caught.value.code == code
 
 
-# holds IC-22
+# holds IC-21
 @pytest.mark.parametrize(
     ("make", "wrong"),
     [
@@ -114,7 +114,7 @@ def test_interrogation_out_of_its_order_ends(make: Callable[[], InterrogationRea
     assert caught.value.code == WRONG_ORDER
 
 
-# holds IC-22
+# holds IC-21
 def test_interrogation_that_goes_on_behind_its_end_ends() -> None:
     for late in (of_points([Point(1, 1, 0)], 20)[0], confirmed(GENERAL, Cause.ACTIVATION_TERMINATION)):
         reader = begun()
@@ -123,7 +123,7 @@ def test_interrogation_that_goes_on_behind_its_end_ends() -> None:
             reader.take(late)
 
 
-# holds IC-22
+# holds IC-21
 def test_interrogation_without_end_ends() -> None:
     reader = begun(points_max=3)
     reader.take(of_points([Point(address, 1, 0) for address in range(3)], 20)[0])
@@ -132,7 +132,7 @@ def test_interrogation_without_end_ends() -> None:
     assert caught.value.code == WRONG_LENGTH
 
 
-# holds IC-23
+# holds IC-22
 def test_points_are_asked_for_one_after_the_other() -> None:
     reader = PointReader(3, (5, 9))
     assert reader.begin() == ReadPoint(3, 5)
@@ -152,7 +152,7 @@ def test_points_are_asked_for_one_after_the_other() -> None:
         reader.take(tagged)
 
 
-# holds IC-23
+# holds IC-22
 def test_point_that_is_refused_or_another_one_ends_the_read() -> None:
     reader = PointReader(3, (5, 9))
     with pytest.raises(InterrogationError, match="point 5 is refused with cause 47") as caught:

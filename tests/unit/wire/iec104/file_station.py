@@ -1,4 +1,4 @@
-"""Serves files and a directory as a controlled station, without sockets and clocks (docs/spec, clause IC-21).
+"""Serves files and a directory as a controlled station, without sockets and clocks: the other side in tests of files.
 
 The caller gives the requests that come in and sends what `FileServer.next_asdu` returns whenever the link has room.
 
