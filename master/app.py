@@ -29,7 +29,6 @@ from master.complaints import OldestWatch
 from master.config import NodeConfig
 from master.consensus.events import Now
 from master.consensus.guard import SignerGuard
-from master.consensus.state import Settings
 from master.engine import Engine
 from master.headers_down import header_stream
 from master.io.guard import GuardFile, create_guard
@@ -53,7 +52,7 @@ from master.node import Node, genesis_parameter
 from master.process import Server, collect_rarely
 from master.recorder import RecordedReplica, Recorder
 from master.seams import Hooks, Restart
-from master.seat import GUARD_FILE, PeerBook, VoteKeys, check_seat, load_vote_keys, open_guard
+from master.seat import GUARD_FILE, PeerBook, VoteKeys, check_seat, load_vote_keys, open_guard, settings_at
 from master.statesync import Around
 from master.tips import Tips
 from master.views.events import ViewError
@@ -148,38 +147,16 @@ class NodeProcess:
         self._accusations = Accusations(FaultCourt(genesis.chain(), self._begun_set), state)
         own, pool, known = config.node.member, self._mempool, self._accusations.waiting
         validators = genesis.validator_set()
-        skew_ms = genesis_parameter(genesis, "skew_ms")
-        self._build_ms = skew_ms // BUILD_PARTS
+        self._build_ms = genesis_parameter(genesis, "skew_ms") // BUILD_PARTS
         about = (store, pool, validators, own, block_bytes_max, state, known)
         self._chain = Chain(application, *about, patience=self._late)
         epoch = self._chain.epoch
-        self._settings = Settings(
-            config.node.member,
-            genesis.chain(),
-            epoch.number,
-            epoch.validators,
-            block_interval_ms=genesis_parameter(genesis, "block_interval_ms"),
-            heartbeat_ms=genesis_parameter(genesis, "heartbeat_ms"),
-            skew_ms=skew_ms,
-            vote_keys=keys.public,
-        )
+        self._settings = settings_at(genesis, config.node.member, epoch, keys)
         self._guard = guard
         self._recorder = self._build_recorder()
         self._replica = RecordedReplica(keys.sign, self._recorder)
         self._boot_replica()
-        self._node = Node(
-            genesis,
-            config.node.member,
-            version("gridwitness"),
-            chain=self._chain,
-            application=application,
-            mempool=self._mempool,
-            receipts=store,
-            replica=self._replica,
-            metrics=self._metrics,
-            clock=self._clock,
-            verified=verified,
-        )
+        self._node = self._build_node(genesis, verified)
         self._node.validators = [entry.member for entry in epoch.validators.validators]
         book, peers = PeerBook(config.node.member, config.peers), self._chain.peers
         self._network = PeerNetwork(
@@ -195,7 +172,36 @@ class NodeProcess:
             self._new_block.set,
         )
         self._state_sync = build_state_sync(config, genesis, sync_disk, around, self._clock)
-        hooks = Hooks(
+        parts = (self._replica, self._settings, self._chain, wal, guard, self._network)
+        self._engine = Engine(*parts, self._hooks(), self._clock)
+        self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
+        self._broker = self._build_broker()
+        self._headers = header_stream(genesis, config.node.member, store.final_header, self._broker, self._clock)
+        self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
+        self._new_block.set()
+        self._views_failure: str | None = None
+        self._damage: str | None = None
+        self._connect_node()
+
+    def _build_node(self, genesis: Genesis, verified: VerifiedSignatures) -> Node:
+        """Join what takes transactions and tells where the node stands."""
+        return Node(
+            genesis,
+            self._config.node.member,
+            version("gridwitness"),
+            chain=self._chain,
+            application=self._application,
+            mempool=self._mempool,
+            receipts=self._store,
+            replica=self._replica,
+            metrics=self._metrics,
+            clock=self._clock,
+            verified=verified,
+        )
+
+    def _hooks(self) -> Hooks:
+        """Return what the engine calls."""
+        return Hooks(
             applied=self._applied,
             gossip=self._node.take_gossip,
             report=self._report,
@@ -209,15 +215,6 @@ class NodeProcess:
             incident=self._keep_events,
             view_left=lambda cause: self._metrics.view_changes.labels(cause).inc(),
         )
-        self._engine = Engine(self._replica, self._settings, self._chain, wal, guard, self._network, hooks, self._clock)
-        self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
-        self._broker = self._build_broker()
-        self._headers = header_stream(genesis, config.node.member, store.final_header, self._broker, self._clock)
-        self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
-        self._new_block.set()
-        self._views_failure: str | None = None
-        self._damage: str | None = None
-        self._connect_node()
 
     def _boot_replica(self) -> None:
         """Make the replica from what is on disk."""

@@ -15,10 +15,13 @@ from kit.keystore import KeyFile, load_signing_key
 from kit.logs import get_logger
 from kit.tls import PEM_BYTES_MAX, der_of, is_trustable, peer_context
 from master.config import NodeConfig, PeersSection
+from master.consensus.events import Epoch
 from master.consensus.guard import SignerGuard
+from master.consensus.state import Settings
 from master.contracts.validator_records import Admitted
 from master.io.guard import GuardFile, owner_of
 from master.io.inbound import Trust
+from master.node import genesis_parameter
 from wire.certificate import ValidatorSet
 from wire.genesis import Genesis
 from wire.types import Digest, sha256
@@ -179,3 +182,17 @@ class PeerBook:
             _log.warning("nobody told the address of a member; add it to [peers.addresses]", member=member)
         self.unreachable = lacking
         return found
+
+
+def settings_at(genesis: Genesis, member: str, epoch: Epoch, keys: VoteKeys) -> Settings:
+    """Return what the replica of a member goes by, as of an epoch."""
+    return Settings(
+        member,
+        genesis.chain(),
+        epoch.number,
+        epoch.validators,
+        block_interval_ms=genesis_parameter(genesis, "block_interval_ms"),
+        heartbeat_ms=genesis_parameter(genesis, "heartbeat_ms"),
+        skew_ms=genesis_parameter(genesis, "skew_ms"),
+        vote_keys=keys.public,
+    )
