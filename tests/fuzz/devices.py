@@ -13,6 +13,7 @@ from agent.drivers.errors import DeviceError
 from agent.model import Reading
 from tests.fuzz import lying_iec104, lying_modbus
 from tests.fuzz.hostile import Outcome
+from tests.fuzz.lies import Lie
 from tests.fuzz.targets import Target
 from tests.property import test_hostile_iec104, test_hostile_modbus
 
@@ -64,7 +65,7 @@ def _modbus(raw: bytes) -> Session:
         raw,
         kinds,
         link,
-        lambda script: test_hostile_modbus.outcome_of([lying_modbus.Lie(*lie) for lie in script], [], 0),
+        lambda script: test_hostile_modbus.outcome_of([Lie(*lie) for lie in script], [], 0),
     )
 
 
@@ -74,7 +75,7 @@ def _iec104(raw: bytes) -> Session:
         raw,
         kinds,
         link,
-        lambda script: test_hostile_iec104.outcome_of([lying_iec104.Lie(*lie) for lie in script], [], 0),
+        lambda script: test_hostile_iec104.outcome_of([Lie(*lie) for lie in script], [], 0),
     )
 
 

@@ -16,6 +16,7 @@ from firmware_sim.iec104.group import Group
 from firmware_sim.iec104.options import Iec104Options
 from firmware_sim.iec104.server import Connection, Port
 from kit.clock import Clock
+from tests.fuzz.lies import Lie, pieces
 from tests.fuzz.virtual import Act, Refused, VirtualLoop
 
 LATE_MS: Final = 150
@@ -26,20 +27,6 @@ _ASDU_AT: Final = 6
 _ADDRESS_AT: Final = 12
 _NAME_AT: Final = 15
 _DATA_AT: Final = 19
-
-
-class Lie(NamedTuple):
-    """What is done with one frame.
-
-    Attributes:
-        kind: A key of `LIES`.
-        number: 0..255, whatever the kind makes of it.
-        data: Bytes that the kind may use.
-    """
-
-    kind: str
-    number: int = 0
-    data: bytes = b""
 
 
 class _Turn(NamedTuple):
@@ -55,11 +42,6 @@ class _Turn(NamedTuple):
 
 
 Tell = Callable[[Lie, _Turn], list[Act]]
-
-
-def _pieces(frame: bytes, number: int) -> list[Act]:
-    step = number % 16 + 1
-    return [Act(number % 5, frame[at : at + step]) for at in range(0, len(frame), step)]
 
 
 def _at(frame: bytes, at: int, change: Callable[[int], int]) -> bytes:
@@ -91,7 +73,7 @@ def _damaged(turn: _Turn, lie: Lie) -> bytes:
 LINK_LIES: Final[dict[str, Tell]] = {
     "honest": lambda lie, turn: [Act(0, turn.frame)],
     "slow": lambda lie, turn: [Act(lie.number % 90, turn.frame)],
-    "split": lambda lie, turn: _pieces(turn.frame, lie.number),
+    "split": lambda lie, turn: pieces(turn.frame, lie.number),
     "late": lambda lie, turn: [Act(LATE_MS, turn.frame)],
     "lost": lambda lie, turn: [],
     "twice": lambda lie, turn: [Act(0, turn.frame), Act(lie.number % 3, turn.frame)],

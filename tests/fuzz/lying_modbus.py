@@ -14,25 +14,12 @@ from firmware_sim.device import Device
 from firmware_sim.modbus.framing import Framer, FramingError, Request, encode_frame
 from firmware_sim.modbus.pdu import answer, exception
 from firmware_sim.modbus.unit import Unit
+from tests.fuzz.lies import Lie, pieces
 from tests.fuzz.virtual import Act, Refused
 
 TIMEOUT_MS: Final = 100
 LATE_MS: Final = 150
 _NEVER: Final[list[Act]] = []
-
-
-class Lie(NamedTuple):
-    """What is done with one request.
-
-    Attributes:
-        kind: A key of `LIES`.
-        number: 0..255, whatever the kind makes of it.
-        data: Bytes that the kind may use.
-    """
-
-    kind: str
-    number: int = 0
-    data: bytes = b""
 
 
 class _Turn(NamedTuple):
@@ -51,12 +38,6 @@ class _Turn(NamedTuple):
 Tell = Callable[[Lie, _Turn], list[Act]]
 
 
-def _pieces(frame: bytes, number: int) -> list[Act]:
-    """Send the frame in pieces, each a little later."""
-    step = number % 16 + 1
-    return [Act(number % 5, frame[at : at + step]) for at in range(0, len(frame), step)]
-
-
 def _header(turn: _Turn, number: int) -> bytes:
     """Spoil one octet of the header: transaction, protocol, length or unit."""
     frame = bytearray(turn.frame)
@@ -65,7 +46,7 @@ def _header(turn: _Turn, number: int) -> bytes:
 
 
 def _split(turn: _Turn, lie: Lie) -> list[Act]:
-    return _pieces(turn.frame, lie.number)
+    return pieces(turn.frame, lie.number)
 
 
 LINK_LIES: Final[dict[str, Tell]] = {

@@ -6,7 +6,6 @@ import hashlib
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from agent.model import Reading
 from firmware_sim.contents import artefact
@@ -14,8 +13,10 @@ from firmware_sim.device import Device
 from firmware_sim.files.setting_list import setting_list
 from rules.fingerprint import fingerprint
 from tests.fuzz.hostile import RETRIES, Outcome, read
-from tests.fuzz.lying_iec104 import LIES, LINK_LIES, Lie, LyingStation
+from tests.fuzz.lies import Lie
+from tests.fuzz.lying_iec104 import LIES, LINK_LIES, LyingStation
 from tests.fuzz.virtual import Refused
+from tests.property.scripts import greetings, lies
 from tests.unit.firmware_sim.bench import device
 
 pytestmark = pytest.mark.property
@@ -32,15 +33,6 @@ def bay() -> Device:
 
 
 HONEST = bay()
-
-
-def lies(kinds: list[str]) -> st.SearchStrategy[list[Lie]]:
-    """Scripts in which honest frames are as likely as all lies together, so that reads come far."""
-    lie = st.builds(Lie, st.sampled_from(kinds), st.integers(0, 255), st.binary(max_size=40))
-    return st.lists(st.one_of(st.just(Lie("honest")), lie), max_size=60)
-
-
-greetings = st.lists(st.one_of(st.just(b""), st.binary(max_size=20), st.builds(Refused, st.booleans())), max_size=4)
 
 
 def outcome_of(script: list[Lie], greeted: list[bytes | Refused], retries: int = RETRIES) -> Outcome:
@@ -63,7 +55,7 @@ def assert_is_the_device(reading: Reading) -> None:
 
 
 @settings(max_examples=120, deadline=None)
-@given(lies(sorted(LINK_LIES)), greetings)
+@given(lies(sorted(LINK_LIES), 60), greetings)
 def test_reading_of_a_station_under_lies_of_the_link_is_of_the_device_or_an_error(
     script: list[Lie], greeted: list[bytes | Refused]
 ) -> None:
@@ -74,7 +66,7 @@ def test_reading_of_a_station_under_lies_of_the_link_is_of_the_device_or_an_erro
 
 
 @settings(max_examples=120, deadline=None)
-@given(lies(sorted(LIES)), greetings)
+@given(lies(sorted(LIES), 60), greetings)
 def test_station_that_lies_about_everything_gives_a_reading_or_an_error(
     script: list[Lie], greeted: list[bytes | Refused]
 ) -> None:

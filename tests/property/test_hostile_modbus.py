@@ -6,14 +6,15 @@ import hashlib
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from agent.model import Reading
 from firmware_sim.contents import artefact
 from rules.fingerprint import fingerprint
 from tests.fuzz.hostile import RETRIES, Outcome, read
-from tests.fuzz.lying_modbus import LATE_MS, LIES, LINK_LIES, Lie, LyingModbus
+from tests.fuzz.lies import Lie
+from tests.fuzz.lying_modbus import LATE_MS, LIES, LINK_LIES, LyingModbus
 from tests.fuzz.virtual import Refused
+from tests.property.scripts import greetings, lies
 from tests.unit.firmware_sim.bench import device
 
 pytestmark = pytest.mark.property
@@ -23,15 +24,6 @@ CONTENTS = {
     "strategy": hashlib.shake_128(b"strategy").digest(701),
 }
 HONEST = device(artefact("firmware", "1.0.0", CONTENTS["firmware"]), artefact("strategy", "7", CONTENTS["strategy"]))
-
-
-def lies(kinds: list[str]) -> st.SearchStrategy[list[Lie]]:
-    """Scripts in which honest answers are as likely as all lies together, so that reads come far."""
-    lie = st.builds(Lie, st.sampled_from(kinds), st.integers(0, 255), st.binary(max_size=40))
-    return st.lists(st.one_of(st.just(Lie("honest")), lie), max_size=30)
-
-
-greetings = st.lists(st.one_of(st.just(b""), st.binary(max_size=20), st.builds(Refused, st.booleans())), max_size=4)
 
 
 def outcome_of(script: list[Lie], greeted: list[bytes | Refused], retries: int = RETRIES) -> Outcome:
@@ -56,7 +48,7 @@ def assert_is_the_device(reading: Reading) -> None:
 
 # holds PF-7
 @settings(max_examples=150, deadline=None)
-@given(lies(sorted(LINK_LIES)), greetings)
+@given(lies(sorted(LINK_LIES), 30), greetings)
 def test_reading_under_lies_of_the_link_is_of_the_device_or_an_error(
     script: list[Lie], greeted: list[bytes | Refused]
 ) -> None:
@@ -67,7 +59,7 @@ def test_reading_under_lies_of_the_link_is_of_the_device_or_an_error(
 
 
 @settings(max_examples=150, deadline=None)
-@given(lies(sorted(LIES)), greetings)
+@given(lies(sorted(LIES), 30), greetings)
 def test_device_that_lies_about_everything_gives_a_reading_or_an_error(
     script: list[Lie], greeted: list[bytes | Refused]
 ) -> None:
