@@ -18,6 +18,7 @@ from master.ledger.refusals import BlockRefused
 from master.ledger.rows import Execution
 from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
+from master.recent import RecentSet
 from master.seams import BlockRefusedError
 from wire.block import Block
 from wire.certificate import Certificate, ValidatorSet
@@ -28,7 +29,8 @@ from wire.tx import SignedTx
 from wire.types import Digest
 
 _EXECUTIONS_MAX: Final = 8
-_VERIFIED_MAX: Final = 100_000
+_VERIFIED: Final = 50_000
+"""So many signatures are remembered at least, and twice as many at most."""
 
 
 class Store(Protocol):
@@ -77,7 +79,7 @@ class VerifiedSignatures:
     """Checks a transaction's signature once."""
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[tuple[Digest, bytes], None] = OrderedDict()
+        self._seen: RecentSet[tuple[Digest, bytes]] = RecentSet(_VERIFIED)
 
     def __call__(self, signed: SignedTx, public_key: bytes) -> None:
         """Prove that ``public_key`` signed the transaction.
@@ -91,9 +93,7 @@ class VerifiedSignatures:
 
     def add(self, signed: SignedTx, public_key: bytes) -> None:
         """Remember that ``public_key`` signed the transaction."""
-        self._seen[signed.id, public_key] = None
-        while len(self._seen) > _VERIFIED_MAX:
-            self._seen.popitem(last=False)
+        self._seen.add((signed.id, public_key))
 
 
 def _never() -> bool:
