@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any, Final
 
 from master.contracts import membership
@@ -64,11 +65,16 @@ def members_genesis(parameters: dict[str, Value] | None = None) -> Genesis:
     )
 
 
+@cache
+def _plain_genesis() -> Genesis:
+    return members_genesis()
+
+
 class Site:
     """A ledger in memory; keys are named after what they are for."""
 
     def __init__(self, **parameters: Value) -> None:
-        self.world = World(members_genesis(dict(parameters)))
+        self.world = World(members_genesis(dict(parameters)) if parameters else _plain_genesis())
         self.chain = self.world.genesis.chain()
 
     @property
@@ -80,12 +86,16 @@ class Site:
         return self.world.head.time_ms
 
     def call(self, sender: str, method: str, /, _signer: str | None = None, **args: Value) -> Done:
-        signed = self.world.sign(sender, membership.NAMESPACE, method, args, **({} if _signer is None else {"key": _signer}))
+        signed = self.world.sign(
+            sender, membership.NAMESPACE, method, args, **({} if _signer is None else {"key": _signer})
+        )
         return self.world.run(signed)[0]
 
     def refusal(self, sender: str, method: str, /, _signer: str | None = None, **args: Value) -> str:
         """Return why the ledger takes no such transaction, or the code of what came of it."""
-        signed = self.world.sign(sender, membership.NAMESPACE, method, args, **({} if _signer is None else {"key": _signer}))
+        signed = self.world.sign(
+            sender, membership.NAMESPACE, method, args, **({} if _signer is None else {"key": _signer})
+        )
         execution, refused = self.world.propose(signed)
         if refused:
             return refused[signed.id]
@@ -98,7 +108,14 @@ class Site:
 
     def application(self, name: str = "wind", **changes: Any) -> Application:  # noqa: ANN401
         wanted = Application(
-            self.chain, name, "generator", "sub-east", f"{name} Ltd", public(name), public(root_of(name)), b"\x30\x03CSR"
+            self.chain,
+            name,
+            "generator",
+            "sub-east",
+            f"{name} Ltd",
+            public(name),
+            public(root_of(name)),
+            b"\x30\x03CSR",
         )
         return replace(wanted, **changes)
 

@@ -304,7 +304,7 @@ def test_suspension_that_cannot_be_made_or_lifted_is_refused() -> None:
     assert site.call("dispatch", "resume", account="gw-3").code == "ok"
 
 
-# holds MB-13
+# holds MB-15
 def test_member_is_attached_to_a_data_centre_and_changes_it() -> None:
     site = Site()
     assert site.call("lab", "attach", data_centre="dispatch").code == "ok"
