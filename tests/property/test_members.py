@@ -140,10 +140,11 @@ class Members(RuleBasedStateMachine):
             else:
                 del self.applied[name]
 
-    @rule(name=st.sampled_from(APPLICANTS))
-    def review_all(self, name: str) -> None:
-        for by in ("trade", "dispatch", "sub-east"):
+    @rule(name=st.sampled_from(APPLICANTS), order=st.permutations(["trade", "dispatch", "sub-east"]))
+    def review_and_admit(self, name: str, order: list[str]) -> None:
+        for by in order:
             self.review(by, name, in_favour=True)
+            self.admit("dispatch", name)
 
     @rule(by=st.sampled_from(["dispatch", "dispatch", "sub-east"]), name=st.sampled_from(APPLICANTS))
     def admit(self, by: str, name: str) -> None:
