@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from agent.drivers.table import DRIVERS
 from firmware_sim.faults import CATALOGUE
 from tests.campaign.__main__ import campaign
-from tests.campaign.bench import running
+from tests.campaign.bench import IEC104_FILES, IEC104_RELAY, MMS_RELAY, MODBUS_FILES, MODBUS_RELAY, running
+from tests.campaign.judge import CHANGED_BACK
 from tests.campaign.ledger import RAISED, RETURNED, Ledger
 from tests.campaign.run import Campaign
 from wire.release import Reference
@@ -29,6 +31,22 @@ def test_faults_at_random_on_100_devices_give_no_false_and_no_missed_alarm(tmp_p
     assert [fault for fault in CATALOGUE if not outcome.trials[fault]] == []
     assert sum(outcome.detected.values()) >= DEVICES // 4
     assert outcome.events[RAISED] >= outcome.events[RETURNED] >= DEVICES // 4
+
+
+@pytest.mark.timeout(120)
+def test_change_and_change_back_between_two_polls_is_alarmed_over_every_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.campaign.bench.MMS_DEVICES", 1)
+    monkeypatch.setattr("tests.campaign.run.faults_of", lambda _: (CHANGED_BACK,))
+    monkeypatch.setattr("tests.campaign.run._TOGETHER", 0)
+    with running(tmp_path, 6) as bench:
+        profiles = {site.kind.profile for site in bench.sites.values()}
+        outcome = asyncio.run(Campaign(bench, 0).run(0.2))
+    assert {MODBUS_FILES.profile, MODBUS_RELAY.profile, IEC104_FILES.profile, IEC104_RELAY.profile} <= profiles
+    assert (MMS_RELAY.profile in profiles) != bool(DRIVERS["mms"].missing())
+    assert outcome.problems == []
+    assert outcome.detected[CHANGED_BACK] >= outcome.trials[CHANGED_BACK] >= 6
 
 
 @pytest.mark.timeout(120)
