@@ -121,14 +121,14 @@ class Campaign:
         Args:
             number: How many devices with this protocol begin before it.
             device: Its name.
-            end_s: No trial begins later.
+            end_s: No trial but the first begins later.
         """
         choice = random.Random(f"{self._seed}/{device}")
         faults = faults_of(self.bench.sites[device].config.protocol)
         async with self._locks[device]:
             await self._quiet(device, "at the start", frozenset())
         turn = 0
-        while time.monotonic() < end_s:
+        while turn == 0 or time.monotonic() < end_s:
             fault = faults[number % len(faults)] if turn == 0 else choice.choice(faults)
             turn += 1
             await self._trial(device, fault, choice)

@@ -42,7 +42,7 @@ def test_change_and_change_back_between_two_polls_is_alarmed_over_every_protocol
     monkeypatch.setattr("tests.campaign.run._TOGETHER", 0)
     with running(tmp_path, 6) as bench:
         profiles = {site.kind.profile for site in bench.sites.values()}
-        outcome = asyncio.run(Campaign(bench, 0).run(0.2))
+        outcome = asyncio.run(Campaign(bench, 0).run(0))
     assert {MODBUS_FILES.profile, MODBUS_RELAY.profile, IEC104_FILES.profile, IEC104_RELAY.profile} <= profiles
     assert (MMS_RELAY.profile in profiles) != bool(DRIVERS["mms"].missing())
     assert outcome.problems == []
