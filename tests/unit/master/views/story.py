@@ -128,11 +128,10 @@ class Story:
         return {"gateway": gateway, "boot": 1, "seq": self.height, "time_ms": self.time_ms, "devices": entries}
 
     def _read_times(self) -> dict[str, Value]:
+        if self._random.random() < 0.5:
+            return {"read_from_ms": None, "read_to_ms": None}
         to_ms = self.time_ms - self._random.randrange(5_000)
-        from_ms = to_ms - self._random.choice((0, 500, 3_600_000))
-        return self._random.choice(
-            ({"read_from_ms": None, "read_to_ms": None}, {"read_from_ms": from_ms, "read_to_ms": to_ms})
-        )
+        return {"read_from_ms": to_ms - self._random.choice((0, 500, 3_600_000)), "read_to_ms": to_ms}
 
     def _verdict(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         device = self._device()
