@@ -250,12 +250,17 @@ def _judge(
         return MATCH, None if read.method == METHODS_READING[0] else f"by {read.method}: {CLAIMS[read.method]}", None
     owner = find_owner(read.kind, read.sha256)
     if owner is None:
-        if difference is not None and is_cut_off(read.size, slot.size, difference):
-            return INCOMPLETE, f"the file has {read.size} of {slot.size} bytes{_cut(read.size)}", None
-        return MISMATCH, _difference(read, slot), None
+        return *_judge_unknown(read, slot, difference), None
     if owner.own:
         return SUPERSEDED, f"it is of release {owner.release}", owner
     return MISFILLED, f"it is the {owner.kind} of {owner.target}, release {owner.release}", owner
+
+
+def _judge_unknown(read: Artefact, slot: Slot, difference: Difference | None) -> tuple[str, str | None]:
+    """Judge content that is nobody's reference value."""
+    if difference is not None and is_cut_off(read.size, slot.size, difference):
+        return INCOMPLETE, f"the file has {read.size} of {slot.size} bytes{_cut(read.size)}"
+    return MISMATCH, _difference(read, slot)
 
 
 def is_cut_off(read_bytes: int, expected_bytes: int, difference: Difference) -> bool:

@@ -1,7 +1,7 @@
 """Which numbers of a gateway's evidence are in the ledger, and which are missing: docs/spec, clauses GP-1 to GP-4.
 
 A gateway numbers its evidence: starts (boot) from a number of its own choice upward, and evidence within a boot (seq)
-from 1. What lies between two numbers that are in the ledger was made by the gateway, too, so that it is missing by name.
+from 1. What lies between two numbers that are in the ledger was made by the gateway, too: it is missing by name.
 """
 
 from __future__ import annotations
@@ -216,11 +216,14 @@ def _run_value(run: Run) -> list[Value]:
 
 
 def _boot(value: Value) -> Boot:
-    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], list):  # noqa: PLR2004 - a pair
+    pair = value if isinstance(value, list) else []
+    if len(pair) != 2:  # noqa: PLR2004 - a pair
         raise FormatError("counters.boots: a number and its runs are due")
-    number, values = value
-    if type(number) is not int or not 1 <= number <= INT_MAX or not 1 <= len(values) <= RUNS_MAX:
-        raise FormatError("counters.boots: a number and 1..16 runs are due")
+    number, values = pair
+    if type(number) is not int or not 1 <= number <= INT_MAX:
+        raise FormatError(f"counters.boots: a number 1..{INT_MAX} is due")
+    if not isinstance(values, list) or not 1 <= len(values) <= RUNS_MAX:
+        raise FormatError(f"counters.boots: 1..{RUNS_MAX} runs are due")
     runs = tuple(_run(entry) for entry in values)
     last = 0
     for run in runs:

@@ -80,7 +80,8 @@ def open_work(context: Context, args: dict[str, Value]) -> str:
             ``to_ms``: first and last block time; ``approver``: organisation that is to approve; ``reason``: text.
 
     Raises:
-        Refused: bad-args, unknown-device, not-yours, unknown-release, wrong-target, bad-window, wrong-approver.
+        Refused: bad-args, unknown-device, not-yours, unknown-release, wrong-target, bad-window,
+            wrong-approver.
     """
     check_arguments(args, ("device", "release", "from_ms", "to_ms", "approver", "reason"))
     device = _device(context, args["device"])
@@ -128,7 +129,8 @@ def approve(context: Context, args: dict[str, Value]) -> str:
         args: ``order``: its id.
 
     Raises:
-        Refused: bad-args, unknown-order, wrong-approver, not-requested, over; too-many-orders of this device.
+        Refused: bad-args, unknown-order, not-yours, wrong-approver, not-requested, over;
+            too-many-orders of this device.
     """
     check_arguments(args, ("order",))
     order = digest_argument(args, "order")
@@ -234,12 +236,12 @@ def inspect(context: Context, args: dict[str, Value]) -> str:
 
     Args:
         context: An account of the gateway's owner, of a dispatch centre, a sub-centre, a regulator or an auditor.
-        args: ``gateway``; ``devices``: 1..64 of its devices, ascending; ``nonce``: 32 bytes that nobody can guess, which
-            the answer carries; ``deadline_ms``: block time by which an answer is due.
+        args: ``gateway``; ``devices``: 1..64 of its devices, ascending; ``nonce``: 32 bytes that nobody can guess,
+            which the answer carries; ``deadline_ms``: block time by which an answer is due.
 
     Raises:
-        Refused: bad-args, wrong-role, unknown-gateway, foreign-device, bad-deadline, nonce-used; too-soon after the last
-            order to this gateway; too-many-orders of it are open.
+        Refused: bad-args, not-yours, wrong-role, unknown-gateway, foreign-device, bad-deadline,
+            nonce-used; too-soon after the last order to this gateway; too-many-orders of it are open.
     """
     check_arguments(args, ("gateway", "devices", "nonce", "deadline_ms"))
     gateway, nonce, deadline_ms = args["gateway"], digest_argument(args, "nonce"), args["deadline_ms"]
@@ -328,8 +330,8 @@ def open_inspections(state: Reads, gateway: str, time_ms: int) -> tuple[Digest, 
 
 
 def _check_person(context: Context) -> None:
-    """Refuse a gateway: its key lies in a station, and no person stands behind what it signs."""
-    if membership.gateway(context, context.sender) is not None:
+    """Refuse a gateway, behind whose signature stands no person."""
+    if context.sender != context.organisation and membership.operator(context, context.sender) is None:
         raise Refused("not-yours")
 
 

@@ -72,9 +72,17 @@ def only(appraisal: Appraisal) -> Finding:
         (artefact(b"old", errors=("unstable",)), "mismatch", "two reads in a row never agreed"),
         (artefact(b"old"), "superseded", "it is of release r-0"),
         (artefact(b"other"), "misfilled", "it is the firmware of device dev-2, release r-7"),
-        (artefact(b"old", size=9, errors=("short-read",)), "incomplete", "3 of 9 bytes could be read; it ends in chunk 0 of 65536 bytes"),
+        (
+            artefact(b"old", size=9, errors=("short-read",)),
+            "incomplete",
+            "3 of 9 bytes could be read; it ends in chunk 0 of 65536 bytes",
+        ),
         # content that matches, of a file that claims to go on
-        (artefact(EXPECTED, size=99, errors=("short-read",)), "incomplete", "26 of 99 bytes could be read; it ends in chunk 0 of 65536 bytes"),
+        (
+            artefact(EXPECTED, size=99, errors=("short-read",)),
+            "incomplete",
+            "26 of 99 bytes could be read; it ends in chunk 0 of 65536 bytes",
+        ),
         # a checksum is not a truncated file
         (artefact(b"", size=99, method="vendor-checksum"), "mismatch", "99 bytes where 26 are expected"),
         (
@@ -297,8 +305,7 @@ def test_misfilled_artefact_names_the_record_of_who_filled_it_in() -> None:
     assert finding.owner == OWNERS[sha256(b"other")]
     order = sha256(b"order").hex()[:12]
     assert finding.detail == (
-        "it is the firmware of device dev-2, release r-7; "
-        f"erna signed for filling release r-9 under work order {order}"
+        f"it is the firmware of device dev-2, release r-7; erna signed for filling release r-9 under work order {order}"
     )
 
 
