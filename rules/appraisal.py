@@ -77,7 +77,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """An approved work order whose time is now (docs/spec AP-6)."""
+    """An approved work order whose time is now (docs/spec AP-7)."""
 
     order: Digest
     """Id of the work order."""

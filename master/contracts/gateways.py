@@ -195,7 +195,7 @@ def _tell_conflict(context: Context, evidence: Evidence, known: Digest, digest: 
 
 
 def _told(entry: Entry) -> dict[str, Value]:
-    names = ("device", "status", "read_to_ms", "item_digest")
+    names = ("device", "status", "read_from_ms", "read_to_ms", "item_digest")
     return {name: getattr(entry, name) for name in names}
 
 

@@ -169,6 +169,12 @@ DEVICES: Final = Table(
             content=_IDENTITY,
         ),
         Column(
+            "read_from_ms",
+            "Start of the oldest read that the newest report stands on, by the gateway's clock, ms since 1970 UTC.",
+            Kind.INTEGER,
+            nullable=True,
+        ),
+        Column(
             "read_to_ms",
             "End of the last completed read by the gateway's clock, ms since 1970 UTC.",
             Kind.INTEGER,
@@ -264,6 +270,7 @@ def _start(genesis: Genesis) -> Iterable[Put]:
                 "artefacts": [],
                 "causes": [],
                 "identity": None,
+                "read_from_ms": None,
                 "read_to_ms": None,
                 "report_height": None,
                 "report_tx": None,
@@ -278,10 +285,10 @@ def _start(genesis: Genesis) -> Iterable[Put]:
 def _judged(row: Row) -> Row:
     """Return a device's row with `condition` and `fresh_ms` as its other columns imply.
 
-    A report is as fresh as the older of its block and the read that it tells of, so that a
-    gateway's clock that runs ahead cannot keep a device fresh.
+    A report is as fresh as the older of its block and the oldest read that it stands on: a gateway's clock that runs
+    ahead cannot keep a device fresh, nor can one that reads a large file less often than the others.
     """
-    verdicts, report_time_ms, read_to_ms = (row[name] for name in ("verdicts", "report_time_ms", "read_to_ms"))
+    verdicts, report_time_ms, read_from_ms = (row[name] for name in ("verdicts", "report_time_ms", "read_from_ms"))
     assert isinstance(verdicts, dict)
     fresh_ms = report_time_ms if isinstance(report_time_ms, int) else 0
     if row["causes"]:
@@ -293,7 +300,7 @@ def _judged(row: Row) -> Row:
     else:
         known = verdicts and "unknown_reference" not in verdicts.values()
         condition = PENDING if PENDING in verdicts.values() else "match" if known else "unknown_reference"
-        fresh_ms = min(fresh_ms, read_to_ms) if isinstance(read_to_ms, int) else fresh_ms
+        fresh_ms = min(fresh_ms, read_from_ms) if isinstance(read_from_ms, int) else fresh_ms
     return {**row, "condition": condition, "fresh_ms": fresh_ms}
 
 
@@ -314,6 +321,7 @@ def _report_accepted(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[
                 {
                     **row,
                     "status": entry["status"],
+                    "read_from_ms": entry["read_from_ms"],
                     "read_to_ms": entry["read_to_ms"],
                     "report_height": event.height,
                     "report_tx": event.tx.hex(),

@@ -33,7 +33,7 @@ def firmware(done: Done, device: str = "dev-1") -> object:
     return told["firmware"]
 
 
-# holds AP-6
+# holds AP-7
 def test_change_inside_a_work_order_is_pending_and_raises_no_alarm() -> None:
     desk = Desk()
     desk.read()
@@ -47,7 +47,7 @@ def test_change_inside_a_work_order_is_pending_and_raises_no_alarm() -> None:
     assert alarm_events(done) == []
 
 
-# holds AP-6
+# holds AP-7
 def test_change_of_another_artefact_or_device_is_not_covered_by_the_work_order() -> None:
     desk = Desk()
     desk.approved()
@@ -55,7 +55,7 @@ def test_change_of_another_artefact_or_device_is_not_covered_by_the_work_order()
     assert alarm_events(desk.read(item("s-2", firmware=b"evil"), "dev-2")) == [("alarm_raised", "dev-2", "mismatch")]
 
 
-# holds AP-6
+# holds AP-7
 def test_alarm_that_was_there_before_returns_when_a_work_order_is_approved_and_comes_back_when_it_is_closed() -> None:
     desk = Desk()
     desk.read(CHANGED)
@@ -67,7 +67,7 @@ def test_alarm_that_was_there_before_returns_when_a_work_order_is_approved_and_c
     assert done.events("verdict_changed")[0]["pending_until_ms"] is None
 
 
-# holds AP-8
+# holds AP-9
 def test_end_of_a_work_order_brings_verdict_and_alarm_with_the_devices_next_report() -> None:
     desk = Desk()
     desk.approved()
@@ -80,7 +80,7 @@ def test_end_of_a_work_order_brings_verdict_and_alarm_with_the_devices_next_repo
     assert alarm_events(done) == [("alarm_raised", "dev-1", "mismatch")]
 
 
-# holds AP-8
+# holds AP-9
 def test_end_of_a_work_order_is_enforced_by_the_report_of_any_gateway() -> None:
     desk = Desk()
     desk.approved()
@@ -92,7 +92,7 @@ def test_end_of_a_work_order_is_enforced_by_the_report_of_any_gateway() -> None:
     assert not [key for _, key in desk.world.state.entries if key.startswith(b"due")]
 
 
-# holds AP-8
+# holds AP-9
 def test_device_that_was_filled_as_planned_matches_after_the_work_order() -> None:
     desk = Desk()
     desk.approved()
@@ -104,7 +104,7 @@ def test_device_that_was_filled_as_planned_matches_after_the_work_order() -> Non
     assert alarm_events(desk.read(item("s-3", firmware=PLANNED_FIRMWARE), "dev-3")) == []
 
 
-# holds AP-8
+# holds AP-9
 def test_each_report_enforces_a_few_work_orders_that_are_over() -> None:
     count = 2 * DUE_MAX + 3
     names = [f"dev-{number:02}" for number in range(count)]
@@ -124,7 +124,7 @@ def test_each_report_enforces_a_few_work_orders_that_are_over() -> None:
     assert raised == [DUE_MAX, DUE_MAX, 3, 0]
 
 
-# holds AP-8
+# holds AP-9
 def test_work_order_that_follows_another_one_is_enforced_at_its_own_end() -> None:
     desk = Desk()
     desk.approved()
@@ -136,7 +136,7 @@ def test_work_order_that_follows_another_one_is_enforced_at_its_own_end() -> Non
     assert alarm_events(desk.read(item("s-3"), "dev-3")) == [("alarm_raised", "dev-1", "mismatch")]
 
 
-# holds AP-6
+# holds AP-7
 def test_device_changed_and_changed_back_inside_a_work_order_is_not_altered() -> None:
     desk = Desk()
     desk.read(replace(item(), revision=7))
@@ -146,7 +146,7 @@ def test_device_changed_and_changed_back_inside_a_work_order_is_not_altered() ->
     assert alarm_events(desk.read(replace(item(), revision=9))) == []
 
 
-# holds AP-7
+# holds AP-8
 def test_misfilled_verdict_names_the_record_of_who_filled_whenever_it_was_signed() -> None:
     desk = Desk()
     make_effective(desk.world, release("r-7", device="dev-2", firmware=b"of dev-2"))
@@ -167,7 +167,7 @@ def test_misfilled_verdict_names_the_record_of_who_filled_whenever_it_was_signed
     assert owner == {"target": "device dev-2", "kind": "firmware", "release": "r-7"}
 
 
-# holds AP-5
+# holds AP-6
 def test_match_by_a_checksum_says_that_no_content_was_read() -> None:
     desk = Desk()
     told = artefact("firmware", b"", method="full-file")

@@ -194,7 +194,7 @@ def test_appraise_difference_from_another_value_says_nothing() -> None:
 # what a verdict claims
 
 
-# holds AP-5
+# holds AP-6
 @pytest.mark.parametrize("method", METHODS)
 def test_verdict_claims_no_more_than_its_method_shows(method: str) -> None:
     finding = only(appraised(artefact(EXPECTED, method=method), firmware=slot()))
@@ -207,7 +207,7 @@ def test_verdict_claims_no_more_than_its_method_shows(method: str) -> None:
     assert ("no content was read" in CLAIMS[method]) == (method in ("vendor-checksum", "version-string"))
 
 
-# holds AP-5
+# holds AP-6
 def test_verdict_about_nothing_read_claims_nothing() -> None:
     finding = only(appraised(firmware=slot()))
     assert finding.method is None
@@ -261,7 +261,7 @@ def inside(*artefacts: Artefact, window: Window = WINDOW, fill: Fill | None = No
     return only(appraise(PLATE, Item(IDENTITY, artefacts), slots, find_owner, window, fill))
 
 
-# holds AP-6
+# holds AP-7
 @pytest.mark.parametrize(
     ("read", "detail"),
     [
@@ -284,13 +284,13 @@ def test_artefact_inside_a_work_order_is_pending_and_says_what_it_would_be(
     assert finding.detail == f"inside work order {sha256(b'order').hex()[:12]}, {detail}"
 
 
-# holds AP-6
+# holds AP-7
 def test_artefact_without_a_reference_value_is_pending_inside_a_work_order() -> None:
     assert inside(artefact(PLANNED)).verdict == "pending"
     assert inside(artefact(b"else")).verdict == "pending"
 
 
-# holds AP-6
+# holds AP-7
 def test_artefact_that_matches_or_is_another_devices_or_of_another_kind_is_not_pending() -> None:
     assert inside(artefact(EXPECTED), firmware=slot()).verdict == "match"
     assert inside(artefact(b"other"), firmware=slot()).verdict == "misfilled"
@@ -298,7 +298,7 @@ def test_artefact_that_matches_or_is_another_devices_or_of_another_kind_is_not_p
     assert inside(artefact(PLANNED), window=elsewhere, firmware=slot()).verdict == "mismatch"
 
 
-# holds AP-7
+# holds AP-8
 def test_misfilled_artefact_names_the_record_of_who_filled_it_in() -> None:
     finding = only(appraise(PLATE, Item(IDENTITY, (artefact(b"other"),)), {"firmware": slot()}, find_owner, None, FILL))
     assert finding.fill == FILL
@@ -309,7 +309,7 @@ def test_misfilled_artefact_names_the_record_of_who_filled_it_in() -> None:
     )
 
 
-# holds AP-7
+# holds AP-8
 @pytest.mark.parametrize("content", [EXPECTED, b"old", b"unheard of"])
 def test_artefact_that_is_nobody_elses_names_no_fill(content: bytes) -> None:
     item = Item(IDENTITY, (artefact(content),))

@@ -162,12 +162,18 @@ class Story:
             {
                 "device": device,
                 "status": self._random.choice(("read", "read", "unreachable", "protocol-error")),
-                "read_to_ms": self._random.choice((None, self.time_ms - self._random.randrange(5_000))),
+                **self._read_times(),
                 "item_digest": sha256(device.encode()),
             }
             for device in devices
         ]
         return {"gateway": gateway, "boot": 1, "seq": self.height, "time_ms": self.time_ms, "devices": entries}
+
+    def _read_times(self) -> dict[str, Value]:
+        if self._random.random() < 0.5:
+            return {"read_from_ms": None, "read_to_ms": None}
+        to_ms = self.time_ms - self._random.randrange(5_000)
+        return {"read_from_ms": to_ms - self._random.choice((0, 500, 3_600_000)), "read_to_ms": to_ms}
 
     def _verdict(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         device = self._device()

@@ -102,7 +102,7 @@ def test_inspections_filtered_by_state_are_exactly_those_shown_so(state: str) ->
     assert counts == {"open": [1, 0], "answered": [1, 1], "unanswered": [0, 1]}[state]
 
 
-# holds AP-6 AP-8
+# holds AP-7 AP-9
 def test_device_inside_a_work_order_shows_pending_and_past_it_that_the_verdict_is_due() -> None:
     view = View()
     view.approved()
