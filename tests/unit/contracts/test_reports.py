@@ -143,8 +143,8 @@ def test_report_without_a_change_writes_the_gateways_last_report_alone() -> None
     send(world, report_of("dev-1", "dev-2"))
     done = send(world, evidence(entry("dev-1", item(), read_to_ms=9000), entry("dev-2", item("s-2")), pair=(1, 2)))
     keys = [key for namespace, key in done.written if namespace == "consistency"]
-    assert keys[0] == b"gateway/gw-1"
-    assert [key[:10] for key in keys[1:]] == [b"pair/gw-1/"]
+    assert keys[:2] == [b"counters/gw-1", b"gateway/gw-1"]
+    assert [key[:10] for key in keys[2:]] == [b"pair/gw-1/"]
     assert done.event_types == ["report_accepted"]
 
 
