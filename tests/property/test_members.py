@@ -172,7 +172,7 @@ class Members(RuleBasedStateMachine):
         old = None if kid is None else public(NAMES[kid])
         signature = word(new, account, ROTATE, old, new)
         if self.call(account, "rotate-key", new_key=public(new), signature=signature) == OK:
-            assert kid not in membership.keys_of(self.reads, account)
+            assert kid not in tuple(membership.keys_of(self.reads, account))
 
     @rule(by=organisations, account=accounts, new=keys)
     def replace(self, by: str, account: str, new: str) -> None:

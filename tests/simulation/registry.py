@@ -115,6 +115,7 @@ class _Call:
     sender: str = ""
     tx_id: Digest = _EMPTY
     chain: str = "simulated"
+    kid: bytes = bytes(16)
 
     @property
     def organisation(self) -> str:

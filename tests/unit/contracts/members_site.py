@@ -85,17 +85,16 @@ class Site:
     def time_ms(self) -> int:
         return self.world.head.time_ms
 
-    def call(self, sender: str, method: str, /, _signer: str | None = None, **args: Value) -> Done:
-        signed = self.world.sign(
-            sender, membership.NAMESPACE, method, args, **({} if _signer is None else {"key": _signer})
-        )
-        return self.world.run(signed)[0]
+    def call(self, sender: str, method: str, /, **args: Value) -> Done:
+        return self.call_by(sender, sender, method, **args)
 
-    def refusal(self, sender: str, method: str, /, _signer: str | None = None, **args: Value) -> str:
-        """Return why the ledger takes no such transaction, or the code of what came of it."""
-        signed = self.world.sign(
-            sender, membership.NAMESPACE, method, args, **({} if _signer is None else {"key": _signer})
-        )
+    def call_by(self, key: str, sender: str, method: str, /, **args: Value) -> Done:
+        """Make a call that another key signs than the account's first."""
+        return self.world.run(self.world.sign(sender, membership.NAMESPACE, method, args, key=key))[0]
+
+    def attach_by(self, key: str, account: str) -> str:
+        """Return why the ledger takes nothing of an account with that key, or "taken"."""
+        signed = self.world.sign(account, membership.NAMESPACE, "attach", {"data_centre": None}, key=key)
         execution, refused = self.world.propose(signed)
         if refused:
             return refused[signed.id]

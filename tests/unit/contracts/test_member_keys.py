@@ -32,10 +32,10 @@ def test_key_hands_over_to_its_successor_and_never_comes_back(account: str) -> N
     done = site.call(account, "rotate-key", **rotation(site, account, account, "next"))
     assert done.event_types == ["key_retired", "key_added"]
     assert site.signers(account) == [site.kid("next")]
-    assert site.refusal(account, "attach", data_centre=None) == "unknown-key"
-    assert site.refusal(account, "attach", "next", data_centre=None) == "taken"
+    assert site.attach_by(account, account) == "unknown-key"
+    assert site.attach_by("next", account) == "taken"
     back = rotation(site, account, "next", account)
-    assert site.call(account, "rotate-key", "next", **back).code == "key-in-use"
+    assert site.call_by("next", account, "rotate-key", **back).code == "key-in-use"
 
 
 # holds MB-8
@@ -111,8 +111,8 @@ def test_lost_key_of_a_gateway_or_operator_is_replaced_by_its_organisation(accou
     site.add_operator("shift")
     assert site.call("grid", "replace-key", **replacement(site, account)).code == "ok"
     assert site.signers(account) == [site.kid("next")]
-    assert site.refusal(account, "attach", data_centre=None) == "unknown-key"
-    assert site.refusal(account, "attach", "next", data_centre=None) == "taken"
+    assert site.attach_by(account, account) == "unknown-key"
+    assert site.attach_by("next", account) == "taken"
 
 
 # holds MB-9
@@ -159,7 +159,7 @@ def test_key_that_others_may_hold_is_revoked_at_once_by_whom_it_concerns(sender:
     assert done.code == code
     if code == "ok":
         assert done.event_types == ["key_retired", "key_revoked"]
-        assert site.refusal(key, "attach", data_centre=None) == "unknown-key"
+        assert site.attach_by(key, key) == "unknown-key"
         assert site.call("lab", "rotate-key", **rotation(site, "lab", "lab", key)).code == "key-in-use"
 
 
@@ -273,11 +273,11 @@ def test_lost_keys_of_an_organisation_are_recovered_after_the_time_lock() -> Non
     with pytest.raises(Refused, match="recovery-pending"):
         member_keys.check_recovery(again.context, again.body(new="third"))
     assert site.call("lab", "complete-recovery", organisation="grid").code == "too-soon"
-    assert site.refusal("grid", "attach", data_centre=None) == "taken"
+    assert site.attach_by("grid", "grid") == "taken"
     assert site.call("lab", "complete-recovery", organisation="grid").code == "ok"
     assert site.signers("grid") == [site.kid("next")]
-    assert site.refusal("grid", "attach", data_centre=None) == "unknown-key"
-    assert site.refusal("grid", "attach", "next", data_centre=None) == "taken"
+    assert site.attach_by("grid", "grid") == "unknown-key"
+    assert site.attach_by("next", "grid") == "taken"
     assert site.call("lab", "complete-recovery", organisation="grid").code == "no-recovery"
     assert site.call("lab", "complete-recovery", organisation=1).code == "bad-args"
 

@@ -192,7 +192,7 @@ def test_application_below_the_lowest_level_is_refused() -> None:
 def test_membership_that_is_overdue_goes_on() -> None:
     site = Site()
     site.admitted("wind")
-    renew = {"organisation": "wind", "expires_ms": site.time_ms + 2000}
+    renew: dict[str, Value] = {"organisation": "wind", "expires_ms": site.time_ms + 2000}
     assert site.call("trade", "renew", **renew).code == "ok"
     site.pass_blocks(3)
     assert membership.is_active(site.state, "wind", site.time_ms)
@@ -216,8 +216,8 @@ def test_suspended_organisation_signs_nothing_and_its_gateways_go_on() -> None:
     site.add_operator("shift")
     assert site.call("sub-east", "suspend", account="grid", until_ms=None, reason="audit").code == "ok"
     for sender in ("grid", "shift"):
-        assert site.refusal(sender, "attach", data_centre=None) == "suspended"
-    assert site.refusal("gw-1", "attach", data_centre=None) == "taken"
+        assert site.attach_by(sender, sender) == "suspended"
+    assert site.attach_by("gw-1", "gw-1") == "taken"
     assert membership.role(site.state, "grid") is None
     assert site.call("sub-east", "resume", account="grid").code == "ok"
     assert site.call("grid", "attach", data_centre=None).code == "ok"
@@ -228,12 +228,12 @@ def test_suspension_ends_with_the_block_of_its_time() -> None:
     site = Site()
     until_ms = site.time_ms + 3000
     assert site.call("grid", "suspend", account="gw-1", until_ms=until_ms, reason="moved").code == "ok"
-    assert site.refusal("gw-1", "attach", data_centre=None) == "suspended"
+    assert site.attach_by("gw-1", "gw-1") == "suspended"
     assert membership.is_suspended(site.state, "gw-1", site.time_ms)
     site.pass_blocks(2)
     assert site.time_ms == until_ms
     assert not any(key.startswith((b"until/", b"suspended/")) for _, key in site.world.state.entries)
-    assert site.refusal("gw-1", "attach", data_centre=None) == "taken"
+    assert site.attach_by("gw-1", "gw-1") == "taken"
 
 
 # holds MB-2
