@@ -1,4 +1,4 @@
-"""Parameters of the ledger: their names, defaults and ranges. On-chain data, set by the genesis file."""
+"""Parameters of the ledger: their names, defaults and ranges. On-chain data, set by the genesis file, changed by vote."""
 
 from __future__ import annotations
 
@@ -22,13 +22,30 @@ class IntegerParameter:
     high: int
 
 
+def weight_parameter(role: str) -> str:
+    """Return the name of the parameter that holds the weight of a role."""
+    return f"weight_{role.replace('-', '_')}"
+
+
+_WEIGHTS: Final[Mapping[str, int]] = {
+    "dispatch-centre": 4,
+    "sub-centre": 2,
+    "regulator": 2,
+    "laboratory": 1,
+    "manufacturer": 1,
+    "grid-company": 1,
+    "trading-centre": 1,
+}
+"""Roles whose organisations vote on proposals unless the ledger says otherwise."""
+
 INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     # widest distance between block time and a voter's clock
-    "skew_ms": IntegerParameter(1000, 1, DAY_MS),
+    "skew_ms": IntegerParameter(1000, 100, DAY_MS),
     # age of the last completed read at which a device counts as stale
     "stale_ms": IntegerParameter(1_800_000, 1000, 365 * DAY_MS),
     # how far ahead of block time valid_until_ms may lie
-    "tx_valid_ms_max": IntegerParameter(7 * DAY_MS, 1000, 365 * DAY_MS),
+    # at least what gateways sign with, so that no vote cuts them off
+    "tx_valid_ms_max": IntegerParameter(7 * DAY_MS, 900_000, 365 * DAY_MS),
     "block_bytes_max": IntegerParameter(1_048_576, 65_536, 4_194_304),
     "block_interval_ms": IntegerParameter(30, 0, 60_000),
     "heartbeat_ms": IntegerParameter(30_000, 100, 3_600_000),
@@ -46,6 +63,19 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "validator_wait_ms": IntegerParameter(DAY_MS, 0, 365 * DAY_MS),
     # how old, in blocks, the state may be that a joiner shows; and how long who left may still follow
     "ready_blocks_max": IntegerParameter(100, 2, 1000),
+    # share of all weights (of the data centres, for corrections) that must be in favour of a proposal, rounded up
+    "parameters_votes_percent": IntegerParameter(67, 51, 100),
+    "upgrade_votes_percent": IntegerParameter(67, 51, 100),
+    "correction_votes_percent": IntegerParameter(67, 51, 100),
+    # how far ahead of block time the deadline of a proposal may lie
+    "proposal_deadline_ms_max": IntegerParameter(30 * DAY_MS, 60_000, 365 * DAY_MS),
+    # proposals that may be open at a time, of one organisation and in all
+    "proposals_each_max": IntegerParameter(4, 1, 16),
+    "proposals_open_max": IntegerParameter(64, 1, 256),
+    # how many blocks there must be between the vote that decides an upgrade and the block from which it runs
+    "upgrade_blocks_min": IntegerParameter(10, 2, 1_000_000),
+    # weight of the vote of an organisation by its role
+    **{weight_parameter(role): IntegerParameter(_WEIGHTS.get(role, 0), 0, 1000) for role in ROLES},
 }
 CLOCK_POLICIES: Final = ("bench", "synchronised")
 """bench: any clock will do. synchronised: evidence of a clock that is not graded so is alarmed as clock_untrusted."""
