@@ -12,7 +12,9 @@ State of the namespace
   device/ID                     gateway, vendor, model, serial
   model/SHA-256 of it/DEVICE    gateway
   validator/MEMBER              of the genesis file
-  parameter/NAME, code/NAME/VERSION
+  role/ROLE/ID                  true: the organisation has the role, suspended or not
+  parameter/NAME                value
+  code/NAME/VERSION             digest, from_height: see `membership_decisions`
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import Final
 
 from master.contracts import parameters
 from master.contracts.context import Context, Entries, Reads
+from master.contracts.membership_decisions import code_entry, code_value
 from wire import cbor
 from wire.cose import kid_of
 from wire.fields import Fields
@@ -85,6 +88,7 @@ def genesis_entries(genesis: Genesis) -> Iterator[tuple[bytes, bytes]]:
             organisation.id, organisation.role, organisation.parent, organisation.root_key, None, None, None
         )
         yield organisation_entry(member.id), cbor.encode(member.to_value())
+        yield role_entry(member.role, member.id), cbor.encode(value=True)
     for key in genesis.keys:
         record: dict[str, cbor.Value] = {"key": key.key, "sender": key.sender, "organisation": key.organisation}
         yield account_key_entry(kid_of(key.key)), cbor.encode(record)
@@ -98,7 +102,7 @@ def genesis_entries(genesis: Genesis) -> Iterator[tuple[bytes, bytes]]:
         yield _key("device", device.id), cbor.encode({name: getattr(device, name) for name in names})
         yield _model_prefix(device.model) + device.id.encode(), cbor.encode(device.gateway)
     for entry in genesis.code_table:
-        yield b"code/" + entry.name.encode() + b"/" + entry.version.to_bytes(2, "big"), cbor.encode(entry.digest)
+        yield code_entry(entry.name, entry.version), cbor.encode(code_value(entry.digest, 0))
 
 
 def account_key(state: Reads, kid: bytes) -> AccountKey | None:
@@ -148,6 +152,20 @@ def member(state: Reads, name: str) -> Member | None:
 def organisation_entry(name: str) -> bytes:
     """Return the key of the state entry of an organisation."""
     return _key("organisation", name)
+
+
+def role_entry(role: str, name: str) -> bytes:
+    """Return the key of the state entry that lists an organisation under its role."""
+    return _key(f"role/{role}", name)
+
+
+def organisations_of_role(state: Reads, wanted: str) -> Iterator[str]:
+    """Yield the organisations of a role that are not suspended, in ascending order of their ids."""
+    prefix = role_entry(wanted, "")
+    for key, _ in _entries(state).scan(prefix):
+        name = key[len(prefix) :].decode("ascii")
+        if role(state, name) == wanted:
+            yield name
 
 
 def role(state: Reads, organisation: str) -> str | None:

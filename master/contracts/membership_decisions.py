@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from master.contracts.context import BlockContext, Context, Reads, Refused
+from master.contracts.context import BlockContext, Context, Contract, Reads, Refused
 from master.contracts.parameters import INTEGERS, check_parameters
 from wire.cbor import Value
 from wire.errors import FormatError
@@ -104,11 +104,11 @@ def check_upgrade(context: Context, body: Mapping[str, Value]) -> None:
     """Refuse contract versions that cannot begin at the height that is asked for.
 
     Raises:
-        Refused: bad-body; reserved-name; old-version: the ledger knows one that is as new; too-soon: there are less than
-            upgrade_blocks_min blocks up to the height, or an older version begins no sooner.
+        Refused: bad-body; reserved-name; old-version: the ledger knows one that is as new; too-soon: fewer than
+            upgrade_blocks_min blocks lie before the height, or an older version begins no sooner.
     """
     try:
-        upgrade = decode_upgrade(body)
+        upgrade = decode_upgrade(dict(body))
     except FormatError:
         raise Refused("bad-body") from None
     known: dict[str, Code] = {code.name: code for code in code_of(context)}
@@ -188,3 +188,12 @@ def _codes(entries: Iterator[tuple[bytes, Value]]) -> Iterator[Code]:
 def _blocks_min(state: Reads) -> int:
     value = state.namespace(NAMESPACE).get(b"parameter/upgrade_blocks_min")
     return value if isinstance(value, int) else INTEGERS["upgrade_blocks_min"].default
+
+
+MEMBERSHIP: Final = Contract(
+    name=NAMESPACE,
+    version=1,
+    methods={},
+    reactions={("governance", "proposal_accepted"): on_accepted},
+    modules=("master.contracts.membership", "master.contracts.membership_decisions"),
+)

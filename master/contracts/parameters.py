@@ -1,4 +1,4 @@
-"""Parameters of the ledger: their names, defaults and ranges. On-chain data, set by the genesis file, changed by vote."""
+"""Parameters of the ledger, their defaults and ranges. On-chain data, set by the genesis file, changed by vote."""
 
 from __future__ import annotations
 

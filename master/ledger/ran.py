@@ -1,0 +1,49 @@
+"""What the transactions of one block came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from master.ledger.rows import Execution, Head, Leaf, head_after
+from master.ledger.state import Write
+from master.ledger.tree import TreeUpdate
+from wire.block import Block
+from wire.merkle import leaf_digest
+from wire.types import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What one transaction came to."""
+
+    tx: Digest
+    outcome: bytes
+    """Canonical."""
+    events: int
+
+
+def execution_of(
+    head: Head, block: Block, done: Sequence[Ran], effect: tuple[tuple[Write, ...], tuple[Leaf, ...], TreeUpdate]
+) -> Execution:
+    """Return what a block on ``head`` makes of the ledger.
+
+    Args:
+        head: The block before.
+        block: The new one.
+        done: What its transactions came to, in their order.
+        effect: Its writes, the leaves that they change, and what becomes of the tree.
+    """
+    return Execution(
+        block,
+        tuple(ran.outcome for ran in done),
+        tuple(ran.tx for ran in done),
+        sum(ran.events for ran in done) + len(block.fault_proofs),
+        *effect,
+        head_after(head, block),
+    )
+
+
+def results_of(done: Sequence[Ran]) -> tuple[Digest, ...]:
+    """Return the leaf digests of the outcomes, in the order of the transactions."""
+    return tuple(leaf_digest(ran.outcome) for ran in done)
