@@ -25,6 +25,7 @@ from master.accusations import Accusations
 from master.admission import Admission
 from master.api.app import build_api, notifier
 from master.chain import Chain, VerifiedSignatures
+from master.codewatch import CodeWatch, told
 from master.complaints import OldestWatch
 from master.config import NodeConfig
 from master.consensus.events import Now
@@ -48,7 +49,7 @@ from master.ledger.faults import FaultCourt
 from master.ledger.proofs import Prover
 from master.mempool import Mempool
 from master.metrics import NodeMetrics, PeerCounters
-from master.node import Node, genesis_parameter
+from master.node import Node
 from master.process import Server, collect_rarely
 from master.recorder import RecordedReplica, Recorder
 from master.seams import Hooks, Restart
@@ -58,7 +59,7 @@ from master.tips import Tips
 from master.views.events import ViewError
 from master.views.fold import catch_up
 from master.views.ports import TablesError
-from wire.block import Block
+from wire.block import BLOCK_BYTES_MAX, Block
 from wire.certificate import ValidatorSet
 from wire.epochs import EPOCHS_MAX
 from wire.errors import WireError
@@ -141,14 +142,15 @@ class NodeProcess:
         self._mempool = Mempool()
         tree = store.state_tree()
         verified, state = VerifiedSignatures(), CachedState(store, tree.is_empty)
-        application = Application(genesis, state, tree, verified, self._mempool.open, self._begun_set)
+        of = (genesis, state, tree, verified, self._mempool.open, self._begun_set)
+        with told():
+            application = Application(*of, height=store.head().height)
         self._application = application
-        block_bytes_max = genesis_parameter(genesis, "block_bytes_max")
+        self._code = CodeWatch(application)
         self._accusations = Accusations(FaultCourt(genesis.chain(), self._begun_set), state)
         own, pool, known = config.node.member, self._mempool, self._accusations.waiting
         validators = genesis.validator_set()
-        self._build_ms = genesis_parameter(genesis, "skew_ms") // BUILD_PARTS
-        about = (store, pool, validators, own, block_bytes_max, state, known)
+        about = (store, pool, validators, own, BLOCK_BYTES_MAX, state, known)
         self._chain = Chain(application, *about, patience=self._late)
         epoch = self._chain.epoch
         self._settings = settings_at(genesis, config.node.member, epoch, keys)
@@ -171,12 +173,15 @@ class NodeProcess:
             self._is_replaced.set,
             self._new_block.set,
         )
-        self._state_sync = build_state_sync(config, genesis, sync_disk, around, self._clock)
+        self._state_sync = build_state_sync(
+            config, sync_disk, around, self._clock, lambda: self._chain.parameters.snapshot_blocks
+        )
         parts = (self._replica, self._settings, self._chain, wal, guard, self._network)
         self._engine = Engine(*parts, self._hooks(), self._clock)
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
-        self._headers = header_stream(genesis, config.node.member, store.final_header, self._broker, self._clock)
+        stream = (genesis, config.node.member, store.final_header, self._broker, self._clock)
+        self._headers = header_stream(*stream, lambda: self._chain.parameters.heartbeat_ms)
         self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
         self._new_block.set()
         self._views_failure: str | None = None
@@ -227,7 +232,7 @@ class NodeProcess:
         )
 
     def _late(self) -> Callable[[], bool]:
-        until_ms = self._clock.monotonic_ms() + self._build_ms
+        until_ms = self._clock.monotonic_ms() + self._chain.parameters.skew_ms // BUILD_PARTS
         return lambda: self._clock.monotonic_ms() >= until_ms
 
     def _build_recorder(self) -> Recorder | None:
@@ -304,6 +309,7 @@ class NodeProcess:
         self._node.applied(block)
         self._headers.applied(block.header)
         self._new_block.set()
+        self._code.follow()
 
     def _report(self, code: str, _detail: str) -> None:
         self._metrics.reports.labels(code).inc()

@@ -120,7 +120,7 @@ def test_software_with_other_code_of_the_version_stops_before_it_too() -> None:
     other = replace(TWO, digests={**TWO.digests, key: bytes(32)})
     room = decided(other)
     with pytest.raises(
-        CodeDueError, match="notary version 2 with the code .*, which this software has with the code 00000000"
+        CodeDueError, match=r"notary version 2 with the code .*, which this software has with the code 00000000"
     ):
         room.world.application.check_code()
 
