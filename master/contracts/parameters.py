@@ -88,6 +88,16 @@ SUPER_ONLY_MAX: Final = 64
 _ACT: Final = re.compile(r"[a-z0-9-]{1,64}\.[a-z0-9-]{1,64}", re.ASCII)
 
 
+def defaults() -> dict[str, Value]:
+    """Return every parameter with the value that it has while nobody sets it."""
+    return {
+        **{name: limits.default for name, limits in INTEGERS.items()},
+        "clock_policy": CLOCK_POLICY_DEFAULT,
+        "endorser_roles": list(ENDORSER_ROLES_DEFAULT),
+        "super_only": list(SUPER_ONLY_DEFAULT),
+    }
+
+
 def check_parameters(parameters: Mapping[str, Value]) -> None:
     """Refuse parameters that this software does not know or that are out of range.
 

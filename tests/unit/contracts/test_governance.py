@@ -405,6 +405,6 @@ def identifiers(room: Assembly) -> set[Digest]:
 
 def test_corrections_of_different_targets_do_not_meet() -> None:
     room = data_centres("dispatch")
-    for target in ({"tx": TX}, {"tx": sha256(TX)}):
-        assert room.propose("correction", correction(target, 1, 2)).code == "ok"
+    for tx in (TX, sha256(TX)):
+        assert room.propose("correction", correction({"tx": tx}, 1, 2)).code == "ok"
     assert len(identifiers(room)) == 2

@@ -23,7 +23,7 @@ from wire.types import sha256
 @pytest.fixture(scope="module")
 def world() -> World:
     found = World(seed=2)
-    while len(found.tables.rows) < 40:
+    while len(found.ledger.blocks) < 25:
         found.block(6)
     return found
 
@@ -114,6 +114,10 @@ def good_requests(world: World) -> Iterator[tuple[str, str]]:
     yield "/v1/validators/{id}", f"/v1/validators/{validator}"
     yield "/v1/proposals", "/v1/proposals?limit=2"
     yield "/v1/proposals/{id}", f"/v1/proposals/{proposal}"
+    for table in ("parameters", "code", "corrections"):
+        yield f"/v1/{table}", f"/v1/{table}?limit=2"
+        key = next(key for name, key in world.tables.rows if name == table)
+        yield f"/v1/{table}/{{id}}", f"/v1/{table}/{key}"
     fault = record(world, proof_of(0))
     yield "/v1/faults", "/v1/faults"
     yield "/v1/faults/{id}", f"/v1/faults/{fault}"
