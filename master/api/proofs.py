@@ -31,6 +31,7 @@ PUBLIC_NAMESPACES: Final = (
     "governance",
     "membership",
     "notary",
+    "orders",
     "references",
     "sequence",
     "validators",

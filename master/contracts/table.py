@@ -13,6 +13,7 @@ from master.contracts.context import Contract
 from master.contracts.governance import GOVERNANCE
 from master.contracts.membership_decisions import MEMBERSHIP
 from master.contracts.notary import NOTARY
+from master.contracts.orders import ORDERS
 from master.contracts.references import REFERENCES
 from master.contracts.validators import VALIDATORS
 from wire import cbor
@@ -28,7 +29,15 @@ _SHARED: Final = (
 )
 """Modules that every contract stands on."""
 
-_ALL: Final = (CONSISTENCY, GOVERNANCE, MEMBERSHIP, NOTARY, REFERENCES, VALIDATORS)
+_ALL: Final = (
+    CONSISTENCY,
+    GOVERNANCE,
+    MEMBERSHIP,
+    NOTARY,
+    ORDERS,
+    REFERENCES,
+    VALIDATORS,
+)
 
 CONTRACTS: Final[Mapping[tuple[str, int], Contract]] = {(entry.name, entry.version): entry for entry in _ALL}
 

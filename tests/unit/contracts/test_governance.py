@@ -80,7 +80,7 @@ def codes(done: list[Done]) -> list[str]:
 # ---- proposing and voting ------------------------------------------------------------------------
 
 
-# holds GV-1 GV-3 GV-6
+# holds GV-1 GV-3
 def test_parameters_change_with_the_vote_that_makes_enough_weight_and_not_before() -> None:
     room = assembly()
     made = room.set(stale_ms=60_000)
@@ -159,6 +159,7 @@ def test_proposal_counts_up_to_its_deadline_and_not_after() -> None:
     assert room.status(late) == "expired"
 
 
+# holds GV-1
 @pytest.mark.parametrize("deadline_ms", [GENESIS_MS + 1000, GENESIS_MS + 1001 + 30 * 86_400_000])
 def test_deadline_that_is_past_or_too_far_off_is_refused(deadline_ms: int) -> None:
     assert assembly().set(deadline_ms=deadline_ms, stale_ms=60_000).code == "bad-deadline"
@@ -193,6 +194,7 @@ def test_open_proposals_are_bounded_for_each_and_in_all_until_they_end() -> None
     assert len(list(room.world.state.scan("governance", b"open/"))) == 3
 
 
+# holds GV-1
 @pytest.mark.parametrize(
     ("method", "args", "code"),
     [
@@ -222,6 +224,7 @@ def test_call_that_cannot_be_is_refused_and_writes_nothing(method: str, args: di
     assert {namespace for namespace, _ in done.written} == {"sequence"}
 
 
+# holds GV-2
 def test_electorate_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("master.contracts.governance_kinds.VOTERS_MAX", 3)
     assert len(by_role(assembly().state)) == 3

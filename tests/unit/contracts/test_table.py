@@ -46,6 +46,7 @@ def test_software_with_two_versions_begins_new_ledgers_with_the_newer_and_tells_
     assert "contract consistency version 1 with the code 0000000000000000, which" in str(own.lack([other]))
 
 
+# holds GV-7
 def test_contract_takes_calls_of_its_own_version_and_of_those_it_says_it_speaks() -> None:
     assert [NOTARY_2.takes(version) for version in (0, 1, 2, 3)] == [False, True, True, False]
     assert [replace(NOTARY_2, speaks_from=None).takes(version) for version in (1, 2)] == [False, True]

@@ -57,7 +57,7 @@ def decided(software: Software | None = TWO) -> Assembly:
     return room
 
 
-# holds GV-7 GV-8
+# holds GV-7
 def test_upgrade_begins_at_its_height_and_takes_over_what_was_there() -> None:
     room = decided()
     world = room.world
