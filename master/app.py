@@ -16,8 +16,7 @@ import uvicorn
 import uvloop
 
 from kit.clock import SystemClock
-from kit.exitcodes import DataError, StorageError
-from kit.files import read_bounded
+from kit.exitcodes import StorageError
 from kit.logs import get_logger
 from kit.metrics import new_registry
 from kit.tls import mqtt_context
@@ -29,10 +28,9 @@ from master.codewatch import CodeWatch, told
 from master.complaints import OldestWatch
 from master.config import NodeConfig
 from master.consensus.events import Now
-from master.consensus.guard import SignerGuard
 from master.engine import Engine
 from master.headers_down import header_stream
-from master.io.guard import GuardFile, create_guard
+from master.io.guard import GuardFile
 from master.io.ingest import Broker, BrokerLink
 from master.io.last_words import take_up
 from master.io.peers import PeerNetwork
@@ -47,13 +45,15 @@ from master.joining import adopt_snapshot, build_state_sync, past_of
 from master.ledger.application import Application
 from master.ledger.faults import FaultCourt
 from master.ledger.proofs import Prover
+from master.making import STORE_FOLDER, TABLES_FILE, WAL_FILE, load_genesis
 from master.mempool import Mempool
 from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node
+from master.orders_down import order_stream
 from master.process import Server, collect_rarely
 from master.recorder import RecordedReplica, Recorder
 from master.seams import Hooks, Restart
-from master.seat import GUARD_FILE, PeerBook, VoteKeys, check_seat, load_vote_keys, open_guard, settings_at
+from master.seat import PeerBook, VoteKeys, check_seat, load_vote_keys, open_guard, settings_at
 from master.statesync import Around
 from master.tips import Tips
 from master.views.events import ViewError
@@ -62,17 +62,13 @@ from master.views.ports import TablesError
 from wire.block import BLOCK_BYTES_MAX, Block
 from wire.certificate import ValidatorSet
 from wire.epochs import EPOCHS_MAX
-from wire.errors import WireError
-from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
+from wire.genesis import Genesis
 from wire.topics import host_topic
 from wire.tx import SignedTx
 from wire.types import DIGEST_BYTES
 
-STORE_FOLDER: Final = "ledger"
-WAL_FILE: Final = "wal"
 EVENTS_FOLDER: Final = "events"
 INCIDENTS_FOLDER: Final = "incidents"
-TABLES_FILE: Final = "views.sqlite"
 BUILD_PARTS: Final = 4
 """Of the time that a fresh block may be old, one part is for executing it before it is sent."""
 _GAUGES_EVERY_S: Final = 1.0
@@ -80,42 +76,6 @@ _GRACE_S: Final = 5
 _TABLES_RETRY_S: Final = 1.0
 
 _log = get_logger("app")
-
-
-def load_genesis(config: NodeConfig) -> Genesis:
-    """Read the genesis file that the configuration names.
-
-    Raises:
-        DataError: It is no canonical genesis file.
-    """
-    path = config.node.genesis
-    try:
-        return decode_genesis(read_bounded(path, bytes_max=GENESIS_BYTES_MAX))
-    except WireError as error:
-        raise DataError(f"{path} is no genesis file: {error}") from error
-
-
-def init_node(config: NodeConfig, *, is_following: bool = False) -> Genesis:
-    """Make the node's data directory with the state of height 0.
-
-    Args:
-        config: Of the node.
-        is_following: The node joins a ledger that runs, with a key that its genesis file does not name.
-
-    Raises:
-        StorageError: There is a store already.
-        DataError: The genesis file is damaged or asks for contracts that this software lacks.
-    """
-    genesis = load_genesis(config)
-    keys = load_vote_keys(config)
-    check_seat(config, genesis, keys, is_following=is_following)
-    data_dir = config.node.data_dir
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # only with a new store: a new guard beside blocks would hide that the old one is lost
-    if not (data_dir / STORE_FOLDER).exists():
-        create_guard(data_dir / GUARD_FILE, keys.owners(genesis.chain())[0], SignerGuard(is_new=True))
-    Store.create(data_dir / STORE_FOLDER, genesis, map_bytes=config.node.map_mib << 20).close()
-    return genesis
 
 
 class NodeProcess:
@@ -180,8 +140,10 @@ class NodeProcess:
         self._engine = Engine(*parts, self._hooks(), self._clock)
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
-        stream = (genesis, config.node.member, store.final_header, self._broker, self._clock)
-        self._headers = header_stream(*stream, lambda: self._chain.parameters.heartbeat_ms)
+        down = (genesis, config.node.member)
+        by = (self._broker, self._clock)
+        self._headers = header_stream(*down, store.final_header, *by, lambda: self._chain.parameters.heartbeat_ms)
+        self._orders = order_stream(*down, store, *by)
         self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
         self._new_block.set()
         self._views_failure: str | None = None
@@ -308,6 +270,7 @@ class NodeProcess:
             self._state_sync.applied(header.height)
         self._node.applied(block)
         self._headers.applied(block.header)
+        self._orders.applied(block)
         self._new_block.set()
         self._code.follow()
 

@@ -15,10 +15,11 @@ from kit.terminal import Terminal
 from kit.tls import self_signed
 from kit.version import offer_version
 from master import rehearsing, replaying, unlocking, upkeep
-from master.app import init_node, run_node
+from master.app import run_node
 from master.config import load_node_config
 from master.consortium import build_genesis
 from master.contracts.table import own_software
+from master.making import init_node
 from wire.types import check_identifier
 
 PROGRAM = "gridwitness-node"

@@ -17,7 +17,6 @@ import typer
 from kit.exitcodes import ConfigurationError, DataError, StorageError, UsageError
 from kit.files import read_bounded
 from kit.terminal import Terminal
-from master.app import STORE_FOLDER, load_genesis
 from master.config import load_node_config
 from master.contracts.membership_decisions import Upgrade, decode_upgrade
 from master.contracts.table import own_software
@@ -28,6 +27,7 @@ from master.ledger.preview import preview
 from master.ledger.refusals import CodeDueError
 from master.ledger.rehearsal import rehearse
 from master.ledger.state import Overlay
+from master.making import STORE_FOLDER, load_genesis
 from master.upkeep import DEFAULT_CONFIG, AsJson, Config
 from wire.cbor import Value
 from wire.errors import FormatError

@@ -10,7 +10,6 @@ import typer
 
 from kit.exitcodes import ExitCode, UsageError
 from kit.terminal import Terminal
-from master.app import STORE_FOLDER, TABLES_FILE, load_genesis
 from master.config import NodeConfig, load_node_config
 from master.io.backups import back_up, compact, read_manifest
 from master.io.backups import restore as restore_backup
@@ -29,6 +28,7 @@ from master.io.store_tools import (
 )
 from master.io.store_tools import prune as prune_blocks
 from master.io.store_tools import rebuild as rebuild_store
+from master.making import STORE_FOLDER, TABLES_FILE, load_genesis
 from master.seat import RESTORED_FILE
 from wire.genesis import Genesis
 

@@ -15,8 +15,8 @@ import requests
 
 from client.demo.ports import free_ports
 from kit.exitcodes import ExitCode
-from master.app import init_node
 from master.config import load_node_config
+from master.making import init_node
 from tests.unit.contracts.notary2 import COUNT
 from tests.unit.ledger.test_upgrades import NOTARY_2_ENTRY
 from tests.unit.ledger.worlds import key_of, make_genesis
