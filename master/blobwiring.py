@@ -24,7 +24,7 @@ from wire.types import Digest
 BLOBS_FOLDER: Final = "blobs"
 
 
-def build_blobs(  # noqa: PLR0913 - all that blobs have to do with
+def build_blobs(
     config: NodeConfig,
     application: Application,
     store: Store,

@@ -99,6 +99,8 @@ class BlobFetch:
             known.is_urgent, known.hint = known.is_urgent or is_urgent, hint or known.hint
             if hint is not None and known.barred.get(hint) is not None:
                 del known.barred[hint]  # it lacked the blob, and names it now
+            if hint is not None and known.member != hint and known.is_written and not known.offset:
+                known.member = None  # whoever was asked first has sent nothing yet
             return True
         if known is None and len(self._wanted) >= WANTED_MAX and not is_urgent:
             return False

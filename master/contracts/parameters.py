@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -44,6 +45,12 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "validator_deadline_ms_max": IntegerParameter(30 * DAY_MS, 60_000, 365 * DAY_MS),
     # how long an organisation proposes none after one of its own failed, so that it cannot keep others from proposing
     "validator_wait_ms": IntegerParameter(DAY_MS, 0, 365 * DAY_MS),
+    # longest time that one work order may be open, and how far ahead of block time it may end
+    "work_window_ms_max": IntegerParameter(30 * DAY_MS, 60_000, 365 * DAY_MS),
+    "work_ahead_ms_max": IntegerParameter(120 * DAY_MS, 60_000, 730 * DAY_MS),
+    # shortest time between two read orders to one gateway, and how far ahead the deadline of one may lie
+    "inspect_interval_ms": IntegerParameter(10_000, 0, DAY_MS),
+    "inspect_deadline_ms_max": IntegerParameter(DAY_MS, 1000, 30 * DAY_MS),
     # how old, in blocks, the state may be that a joiner shows; and how long who left may still follow
     "ready_blocks_max": IntegerParameter(100, 2, 1000),
     # bytes of new blobs that one organisation may bring to the ledger per UTC day of block time
@@ -53,6 +60,10 @@ CLOCK_POLICIES: Final = ("bench", "synchronised")
 """bench: any clock will do. synchronised: evidence of a clock that is not graded so is alarmed as clock_untrusted."""
 CLOCK_POLICY_DEFAULT: Final = "bench"
 ENDORSER_ROLES_DEFAULT: Final = ("laboratory", "manufacturer", "regulator")
+SUPER_ONLY_DEFAULT: Final = ("membership.admit",)
+"""Calls, "contract.method", that organisations with the role dispatch-centre alone may make."""
+SUPER_ONLY_MAX: Final = 64
+_ACT: Final = re.compile(r"[a-z0-9-]{1,64}\.[a-z0-9-]{1,64}", re.ASCII)
 
 
 def check_parameters(parameters: Mapping[str, Value]) -> None:
@@ -72,6 +83,8 @@ def check_parameters(parameters: Mapping[str, Value]) -> None:
                 raise FormatError(f"parameter clock_policy: one of {', '.join(CLOCK_POLICIES)} is due")
         elif name == "endorser_roles":
             _check_roles(value)
+        elif name == "super_only":
+            _check_acts(value)
         else:
             raise FormatError(f"parameter {name}: unknown")
 
@@ -82,3 +95,11 @@ def _check_roles(value: Value) -> None:
     roles = [str(role) for role in value]
     if "manufacturer" not in roles or roles != sorted(set(roles)):
         raise FormatError("parameter endorser_roles: sorted, unique and with manufacturer, who submits")
+
+
+def _check_acts(value: Value) -> None:
+    if not isinstance(value, list | tuple) or len(value) > SUPER_ONLY_MAX:
+        raise FormatError(f"parameter super_only: a list of at most {SUPER_ONLY_MAX} calls is due")
+    acts = [str(act) for act in value]
+    if not all(map(_ACT.fullmatch, acts)) or acts != sorted(set(acts)):
+        raise FormatError("parameter super_only: calls such as membership.admit, sorted and unique, are due")

@@ -162,6 +162,19 @@ def test_fetch_asks_first_who_ought_to_have_it_and_last_for_what_nobody_had() ->
 
 
 # holds BL-8
+def test_fetch_turns_to_who_names_the_blob_when_the_first_has_sent_nothing() -> None:
+    bench = Bench()
+    bench.fetch.want(SMALL)
+    assert bench.tick("a", "b") == [Send("b", GetBlob(SMALL.digest, 0))]
+    bench.fetch.want(SMALL, is_urgent=True, hint="a")
+    assert bench.tick("a", "b") == [Send("a", GetBlob(SMALL.digest, 0))]
+    assert bench.take("b", SMALL, 0, b"abc") == []
+    bench.take("a", SMALL, 0, b"")
+    bench.fetch.want(SMALL, is_urgent=True, hint="a")
+    assert bench.tick("a") == [Send("a", GetBlob(SMALL.digest, 0))]
+
+
+# holds BL-8
 def test_fetch_keeps_only_what_is_needed_when_a_height_is_final() -> None:
     bench = Bench()
     bench.fetch.want(SMALL, is_urgent=True)

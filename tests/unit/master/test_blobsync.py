@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -266,7 +265,9 @@ def test_blob_of_a_final_block_that_is_missing_is_fetched_later_and_ghosts_are_f
 
 
 # holds BL-10
-def test_sweep_finds_what_is_missing_and_removes_what_nobody_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_finds_what_is_missing_and_removes_what_nobody_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scene() -> None:
         town = Town(tmp_path)
         here = town.node("here")
