@@ -200,6 +200,7 @@ class NodeProcess:
             blamed=self._chain.leave_out,
             overheard=lambda *heard: self._blobs.overheard(*heard) or self._state_sync.overheard(*heard),
             holds_back=self._blobs.holds_back,
+            gossips=self._blobs.gossips,
             withholds=self._state_sync.withholds,
             waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
             incident=self._keep_events,
