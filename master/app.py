@@ -23,10 +23,11 @@ from kit.tls import mqtt_context
 from master.accusations import Accusations
 from master.admission import Admission
 from master.api.app import build_api, notifier
+from master.blobwiring import build_blobs
 from master.chain import Chain, VerifiedSignatures
 from master.codewatch import CodeWatch, told
 from master.complaints import OldestWatch
-from master.config import NodeConfig
+from master.config import NodeConfig, load_genesis
 from master.consensus.events import Now
 from master.engine import Engine
 from master.headers_down import header_stream
@@ -45,7 +46,7 @@ from master.joining import adopt_snapshot, build_state_sync, past_of
 from master.ledger.application import Application
 from master.ledger.faults import FaultCourt
 from master.ledger.proofs import Prover
-from master.making import STORE_FOLDER, TABLES_FILE, WAL_FILE, load_genesis
+from master.making import STORE_FOLDER, TABLES_FILE, WAL_FILE
 from master.mempool import Mempool
 from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node
@@ -65,7 +66,7 @@ from wire.epochs import EPOCHS_MAX
 from wire.genesis import Genesis
 from wire.topics import host_topic
 from wire.tx import SignedTx
-from wire.types import DIGEST_BYTES
+from wire.types import DIGEST_BYTES, Digest
 
 EVENTS_FOLDER: Final = "events"
 INCIDENTS_FOLDER: Final = "incidents"
@@ -136,6 +137,9 @@ class NodeProcess:
         self._state_sync = build_state_sync(
             config, sync_disk, around, self._clock, lambda: self._chain.parameters.snapshot_blocks
         )
+        self._blobs = build_blobs(
+            config, application, store, self._node, self._mempool, self._network, self._release, self._clock
+        )
         parts = (self._replica, self._settings, self._chain, wal, guard, self._network)
         self._engine = Engine(*parts, self._hooks(), self._clock)
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
@@ -144,7 +148,7 @@ class NodeProcess:
         by = (self._broker, self._clock)
         self._headers = header_stream(*down, store.final_header, *by, lambda: self._chain.parameters.heartbeat_ms)
         self._orders = order_stream(*down, store, *by)
-        self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
+        self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry, blobs=self._blobs)
         self._new_block.set()
         self._views_failure: str | None = None
         self._damage: str | None = None
@@ -176,7 +180,9 @@ class NodeProcess:
             is_pending=self._node.has_pending,
             accuse=self._accuse,
             blamed=self._chain.leave_out,
-            overheard=self._state_sync.overheard,
+            overheard=lambda *heard: self._blobs.overheard(*heard) or self._state_sync.overheard(*heard),
+            holds_back=self._blobs.holds_back,
+            gossips=self._blobs.gossips,
             withholds=self._state_sync.withholds,
             waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
             incident=self._keep_events,
@@ -268,11 +274,15 @@ class NodeProcess:
         if header.next_validators_hash == header.validators_hash:
             # a snapshot of the last block of an epoch would lack the proof of who comes after
             self._state_sync.applied(header.height)
+        self._blobs.applied(block)
         self._node.applied(block)
         self._headers.applied(block.header)
         self._orders.applied(block)
         self._new_block.set()
         self._code.follow()
+
+    def _release(self, digest: Digest) -> None:
+        self._engine.release(digest)
 
     def _report(self, code: str, _detail: str) -> None:
         self._metrics.reports.labels(code).inc()
@@ -314,6 +324,7 @@ class NodeProcess:
             asyncio.create_task(self._follow_views()),
             asyncio.create_task(self._refresh_gauges()),
             asyncio.create_task(self._state_sync.run()),
+            asyncio.create_task(self._blobs.run()),
             asyncio.create_task(server.serve()),
         ]
         if self._broker is not None:

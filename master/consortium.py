@@ -131,6 +131,9 @@ class Parameters:
     weight_sub_centre: int | None = None
     weight_substation: int | None = None
     weight_trading_centre: int | None = None
+    applications_max: int | None = None
+    key_recovery_wait_ms: int | None = None
+    recovery_votes_percent: int | None = None
     clock_policy: str | None = None
     endorser_roles: tuple[str, ...] | None = None
     super_only: tuple[str, ...] | None = None

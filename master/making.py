@@ -4,32 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from kit.exitcodes import DataError
-from kit.files import read_bounded
-from master.config import NodeConfig
+from master.config import NodeConfig, load_genesis
 from master.consensus.guard import SignerGuard
 from master.io.guard import create_guard
 from master.io.store import Store
 from master.seat import GUARD_FILE, check_seat, load_vote_keys
-from wire.errors import WireError
-from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
+from wire.genesis import Genesis
 
 STORE_FOLDER: Final = "ledger"
 WAL_FILE: Final = "wal"
 TABLES_FILE: Final = "views.sqlite"
-
-
-def load_genesis(config: NodeConfig) -> Genesis:
-    """Read the genesis file that the configuration names.
-
-    Raises:
-        DataError: It is no canonical genesis file.
-    """
-    path = config.node.genesis
-    try:
-        return decode_genesis(read_bounded(path, bytes_max=GENESIS_BYTES_MAX))
-    except WireError as error:
-        raise DataError(f"{path} is no genesis file: {error}") from error
 
 
 def init_node(config: NodeConfig, *, is_following: bool = False) -> Genesis:

@@ -17,7 +17,7 @@ import typer
 from kit.exitcodes import ConfigurationError, DataError, StorageError, UsageError
 from kit.files import read_bounded
 from kit.terminal import Terminal
-from master.config import load_node_config
+from master.config import load_genesis, load_node_config
 from master.contracts.membership_decisions import Upgrade, decode_upgrade
 from master.contracts.table import own_software
 from master.io.backups import copy_store
@@ -27,7 +27,7 @@ from master.ledger.preview import preview
 from master.ledger.refusals import CodeDueError
 from master.ledger.rehearsal import rehearse
 from master.ledger.state import Overlay
-from master.making import STORE_FOLDER, load_genesis
+from master.making import STORE_FOLDER
 from master.upkeep import DEFAULT_CONFIG, AsJson, Config
 from wire.cbor import Value
 from wire.errors import FormatError

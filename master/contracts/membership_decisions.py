@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from master.contracts.context import BlockContext, Context, Contract, Reads, Refused
+from master.contracts.context import BlockContext, Context, Reads, Refused
 from master.contracts.parameters import INTEGERS, check_parameters
 from wire.cbor import Value
 from wire.errors import FormatError
@@ -28,7 +28,7 @@ VALUES_MAX: Final = 16
 CODE_MAX: Final = 32
 """Contract versions that one proposal may bring."""
 VERSION_MAX: Final = 65_535
-RESERVED: Final = ("faults", "sequence")
+RESERVED: Final = ("blobs", "faults", "sequence")
 """Namespaces of the ledger itself."""
 
 
@@ -188,12 +188,3 @@ def _codes(entries: Iterator[tuple[bytes, Value]]) -> Iterator[Code]:
 def _blocks_min(state: Reads) -> int:
     value = state.namespace(NAMESPACE).get(b"parameter/upgrade_blocks_min")
     return value if isinstance(value, int) else INTEGERS["upgrade_blocks_min"].default
-
-
-MEMBERSHIP: Final = Contract(
-    name=NAMESPACE,
-    version=1,
-    methods={},
-    reactions={("governance", "proposal_accepted"): on_accepted},
-    modules=("master.contracts.membership", "master.contracts.membership_decisions"),
-)

@@ -83,6 +83,14 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "upgrade_blocks_min": IntegerParameter(10, 2, 1_000_000),
     # weight of the vote of an organisation by its role
     **{weight_parameter(role): IntegerParameter(_WEIGHTS.get(role, 0), 0, 1000) for role in ROLES},
+    # bytes of new blobs that one organisation may bring to the ledger per UTC day of block time
+    "blob_day_bytes_max": IntegerParameter(1_073_741_824, 0, 1_099_511_627_776),
+    # applications for membership that may wait at a time
+    "applications_max": IntegerParameter(256, 1, 4096),
+    # how long a new key waits that takes the place of an organisation's lost ones, so that who lost none can object
+    "key_recovery_wait_ms": IntegerParameter(3 * DAY_MS, 0, 90 * DAY_MS),
+    # share of the data centres that must be in favour of such a key
+    "recovery_votes_percent": IntegerParameter(67, 51, 100),
 }
 CLOCK_POLICIES: Final = ("bench", "synchronised")
 """bench: any clock will do. synchronised: evidence of a clock that is not graded so is alarmed as clock_untrusted."""

@@ -11,7 +11,8 @@ from typing import Final
 from master.contracts.consistency import CONSISTENCY
 from master.contracts.context import Contract
 from master.contracts.governance import GOVERNANCE
-from master.contracts.membership_decisions import MEMBERSHIP
+from master.contracts.members import MEMBERSHIP
+from master.contracts.models import MODELS
 from master.contracts.notary import NOTARY
 from master.contracts.orders import ORDERS
 from master.contracts.references import REFERENCES
@@ -33,6 +34,7 @@ _ALL: Final = (
     CONSISTENCY,
     GOVERNANCE,
     MEMBERSHIP,
+    MODELS,
     NOTARY,
     ORDERS,
     REFERENCES,

@@ -15,12 +15,13 @@ from master.contracts.membership_decisions import Code
 from master.contracts.table import Software, own_software
 from master.contracts.validator_records import Admitted
 from master.ledger import genesis as height_0
+from master.ledger.blobs import BlobRoom, check_room, named_blobs, record
 from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings, decode_entry
 from master.ledger.code import RunningCode
 from master.ledger.faults import EpochSets, FaultCourt, FaultRefusedError
 from master.ledger.parameters import LedgerParameters, ledger_parameters
 from master.ledger.preview import preview
-from master.ledger.ran import Ran, execution_of, results_of
+from master.ledger.ran import FAULT_RESULT, Ran, execution_of, results_of
 from master.ledger.refusals import BlockRefused, ContractFaultError, TxRefused
 from master.ledger.rows import Execution, Head
 from master.ledger.sequence import NAMESPACE as SEQUENCE
@@ -33,7 +34,7 @@ from wire.errors import SignatureError, WireError
 from wire.genesis import AccountKey, Genesis
 from wire.header import Header, tx_root
 from wire.merkle import tree_head
-from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event, Outcome
+from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event, Outcome, decode_outcome
 from wire.tx import SignedTx, open_tx
 from wire.types import Digest
 
@@ -47,8 +48,6 @@ _WINDOWS_MAX: Final = 16_384
 """Of 0.6 KB each, that were written last."""
 _TX_VALID: Final = b"parameter/tx_valid_ms_max"
 _ACCOUNT_KEYS_MAX: Final = 16_384
-_FAULT_RESULT: Final = bytes(32)
-"""Stands for the outcome of a transaction whose contract failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +164,19 @@ class Application:
         A contract that fails by its own mistake shows only so; every honest leader leaves that transaction out.
         """
         try:
-            self._run(Overlay(self._reader), tx, _Place(height, time_ms))
+            self.outcome_of(tx, height, time_ms)
         except (TxRefused, ContractFaultError):
             return False
         return True
+
+    def outcome_of(self, tx: SignedTx, height: int, time_ms: int) -> Outcome:
+        """Return what a transaction would come to in a block of that height and time; nothing is kept.
+
+        Raises:
+            TxRefused: It could not stand there.
+            ContractFaultError: The contract failed by its own mistake.
+        """
+        return decode_outcome(self._run(Overlay(self._reader), tx, _Place(height, time_ms)).outcome)
 
     def screen(self, tx: SignedTx, time_ms: int) -> bytes:
         """Do what `check` does, but leave the signature to the caller, who may verify many at once elsewhere.
@@ -268,15 +276,18 @@ class Application:
         if block.tx_root() != block.header.tx_root:
             raise BlockRefused("tx-root", "its transactions lead to another tx_root")
         done: list[Ran] = []
+        blobs = BlobRoom()
         for number, raw in enumerate(block.transactions):
             try:
-                done.append(self._run(block_state, self._open_tx(raw), place))
+                signed = self._open_tx(raw)
+                check_room(blobs, signed.tx)
+                done.append(self._run(block_state, signed, place))
             except WireError as error:
                 raise BlockRefused("bad-transaction", f"transaction {number}: {error}") from error
             except TxRefused as error:
                 raise BlockRefused("bad-transaction", f"transaction {number}: {error.code}") from error
             except ContractFaultError as error:
-                results = (*results_of(done), _FAULT_RESULT)
+                results = (*results_of(done), FAULT_RESULT)
                 raise BlockRefused("contract-fault", f"transaction {number}: {error}", results) from error
         self._record_faults(block_state, block)
         if tree_head(ran.outcome for ran in done) != block.header.outcome_root:
@@ -312,8 +323,9 @@ class Application:
         taken: list[bytes] = []
         done: list[Ran] = []
         refused: list[tuple[Digest, str]] = []
+        blobs = BlobRoom()
         for candidate in candidates:
-            if len(candidate.raw) > room or (taken and is_late()):
+            if len(candidate.raw) > room or (taken and is_late()) or not blobs.takes(named_blobs(candidate.tx)):
                 break
             try:
                 done.append(self._run(state, candidate, place))
@@ -445,6 +457,8 @@ class Application:
         events: list[Event] = []
         try:
             code = self._call(around, call_state, events)
+            if code == OK:
+                record(call_state, named_blobs(signed.tx), around.organisation, place.height, place.time_ms)
             raw = Outcome(signed.id, code, tuple(events)).encode()
         except Refused as error:
             events.clear()

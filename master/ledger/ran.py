@@ -1,9 +1,10 @@
-"""What the transactions of one block came to."""
+"""What came of a block's transactions, and the execution that it makes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from master.ledger.rows import Execution, Head, Leaf, head_after
 from master.ledger.state import Write
@@ -11,6 +12,9 @@ from master.ledger.tree import TreeUpdate
 from wire.block import Block
 from wire.merkle import leaf_digest
 from wire.types import Digest
+
+FAULT_RESULT: Final = bytes(32)
+"""Stands for the outcome of a transaction whose contract failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +30,7 @@ class Ran:
 def execution_of(
     head: Head, block: Block, done: Sequence[Ran], effect: tuple[tuple[Write, ...], tuple[Leaf, ...], TreeUpdate]
 ) -> Execution:
-    """Return what a block on ``head`` makes of the ledger.
-
-    Args:
-        head: The block before.
-        block: The new one.
-        done: What its transactions came to, in their order.
-        effect: Its writes, the leaves that they change, and what becomes of the tree.
-    """
+    """Return the execution of a block on ``head``."""
     return Execution(
         block,
         tuple(ran.outcome for ran in done),
@@ -45,5 +42,5 @@ def execution_of(
 
 
 def results_of(done: Sequence[Ran]) -> tuple[Digest, ...]:
-    """Return the leaf digests of the outcomes, in the order of the transactions."""
+    """Return the leaf digests of outcomes."""
     return tuple(leaf_digest(ran.outcome) for ran in done)
