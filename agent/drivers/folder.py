@@ -86,6 +86,10 @@ class FolderProfile:
     """A file counts once it has not changed for so long."""
     files: tuple[FolderFile, ...] = field(metadata=rule(key="file", minimum=1, maximum=len(KINDS), unique="kind"))
 
+    def counts_changes(self) -> bool:
+        """Tell that nothing counts what happened to a device whose files are copies."""
+        return False
+
     def methods(self) -> Mapping[str, str]:
         """Return the method of each artefact kind: it is always a copy."""
         return {file.kind: METHOD for file in self.files}
