@@ -390,7 +390,11 @@ class FolderDriver:
                 loop.call_soon_threadsafe(lambda: None if answer.done() else deliver())
 
         self._is_out = True
-        threading.Thread(target=run, name=f"folder-{self._device.id}", daemon=True).start()
+        try:
+            threading.Thread(target=run, name=f"folder-{self._device.id}", daemon=True).start()
+        except RuntimeError as error:
+            self._is_out = False
+            raise DeviceUnreachableError(self._device.id, "no-thread", f"cannot be looked at now: {error}") from None
         return await answer
 
     def _busy(self, copy: _Copy) -> DeviceBusyError:
