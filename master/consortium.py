@@ -107,6 +107,7 @@ class Parameters:
     ready_blocks_max: int | None = None
     clock_policy: str | None = None
     endorser_roles: tuple[str, ...] | None = None
+    endorser_excluded: tuple[str, ...] | None = None
 
     def to_value(self) -> dict[str, Value]:
         """Return the parameters that were given."""

@@ -20,10 +20,11 @@ MISFILLED: Final = "misfilled"
 SUPERSEDED: Final = "superseded"
 INCOMPLETE: Final = "incomplete"
 MISSING: Final = "missing"
+REVOKED: Final = "revoked"
 UNKNOWN_REFERENCE: Final = "unknown_reference"
 IDENTITY_CHANGED: Final = "identity_changed"
 ALTERED: Final = "altered_between_polls"
-VERDICTS: Final = (INCOMPLETE, MATCH, MISFILLED, MISMATCH, MISSING, SUPERSEDED, UNKNOWN_REFERENCE)
+VERDICTS: Final = (INCOMPLETE, MATCH, MISFILLED, MISMATCH, MISSING, REVOKED, SUPERSEDED, UNKNOWN_REFERENCE)
 """Verdicts of an artefact; identity_changed and altered_between_polls are of a device."""
 IDENTITY_KIND: Final = "identity"
 """Stands for the artefact kind where a finding is about the device itself."""
@@ -48,6 +49,8 @@ class Slot:
     size: int
     """Bytes."""
     sha256: Digest
+    revoked: str | None = None
+    """Set when its release was revoked and nothing has taken its place: who revoked it and why, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Owner:
     """For people: ``device ID`` or ``model TEXT``."""
     kind: str
     release: str
+    revoked: str | None = None
+    """Set when that release was revoked: by whom and why, for people."""
 
 
 FindOwner = Callable[[str, Digest], Owner | None]
@@ -139,10 +144,12 @@ def _contents(item: Item) -> list[tuple[str, Digest, int, tuple[str, ...]]]:
 def _appraise_artefact(kind: str, read: Artefact | None, slot: Slot | None, find_owner: FindOwner) -> Finding:
     if read is None:
         assert slot is not None
-        return Finding(kind, MISSING, slot.sha256, None, None)
+        return Finding(kind, MISSING, _expected(slot), None, slot.revoked)
     if slot is None:
         return Finding(kind, UNKNOWN_REFERENCE, None, read.sha256, None)
     verdict, detail = _judge(read, slot, find_owner)
+    if slot.revoked is not None:
+        return Finding(kind, verdict, None, read.sha256, detail)
     # what was compared with anything but the value that counts says nothing here
     difference = read.difference
     if difference is None or difference.reference != slot.sha256:
@@ -159,14 +166,21 @@ def _judge(read: Artefact, slot: Slot, find_owner: FindOwner) -> tuple[str, str 
     if UNSTABLE in read.errors:
         # whatever the last of its reads gave: a device that answers each time otherwise must not pass by chance
         return MISMATCH, "two reads in a row never agreed"
-    if read.sha256 == slot.sha256:
+    if slot.revoked is None and read.sha256 == slot.sha256:
         return MATCH, None
     owner = find_owner(read.kind, read.sha256)
     if owner is None:
-        return MISMATCH, _difference(read, slot)
-    if owner.own:
-        return SUPERSEDED, f"it is of release {owner.release}"
-    return MISFILLED, f"it is the {owner.kind} of {owner.target}, release {owner.release}"
+        return MISMATCH, slot.revoked or _difference(read, slot)
+    if not owner.own:
+        was = ", which was revoked" if owner.revoked else ""
+        return MISFILLED, f"it is the {owner.kind} of {owner.target}, release {owner.release}{was}"
+    if owner.revoked is not None:
+        return REVOKED, owner.revoked
+    return SUPERSEDED, f"it is of release {owner.release}"
+
+
+def _expected(slot: Slot) -> Digest | None:
+    return None if slot.revoked is not None else slot.sha256
 
 
 def _difference(read: Artefact, slot: Slot) -> str | None:

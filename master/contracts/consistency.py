@@ -59,7 +59,7 @@ LATE_CAUSES: Final[tuple[str, ...]] = (IDENTITY_CHANGED, INCOMPLETE, MISFILLED, 
 """Causes that evidence may still bring up after newer evidence: what was right then is not among them."""
 _TEXT_CHARACTERS: Final = 64
 """Of a free text that a device gives, so many characters go into an event."""
-_RECORD: Final = ("item", "items", "clock_trusted", "altered", "findings")
+_RECORD: Final = ("item", "items", "clock_trusted", "altered", "findings", "height")
 _FINDINGS_MAX: Final = 8
 _READ: Final = ("size", "read_size", "method")
 
@@ -108,11 +108,14 @@ def report(context: Context, args: dict[str, Value]) -> str:
 
 
 def follow_release(context: Context, event: Event) -> None:
-    """Appraise anew the devices that a release concerns, once it is effective.
+    """Appraise anew the devices that a release concerns, once it is effective or revoked.
 
-    A release for a model concerns at most ``reappraise_devices_max`` devices; `references` refuses others.
+    Of a model with more than ``reappraise_devices_max`` devices the rest follow with their next report, as all do when
+    the release came into effect in an earlier block, by its date.
     """
-    target = Fields(event.data["target"], ("device", "model"), "release_effective.target")
+    if event.data.get("effective_height", context.height) != context.height:
+        return
+    target = Fields(event.data["target"], ("device", "model"), f"{event.type}.target")
     if target.is_null("device"):
         limit = membership.integer_parameter(context, "reappraise_devices_max")
         names = list(islice(membership.devices_of_model(context, target.text("model")), limit))
@@ -131,7 +134,7 @@ def follow_release(context: Context, event: Event) -> None:
 class _Record:
     """What the ledger keeps of one device."""
 
-    __slots__ = ("altered", "clock_trusted", "findings", "item", "items")
+    __slots__ = ("altered", "clock_trusted", "findings", "height", "item", "items")
 
     def __init__(self, value: Value | None) -> None:
         self.item: Digest | None = None
@@ -142,6 +145,8 @@ class _Record:
         self.altered: str | None = None
         """What the revision counter said when this item came, if it told of more than the content."""
         self.findings: list[Value] = []
+        self.height = 0
+        """Block in which it was appraised last."""
         if value is not None:
             fields = Fields(value, _RECORD, "consistency.device")
             self.item = fields.digest("item")
@@ -149,6 +154,7 @@ class _Record:
             self.clock_trusted = fields.raw("clock_trusted") is True
             self.altered = None if fields.is_null("altered") else fields.text("altered")
             self.findings = fields.sequence("findings", _FINDINGS_MAX)
+            self.height = fields.integer("height")
 
     def to_value(self) -> dict[str, Value]:
         """Return the state value."""
@@ -158,6 +164,7 @@ class _Record:
             "clock_trusted": self.clock_trusted,
             "altered": self.altered,
             "findings": self.findings,
+            "height": self.height,
         }
 
 
@@ -177,7 +184,8 @@ def _clock_trusted(context: Context, evidence: Evidence) -> bool:
 def _appraise_entry(context: Context, device: Device, entry: Entry, *, trusted: bool) -> None:
     record = _record(context, device.id)
     item_changed = record.item != entry.item_digest
-    if not item_changed and record.clock_trusted == trusted:
+    reference_changed = references.changed_height(context, device.id, device.model) > record.height
+    if not item_changed and not reference_changed and record.clock_trusted == trusted:
         return
     item = _item(context, entry)
     record.clock_trusted = trusted
@@ -197,7 +205,7 @@ def _appraise_late(context: Context, device: Device, entry: Entry) -> None:
 def _conclude(context: Context, device: Device, record: _Record, item: Item, *, item_changed: bool) -> None:
     """Appraise an item, keep the findings in the device's record, and tell what changed."""
     appraisal = _appraise(context, device, item)
-    before, record.findings = record.findings, _finding_values(appraisal)
+    before, record.findings, record.height = record.findings, _finding_values(appraisal), context.height
     if record.altered is not None:
         record.findings.append(finding_value(altered_finding(record.altered)))
     context.put(_device_key(device.id), record.to_value())
@@ -310,12 +318,18 @@ CONSISTENCY: Final = Contract(
     name=NAME,
     version=1,
     methods={"report": report},
-    reactions={(references.NAME, references.EFFECTIVE): follow_release},
+    reactions={
+        (references.NAME, references.EFFECTIVE): follow_release,
+        (references.NAME, references.REVOKED_EVENT): follow_release,
+    },
     modules=(
         "master.contracts.alarms",
         "master.contracts.consistency",
         "master.contracts.gateways",
         "master.contracts.references",
+        "master.contracts.references_effect",
+        "master.contracts.references_policy",
+        "master.contracts.references_records",
         "rules.appraisal",
         "rules.difference",
     ),

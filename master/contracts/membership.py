@@ -137,6 +137,12 @@ def endorser_roles(state: Reads) -> tuple[str, ...]:
     return tuple(str(role) for role in value) if isinstance(value, list) else parameters.ENDORSER_ROLES_DEFAULT
 
 
+def endorser_excluded(state: Reads) -> tuple[str, ...]:
+    """Return the relations to a release in which a party does not count, sorted."""
+    value = _entries(state).get(b"parameter/endorser_excluded")
+    return tuple(str(name) for name in value) if isinstance(value, list) else ()
+
+
 def _entries(state: Reads) -> Entries:
     return state.namespace(NAMESPACE)
 
