@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -56,6 +57,10 @@ SAME_ORGANISATION: Final = "same-organisation"
 UNDER_JURISDICTION: Final = "under-jurisdiction-of-target"
 RELATIONS: Final = (OWNER_OF_DEVICE, SAME_ORGANISATION, UNDER_JURISDICTION)
 """Relations of a party to what a release is for, in which it may be kept from endorsing it."""
+SUPER_ONLY_DEFAULT: Final = ("membership.admit",)
+"""Calls, "contract.method", that organisations with the role dispatch-centre alone may make."""
+SUPER_ONLY_MAX: Final = 64
+_ACT: Final = re.compile(r"[a-z0-9-]{1,64}\.[a-z0-9-]{1,64}", re.ASCII)
 
 
 def check_parameters(parameters: Mapping[str, Value]) -> None:
@@ -77,6 +82,8 @@ def check_parameters(parameters: Mapping[str, Value]) -> None:
             _check_roles(value)
         elif name == "endorser_excluded":
             _check_relations(value)
+        elif name == "super_only":
+            _check_acts(value)
         else:
             raise FormatError(f"parameter {name}: unknown")
 
@@ -95,3 +102,11 @@ def _check_relations(value: Value) -> None:
     names = [str(name) for name in value]
     if names != sorted(set(names)):
         raise FormatError("parameter endorser_excluded: sorted and unique")
+
+
+def _check_acts(value: Value) -> None:
+    if not isinstance(value, list | tuple) or len(value) > SUPER_ONLY_MAX:
+        raise FormatError(f"parameter super_only: a list of at most {SUPER_ONLY_MAX} calls is due")
+    acts = [str(act) for act in value]
+    if not all(map(_ACT.fullmatch, acts)) or acts != sorted(set(acts)):
+        raise FormatError("parameter super_only: calls such as membership.admit, sorted and unique, are due")
