@@ -169,8 +169,11 @@ def _judge(read: Artefact, slot: Slot, find_owner: FindOwner) -> tuple[str, str 
     if slot.revoked is None and read.sha256 == slot.sha256:
         return MATCH, None
     owner = find_owner(read.kind, read.sha256)
-    if owner is None:
-        return MISMATCH, slot.revoked or _difference(read, slot)
+    return (MISMATCH, slot.revoked or _difference(read, slot)) if owner is None else _judge_owned(owner)
+
+
+def _judge_owned(owner: Owner) -> tuple[str, str | None]:
+    """Return the verdict about content that is or was some reference value."""
     if not owner.own:
         was = ", which was revoked" if owner.revoked else ""
         return MISFILLED, f"it is the {owner.kind} of {owner.target}, release {owner.release}{was}"

@@ -59,7 +59,7 @@ LATE_CAUSES: Final[tuple[str, ...]] = (IDENTITY_CHANGED, INCOMPLETE, MISFILLED, 
 """Causes that evidence may still bring up after newer evidence: what was right then is not among them."""
 _TEXT_CHARACTERS: Final = 64
 """Of a free text that a device gives, so many characters go into an event."""
-_RECORD: Final = ("item", "items", "clock_trusted", "altered", "findings", "height")
+_RECORD: Final = ("item", "items", "clock_trusted", "altered", "findings", "reference_changes")
 _FINDINGS_MAX: Final = 8
 _READ: Final = ("size", "read_size", "method")
 
@@ -134,7 +134,7 @@ def follow_release(context: Context, event: Event) -> None:
 class _Record:
     """What the ledger keeps of one device."""
 
-    __slots__ = ("altered", "clock_trusted", "findings", "height", "item", "items")
+    __slots__ = ("altered", "clock_trusted", "findings", "item", "items", "reference_changes")
 
     def __init__(self, value: Value | None) -> None:
         self.item: Digest | None = None
@@ -145,8 +145,8 @@ class _Record:
         self.altered: str | None = None
         """What the revision counter said when this item came, if it told of more than the content."""
         self.findings: list[Value] = []
-        self.height = 0
-        """Block in which it was appraised last."""
+        self.reference_changes = 0
+        """How often its reference values had changed when it was appraised last."""
         if value is not None:
             fields = Fields(value, _RECORD, "consistency.device")
             self.item = fields.digest("item")
@@ -154,7 +154,7 @@ class _Record:
             self.clock_trusted = fields.raw("clock_trusted") is True
             self.altered = None if fields.is_null("altered") else fields.text("altered")
             self.findings = fields.sequence("findings", _FINDINGS_MAX)
-            self.height = fields.integer("height")
+            self.reference_changes = fields.integer("reference_changes")
 
     def to_value(self) -> dict[str, Value]:
         """Return the state value."""
@@ -164,7 +164,7 @@ class _Record:
             "clock_trusted": self.clock_trusted,
             "altered": self.altered,
             "findings": self.findings,
-            "height": self.height,
+            "reference_changes": self.reference_changes,
         }
 
 
@@ -184,8 +184,8 @@ def _clock_trusted(context: Context, evidence: Evidence) -> bool:
 def _appraise_entry(context: Context, device: Device, entry: Entry, *, trusted: bool) -> None:
     record = _record(context, device.id)
     item_changed = record.item != entry.item_digest
-    reference_changed = references.changed_height(context, device.id, device.model) > record.height
-    if not item_changed and not reference_changed and record.clock_trusted == trusted:
+    changes = references.change_count(context, device.id, device.model)
+    if not item_changed and record.reference_changes == changes and record.clock_trusted == trusted:
         return
     item = _item(context, entry)
     record.clock_trusted = trusted
@@ -205,7 +205,8 @@ def _appraise_late(context: Context, device: Device, entry: Entry) -> None:
 def _conclude(context: Context, device: Device, record: _Record, item: Item, *, item_changed: bool) -> None:
     """Appraise an item, keep the findings in the device's record, and tell what changed."""
     appraisal = _appraise(context, device, item)
-    before, record.findings, record.height = record.findings, _finding_values(appraisal), context.height
+    before, record.findings = record.findings, _finding_values(appraisal)
+    record.reference_changes = references.change_count(context, device.id, device.model)
     if record.altered is not None:
         record.findings.append(finding_value(altered_finding(record.altered)))
     context.put(_device_key(device.id), record.to_value())

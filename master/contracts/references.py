@@ -60,7 +60,7 @@ from master.contracts.references_records import (
     Record,
     Revocation,
     Test,
-    changed_height,
+    change_count,
     content_key,
     device_target,
     model_target,
@@ -78,7 +78,7 @@ from wire.receipt import Event
 from wire.release import Release, decode_release
 from wire.types import Digest, sha256
 
-__all__ = ["EFFECTIVE", "NAME", "REFERENCES", "REVOKED_EVENT", "changed_height", "find_owner", "release_of", "slots"]
+__all__ = ["EFFECTIVE", "NAME", "REFERENCES", "REVOKED_EVENT", "change_count", "find_owner", "release_of", "slots"]
 
 NAME: Final = NAMESPACE
 EFFECTIVE: Final = TOOK_EFFECT

@@ -15,16 +15,16 @@ from typing import Final
 from master.contracts.context import BlockContext, Context
 from master.contracts.references_records import (
     APPROVED,
+    CLAIMS_MAX,
     EFFECTIVE,
     REVOKED,
     SUPERSEDED,
-    CLAIMS_MAX,
     Record,
     Revocation,
     SlotValue,
-    changed_key,
     claim_key,
     content_key,
+    count_change,
     effective_from_value,
     put_record,
     read_record,
@@ -178,15 +178,18 @@ def take_effect(context: BlockContext, record: Record) -> list[Told]:
     target, kinds = target_of(release), record.claims
     references = {artefact.kind: artefact for artefact in release.artefacts}
     replaced: dict[Digest, list[str]] = {}
+    is_changed = False
     for kind in kinds:
         before = read_slot(context, target, kind)
         if before is not None and not before.is_revoked:
             replaced.setdefault(before.digest, []).append(kind)
+        is_changed |= before is None or before.is_revoked or before.sha256 != references[kind].sha256
         _put_value(context, target, digest, references[kind])
+    if is_changed:
+        count_change(context, target)
     overtaken = _overtaken(context, record)
     waiting = drop_claims(context, record, kinds)
     put_record(context, replace(waiting, status=EFFECTIVE, kinds=kinds, effective_height=context.height))
-    context.put(changed_key(target), context.height)
     emptied = [old for old in sorted(replaced) if _give_up(context, old, replaced[old])]
     emptied += [old for old in sorted(overtaken) if _stand_back(context, old, overtaken[old])]
     data: dict[str, Value] = {
@@ -260,7 +263,7 @@ def revoke(context: BlockContext, record: Record, revocation: Revocation) -> lis
     left = replace(drop_claims(context, record, record.claims), status=REVOKED, kinds=(), revocation=revocation)
     put_record(context, left)
     if was_effective:
-        context.put(changed_key(target), context.height)
+        count_change(context, target)
     data: dict[str, Value] = {
         "release": release.release,
         "target": {"device": release.device, "model": release.model},
