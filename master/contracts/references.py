@@ -78,7 +78,7 @@ from wire.receipt import Event
 from wire.release import Release, decode_release
 from wire.types import Digest, sha256
 
-__all__ = ["EFFECTIVE", "NAME", "REFERENCES", "REVOKED_EVENT", "change_count", "find_owner", "release_of", "slots"]
+__all__ = ["EFFECTIVE", "NAME", "REFERENCES", "REVOKED_EVENT", "change_count", "find_owner", "release", "slots"]
 
 NAME: Final = NAMESPACE
 EFFECTIVE: Final = TOOK_EFFECT
@@ -291,7 +291,7 @@ def find_owner(state: Reads, device: str, model: str, kind: str, content: Digest
     return None
 
 
-def release_of(state: Reads, digest: Digest) -> Release | None:
+def release(state: Reads, digest: Digest) -> Release | None:
     """Return a release that was submitted, whatever became of it."""
     record = read_record(state, digest)
     return None if record is None else record.release()
