@@ -34,7 +34,6 @@ BLOCK_TRANSACTIONS_MAX: Final = 64
 MANUFACTURER: Final = "maker-a"
 LABORATORY: Final = "lab"
 REGULATOR: Final = "regulator"
-ENDORSERS: Final = (LABORATORY, REGULATOR)
 RAISED: Final = "alarm_raised"
 RETURNED: Final = "alarm_returned"
 _VALID_MS: Final = 3_600_000

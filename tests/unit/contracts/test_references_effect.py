@@ -8,7 +8,9 @@ from master.contracts import references, references_effect
 from master.ledger.call import StateReads
 from rules.appraisal import Owner
 from tests.unit.contracts.reports import (
+    FILES,
     FIRMWARE,
+    artefact,
     endorse,
     entry,
     evidence,
@@ -52,7 +54,8 @@ def wait_for(world: World, height: int) -> None:
 
 
 def report(world: World, seq: int, device: str = "dev-1", **files: bytes) -> Done:
-    done = send(world, evidence(entry(device, item(f"s-{device[-1]}", **files)), pair=(1, seq)))
+    contents = [artefact(kind, content) for kind, content in {**FILES, **files}.items()]
+    done = send(world, evidence(entry(device, item(f"s-{device[-1]}", artefacts=contents)), pair=(1, seq)))
     assert done.code == "ok"
     return done
 

@@ -74,7 +74,7 @@ def test_references_endorsements_take_roles_off_the_missing_ones() -> None:
     missing: list[Value] = [counted(role) for _, role in STEPS]
     for organisation, role in STEPS[:2]:
         missing = missing[1:]
-        told = {"organisation": organisation, "role": role, "report": REPORT}
+        told: dict[str, Value] = {"organisation": organisation, "role": role, "report": REPORT}
         ledger.tell("release_endorsed", digest, **told, missing=missing)
     row = ledger.row(digest)
     assert row["status"] == "pending"
