@@ -23,6 +23,7 @@ class DirectCall(BlockCall):
         self.sender = self.organisation = sender
         self.tx_id = sha256(f"{place} {sender}".encode())
         self.contract = contract
+        self.kid = self.tx_id[:16]
         self.events: list[Event] = []
 
     def emit(self, event_type: str, subject: str, data: dict[str, Value]) -> None:
@@ -35,6 +36,7 @@ class DirectLedger:
 
     def __init__(self, contract: Contract, genesis: Genesis) -> None:
         self.contract = contract
+        self.kid = self.tx_id[:16]
         self.memory = MemoryState(genesis_writes(genesis))
         self.state = Overlay(self.memory)
         self.height = 0
