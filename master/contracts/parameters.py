@@ -53,6 +53,14 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "inspect_deadline_ms_max": IntegerParameter(DAY_MS, 1000, 30 * DAY_MS),
     # how old, in blocks, the state may be that a joiner shows; and how long who left may still follow
     "ready_blocks_max": IntegerParameter(100, 2, 1000),
+    # bytes of new blobs that one organisation may bring to the ledger per UTC day of block time
+    "blob_day_bytes_max": IntegerParameter(1_073_741_824, 0, 1_099_511_627_776),
+    # applications for membership that may wait at a time
+    "applications_max": IntegerParameter(256, 1, 4096),
+    # how long a new key waits that takes the place of an organisation's lost ones, so that who lost none can object
+    "key_recovery_wait_ms": IntegerParameter(3 * DAY_MS, 0, 90 * DAY_MS),
+    # share of the data centres that must be in favour of such a key
+    "recovery_votes_percent": IntegerParameter(67, 51, 100),
 }
 CLOCK_POLICIES: Final = ("bench", "synchronised")
 """bench: any clock will do. synchronised: evidence of a clock that is not graded so is alarmed as clock_untrusted."""
