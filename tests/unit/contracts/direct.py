@@ -36,7 +36,6 @@ class DirectLedger:
 
     def __init__(self, contract: Contract, genesis: Genesis) -> None:
         self.contract = contract
-        self.kid = self.tx_id[:16]
         self.memory = MemoryState(genesis_writes(genesis))
         self.state = Overlay(self.memory)
         self.height = 0
