@@ -53,11 +53,24 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "inspect_deadline_ms_max": IntegerParameter(DAY_MS, 1000, 30 * DAY_MS),
     # how old, in blocks, the state may be that a joiner shows; and how long who left may still follow
     "ready_blocks_max": IntegerParameter(100, 2, 1000),
+    # bytes of new blobs that one organisation may bring to the ledger per UTC day of block time
+    "blob_day_bytes_max": IntegerParameter(1_073_741_824, 0, 1_099_511_627_776),
+    # applications for membership that may wait at a time
+    "applications_max": IntegerParameter(256, 1, 4096),
+    # how long a new key waits that takes the place of an organisation's lost ones, so that who lost none can object
+    "key_recovery_wait_ms": IntegerParameter(3 * DAY_MS, 0, 90 * DAY_MS),
+    # share of the data centres that must be in favour of such a key
+    "recovery_votes_percent": IntegerParameter(67, 51, 100),
 }
 CLOCK_POLICIES: Final = ("bench", "synchronised")
 """bench: any clock will do. synchronised: evidence of a clock that is not graded so is alarmed as clock_untrusted."""
 CLOCK_POLICY_DEFAULT: Final = "bench"
 ENDORSER_ROLES_DEFAULT: Final = ("laboratory", "manufacturer", "regulator")
+OWNER_OF_DEVICE: Final = "owner-of-device"
+SAME_ORGANISATION: Final = "same-organisation"
+UNDER_JURISDICTION: Final = "under-jurisdiction-of-target"
+RELATIONS: Final = (OWNER_OF_DEVICE, SAME_ORGANISATION, UNDER_JURISDICTION)
+"""Relations of a party to what a release is for, in which it may be kept from endorsing it."""
 SUPER_ONLY_DEFAULT: Final = ("membership.admit",)
 """Calls, "contract.method", that organisations with the role dispatch-centre alone may make."""
 SUPER_ONLY_MAX: Final = 64
@@ -81,6 +94,8 @@ def check_parameters(parameters: Mapping[str, Value]) -> None:
                 raise FormatError(f"parameter clock_policy: one of {', '.join(CLOCK_POLICIES)} is due")
         elif name == "endorser_roles":
             _check_roles(value)
+        elif name == "endorser_excluded":
+            _check_relations(value)
         elif name == "super_only":
             _check_acts(value)
         else:
@@ -93,6 +108,14 @@ def _check_roles(value: Value) -> None:
     roles = [str(role) for role in value]
     if "manufacturer" not in roles or roles != sorted(set(roles)):
         raise FormatError("parameter endorser_roles: sorted, unique and with manufacturer, who submits")
+
+
+def _check_relations(value: Value) -> None:
+    if not isinstance(value, list | tuple) or any(name not in RELATIONS for name in value):
+        raise FormatError(f"parameter endorser_excluded: a list of {', '.join(RELATIONS)} is due")
+    names = [str(name) for name in value]
+    if names != sorted(set(names)):
+        raise FormatError("parameter endorser_excluded: sorted and unique")
 
 
 def _check_acts(value: Value) -> None:
