@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from master.views import consistency, faults, members, orders, references, validators
+from master.views import consistency, faults, governance, members, orders, references, validators
 from master.views.schema import Table, View
 
 VIEWS: Final[Mapping[str, View]] = {
@@ -13,6 +13,7 @@ VIEWS: Final[Mapping[str, View]] = {
     for view in (
         consistency.VIEW,
         faults.VIEW,
+        governance.VIEW,
         members.VIEW,
         orders.VIEW,
         references.VIEW,
