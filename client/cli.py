@@ -13,6 +13,7 @@ from client.commands import (
     gaps,
     keys,
     ledger,
+    members,
     orders,
     quarantine,
     refs,
@@ -37,6 +38,7 @@ app = typer.Typer(
 offer_version(app, PROGRAM)
 app.add_typer(keys.app, name="keys")
 app.add_typer(refs.app, name="refs")
+app.add_typer(members.app, name="members")
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(alarms.devices_app, name="devices")
 app.add_typer(orders.app, name="orders")
