@@ -14,6 +14,7 @@ from client.commands import (
     keys,
     ledger,
     orders,
+    proposals,
     quarantine,
     refs,
     state,
@@ -40,6 +41,9 @@ app.add_typer(refs.app, name="refs")
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(alarms.devices_app, name="devices")
 app.add_typer(orders.app, name="orders")
+app.add_typer(proposals.app, name="proposals")
+app.add_typer(proposals.parameters_app, name="parameters")
+app.add_typer(proposals.corrections_app, name="corrections")
 app.add_typer(gaps.app, name="gaps")
 app.add_typer(tx.app, name="tx")
 app.add_typer(state.app, name="state")
