@@ -105,6 +105,11 @@ class Parameters:
     validator_deadline_ms_max: int | None = None
     validator_wait_ms: int | None = None
     ready_blocks_max: int | None = None
+    alarm_shelf_ms_max: int | None = None
+    alarm_flood_ms: int | None = None
+    alarm_flood_alarms: int | None = None
+    baseline_days_max: int | None = None
+    alarm_severities: tuple[str, ...] | None = None
     clock_policy: str | None = None
     endorser_roles: tuple[str, ...] | None = None
 

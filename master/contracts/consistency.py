@@ -8,7 +8,7 @@ State of the namespace
   pair/GATEWAY/BOOT/SEQ         digest of the evidence accepted under that pair, the newest `evidence_window` of them
   device/DEVICE                 the item that counts and its verdicts
   item/DEVICE/DIGEST            the newest items of a device, whole
-  alarm/DEVICE/CAUSE            see `master.contracts.alarms`
+  alarm/..., gateway_alarm/..., flood/...   see `master.contracts.alarms`
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
-from master.contracts import alarms, gateways, membership, references
+from master.contracts import alarm_actions, alarms, gateways, membership, references
 from master.contracts.alarms import finding_value
 from master.contracts.context import (
     OK,
@@ -189,9 +189,10 @@ def _appraise_entry(context: Context, device: Device, entry: Entry, *, trusted: 
 
 
 def _appraise_late(context: Context, device: Device, entry: Entry) -> None:
-    causes = _causes(_appraise(context, device, _item(context, entry)), clock_trusted=True)
+    item = _item(context, entry)
+    causes = _causes(_appraise(context, device, item), clock_trusted=True)
     missed = {cause: causes[cause] for cause in LATE_CAUSES if cause in causes}
-    alarms.raise_missed(context, device.id, device.gateway, missed)
+    alarms.raise_missed(context, device.id, device.gateway, missed, _methods(item))
 
 
 def _conclude(context: Context, device: Device, record: _Record, item: Item, *, item_changed: bool) -> None:
@@ -206,7 +207,7 @@ def _conclude(context: Context, device: Device, record: _Record, item: Item, *, 
     causes = _causes(appraisal, clock_trusted=record.clock_trusted)
     if record.altered is not None:
         causes[ALTERED] = [altered_finding(record.altered)]
-    alarms.update(context, device.id, device.gateway, causes)
+    alarms.update(context, device.id, device.gateway, causes, _methods(item))
 
 
 def _appraise(context: Context, device: Device, item: Item) -> Appraisal:
@@ -216,6 +217,10 @@ def _appraise(context: Context, device: Device, item: Item) -> Appraisal:
         references.slots(context, device.id, device.model),
         partial(references.find_owner, context, device.id, device.model),
     )
+
+
+def _methods(item: Item) -> dict[str, str]:
+    return {artefact.kind: artefact.method for artefact in item.artefacts}
 
 
 def _causes(appraisal: Appraisal, *, clock_trusted: bool) -> dict[str, list[Finding]]:
@@ -309,14 +314,23 @@ def _item_key(device: str, digest: Digest) -> bytes:
 CONSISTENCY: Final = Contract(
     name=NAME,
     version=1,
-    methods={"report": report},
+    methods={
+        "report": report,
+        "acknowledge_alarm": alarm_actions.acknowledge,
+        "close_alarm": alarm_actions.close,
+        "shelve_alarm": alarm_actions.shelve,
+        "unshelve_alarm": alarm_actions.unshelve,
+    },
     reactions={(references.NAME, references.EFFECTIVE): follow_release},
     modules=(
+        "master.contracts.alarm_actions",
+        "master.contracts.alarm_states",
         "master.contracts.alarms",
         "master.contracts.consistency",
         "master.contracts.gateways",
         "master.contracts.references",
         "rules.appraisal",
         "rules.difference",
+        "rules.severity",
     ),
 )

@@ -137,6 +137,13 @@ def endorser_roles(state: Reads) -> tuple[str, ...]:
     return tuple(str(role) for role in value) if isinstance(value, list) else parameters.ENDORSER_ROLES_DEFAULT
 
 
+def alarm_severities(state: Reads) -> dict[str, str]:
+    """Return the severities that the consortium gives to causes of alarms, in place of those of `rules.severity`."""
+    value = _entries(state).get(b"parameter/alarm_severities")
+    entries = value if isinstance(value, list) else []
+    return {cause: level for cause, _, level in (str(entry).partition(" ") for entry in entries)}
+
+
 def _entries(state: Reads) -> Entries:
     return state.namespace(NAMESPACE)
 

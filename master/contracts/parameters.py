@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from rules.severity import SEVERITIES
 from wire.cbor import Value
 from wire.errors import FormatError
 from wire.genesis import ROLES
@@ -46,11 +48,21 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "validator_wait_ms": IntegerParameter(DAY_MS, 0, 365 * DAY_MS),
     # how old, in blocks, the state may be that a joiner shows; and how long who left may still follow
     "ready_blocks_max": IntegerParameter(100, 2, 1000),
+    # how far ahead of block time the end of an alarm's shelf may lie
+    "alarm_shelf_ms_max": IntegerParameter(7 * DAY_MS, 60_000, 365 * DAY_MS),
+    # alarms of one cause and area belong together that open at most so long after the first of them
+    "alarm_flood_ms": IntegerParameter(600_000, 1000, DAY_MS),
+    # from so many on, such a group is called a flood
+    "alarm_flood_alarms": IntegerParameter(10, 2, 1000),
+    # days after which a device must have been verified anew; NERC CIP-010 asks for 35
+    "baseline_days_max": IntegerParameter(35, 1, 3650),
 }
 CLOCK_POLICIES: Final = ("bench", "synchronised")
 """bench: any clock will do. synchronised: evidence of a clock that is not graded so is alarmed as clock_untrusted."""
 CLOCK_POLICY_DEFAULT: Final = "bench"
 ENDORSER_ROLES_DEFAULT: Final = ("laboratory", "manufacturer", "regulator")
+ALARM_SEVERITIES_MAX: Final = 32
+_SEVERITY_OF_CAUSE: Final = re.compile(rf"([a-z_]{{1,64}}) (?:{'|'.join(SEVERITIES)})", re.ASCII)
 
 
 def check_parameters(parameters: Mapping[str, Value]) -> None:
@@ -70,6 +82,8 @@ def check_parameters(parameters: Mapping[str, Value]) -> None:
                 raise FormatError(f"parameter clock_policy: one of {', '.join(CLOCK_POLICIES)} is due")
         elif name == "endorser_roles":
             _check_roles(value)
+        elif name == "alarm_severities":
+            _check_severities(value)
         else:
             raise FormatError(f"parameter {name}: unknown")
 
@@ -80,3 +94,12 @@ def _check_roles(value: Value) -> None:
     roles = [str(role) for role in value]
     if "manufacturer" not in roles or roles != sorted(set(roles)):
         raise FormatError("parameter endorser_roles: sorted, unique and with manufacturer, who submits")
+
+
+def _check_severities(value: Value) -> None:
+    if not isinstance(value, list | tuple) or len(value) > ALARM_SEVERITIES_MAX:
+        raise FormatError(f"parameter alarm_severities: a list of at most {ALARM_SEVERITIES_MAX} texts is due")
+    found = [_SEVERITY_OF_CAUSE.fullmatch(str(entry)) for entry in value]
+    causes = [match[1] for match in found if match is not None]
+    if len(causes) < len(value) or causes != sorted(set(causes)):
+        raise FormatError("parameter alarm_severities: texts such as 'superseded high', a cause once, are due, sorted")
