@@ -39,6 +39,7 @@ from rules.severity import SEVERITIES, severity
 from wire import cbor
 from wire.cbor import Value
 from wire.fields import Fields
+from wire.genesis import Station
 from wire.types import Digest, sha256
 
 Record = dict[str, Value]
@@ -261,7 +262,7 @@ def _open(context: Context, place: Place, found: list[Value]) -> Record:
     }
     _save(context, place, record, APPEAR, {"from_state": None, **_NOBODY})
     if is_flood:
-        context.emit(FLOOD, str(group["group"]), {**group, "gateway": place.gateway, "cause": place.cause})
+        context.emit(FLOOD, str(group["group"]), {**group, "cause": place.cause})
     return record
 
 
@@ -270,11 +271,7 @@ def _join_group(context: Context, place: Place, name: str) -> tuple[Record, bool
 
     Alarms of one cause in one area belong together when they open at most ``alarm_flood_ms`` after the first of them.
     """
-    gateway = membership.gateway(context, place.gateway)
-    assert gateway is not None
-    station = membership.station(context, gateway.station)
-    assert station is not None
-    key = f"flood/{station.area}/{place.cause}".encode("ascii")
+    key = f"flood/{_station(context, place.gateway).area}/{place.cause}".encode("ascii")
     stored = context.get(key)
     group: Record = {"group": name, "first_ms": context.time_ms, "alarms": 1}
     if stored is not None:
@@ -288,8 +285,23 @@ def _join_group(context: Context, place: Place, name: str) -> tuple[Record, bool
 
 def _save(context: Context, place: Place, record: Record, move: str, told: Mapping[str, Value]) -> None:
     context.put(key_of(place.subject, place.cause), record)
-    where: dict[str, Value] = {"device": place.device, "gateway": place.gateway, "cause": place.cause}
+    station = _station(context, place.gateway)
+    where: dict[str, Value] = {
+        "device": place.device,
+        "gateway": place.gateway,
+        "station": station.id,
+        "area": station.area,
+        "cause": place.cause,
+    }
     context.emit(EVENTS[move], place.subject, {**where, **record, "move": move, **told})
+
+
+def _station(context: Context, gateway: str) -> Station:
+    found = membership.gateway(context, gateway)
+    assert found is not None
+    station = membership.station(context, found.station)
+    assert station is not None
+    return station
 
 
 def _severity(context: Context, cause: str, found: Sequence[Value]) -> str:

@@ -316,10 +316,10 @@ CONSISTENCY: Final = Contract(
     version=1,
     methods={
         "report": report,
-        "acknowledge_alarm": alarm_actions.acknowledge,
-        "close_alarm": alarm_actions.close,
-        "shelve_alarm": alarm_actions.shelve,
-        "unshelve_alarm": alarm_actions.unshelve,
+        "acknowledge-alarm": alarm_actions.acknowledge,
+        "close-alarm": alarm_actions.close,
+        "shelve-alarm": alarm_actions.shelve,
+        "unshelve-alarm": alarm_actions.unshelve,
     },
     reactions={(references.NAME, references.EFFECTIVE): follow_release},
     modules=(

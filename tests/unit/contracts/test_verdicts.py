@@ -149,8 +149,14 @@ def test_alarm_event_carries_all_that_a_view_shows() -> None:
         "alarm_id": alarm_id("dev-1", "mismatch", done.tx.id),
         "device": "dev-1",
         "gateway": "gw-1",
+        "station": "st-1",
+        "area": "north",
         "cause": "mismatch",
+        "move": "appear",
+        "from_state": None,
         "state": "raised",
+        "present": True,
+        "severity": "critical",
         "artefacts": [
             {
                 "kind": "firmware",
@@ -159,12 +165,21 @@ def test_alarm_event_carries_all_that_a_view_shows() -> None:
                 "read_sha256": sha256(b"evil"),
                 "detail": "4 bytes where 10 are expected",
                 "difference": None,
+                "method": "full-file",
             }
         ],
         "count": 1,
+        "group": alarm_id("dev-1", "mismatch", done.tx.id),
         "opening_tx": done.tx.id,
         "raised_ms": bench.world.head.time_ms,
         "raised_height": bench.world.head.height,
+        "acknowledged": None,
+        "shelf": None,
+        "closed": None,
+        "by": None,
+        "organisation": None,
+        "reason": None,
+        "action": None,
     }
 
 
