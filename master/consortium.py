@@ -50,6 +50,10 @@ class OrganisationEntry:
 
     id: str = field(metadata=_ID)
     role: str = field(metadata=rule(choices=ROLES))
+    parent: str | None = field(default=None, metadata=_ID)
+    """Dispatch centre, sub-centre or agency in whose jurisdiction it is."""
+    root_key: Path | None = field(default=None, metadata=_FILE)
+    """Public key file of the key that is kept for the loss of all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,7 @@ class Parameters:
     alarm_severities: tuple[str, ...] | None = None
     clock_policy: str | None = None
     endorser_roles: tuple[str, ...] | None = None
+    super_only: tuple[str, ...] | None = None
 
     def to_value(self) -> dict[str, Value]:
         """Return the parameters that were given."""
@@ -148,9 +153,7 @@ def build_genesis(path: Path) -> Genesis:
         name=wanted.name,
         time_ms=wanted.time_ms if wanted.time_ms is not None else SystemClock().now_ms(),
         validators=tuple(sorted(map(_validator, wanted.validators), key=lambda entry: entry.member)),
-        organisations=tuple(
-            sorted((Organisation(entry.id, entry.role) for entry in wanted.organisations), key=lambda entry: entry.id)
-        ),
+        organisations=tuple(sorted(map(_organisation, wanted.organisations), key=lambda entry: entry.id)),
         keys=tuple(sorted(map(_key, wanted.keys), key=lambda entry: entry.key)),
         stations=tuple(
             sorted(
@@ -181,6 +184,11 @@ def build_genesis(path: Path) -> Genesis:
 def _validator(entry: ValidatorEntry) -> GenesisValidator:
     certificate = der_of(read_bounded(entry.certificate, bytes_max=_PEM_BYTES_MAX))
     return GenesisValidator(entry.member, load_public_key(entry.vote_key).public, certificate)
+
+
+def _organisation(entry: OrganisationEntry) -> Organisation:
+    root_key = None if entry.root_key is None else load_public_key(entry.root_key).public
+    return Organisation(entry.id, entry.role, entry.parent, root_key)
 
 
 def _key(entry: KeyEntry) -> AccountKey:

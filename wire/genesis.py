@@ -1,4 +1,4 @@
-"""The genesis file: what everybody agreed on before the first block (docs/spec, clauses GE-1 to GE-11)."""
+"""The genesis file: what everybody agreed on before the first block (docs/spec, clauses GE-1 to GE-13)."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ ENTRIES_MAX: Final = 100_000
 CERTIFICATE_BYTES_MAX: Final = 4096
 NAME_CHARACTERS_MAX: Final = 55
 ROLES: Final = (
+    "agency",
     "auditor",
     "consumer",
     "dispatch-centre",
@@ -32,6 +33,11 @@ ROLES: Final = (
     "substation",
     "trading-centre",
 )
+PARENT_ROLES: Final = {"dispatch-centre": (), "sub-centre": ("dispatch-centre",), "agency": ("agency", "sub-centre")}
+"""Roles under which an organisation of a dispatch role may stand; for all others see `PARENT_ROLES_OF_OTHERS`."""
+PARENT_ROLES_OF_OTHERS: Final = ("agency", "dispatch-centre", "sub-centre")
+JURISDICTION_LEVELS_MAX: Final = 8
+"""Organisations from the top of the jurisdiction tree down to the lowest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,11 @@ class Organisation:
     id: str
     role: str
     """One of `ROLES`."""
+    parent: str | None = None
+    """The dispatch centre, sub-centre or agency in whose jurisdiction it is; None at the top or outside of the tree."""
+    root_key: bytes | None = None
+    """Ed25519 public key, 32 bytes, kept apart from all accounts: it alone stands for the organisation whose keys are
+    lost. None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +139,7 @@ class Genesis:
             "time_ms": self.time_ms,
             "parameters": self.parameters,
             **{
-                table: [{name: getattr(entry, name) for name in names} for entry in getattr(self, table)]
+                table: [_row(entry, names, _OPTIONAL.get(table, ())) for entry in getattr(self, table)]
                 for table, names in _TABLES.items()
             },
         }
@@ -170,6 +181,8 @@ _TABLES: Final = {
     "devices": ("id", "gateway", "vendor", "model", "serial"),
     "code_table": ("name", "version", "digest"),
 }
+# fields that a row has only when it says something; null does not stand in a file
+_OPTIONAL: Final = {"organisations": ("parent", "root_key")}
 
 
 def decode_genesis(raw: bytes) -> Genesis:
@@ -201,9 +214,7 @@ def decode_genesis(raw: bytes) -> Genesis:
             )
             for row in tables["validators"]
         ),
-        organisations=tuple(
-            Organisation(row.identifier("id"), row.choice("role", ROLES)) for row in tables["organisations"]
-        ),
+        organisations=tuple(map(_organisation, tables["organisations"])),
         keys=tuple(
             AccountKey(row.digest("key"), row.identifier("sender"), row.identifier("organisation"))
             for row in tables["keys"]
@@ -234,13 +245,46 @@ def decode_genesis(raw: bytes) -> Genesis:
         rows = getattr(genesis, table)
         check_ascending((tuple(getattr(row, key) for key in names[:width]) for row in rows), f"genesis.{table}")
     _check_references(genesis)
+    _check_jurisdiction(genesis)
     _check_keys(genesis)
     return genesis
 
 
+def _row(entry: object, names: tuple[str, ...], optional: tuple[str, ...]) -> dict[str, cbor.Value]:
+    row: dict[str, cbor.Value] = {name: getattr(entry, name) for name in names}
+    return row | {name: getattr(entry, name) for name in optional if getattr(entry, name) is not None}
+
+
 def _rows(fields: Fields, table: str) -> list[Fields]:
+    """Return the rows of a table; an optional field that does not stand in a row is null."""
     rows_max = VALIDATORS_MAX if table == "validators" else ENTRIES_MAX
-    return [Fields(entry, _TABLES[table], f"genesis.{table}") for entry in fields.sequence(table, rows_max)]
+    optional = _OPTIONAL.get(table, ())
+    return [_fields(entry, table, optional) for entry in fields.sequence(table, rows_max)]
+
+
+def _fields(entry: cbor.Value, table: str, optional: tuple[str, ...]) -> Fields:
+    what, names = f"genesis.{table}", _TABLES[table]
+    if optional and isinstance(entry, dict):
+        for name in optional:
+            if entry.get(name, "") is None:
+                raise FormatError(f"{what}.{name}: null stands where the field is left out")
+        entry = {**dict.fromkeys(optional), **entry}
+        names = (*names, *optional)
+    return Fields(entry, names, what)
+
+
+def _organisation(row: Fields) -> Organisation:
+    return Organisation(
+        row.identifier("id"),
+        row.choice("role", ROLES),
+        None if row.is_null("parent") else row.identifier("parent"),
+        None if row.is_null("root_key") else row.digest("root_key"),
+    )
+
+
+def may_stand_under(role: str, parent_role: str) -> bool:
+    """Tell whether an organisation of one role may be in the jurisdiction of one of another role."""
+    return parent_role in PARENT_ROLES.get(role, PARENT_ROLES_OF_OTHERS)
 
 
 def _check_parameters(parameters: dict[str, cbor.Value]) -> None:
@@ -275,6 +319,28 @@ def _check_references(genesis: Genesis) -> None:
             raise FormatError(f"genesis.keys.organisation: {key.sender!r} belongs to {owners[key.sender]!r}")
 
 
+def _check_jurisdiction(genesis: Genesis) -> None:
+    known = {entry.id: entry for entry in genesis.organisations}
+    for entry in genesis.organisations:
+        if entry.parent is None:
+            continue
+        _check_known(entry.parent, known, "genesis.organisations.parent")
+        above = known[entry.parent]
+        if not may_stand_under(entry.role, above.role):
+            raise FormatError(f"genesis.organisations.parent: no {entry.role} stands under a {above.role}")
+        levels = 2
+        while above.parent is not None and levels <= JURISDICTION_LEVELS_MAX:
+            _check_known(above.parent, known, "genesis.organisations.parent")
+            above, levels = known[above.parent], levels + 1
+        if levels > JURISDICTION_LEVELS_MAX:
+            raise FormatError(f"genesis.organisations.parent: {entry.id!r} has more than {levels - 1} levels or a ring")
+    owners = {entry.id: known[entry.organisation].role for entry in genesis.stations}
+    stations = {entry.id: entry.station for entry in genesis.gateways}
+    for device in genesis.devices:
+        if owners[stations[device.gateway]] == "agency":
+            raise FormatError(f"genesis.devices: {device.id!r} is at an agency, whose light node has no devices")
+
+
 def _check_keys(genesis: Genesis) -> None:
     genesis.validator_set()
     if len({validator.tls_certificate for validator in genesis.validators}) != len(genesis.validators):
@@ -283,6 +349,13 @@ def _check_keys(genesis: Genesis) -> None:
     for validator in genesis.validators:
         if validator.vote_key in accounts:
             raise FormatError(f"genesis.validators: the vote key of {validator.member!r} is an account's key, too")
+    taken = accounts | {validator.vote_key for validator in genesis.validators}
+    for organisation in genesis.organisations:
+        if organisation.root_key is None:
+            continue
+        if organisation.root_key in taken:
+            raise FormatError(f"genesis.organisations: the root key of {organisation.id!r} has another use, too")
+        taken.add(organisation.root_key)
 
 
 def _check_known(name: str, known: Container[str], what: str) -> None:

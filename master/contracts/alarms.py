@@ -27,7 +27,6 @@ from master.contracts.alarm_states import (
     PRESENT,
     RAISED,
     RETURN,
-    RETURNED,
     SHELVE,
     STATES,
     UNSHELVE,

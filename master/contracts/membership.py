@@ -1,30 +1,69 @@
-"""Who is who: organisations, keys, stations, gateways, devices, validators and parameters.
+"""Who is who: organisations, keys, stations, gateways, devices, validators and parameters, for reading.
 
-In this version the namespace is written once, at height 0, from the genesis file; the rest are read functions.
+The genesis file writes the namespace at height 0 in the shapes that the contract `members` writes later.
+
+State of the namespace
+  organisation/ID               role, parent, root_key, data_centre, certificate, expires_ms
+  operator/ID                   organisation: whose person or program signs with an account of its own
+  key/KID                       key, sender, organisation: the key signs for the account
+  suspended/ACCOUNT             until_ms, by, reason, height: the account signs nothing until then; null: until resumed
+  station/ID                    area, organisation
+  gateway/ID                    station
+  device/ID                     gateway, vendor, model, serial
+  model/SHA-256 of it/DEVICE    gateway
+  validator/MEMBER              of the genesis file
+  parameter/NAME, code/NAME/VERSION
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from master.contracts import parameters
-from master.contracts.context import Entries, Reads
+from master.contracts.context import Context, Entries, Reads
 from wire import cbor
 from wire.cose import kid_of
 from wire.fields import Fields
 from wire.genesis import (
     CERTIFICATE_BYTES_MAX,
+    JURISDICTION_LEVELS_MAX,
     AccountKey,
     Device,
     Gateway,
     Genesis,
     GenesisValidator,
     Organisation,
+    Station,
 )
-from wire.types import sha256
+from wire.types import Digest, sha256
 
 NAMESPACE: Final = "membership"
+SUPER_NODE: Final = "dispatch-centre"
+_ORGANISATION: Final = ("role", "parent", "root_key", "data_centre", "certificate", "expires_ms")
+_SUSPENSION: Final = ("until_ms", "by", "reason", "height")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An organisation as the state has it."""
+
+    id: str
+    role: str
+    parent: str | None
+    """In whose jurisdiction it is."""
+    root_key: bytes | None
+    data_centre: str | None
+    """Organisation of the full node to which its clients are attached; None: not attached to any."""
+    certificate: Digest | None
+    """SHA-256 of the DER certificate of the consortium's authority; None for organisations of the genesis file."""
+    expires_ms: int | None
+    """When its membership is due for renewal; it goes on being a member. None: never."""
+
+    def to_value(self) -> dict[str, cbor.Value]:
+        """Return the state value."""
+        return {name: getattr(self, name) for name in _ORGANISATION}
 
 
 def genesis_entries(genesis: Genesis) -> Iterator[tuple[bytes, bytes]]:
@@ -42,7 +81,10 @@ def genesis_entries(genesis: Genesis) -> Iterator[tuple[bytes, bytes]]:
             cbor.encode({"vote_key": validator.vote_key, "tls_certificate": validator.tls_certificate}),
         )
     for organisation in genesis.organisations:
-        yield _key("organisation", organisation.id), cbor.encode({"role": organisation.role})
+        member = Member(
+            organisation.id, organisation.role, organisation.parent, organisation.root_key, None, None, None
+        )
+        yield organisation_entry(member.id), cbor.encode(member.to_value())
     for key in genesis.keys:
         record: dict[str, cbor.Value] = {"key": key.key, "sender": key.sender, "organisation": key.organisation}
         yield account_key_entry(kid_of(key.key)), cbor.encode(record)
@@ -81,9 +123,130 @@ def decode_account_key(value: cbor.Value) -> AccountKey:
 
 
 def organisation(state: Reads, name: str) -> Organisation | None:
-    """Return a member of the consortium."""
-    value = _entries(state).get(_key("organisation", name))
-    return None if value is None else Organisation(name, Fields(value, ("role",), "membership").text("role"))
+    """Return a member of the consortium, suspended or not."""
+    found = member(state, name)
+    return None if found is None else Organisation(name, found.role, found.parent, found.root_key)
+
+
+def member(state: Reads, name: str) -> Member | None:
+    """Return all that the state says of an organisation."""
+    value = _entries(state).get(organisation_entry(name))
+    if value is None:
+        return None
+    fields = Fields(value, _ORGANISATION, "membership.organisation")
+    return Member(
+        name,
+        fields.text("role"),
+        None if fields.is_null("parent") else fields.identifier("parent"),
+        None if fields.is_null("root_key") else fields.digest("root_key"),
+        None if fields.is_null("data_centre") else fields.identifier("data_centre"),
+        None if fields.is_null("certificate") else fields.digest("certificate"),
+        None if fields.is_null("expires_ms") else fields.integer("expires_ms"),
+    )
+
+
+def organisation_entry(name: str) -> bytes:
+    """Return the key of the state entry of an organisation."""
+    return _key("organisation", name)
+
+
+def role(state: Reads, organisation: str) -> str | None:
+    """Return the role of an organisation; None when there is none of that name or it is suspended.
+
+    A suspension whose end has come is lifted when the next block is opened.
+    """
+    found = member(state, organisation)
+    return None if found is None or _suspension(state, organisation) is not None else found.role
+
+
+def is_active(state: Reads, organisation: str, time_ms: int) -> bool:
+    """Tell whether an organisation is a member and not suspended at a block time; expiry makes no difference."""
+    return member(state, organisation) is not None and not is_suspended(state, organisation, time_ms)
+
+
+def is_suspended(state: Reads, account: str, time_ms: int) -> bool:
+    """Tell whether an account itself, an organisation, operator or gateway, is suspended at a block time."""
+    fields = _suspension(state, account)
+    return fields is not None and (fields.is_null("until_ms") or fields.integer("until_ms") > time_ms)
+
+
+def may_sign(state: Reads, key: AccountKey, time_ms: int) -> bool:
+    """Tell whether an account may have transactions in a block of that time.
+
+    A suspended organisation takes its operators with it. Its gateways go on reporting: what they see concerns all.
+    """
+    if is_suspended(state, key.sender, time_ms):
+        return False
+    return operator(state, key.sender) is None or not is_suspended(state, key.organisation, time_ms)
+
+
+def parent(state: Reads, organisation: str) -> str | None:
+    """Return in whose jurisdiction an organisation is; None at the top, and for what is no organisation."""
+    found = member(state, organisation)
+    return None if found is None else found.parent
+
+
+def is_under(state: Reads, organisation: str, agency: str) -> bool:
+    """Tell whether an organisation is in the jurisdiction of another, at any depth; nobody is in its own."""
+    above = parent(state, organisation)
+    for _ in range(JURISDICTION_LEVELS_MAX):
+        if above is None or above == agency:
+            break
+        above = parent(state, above)
+    return above == agency
+
+
+def operator(state: Reads, account: str) -> str | None:
+    """Return the organisation of an operator's account; None when the account is none."""
+    value = _entries(state).get(_key("operator", account))
+    return None if value is None else Fields(value, ("organisation",), "membership.operator").identifier("organisation")
+
+
+def organisation_of_account(state: Reads, account: str) -> str | None:
+    """Return the organisation to which an account belongs: itself, its operator's or its gateway's owner."""
+    if member(state, account) is not None:
+        return account
+    owner = operator(state, account)
+    return owner if owner is not None else organisation_of_gateway(state, account)
+
+
+def organisation_of_gateway(state: Reads, name: str) -> str | None:
+    """Return the organisation that owns the station of a gateway."""
+    found = gateway(state, name)
+    if found is None:
+        return None
+    place = station(state, found.station)
+    assert place is not None
+    return place.organisation
+
+
+def organisation_of_device(state: Reads, name: str) -> str | None:
+    """Return the organisation that owns the station in which a device is."""
+    found = device(state, name)
+    return None if found is None else organisation_of_gateway(state, found.gateway)
+
+
+def data_centre(state: Reads, organisation: str) -> str | None:
+    """Return the organisation of the full node to which a member is attached as an extension node."""
+    found = member(state, organisation)
+    return None if found is None else found.data_centre
+
+
+def may(context: Context, act: str) -> bool:
+    """Tell whether the caller may do what the parameter ``super_only`` may keep for the super node.
+
+    Args:
+        context: The running call.
+        act: "contract.method".
+
+    Returns:
+        True when the act is not listed, or when the caller is an organisation with the role dispatch-centre, or one of
+        its operators, not one of its gateways.
+    """
+    if act not in super_only(context):
+        return True
+    is_office = context.sender == context.organisation or operator(context, context.sender) is not None
+    return is_office and role(context, context.organisation) == SUPER_NODE
 
 
 def validators(state: Reads) -> Iterator[GenesisValidator]:
@@ -93,6 +256,15 @@ def validators(state: Reads) -> Iterator[GenesisValidator]:
         fields = Fields(value, ("vote_key", "tls_certificate"), "membership.validator")
         certificate = fields.octets("tls_certificate", 1, CERTIFICATE_BYTES_MAX)
         yield GenesisValidator(key[len(prefix) :].decode("ascii"), fields.digest("vote_key"), certificate)
+
+
+def station(state: Reads, name: str) -> Station | None:
+    """Return a station."""
+    value = _entries(state).get(_key("station", name))
+    if value is None:
+        return None
+    fields = Fields(value, ("area", "organisation"), "membership.station")
+    return Station(name, fields.identifier("area"), fields.identifier("organisation"))
 
 
 def gateway(state: Reads, name: str) -> Gateway | None:
@@ -135,6 +307,17 @@ def endorser_roles(state: Reads) -> tuple[str, ...]:
     """Return the roles that must all stand behind a release, sorted."""
     value = _entries(state).get(b"parameter/endorser_roles")
     return tuple(str(role) for role in value) if isinstance(value, list) else parameters.ENDORSER_ROLES_DEFAULT
+
+
+def super_only(state: Reads) -> tuple[str, ...]:
+    """Return the calls, "contract.method", that only the super node may make, sorted."""
+    value = _entries(state).get(b"parameter/super_only")
+    return tuple(str(act) for act in value) if isinstance(value, list) else parameters.SUPER_ONLY_DEFAULT
+
+
+def _suspension(state: Reads, account: str) -> Fields | None:
+    value = _entries(state).get(_key("suspended", account))
+    return None if value is None else Fields(value, _SUSPENSION, "membership.suspended")
 
 
 def alarm_severities(state: Reads) -> dict[str, str]:

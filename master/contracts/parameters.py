@@ -61,6 +61,10 @@ CLOCK_POLICIES: Final = ("bench", "synchronised")
 """bench: any clock will do. synchronised: evidence of a clock that is not graded so is alarmed as clock_untrusted."""
 CLOCK_POLICY_DEFAULT: Final = "bench"
 ENDORSER_ROLES_DEFAULT: Final = ("laboratory", "manufacturer", "regulator")
+SUPER_ONLY_DEFAULT: Final = ("membership.admit",)
+"""Calls, "contract.method", that organisations with the role dispatch-centre alone may make."""
+SUPER_ONLY_MAX: Final = 64
+_ACT: Final = re.compile(r"[a-z0-9-]{1,64}\.[a-z0-9-]{1,64}", re.ASCII)
 ALARM_SEVERITIES_MAX: Final = 32
 _SEVERITY_OF_CAUSE: Final = re.compile(rf"([a-z_]{{1,64}}) (?:{'|'.join(SEVERITIES)})", re.ASCII)
 
@@ -82,6 +86,8 @@ def check_parameters(parameters: Mapping[str, Value]) -> None:
                 raise FormatError(f"parameter clock_policy: one of {', '.join(CLOCK_POLICIES)} is due")
         elif name == "endorser_roles":
             _check_roles(value)
+        elif name == "super_only":
+            _check_acts(value)
         elif name == "alarm_severities":
             _check_severities(value)
         else:
@@ -94,6 +100,14 @@ def _check_roles(value: Value) -> None:
     roles = [str(role) for role in value]
     if "manufacturer" not in roles or roles != sorted(set(roles)):
         raise FormatError("parameter endorser_roles: sorted, unique and with manufacturer, who submits")
+
+
+def _check_acts(value: Value) -> None:
+    if not isinstance(value, list | tuple) or len(value) > SUPER_ONLY_MAX:
+        raise FormatError(f"parameter super_only: a list of at most {SUPER_ONLY_MAX} calls is due")
+    acts = [str(act) for act in value]
+    if not all(map(_ACT.fullmatch, acts)) or acts != sorted(set(acts)):
+        raise FormatError("parameter super_only: calls such as membership.admit, sorted and unique, are due")
 
 
 def _check_severities(value: Value) -> None:

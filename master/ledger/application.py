@@ -361,11 +361,7 @@ class Application:
             raise TxRefused("unknown-contract")
         if call.method not in contract.methods:
             raise TxRefused("unknown-method")
-        key = self._account_key(state, tx.envelope.kid)
-        if key is None:
-            raise TxRefused("unknown-key")
-        if key.sender != call.sender:
-            raise TxRefused("wrong-sender")
+        key = self._signer(state, tx, time_ms)
         if call.valid_until_ms < time_ms:
             raise TxRefused("expired")
         if call.valid_until_ms - time_ms > self._tx_valid_ms_max(state):
@@ -378,6 +374,17 @@ class Application:
         if window.is_used(call.seq):
             raise TxRefused("replayed")
         return _Admitted(key, window)
+
+    def _signer(self, state: Overlay, tx: SignedTx, time_ms: int) -> AccountKey:
+        """Return the key that a transaction names, if it may sign for its sender now."""
+        key = self._account_key(state, tx.envelope.kid)
+        if key is None:
+            raise TxRefused("unknown-key")
+        if key.sender != tx.tx.sender:
+            raise TxRefused("wrong-sender")
+        if not membership.may_sign(StateReads(state), key, time_ms):
+            raise TxRefused("suspended")
+        return key
 
     def _window(self, state: Overlay, kid: bytes) -> SequenceWindow:
         """Return the window of a key; one that this application wrote itself is not decoded again."""
@@ -443,7 +450,10 @@ class Application:
     def _call(self, around: Surroundings, state: Overlay, events: list[Event]) -> str:
         call = around.signed.tx
         contract = self._contracts[call.contract, call.version]
-        code = contract.methods[call.method](CallContext(around, contract.name, state, events), call.args)
+        context = CallContext(around, contract.name, state, events)
+        if not membership.may(context, f"{contract.name}.{call.method}"):
+            raise Refused("super-node-only")
+        code = contract.methods[call.method](context, call.args)
         if code != OK:
             return code
         for event in tuple(events):

@@ -15,8 +15,8 @@ class TxRefused(Exception):  # noqa: N818 - a refusal is an answer, not an error
     """A transaction may not stand in a block now.
 
     Args:
-        code: wrong-chain, unknown-contract, unknown-method, unknown-key, wrong-sender, expired, valid-too-long,
-            bad-signature or replayed.
+        code: wrong-chain, unknown-contract, unknown-method, unknown-key, wrong-sender, suspended, expired,
+            valid-too-long, bad-signature or replayed.
     """
 
     def __init__(self, code: str) -> None:

@@ -456,7 +456,8 @@ def test_severity_is_decided_anew_with_every_change_and_by_the_consortium() -> N
 
 
 @pytest.mark.parametrize(
-    "value", ["mismatch low", ["mismatch"], ["mismatch worst"], ["b low", "a low"], ["a low", "a high"], [1], ["a low"] * 33]
+    "value",
+    ["mismatch low", ["mismatch"], ["mismatch worst"], ["b low", "a low"], ["a low", "a high"], [1], ["a low"] * 33],
 )
 def test_severities_of_another_form_are_refused(value: Value) -> None:
     with pytest.raises(FormatError, match="alarm_severities"):

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from master.contracts import membership, parameters
 from master.contracts.context import Refused
-from master.ledger.call import StateReads
+from master.ledger.call import CallContext, StateReads, Surroundings
 from master.ledger.genesis import genesis_writes
+from master.ledger.state import Overlay
 from tests.unit.ledger.worlds import MemoryState, World, key_of, make_genesis
+from wire import cbor
 from wire.cbor import Value
 from wire.cose import kid_of
 from wire.errors import FormatError
-from wire.genesis import AccountKey, Device, Gateway, Organisation
+from wire.genesis import AccountKey, Device, Gateway, Genesis, Organisation, Station
 
 
 def state(changes: dict[str, Value] | None = None) -> StateReads:
@@ -33,6 +37,125 @@ def test_membership_does_not_find_what_the_genesis_file_does_not_name() -> None:
     assert membership.gateway(reads, "lab") is None
     assert membership.device(reads, "dev-9") is None
     assert list(membership.devices_of_model(reads, "SC")) == []
+
+
+def jurisdiction() -> Genesis:
+    """Return a consortium with a sub-centre under the dispatch centre, two agencies below it, and a plant there."""
+    made = make_genesis()
+    tree = {
+        "dispatch": None,
+        "sub-east": "dispatch",
+        "county": "sub-east",
+        "town": "county",
+        "plant": "town",
+        "grid": "sub-east",
+    }
+    roles = {entry.id: entry.role for entry in made.organisations}
+    roles |= {"sub-east": "sub-centre", "county": "agency", "town": "agency", "plant": "plant"}
+    return replace(made, organisations=tuple(Organisation(name, roles[name], tree.get(name)) for name in sorted(roles)))
+
+
+def of(genesis: Genesis) -> StateReads:
+    return StateReads(MemoryState(genesis_writes(genesis)))
+
+
+def suspended(until_ms: int | None, *accounts: str) -> StateReads:
+    """Return the state of the consortium with some accounts suspended."""
+    kept = MemoryState(genesis_writes(make_genesis()))
+    record: dict[str, Value] = {"until_ms": until_ms, "by": "dispatch", "reason": "audit", "height": 1}
+    for account in accounts:
+        kept.entries["membership", b"suspended/" + account.encode()] = cbor.encode(record)
+    kept.entries["membership", b"operator/shift"] = cbor.encode({"organisation": "grid"})
+    return StateReads(kept)
+
+
+def test_member_of_the_genesis_file_has_its_role_and_is_active() -> None:
+    reads = state()
+    assert membership.role(reads, "lab") == "laboratory"
+    assert membership.role(reads, "gw-1") is None
+    assert membership.is_active(reads, "lab", 0)
+    assert not membership.is_active(reads, "gw-1", 0)
+    found = membership.member(reads, "lab")
+    assert found == membership.Member("lab", "laboratory", None, None, None, None, None)
+    assert membership.member(reads, "nobody") is None
+
+
+# holds MB-1
+def test_jurisdiction_is_a_tree_that_is_walked_upwards() -> None:
+    reads = of(jurisdiction())
+    assert [membership.parent(reads, name) for name in ("plant", "dispatch", "nobody")] == ["town", None, None]
+    for above in ("town", "county", "sub-east", "dispatch"):
+        assert membership.is_under(reads, "plant", above)
+        assert not membership.is_under(reads, above, "plant")
+    assert membership.is_under(reads, "grid", "sub-east")
+    assert not membership.is_under(reads, "grid", "county")
+    assert not membership.is_under(reads, "plant", "plant")
+    assert not membership.is_under(reads, "nobody", "dispatch")
+
+
+def test_devices_and_gateways_belong_to_the_owner_of_their_station() -> None:
+    reads = suspended(None)
+    assert membership.station(reads, "st-1") == Station("st-1", "north", "grid")
+    assert membership.station(reads, "gw-1") is None
+    assert membership.organisation_of_gateway(reads, "gw-1") == "grid"
+    assert membership.organisation_of_device(reads, "dev-4") == "grid"
+    assert membership.organisation_of_gateway(reads, "lab") is None
+    assert membership.organisation_of_device(reads, "gw-1") is None
+    names = ("lab", "shift", "gw-1", "nobody")
+    assert [membership.organisation_of_account(reads, name) for name in names] == ["lab", "grid", "grid", None]
+    assert membership.data_centre(reads, "lab") is None
+    assert membership.data_centre(reads, "nobody") is None
+
+
+# holds MB-2
+def test_suspended_account_signs_nothing_until_its_end() -> None:
+    key = AccountKey(bytes(32), "lab", "lab")
+    reads = suspended(1000, "lab")
+    assert (membership.may_sign(reads, key, 999), membership.may_sign(reads, key, 1000)) == (False, True)
+    assert (membership.is_active(reads, "lab", 999), membership.is_active(reads, "lab", 1000)) == (False, True)
+    assert membership.role(reads, "lab") is None
+    assert membership.organisation(reads, "lab") == Organisation("lab", "laboratory")
+    assert not membership.may_sign(suspended(None, "lab"), key, 1 << 60)
+
+
+# holds MB-2
+def test_suspended_organisation_takes_its_operators_with_it_and_not_its_gateways() -> None:
+    shift, gateway = AccountKey(bytes(32), "shift", "grid"), AccountKey(bytes(32), "gw-1", "grid")
+    reads = suspended(None, "grid")
+    assert not membership.may_sign(reads, shift, 0)
+    assert membership.may_sign(reads, gateway, 0)
+    assert not membership.may_sign(suspended(None, "gw-1"), gateway, 0)
+    assert not membership.may_sign(suspended(None, "shift"), shift, 0)
+    assert membership.may_sign(suspended(None, "lab"), shift, 0)
+
+
+# holds MB-3
+@pytest.mark.parametrize(
+    ("sender", "organisation", "allowed"),
+    [
+        ("dispatch", "dispatch", True),
+        ("dispatcher", "dispatch", True),
+        ("gw-9", "dispatch", False),
+        ("lab", "lab", False),
+        ("shift", "grid", False),
+    ],
+)
+def test_what_is_listed_only_the_super_node_may_do(sender: str, organisation: str, allowed: bool) -> None:  # noqa: FBT001 - a column of the table
+    world = World(make_genesis({"super_only": ["notary.put"]}))
+    overlay = Overlay(world.state)
+    overlay.put("membership", b"operator/dispatcher", cbor.encode({"organisation": "dispatch"}))
+    overlay.put("membership", b"operator/shift", cbor.encode({"organisation": "grid"}))
+    signed = world.sign("lab", "notary", "put", {})
+    signed = replace(signed, tx=replace(signed.tx, sender=sender))
+    context = CallContext(Surroundings(signed, organisation, 1, 0), "notary", overlay, [])
+    assert membership.may(context, "notary.put") is allowed
+    assert membership.may(context, "membership.admit")
+
+
+# holds MB-3
+def test_only_the_super_node_admits_if_the_genesis_file_does_not_say_otherwise() -> None:
+    assert membership.super_only(state()) == ("membership.admit",)
+    assert membership.super_only(state({"super_only": []})) == ()
 
 
 def test_membership_keeps_validators_stations_and_code() -> None:
@@ -69,6 +192,11 @@ def test_parameters_that_are_set_are_read_from_the_state() -> None:
         ("endorser_roles", ["laboratory"], "with manufacturer"),
         ("endorser_roles", ["regulator", "manufacturer"], "sorted"),
         ("endorser_roles", ["manufacturer", "manufacturer"], "unique"),
+        ("super_only", "notary.put", "a list of at most 64"),
+        ("super_only", ["notary.put"] * 65, "a list of at most 64"),
+        ("super_only", ["notary"], "calls such as"),
+        ("super_only", ["notary.put", "membership.admit"], "sorted"),
+        ("super_only", ["notary.put", "notary.put"], "unique"),
         ("skew", 1000, "unknown"),
     ],
 )

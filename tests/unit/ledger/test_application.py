@@ -113,6 +113,26 @@ def test_check_remembers_few_account_keys_and_notices_a_changed_one(monkeypatch:
         world.application.check(submission(world), world.head.time_ms)
 
 
+# holds EX-1
+def test_check_transaction_of_a_suspended_account_is_refused() -> None:
+    world = World()
+    until_ms = world.head.time_ms + 60_000
+    record: dict[str, Value] = {"until_ms": until_ms, "by": "dispatch", "reason": "audit", "height": 1}
+    world.state.entries["membership", b"suspended/maker-a"] = cbor.encode(record)
+    signed = submission(world, valid_until_ms=until_ms + 60_000)
+    with pytest.raises(TxRefused, match="suspended"):
+        world.application.check(signed, until_ms - 1)
+    world.application.check(signed, until_ms)
+
+
+# holds MB-3
+def test_call_that_only_the_super_node_may_make_is_refused_for_others() -> None:
+    world = World(make_genesis({"super_only": ["notary.put"]}))
+    args: dict[str, Value] = {"data": b"x", "key": "k"}
+    assert world.call("lab", "notary", "put", args).code == "super-node-only"
+    assert world.call("dispatch", "notary", "put", args).code == "ok"
+
+
 def test_check_transaction_that_was_committed_is_replayed() -> None:
     world = World()
     signed = submission(world)

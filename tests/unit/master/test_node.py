@@ -197,6 +197,7 @@ def test_node_takes_gossip_without_passing_it_on() -> None:
         ("unknown-contract", 400),
         ("unknown-key", 403),
         ("wrong-sender", 403),
+        ("suspended", 403),
         ("bad-signature", 403),
         ("expired", 409),
         ("replayed", 409),

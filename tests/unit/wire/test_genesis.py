@@ -250,6 +250,82 @@ def test_genesis_role_that_nobody_knows_is_refused() -> None:
     refuse("genesis.organisations.role: one of", organisations=(Organisation("dispatch", "king"),))
 
 
+def organisations_with(*changed: Organisation) -> tuple[Organisation, ...]:
+    found = {row.id: row for row in (*GENESIS.organisations, *changed)}
+    return tuple(found[name] for name in sorted(found))
+
+
+# holds GE-12 GE-13
+def test_genesis_organisation_may_stand_under_another() -> None:
+    rows = organisations_with(
+        Organisation("sub-east", "sub-centre", "dispatch"),
+        Organisation("county", "agency", "sub-east"),
+        Organisation("town", "agency", "county", public_of("town root")),
+        Organisation("grid", "grid-company", "town", public_of("grid root")),
+        Organisation("lab", "laboratory", "dispatch"),
+    )
+    genesis = replace(GENESIS, organisations=rows)
+    assert decode_genesis(genesis.encode()) == genesis
+    assert value()["organisations"][1] == {"id": "grid", "role": "grid-company"}
+
+
+# holds GE-12
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (Organisation("grid", "grid-company", "nobody"), "genesis.organisations.parent: 'nobody' is not in"),
+        (Organisation("grid", "grid-company", "lab"), "no grid-company stands under a laboratory"),
+        (Organisation("sub-east", "sub-centre", "sub-west"), "no sub-centre stands under a sub-centre"),
+        (Organisation("county", "agency", "dispatch"), "no agency stands under a dispatch-centre"),
+        (Organisation("dispatch", "dispatch-centre", "sub-east"), "no dispatch-centre stands under a sub-centre"),
+        (Organisation("grid", "grid-company", "Dispatch"), "genesis.organisations.parent: "),
+    ],
+)
+def test_genesis_parent_of_another_role_or_unknown_is_refused(row: Organisation, reason: str) -> None:
+    refuse(reason, organisations=organisations_with(row))
+
+
+# holds GE-12
+def test_genesis_jurisdiction_of_more_than_8_levels_or_a_ring_is_refused() -> None:
+    top = Organisation("sub-east", "sub-centre", "dispatch")
+    chain = [Organisation(f"agency-{level}", "agency", f"agency-{level - 1}") for level in range(2, 9)]
+    levels = [top, Organisation("agency-1", "agency", "sub-east"), *chain]
+    deepest = replace(GENESIS, organisations=organisations_with(*levels[:7]))
+    assert decode_genesis(deepest.encode()) == deepest
+    refuse("has more than 8 levels or a ring", organisations=organisations_with(*levels[:8]))
+    ring = [Organisation("a", "agency", "b"), Organisation("b", "agency", "a")]
+    refuse("'a' has more than 8 levels or a ring", organisations=organisations_with(*ring))
+    lost = [Organisation("a", "agency", "b"), Organisation("b", "agency", "nobody")]
+    refuse("'nobody' is not in", organisations=organisations_with(*lost))
+
+
+# holds GE-12
+def test_genesis_device_at_an_agency_is_refused() -> None:
+    rows = organisations_with(Organisation("grid", "agency", "sub-east"))
+    refuse("'sps-1' is at an agency, whose light node has no devices", organisations=rows)
+    without = replace(GENESIS, organisations=rows, devices=())
+    assert decode_genesis(without.encode()) == without
+
+
+# holds GE-12
+@pytest.mark.parametrize("name", ["parent", "root_key"])
+def test_genesis_optional_field_that_is_null_is_refused(name: str) -> None:
+    genesis = value()
+    genesis["organisations"][0][name] = None
+    with pytest.raises(FormatError, match=f"genesis.organisations.{name}: null stands where the field is left out"):
+        decode_genesis(cbor.encode(genesis))
+
+
+# holds GE-13
+def test_genesis_root_key_with_another_use_is_refused() -> None:
+    for used in (public_of("lab"), GENESIS.validators[0].vote_key):
+        rows = organisations_with(Organisation("grid", "grid-company", None, used))
+        refuse("the root key of 'grid' has another use, too", organisations=rows)
+    both = [Organisation(name, "laboratory", None, public_of("root")) for name in ("lab", "lab-b")]
+    refuse("the root key of 'lab-b' has another use, too", organisations=organisations_with(*both))
+    refuse("root_key", organisations=organisations_with(Organisation("grid", "grid-company", None, bytes(31))))
+
+
 # holds GE-4 QC-2
 def test_genesis_validator_set_holds_the_digests_of_the_certificates() -> None:
     assert GENESIS.validator_set() == ValidatorSet(
