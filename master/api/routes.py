@@ -69,7 +69,7 @@ def _json(about: str, schema: Schema) -> dict[int, Answer]:
 
 
 def _view_routes(table: Table) -> tuple[Route, ...]:
-    path, name = f"/v1/{table.name.replace('_', '-')}", table.name
+    path, name = table.path, table.name
     item = item_name(table)
     return (
         Route(

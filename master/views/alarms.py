@@ -187,7 +187,7 @@ FIGURES: Final = Table(
     key="figure",
     order=("figure",),
     columns=(
-        Column("figure", "PERIOD/SCOPE/NAME."),
+        Column("figure", "PERIOD:SCOPE:NAME."),
         Column("period", "YYYY-MM by block time in UTC, or 'all'.", filtered="period"),
         Column("scope", "What the alarms have in common.", filtered="scope", choices=("all", "cause", "station")),
         Column("name", "Cause or station; 'all'.", filtered="name"),
@@ -312,7 +312,7 @@ def _figures(event: EventRow, alarm: Row, known: Row | None, rows: Rows) -> Iter
         return
     for period in ("all", f"{_EPOCH + timedelta(milliseconds=event.time_ms):%Y-%m}"):
         for scope, name in (("all", "all"), ("cause", alarm["cause"]), ("station", alarm["station"])):
-            key = f"{period}/{scope}/{name}"
+            key = f"{period}:{scope}:{name}"
             row = rows.row(FIGURES.name, key) or _no_figures(key, period, scope, str(name))
             if known is None:
                 row = {**row, "opened": _number(row["opened"]) + 1}

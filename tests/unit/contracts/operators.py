@@ -35,15 +35,21 @@ def jurisdiction(parameters: dict[str, Value] | None = None, devices: tuple[Devi
 class Watch:
     """A ledger with an effective release for the model, gateways that report and people who answer."""
 
-    def __init__(self, parameters: dict[str, Value] | None = None, devices: tuple[Device, ...] | None = None) -> None:
-        self.world = World(jurisdiction(parameters, devices))
+    def __init__(
+        self,
+        parameters: dict[str, Value] | None = None,
+        devices: tuple[Device, ...] | None = None,
+        world: type[World] = World,
+    ) -> None:
+        self.world = world(jurisdiction(parameters, devices))
         make_effective(self.world, release())
         self.seq = 0
 
     def read(self, content: Item, device: str = "dev-1", gateway: str = "gw-1") -> Done:
         """Report that a device was read."""
         self.seq += 1
-        return send(self.world, evidence(entry(device, content), gateway=gateway, pair=(1, self.seq)))
+        line = entry(device, content, read_to_ms=self.world.head.time_ms)
+        return send(self.world, evidence(line, gateway=gateway, pair=(1, self.seq)))
 
     def conflict(self) -> Done:
         """Report two different pieces of evidence under one pair."""
