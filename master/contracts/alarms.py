@@ -136,7 +136,7 @@ def update(
     known = dict(context.scan(prefix))
     for cause in sorted({*causes, *(key[len(prefix) :].decode("ascii") for key in known)}):
         stored = known.get(prefix + cause.encode("ascii"))
-        record = None if stored is None else _decode(stored, context.time_ms)
+        record = None if stored is None else decode(stored, context.time_ms)
         found = [_artefact(finding, methods) for finding in causes.get(cause, ())]
         _follow(context, Place(device, gateway, cause), record, found)
 
@@ -177,7 +177,7 @@ def happened(context: Context, gateway: str, finding: Finding) -> None:
 def load(context: Context, subject: str, cause: str) -> Record | None:
     """Return the newest alarm of a device or gateway and a cause, without a shelf that has ended."""
     stored = context.get(key_of(subject, cause))
-    return None if stored is None else _decode(stored, context.time_ms)
+    return None if stored is None else decode(stored, context.time_ms)
 
 
 def make_move(
@@ -319,7 +319,8 @@ def _artefacts(record: Mapping[str, Value]) -> list[Value]:
     return artefacts
 
 
-def _decode(value: Value, time_ms: int) -> Record:
+def decode(value: Value, time_ms: int) -> Record:
+    """Return an alarm of the state as it is at a block time: without a shelf that has ended."""
     fields = Fields(value, _RECORD, "consistency.alarm")
     fields.choice("state", STATES)
     fields.choice("severity", SEVERITIES)
