@@ -72,17 +72,33 @@ class Alarms(RuleBasedStateMachine):
         self.ledger.time_ms += milliseconds
 
     @rule(
-        method=st.sampled_from(METHODS),
-        by=st.sampled_from(ACCOUNTS) | st.sampled_from(MAY),
-        pick=st.integers(0, 63),
-        seen=st.sampled_from((0, 0, 0, 0, 0, -1, 1)),
-        ahead_ms=st.integers(-1, 8000),
+        method=st.sampled_from(METHODS), by=st.sampled_from(MAY), pick=st.integers(0, 63), ahead_ms=st.integers(1, 8000)
     )
-    def act(self, method: str, by: str, pick: int, seen: int, ahead_ms: int) -> None:
-        known = self._alarms()
-        if not known:
-            return
-        (subject, cause), alarm = known[pick % len(known)]
+    def act(self, method: str, by: str, pick: int, ahead_ms: int) -> None:
+        if known := self._alarms():
+            self._act(method, by, known[pick % len(known)], 0, ahead_ms)
+
+    @rule(by=st.sampled_from(MAY), pick=st.integers(0, 63))
+    def answer(self, by: str, pick: int) -> None:
+        if known := self._alarms():
+            for method in ("acknowledge-alarm", "close-alarm"):
+                self._act(method, by, known[pick % len(known)], 0, 1)
+
+    @rule(
+        method=st.sampled_from(METHODS),
+        by=st.sampled_from(ACCOUNTS),
+        pick=st.integers(0, 63),
+        seen=st.sampled_from((0, -1, 1)),
+        ahead_ms=st.integers(-1, 0),
+    )
+    def act_wrongly(self, method: str, by: str, pick: int, seen: int, ahead_ms: int) -> None:
+        if known := self._alarms():
+            self._act(method, by, known[pick % len(known)], seen, ahead_ms)
+
+    def _act(
+        self, method: str, by: str, which: tuple[tuple[str, str], dict[str, Any]], seen: int, ahead_ms: int
+    ) -> None:
+        (subject, cause), alarm = which
         args: dict[str, Value] = {
             "subject": subject,
             "cause": cause,
@@ -122,7 +138,7 @@ class Alarms(RuleBasedStateMachine):
                 assert by is not None
                 assert event.type == "alarm_closed"
                 del self.open[place]
-            assert data["count"] >= self.counts.get(name, 1)
+            assert data["count"] == self.counts.get(name, 0) + int(event.type in ("alarm_raised", "alarm_changed"))
             self.counts[name] = data["count"]
             if event.type == "alarm_shelved":
                 self.shelved[name] = (data["shelf"]["until_ms"], data["artefacts"])
