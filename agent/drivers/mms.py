@@ -33,7 +33,7 @@ from kit.logs import get_logger
 from wire.cbor import Value
 from wire.errors import FormatError
 from wire.evidence import Identity
-from wire.types import shown
+from wire.types import INT_MAX, shown
 
 SETTLING_READS: Final = 3
 """How often the settings are read anew when the group or a value changes meanwhile."""
@@ -45,6 +45,7 @@ _RETRY_PAUSE_MS: Final = 100
 _PAUSE_MS_MAX: Final = 60_000
 _UNREACHABLE: Final = ("lost", NO_ROOM, "unreachable", *DEAD)
 _FOLDED: Final = re.compile(r"[\\/]+")
+_COUNT: Final = re.compile(r"[0-9]{1,19}")
 
 _log = get_logger("agent.mms")
 ResultT = TypeVar("ResultT")
@@ -85,6 +86,7 @@ class MmsDriver:
         begin_ms = self._clock.now_ms()
         domain = await self._retrying(self._find_domain)
         identity = await self._retrying(functools.partial(self._read_identity, domain))
+        revision = await self._retrying(functools.partial(self._read_revision, domain))
         await self._check_scl(domain)
         files: dict[str, DeviceFile] = {}
         listed: dict[str, ListedFile] = {}
@@ -102,9 +104,8 @@ class MmsDriver:
                 files[SETTINGS] = read
         end_ms = max(begin_ms, self._clock.now_ms())
         by_kind = tuple(listed[kind] for kind in sorted(listed))
-        return Reading(
-            self._device.id, identity, by_kind, tuple(files[kind] for kind in sorted(files)), begin_ms, end_ms
-        )
+        read_files = tuple(files[kind] for kind in sorted(files))
+        return Reading(self._device.id, identity, by_kind, read_files, begin_ms, end_ms, revision)
 
     async def close(self) -> None:
         """End the child process, and with it the association."""
@@ -217,6 +218,21 @@ class MmsDriver:
             serial=await self._attribute(domain, "DC", table.serial, child),
             model=await self._attribute(domain, "DC", table.model, child),
         )
+
+    async def _read_revision(self, domain: str, child: Child) -> int | None:
+        """Return what the device's counter of changes says, None where the profile names none (MM-11).
+
+        Raises:
+            ChildError: It could not be read.
+            DeviceProtocolError: It is no number that evidence can carry.
+        """
+        if not self._profile.revision_at:
+            return None
+        text = await self._attribute(domain, "ST", self._profile.revision_at, child)
+        if _COUNT.fullmatch(text) is None or int(text) > INT_MAX:
+            what = f"counts {shown(text)} changes in {self._profile.revision_at}, a number 0..{INT_MAX} is due"
+            raise self._protocol_error("revision", what)
+        return int(text)
 
     async def _attribute(self, domain: str, constraint: str, attribute: str, child: Child) -> str:
         """Return an attribute as text, an empty text where the profile names none."""
@@ -352,11 +368,12 @@ class MmsDriver:
             before = after
         else:
             raise self._protocol_error("unsettled", f"changed its settings during each of {SETTLING_READS} reads")
-        block, version = before
+        block, version, config_rev = before
         prefix = f"{self._profile.logical_device}/"
         heads = [
             Setting(f"{prefix}{table.control_block}.NumOfSG", str(block.groups), "integer"),
             Setting(f"{prefix}{table.control_block}.ActSG", str(block.active), "integer"),
+            Setting(f"{prefix}{self._profile.config_rev}", config_rev, "text"),
         ]
         raw = setting_text([*heads, *values])
         running = FileBytes(SETTINGS)
@@ -375,11 +392,12 @@ class MmsDriver:
             content=running.content(),
         )
 
-    async def _state_of(self, domain: str, table: SettingsTable, child: Child) -> tuple[Block, str]:
-        """Return the control block and the revision of the parameters."""
+    async def _state_of(self, domain: str, table: SettingsTable, child: Child) -> tuple[Block, str, str]:
+        """Return the control block and the revisions of parameters and configuration."""
         item = table.control_block.replace(".", "$SP$")
         block = as_block(await self._ask(child, "tree", 2, domain=domain, item=item))
-        return block, await self._attribute(domain, "ST", table.param_rev, child)
+        param_rev = await self._attribute(domain, "ST", table.param_rev, child)
+        return block, param_rev, await self._attribute(domain, "DC", self._profile.config_rev, child)
 
     async def _group_values(self, domain: str, child: Child) -> list[Setting]:
         """Return every value under functional constraint SG of the logical device, in ascending order of names."""

@@ -56,6 +56,8 @@ class MmsProfile:
     """Instance of the logical device that all attributes are of; in MMS the IED's name stands before it."""
     config_rev: str = field(default="LLN0.NamPlt.configRev", metadata=rule(pattern=_ATTRIBUTE))
     """Attribute under DC that an SCL file must agree with."""
+    revision_at: str = field(default="", metadata=rule(pattern=_ATTRIBUTE))
+    """Attribute under ST that goes up whenever the device takes other parameters, as paramRev does. Empty: not read."""
     scl: str = field(default="", metadata=rule(minimum=0, maximum=200))
     """Path of an SCL file that the device keeps; empty: it keeps none."""
     identity: IdentityTable = field(default=IdentityTable())

@@ -33,7 +33,7 @@ from master.contracts.alarm_states import (
     moved,
 )
 from master.contracts.context import Context
-from rules.appraisal import Finding
+from rules.appraisal import Fill, Finding, Owner
 from rules.severity import SEVERITIES, severity
 from wire import cbor
 from wire.cbor import Value
@@ -72,6 +72,7 @@ _RECORD: Final = (
     "closed",
 )
 _GROUP: Final = ("group", "first_ms", "alarms")
+_FILL: Final = ("record", "account", "organisation", "order", "release", "time_ms")
 _ARTEFACTS_MAX: Final = 8
 _ID_BYTES: Final = 16
 _NOBODY: Final[Mapping[str, Value]] = dict.fromkeys(("by", "organisation", "reason", "action"))
@@ -111,16 +112,21 @@ def finding_value(finding: Finding) -> dict[str, Value]:
         "read_sha256": finding.read_sha256,
         "detail": finding.detail,
         "difference": where,
+        "method": finding.method,
+        "owner": None if finding.owner is None else _owner_value(finding.owner),
+        "fill": None if finding.fill is None else _fill_value(finding.fill),
     }
 
 
-def update(
-    context: Context,
-    device: str,
-    gateway: str,
-    causes: Mapping[str, Sequence[Finding]],
-    methods: Mapping[str, str],
-) -> None:
+def _owner_value(owner: Owner) -> dict[str, Value]:
+    return {name: getattr(owner, name) for name in ("target", "kind", "release")}
+
+
+def _fill_value(fill: Fill) -> dict[str, Value]:
+    return {name: getattr(fill, name) for name in _FILL}
+
+
+def update(context: Context, device: str, gateway: str, causes: Mapping[str, Sequence[Finding]]) -> None:
     """Bring the alarms of a device to what was found: raise, change or return them.
 
     A closed alarm is over: its cause, when it is there again, opens another one.
@@ -130,24 +136,17 @@ def update(
         device: Id of the device.
         gateway: Gateway that reads it.
         causes: Findings by cause; a cause that is not in it is not present.
-        methods: How each artefact kind was read.
     """
     prefix = key_of(device, "")
     known = dict(context.scan(prefix))
     for cause in sorted({*causes, *(key[len(prefix) :].decode("ascii") for key in known)}):
         stored = known.get(prefix + cause.encode("ascii"))
         record = None if stored is None else decode(stored, context.time_ms)
-        found = [_artefact(finding, methods) for finding in causes.get(cause, ())]
+        found: list[Value] = [finding_value(finding) for finding in causes.get(cause, ())]
         _follow(context, Place(device, gateway, cause), record, found)
 
 
-def raise_missed(
-    context: Context,
-    device: str,
-    gateway: str,
-    causes: Mapping[str, Sequence[Finding]],
-    methods: Mapping[str, str],
-) -> None:
+def raise_missed(context: Context, device: str, gateway: str, causes: Mapping[str, Sequence[Finding]]) -> None:
     """Raise and return at once what evidence found that arrived after newer evidence.
 
     A cause that has an open alarm already is left as it is.
@@ -156,7 +155,7 @@ def raise_missed(
         record = load(context, device, cause)
         if record is None or record["state"] == CLOSED:
             place = Place(device, gateway, cause)
-            opened = _open(context, place, [_artefact(finding, methods) for finding in causes[cause]])
+            opened = _open(context, place, [finding_value(finding) for finding in causes[cause]])
             make_move(context, place, opened, RETURN, {})
 
 
@@ -166,7 +165,8 @@ def happened(context: Context, gateway: str, finding: Finding) -> None:
     The same finding again changes nothing; the alarm lists the newest eight.
     """
     place = Place(None, gateway, finding.verdict)
-    record, artefact = load(context, gateway, finding.verdict), _artefact(finding, {})
+    record = load(context, gateway, finding.verdict)
+    artefact: Value = finding_value(finding)
     if record is None or record["state"] == CLOSED:
         if record is None or artefact not in _artefacts(record):
             _open(context, place, [artefact])
@@ -307,10 +307,6 @@ def _severity(context: Context, cause: str, found: Sequence[Value]) -> str:
     artefacts = [Fields(one, one, "consistency.alarm.artefacts") for one in found if isinstance(one, dict)]
     concerned = [(one.text("kind"), None if one.is_null("method") else one.text("method")) for one in artefacts]
     return severity(cause, concerned, membership.alarm_severities(context))
-
-
-def _artefact(finding: Finding, methods: Mapping[str, str]) -> Value:
-    return {**finding_value(finding), "method": methods.get(finding.kind)}
 
 
 def _artefacts(record: Mapping[str, Value]) -> list[Value]:

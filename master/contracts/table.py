@@ -10,6 +10,7 @@ from typing import Final
 from master.contracts.consistency import CONSISTENCY
 from master.contracts.context import Contract
 from master.contracts.notary import NOTARY
+from master.contracts.orders import ORDERS
 from master.contracts.references import REFERENCES
 from master.contracts.validators import VALIDATORS
 from wire import cbor
@@ -20,7 +21,7 @@ from wire.types import Digest, sha256
 _SHARED: Final = ("master.contracts.context", "master.contracts.membership", "master.contracts.parameters")
 """Modules that every contract stands on."""
 
-_ALL: Final = (CONSISTENCY, NOTARY, REFERENCES, VALIDATORS)
+_ALL: Final = (CONSISTENCY, NOTARY, ORDERS, REFERENCES, VALIDATORS)
 
 CONTRACTS: Final[Mapping[tuple[str, int], Contract]] = {(entry.name, entry.version): entry for entry in _ALL}
 

@@ -29,7 +29,7 @@ from master.views.schema import (
     sequence,
     text,
 )
-from rules.appraisal import MATCH, VERDICTS
+from rules.appraisal import MATCH, PENDING, VERDICTS, claim
 from wire.evidence import KINDS, METHODS, STATUSES
 
 if TYPE_CHECKING:
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
 
 CONTRACT: Final = "consistency"
 
-_CONDITIONS: Final = ("alarm", "match", "never_read", "unknown_reference", "unreachable")
-_AGEING: Final = ("match", "unknown_reference", "unreachable")
+_CONDITIONS: Final = ("alarm", "match", "never_read", "pending", "unknown_reference", "unreachable")
+_AGEING: Final = ("match", "pending", "unknown_reference", "unreachable")
 """Conditions that say nothing any more once they are old; an alarm stays one."""
-STATES: Final = (*_CONDITIONS, "stale")
+WINDOW_OVER: Final = "window_over"
+"""Pending, but the time of its work order is past: the next report brings the verdict that counts."""
+STATES: Final = (*_CONDITIONS, "stale", WINDOW_OVER)
 _BASELINE: Final = ("baseline_ms", "baseline_height", "baseline_tx", "baseline_method")
 
 _PAST: Final = ("kind", "verdict", "read_sha256", "detail", "method")
@@ -62,6 +64,9 @@ def _state(row: Row, reading: Reading) -> str:
     assert isinstance(fresh_ms, int)
     if condition in _AGEING and fresh_ms < reading.head_time_ms - reading.stale_ms:
         return "stale"
+    until_ms = row["pending_until_ms"]
+    if condition == PENDING and isinstance(until_ms, int) and until_ms < reading.head_time_ms:
+        return WINDOW_OVER
     return condition
 
 
@@ -72,10 +77,12 @@ def _state_conditions(state: str, reading: Reading) -> tuple[Condition, ...]:
             Condition("condition", Comparison.ONE_OF, _AGEING),
             Condition("fresh_ms", Comparison.LESS, oldest_ms),
         )
-    at_condition = Condition("condition", Comparison.EQUAL, state)
-    if state in _AGEING:
-        return (at_condition, Condition("fresh_ms", Comparison.AT_LEAST, oldest_ms))
-    return (at_condition,)
+    at_condition = Condition("condition", Comparison.EQUAL, PENDING if state == WINDOW_OVER else state)
+    is_fresh = Condition("fresh_ms", Comparison.AT_LEAST, oldest_ms)
+    if state in (PENDING, WINDOW_OVER):
+        comparison = Comparison.AT_LEAST if state == PENDING else Comparison.LESS
+        return (at_condition, is_fresh, Condition("pending_until_ms", comparison, reading.head_time_ms))
+    return (at_condition, is_fresh) if state in _AGEING else (at_condition,)
 
 
 DEVICES: Final = Table(
@@ -113,6 +120,12 @@ DEVICES: Final = Table(
             content=_IDENTITY,
         ),
         Column(
+            "read_from_ms",
+            "Start of the oldest read that the newest report stands on, by the gateway's clock, ms since 1970 UTC.",
+            Kind.INTEGER,
+            nullable=True,
+        ),
+        Column(
             "read_to_ms",
             "End of the last completed read by the gateway's clock, ms since 1970 UTC.",
             Kind.INTEGER,
@@ -136,9 +149,15 @@ DEVICES: Final = Table(
             nullable=True,
         ),
         Column(
+            "pending_until_ms",
+            "Block time up to which a work order excuses what was found, ms since 1970 UTC; null outside one.",
+            Kind.INTEGER,
+            nullable=True,
+        ),
+        Column(
             "baseline_ms",
-            "Up to when it is verified: every artefact matched; block time or end of the read, the older of both; "
-            "null: never.",
+            "As of when every artefact was verified: block time or the oldest read that it stands on, whichever is "
+            "older; null: never.",
             Kind.INTEGER,
             nullable=True,
         ),
@@ -207,10 +226,12 @@ def _start(genesis: Genesis) -> Iterable[Put]:
                 "artefacts": [],
                 "causes": [],
                 "identity": None,
+                "read_from_ms": None,
                 "read_to_ms": None,
                 "report_height": None,
                 "report_tx": None,
                 "report_time_ms": None,
+                "pending_until_ms": None,
                 **dict.fromkeys(_BASELINE),
                 "verified_item": None,
                 "verified_method": None,
@@ -223,10 +244,10 @@ def _start(genesis: Genesis) -> Iterable[Put]:
 def _judged(row: Row) -> Row:
     """Return a device's row with `condition` and `fresh_ms` as its other columns imply.
 
-    A report is as fresh as the older of its block and the read that it tells of, so that a
-    gateway's clock that runs ahead cannot keep a device fresh.
+    A report is as fresh as the older of its block and the oldest read that it stands on: a gateway's clock that runs
+    ahead cannot keep a device fresh, nor can one that reads a large file less often than the others.
     """
-    verdicts, report_time_ms, read_to_ms = (row[name] for name in ("verdicts", "report_time_ms", "read_to_ms"))
+    verdicts, report_time_ms, read_from_ms = (row[name] for name in ("verdicts", "report_time_ms", "read_from_ms"))
     assert isinstance(verdicts, dict)
     fresh_ms = report_time_ms if isinstance(report_time_ms, int) else 0
     if row["causes"]:
@@ -237,8 +258,8 @@ def _judged(row: Row) -> Row:
         condition = "unreachable"
     else:
         known = verdicts and "unknown_reference" not in verdicts.values()
-        condition = "match" if known else "unknown_reference"
-        fresh_ms = min(fresh_ms, read_to_ms) if isinstance(read_to_ms, int) else fresh_ms
+        condition = PENDING if PENDING in verdicts.values() else "match" if known else "unknown_reference"
+        fresh_ms = min(fresh_ms, read_from_ms) if isinstance(read_from_ms, int) else fresh_ms
     return {**row, "condition": condition, "fresh_ms": fresh_ms}
 
 
@@ -251,8 +272,8 @@ def _device(rows: Rows, device: str, event: EventRow) -> Row:
 
 def _verified(row: Row, event: EventRow) -> Row:
     """Return a device's row after an event by which all of its artefacts match."""
-    read_to_ms, known_ms = row["read_to_ms"], row["baseline_ms"]
-    at_ms = min(event.time_ms, read_to_ms) if isinstance(read_to_ms, int) else event.time_ms
+    read_from_ms, known_ms = row["read_from_ms"], row["baseline_ms"]
+    at_ms = min(event.time_ms, read_from_ms) if isinstance(read_from_ms, int) else event.time_ms
     if isinstance(known_ms, int) and at_ms <= known_ms:
         return row
     values = (at_ms, event.height, event.tx.hex(), row["verified_method"])
@@ -265,6 +286,7 @@ def _report_accepted(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[
         row = {
             **_device(rows, str(entry["device"]), event),
             "status": entry["status"],
+            "read_from_ms": entry["read_from_ms"],
             "read_to_ms": entry["read_to_ms"],
             "report_height": event.height,
             "report_tx": event.tx.hex(),
@@ -283,7 +305,9 @@ def _verdict_changed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[
     verdicts, item = data.json("verdicts"), data.hexadecimal("item_digest")
     assert isinstance(verdicts, dict)
     artefacts = data.entries("artefacts")
-    row = {**row, "verdicts": verdicts, "artefacts": data.json("artefacts"), "identity": data.json("identity")}
+    claimed: list[Json] = [_claimed(entry) for entry in artefacts]
+    changed = {name: data.json(name) for name in ("identity", "pending_until_ms")}
+    row = {**row, **changed, "verdicts": verdicts, "artefacts": claimed}
     matches = set(verdicts.values()) == {MATCH} and data.json("identity_changed") is False
     row["verified_item"] = item if matches else None
     # the methods are named in such a way that the weakest comes last
@@ -304,6 +328,12 @@ def _verdict_changed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[
             "tx": event.tx.hex(),
         },
     )
+
+
+def _claimed(entry: Row) -> Row:
+    """Say beside a verdict what it is about."""
+    method = entry["method"]
+    return {**entry, "claim": claim(str(entry["verdict"]), None if method is None else str(method))}
 
 
 def _alarm(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:

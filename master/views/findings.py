@@ -12,7 +12,6 @@ from rules.severity import EVIDENCE_CONFLICT
 from wire.difference import UNITS
 from wire.evidence import ERROR_CODES, KINDS, METHODS
 
-_METHOD: Final = nullable(text("How it was read, which caps what the verdict may claim.", METHODS))
 _FINDING: Final[Mapping[str, Schema]] = {
     "kind": text(
         "Artefact kind; identity, revision, clock or evidence for the device or gateway itself.",
@@ -34,7 +33,26 @@ _FINDING: Final[Mapping[str, Schema]] = {
             "Where it differs, if the gateway holds the release package; what differs is not said here.",
         )
     ),
-    "method": _METHOD,
+    "method": nullable(text("How it was read: it says no more than this shows.", METHODS)),
+    "owner": nullable(
+        record(
+            {"target": text("Device or model."), "kind": text("Artefact kind.", KINDS), "release": text()},
+            "Whose reference value it is, of a file of another device or of an old release.",
+        )
+    ),
+    "fill": nullable(
+        record(
+            {
+                "record": hexadecimal("Transaction that says so.", 32),
+                "account": text("Who signed it."),
+                "organisation": text(),
+                "order": hexadecimal("Work order that it was done under.", 32),
+                "release": text("Name of the release that was to be filled."),
+                "time_ms": integer("Block time of the record, ms since 1970 UTC."),
+            },
+            "Who signed last for filling this device, where the file is another device's.",
+        )
+    ),
 }
 FINDING: Final = record(_FINDING)
 """One entry of an alarm's ``artefacts``."""
@@ -45,6 +63,7 @@ ARTEFACT: Final = record(
         "version": nullable(text("As the device declares it.")),
         "size": nullable(integer("Bytes that the device declares.", 0)),
         "read_size": nullable(integer("Bytes that were read.", 0)),
+        "claim": nullable(text("What the verdict is about, by its method; null where nothing was read.")),
         "errors": sequence(text(choices=ERROR_CODES)),
     }
 )

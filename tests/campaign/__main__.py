@@ -50,6 +50,8 @@ def show(outcome: Outcome) -> None:
         )
     trials = sum(outcome.trials.values())
     say(f"{trials} trials, {outcome.polls} polls, {outcome.unread} of them not complete")
+    told = ", ".join(f"{outcome.events[name]} {name}" for name in sorted(outcome.events) if name.startswith("alarm"))
+    say(f"{outcome.blocks} blocks, {outcome.events['report_accepted']} reports, {told}")
     for problem in outcome.problems:
         say(f"WRONG {problem}")
     say(f"{len(outcome.problems)} false or missed alarms")

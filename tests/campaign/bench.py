@@ -18,9 +18,9 @@ from agent.model import DeviceConfig
 from firmware_sim.contents import Artefact
 from firmware_sim.release import ReleaseSpec, make_release
 from firmware_sim.settings import values_of
-from rules.appraisal import Nameplate, Owner, Slot
-from rules.fingerprint import fingerprint, fingerprint_word
-from wire.types import Digest
+from rules.appraisal import Nameplate
+from rules.fingerprint import FileDigest, fingerprint, fingerprint_word
+from wire.release import Reference
 
 FIRMWARE_BYTES: Final = 64 * 1024
 START_S: Final = 60
@@ -78,14 +78,14 @@ class Site:
         config: As the agent knows it.
         nameplate: As the ledger knows it.
         slots: Reference value by artefact kind.
-        old: Digests of its earlier release by artefact kind.
+        old: The same of its earlier release.
     """
 
     kind: Kind
     config: DeviceConfig
     nameplate: Nameplate
-    slots: dict[str, Slot]
-    old: dict[str, Digest]
+    slots: dict[str, Reference]
+    old: dict[str, Reference]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,22 +95,12 @@ class Bench:
     Attributes:
         sites: By device.
         control: URL of its control port.
+        folder: Of the whole bench.
     """
 
     sites: Mapping[str, Site]
     control: str
-
-    def owner(self, device: str, kind: str, digest: Digest) -> Owner | None:
-        """Find whose reference value some content is, the device's own first."""
-        own = self.sites[device]
-        slot = own.slots.get(kind)
-        if (slot is not None and slot.sha256 == digest) or own.old.get(kind) == digest:
-            return Owner(own=True, target=f"device {device}", kind=kind, release="own")
-        for name, site in self.sites.items():
-            for other, held in site.slots.items():
-                if held.sha256 == digest or site.old.get(other) == digest:
-                    return Owner(own=False, target=f"device {name}", kind=other, release="other")
-        return None
+    folder: Path
 
 
 @contextlib.contextmanager
@@ -140,7 +130,7 @@ def running(folder: Path, devices: int) -> Iterator[Bench]:
             name: _site(number, name, state["devices"][name]["port"], *held[name])
             for number, name in enumerate(held, start=1)
         }
-        yield Bench(sites, state["control"])
+        yield Bench(sites, state["control"], folder)
 
 
 def kind_of(number: int) -> Kind:
@@ -177,19 +167,23 @@ def _site(number: int, name: str, port: int, new: list[Artefact], old: list[Arte
         deadline_ms=120_000,
     )
     slots = {item.kind: _reference(kind, item) for item in new}
-    earlier = {item.kind: _reference(kind, item).sha256 for item in old}
+    earlier = {item.kind: _reference(kind, item) for item in old}
     return Site(kind, config, Nameplate(_MODEL, f"NG-{number}"), slots, earlier)
 
 
-def _reference(kind: Kind, item: Artefact) -> Slot:
+def _reference(kind: Kind, item: Artefact) -> Reference:
     """Make the reference value of a file as a device of this kind gives it: whole, in registers, or its checksum."""
     if item.kind in kind.words:
-        return Slot(0, fingerprint_word("vendor-checksum", item.crc32.to_bytes(4, "big")).sha256)
+        return _named(item, fingerprint_word("vendor-checksum", item.crc32.to_bytes(4, "big")))
     content = item.content
     if item.kind in kind.registers:
         values = values_of(content)
         content = struct.pack(f">{len(values)}h", *values)
-    return Slot(len(content), fingerprint(content).sha256)
+    return _named(item, fingerprint(content))
+
+
+def _named(item: Artefact, found: FileDigest) -> Reference:
+    return Reference(item.kind, f"{item.kind}.bin", item.version, found.size, found.sha256, found.chunk_root)
 
 
 @contextlib.contextmanager

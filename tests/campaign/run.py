@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import random
 import threading
 import time
@@ -12,15 +13,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from agent.attest import after_receipt
 from agent.drivers.table import DRIVERS, load_profiles
 from agent.poller import DevicePoller
 from firmware_sim.control import Control
 from firmware_sim.faults import BYTES, CATALOGUE, LINK, MODBUS
 from kit.clock import SystemClock
-from rules.appraisal import Slot
+from rules.appraisal import ALTERED
 from tests.campaign.bench import Bench
-from tests.campaign.judge import Seen, expected, faults_of, see
+from tests.campaign.judge import expected, expected_after, faults_of
+from tests.campaign.ledger import Ledger
 from wire.evidence import Item
+from wire.release import Reference
+from wire.types import Digest
 
 SETTLE_POLLS: Final = 40
 """Polls after the end of a disturbance within which a device must be read again."""
@@ -28,6 +33,8 @@ SETTLE_S: Final = 0.1
 SHORT_DELAY_MS: Final = 1_500
 """Later than the agent waits."""
 BUSY_REQUESTS_MAX: Final = 4
+OF_THE_LINK: Final = frozenset({"stale", "unreachable"})
+"""Causes that claim nothing of a device's content."""
 THREADS: Final = 4
 
 _TOGETHER = 0.25
@@ -42,7 +49,9 @@ class Outcome:
         trials: By fault.
         polls: Polls in all.
         unread: Polls that did not come to their end, which is no alarm.
-        detected: Trials whose verdict was there at the first complete poll, by fault.
+        detected: Trials whose alarm stood after the first complete poll, by fault.
+        blocks: Blocks of the ledger.
+        events: Events of the ledger, by type.
         problems: False and missed alarms, each in one sentence.
     """
 
@@ -50,6 +59,8 @@ class Outcome:
     polls: int = 0
     unread: int = 0
     detected: Counter[str] = field(default_factory=Counter)
+    blocks: int = 0
+    events: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
 
@@ -67,6 +78,10 @@ class Campaign:
         self._seed = seed
         self._locks = {name: asyncio.Lock() for name in bench.sites}
         self._pollers: dict[str, DevicePoller] = {}
+        self._ledger: Ledger | None = None
+        self._unreported: set[str] = set()
+        self._altered: dict[str, Digest | None] = {}
+        """Items that came with a count of changes and nothing else: their alarm stands until the next item."""
         self._threads = ThreadPoolExecutor(THREADS)
         self._local = threading.local()
 
@@ -76,19 +91,29 @@ class Campaign:
         clock = SystemClock()
         for name, site in self.bench.sites.items():
             driver = DRIVERS[site.config.protocol].open(site.config, profiles[site.config.profile], clock)
-            self._pollers[name] = DevicePoller(site.config, driver, None, clock, lambda: None)
-        end_s = time.monotonic() + seconds
+            note = functools.partial(self._unreported.add, name)
+            self._pollers[name] = DevicePoller(site.config, driver, None, clock, note)
         try:
             async with asyncio.TaskGroup() as group:
-                begun: Counter[str] = Counter()
-                for name, site in self.bench.sites.items():
-                    group.create_task(self._work(begun[site.config.protocol], name, end_s))
-                    begun[site.config.protocol] += 1
+                for name in (name for name, site in self.bench.sites.items() if site.kind.learned):
+                    group.create_task(self._learn(name))
+            with Ledger(self.bench.folder / "ledger", self.bench.sites) as ledger:
+                ledger.make_effective(self.bench.sites)
+                self._ledger = ledger
+                await self._work_all(time.monotonic() + seconds)
+                self.outcome.blocks, self.outcome.events = ledger.height, ledger.events
         finally:
             for poller in self._pollers.values():
                 await poller.driver.close()
             self._threads.shutdown()
         return self.outcome
+
+    async def _work_all(self, end_s: float) -> None:
+        async with asyncio.TaskGroup() as group:
+            begun: Counter[str] = Counter()
+            for name, site in self.bench.sites.items():
+                group.create_task(self._work(begun[site.config.protocol], name, end_s))
+                begun[site.config.protocol] += 1
 
     async def _work(self, number: int, device: str, end_s: float) -> None:
         """Try one fault after the other on one device; the first ones go round, so that none is left out.
@@ -96,16 +121,14 @@ class Campaign:
         Args:
             number: How many devices with this protocol begin before it.
             device: Its name.
-            end_s: No trial begins later.
+            end_s: No trial but the first begins later.
         """
         choice = random.Random(f"{self._seed}/{device}")
         faults = faults_of(self.bench.sites[device].config.protocol)
         async with self._locks[device]:
-            if self.bench.sites[device].kind.learned:
-                await self._learn(device)
-            await self._quiet(device, "at the start")
+            await self._quiet(device, "at the start", frozenset())
         turn = 0
-        while time.monotonic() < end_s:
+        while turn == 0 or time.monotonic() < end_s:
             fault = faults[number % len(faults)] if turn == 0 else choice.choice(faults)
             turn += 1
             await self._trial(device, fault, choice)
@@ -115,16 +138,20 @@ class Campaign:
         """Read what only the agent can put into its form, of the untouched device and with its earlier release."""
         site = self.bench.sites[device]
         await self._act(device, {"action": "old-release"})
-        site.old.update({kind: slot.sha256 for kind, slot in (await self._read_learned(device)).items()})
+        site.old.update(await self._read_learned(device))
         await self._act(device, {"action": "restore"})
         site.slots.update(await self._read_learned(device))
 
-    async def _read_learned(self, device: str) -> dict[str, Slot]:
+    async def _read_learned(self, device: str) -> dict[str, Reference]:
         assert await self._until_read(device), f"{device} cannot be read"
         item = self._item(device)
         assert item is not None
         learned = self.bench.sites[device].kind.learned
-        return {part.kind: Slot(part.size, part.sha256) for part in item.artefacts if part.kind in learned}
+        return {
+            part.kind: Reference(part.kind, part.name, part.version, part.size, part.sha256, part.chunk_root)
+            for part in item.artefacts
+            if part.kind in learned
+        }
 
     async def _trial(self, device: str, fault: str, choice: random.Random) -> None:
         touched = [device, self._partner(device, choice)] if fault == "swapped-files" else [device]
@@ -141,18 +168,18 @@ class Campaign:
 
     async def _check(self, device: str, fault: str, touched: list[str], choice: random.Random) -> None:
         """Do one trial: with the fault in force, and after it was undone."""
-        before = {name: self._item(name) for name in touched}
         covered = CATALOGUE[fault].changes == BYTES and choice.random() < _TOGETHER and len(touched) == 1
         await self._act(device, self._body(fault, touched, choice))
         if covered and not CATALOGUE[fault].condition:
-            await self._under_disturbance(device, fault, before[device], choice)
+            await self._under_disturbance(device, fault, choice)
         for name in touched:
-            await self._judge_with(name, fault, before[name])
+            await self._judge_with(name, fault)
         await self._act(device, {"action": "clear-fault"})
         for name in touched:
             await self._act(name, {"action": "restore"})
         for name in touched:
-            await self._quiet(name, f"after {fault}")
+            right = expected_after(self.bench.sites[name].kind, fault, counts=self._counts(name))
+            await self._quiet(name, f"after {fault}", right)
 
     def _body(self, fault: str, touched: list[str], choice: random.Random) -> dict[str, Any]:
         body: dict[str, Any] = {"action": "fault", "fault": fault}
@@ -175,49 +202,62 @@ class Campaign:
             found |= choice.choice(({}, {"requests": 1}, {"requests": 2}, some))
         return found
 
-    async def _under_disturbance(self, device: str, fault: str, before: Item | None, choice: random.Random) -> None:
+    async def _under_disturbance(self, device: str, fault: str, choice: random.Random) -> None:
         """Poll while the link is disturbed, too: only a complete poll may say anything, and then the right thing."""
         faults = faults_of(self.bench.sites[device].config.protocol)
         disturbed = choice.choice([name for name in faults if CATALOGUE[name].changes == LINK])
         how = self._disturbance(device, disturbed, choice)
+        before = self._item(device)
         await self._act(device, {"action": "fault", "fault": disturbed, **how})
         if await self._poll(device):
-            self._compare(device, fault, before, f"under {disturbed}")
+            self._compare(device, fault, f"under {disturbed}")
         elif self._item(device) is not before:
             self._problem(device, f"{fault} under {disturbed}: a poll that failed changed what is known")
         await self._act(device, {"action": "clear-fault"})
 
-    async def _judge_with(self, device: str, fault: str, before: Item | None) -> None:
+    async def _judge_with(self, device: str, fault: str) -> None:
         """Poll with the fault in force; of the link, one poll; else until it is read, and the first must show it."""
         if CATALOGUE[fault].changes == LINK:
             await self._poll(device)
-            if verdicts := self._seen(device, before).verdicts:
-                self._problem(device, f"{fault}: a false alarm, {sorted(verdicts)}")
+            self._must_stand(device, f"{fault}:", frozenset())
             return
         if not await self._until_read(device):
             last = self._pollers[device].figures.last_error
             self._problem(device, f"{fault}: could not be read with a fault that leaves the link alone: {last}")
             return
-        self._compare(device, fault, before, "in force")
+        self._compare(device, fault, "in force")
 
-    def _compare(self, device: str, fault: str, before: Item | None, when: str) -> None:
-        seen = self._seen(device, before)
-        wanted = expected(self.bench.sites[device].kind, fault, counts=seen.counts)
-        if seen.verdicts == wanted:
+    def _compare(self, device: str, fault: str, when: str) -> None:
+        wanted = expected(self.bench.sites[device].kind, fault, counts=self._counts(device))
+        if self._must_stand(device, f"{fault} {when}:", wanted):
             self.outcome.detected[fault] += bool(wanted)
-            return
-        what = "missed" if not seen.verdicts else "false" if not wanted else "wrong"
-        self._problem(
-            device, f"{fault} {when}: a {what} alarm, {sorted(seen.verdicts)} where {sorted(wanted)} is right"
-        )
 
-    async def _quiet(self, device: str, when: str) -> None:
+    def _must_stand(self, device: str, when: str, wanted: frozenset[str]) -> bool:
+        """Tell whether just these alarms stand on a device, and note a problem if not.
+
+        An alarm of a change that only the revision counter shows stands for as long as the item that told of it.
+        """
+        state = self._pollers[device].state
+        item = None if state is None else state.item_digest
+        if ALTERED in wanted:
+            self._altered[device] = item
+        if device in self._altered and self._altered[device] == item:
+            wanted |= {ALTERED}
+        assert self._ledger is not None
+        raised = self._ledger.alarms(device) - OF_THE_LINK
+        if raised == wanted:
+            return True
+        what = "false" if wanted < raised else "missed" if raised < wanted else "wrong"
+        self._problem(device, f"{when} a {what} alarm, {sorted(raised)} where {sorted(wanted)} is right")
+        return False
+
+    async def _quiet(self, device: str, when: str, wanted: frozenset[str]) -> None:
         """Poll until the device is read; then everything must be right again."""
         if not await self._until_read(device):
             last = self._pollers[device].figures.last_error
             self._problem(device, f"{when}: could not be read in {SETTLE_POLLS} polls: {last}")
-        elif verdicts := self._seen(device, None).verdicts:
-            self._problem(device, f"{when}: a false alarm, {sorted(verdicts)}")
+        else:
+            self._must_stand(device, f"{when}:", wanted)
 
     async def _until_read(self, device: str) -> bool:
         for _ in range(SETTLE_POLLS):
@@ -233,16 +273,28 @@ class Campaign:
         self.outcome.polls += 1
         done = poller.state is not None and poller.state.status == "read"
         self.outcome.unread += not done
+        if self._ledger is not None and device in self._unreported:
+            await self._report(self._ledger, device)
         return done
+
+    async def _report(self, ledger: Ledger, device: str) -> None:
+        """Let the gateway of a device report all its devices, as it does on any change, and take the receipts."""
+        mates = [name for name, gateway in ledger.gateway_of.items() if gateway == ledger.gateway_of[device]]
+        self._unreported.discard(device)
+        states = [state for name in mates if (state := self._pollers[name].state) is not None]
+        for evidence in await ledger.report(device, states):
+            for entry in evidence.devices:
+                poller = self._pollers[entry.device]
+                if poller.state is not None:
+                    poller.state = after_receipt(poller.state, evidence)
 
     def _item(self, device: str) -> Item | None:
         state = self._pollers[device].state
         return None if state is None else state.item
 
-    def _seen(self, device: str, before: Item | None) -> Seen:
-        """Judge what is known of a device now, against what was known before."""
+    def _counts(self, device: str) -> bool:
         item = self._item(device)
-        return Seen(frozenset()) if item is None else see(self.bench, device, before, item)
+        return item is not None and item.revision is not None
 
     async def _act(self, device: str, body: dict[str, Any]) -> None:
         """Ask the control port for an action."""

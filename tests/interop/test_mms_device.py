@@ -94,6 +94,7 @@ def test_real_setting_group_has_the_expected_text(ied: ServedIed) -> None:
     found = read(ied.port)
     values = {name: value for name, constraint, _, value in attributes() if constraint == "SG"}
     rows = [("LLN0.SGCB.NumOfSG", "2", "integer"), ("LLN0.SGCB.ActSG", "1", "integer")]
+    rows.append(("LLN0.NamPlt.configRev", "17", "text"))
     rows += [(name, f"{value:g}", "float32" if "Mag" in name else "integer") for name, value in sorted(values.items())]
     text = "number,name,value,type\n" + "".join(
         f"{number},LD0/{name},{value},{kind}\n" for number, (name, value, kind) in enumerate(rows, start=1)
@@ -117,6 +118,7 @@ def test_changed_setting_group_and_revision_are_seen(ied: ServedIed) -> None:
     before, changed, switched = asyncio.run(both())
     assert len({digests(each)["settings"] for each in (before, changed, switched)}) == 3
     assert [each.files[1].version for each in (before, changed, switched)] == ["5", "5", "6"]
+    assert [each.revision for each in (before, changed, switched)] == [5, 5, 6]
     assert digests(before)["firmware"] == digests(switched)["firmware"]
 
 

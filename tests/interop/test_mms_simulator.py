@@ -115,6 +115,19 @@ def test_relay_of_a_scenario_is_read_with_its_files_settings_and_scl(scenario_pa
     assert (found.identity.product, found.identity.model, found.identity.serial) == ("RP-1", "RP-1/8", "NG-1")
 
 
+# holds MM-11
+def test_relay_that_was_changed_and_changed_back_shows_it_in_its_counter_alone(scenario_path: Path) -> None:
+    async def thrice() -> list[Reading]:
+        async with running(scenario_path) as fleet, reading(fleet) as driver:
+            found = [await driver.read(), await driver.read()]
+            fleet.tamper(["relay-1"], {"action": "fault", "fault": "changed-back"})
+            return [*found, await driver.read()]
+
+    before, untouched, after = asyncio.run(thrice())
+    assert [each.revision for each in (before, untouched, after)] == [1, 1, 3]
+    assert digests(before) == digests(untouched) == digests(after)
+
+
 @pytest.mark.parametrize(
     ("action", "kinds"),
     [

@@ -55,12 +55,12 @@ class Alarms(RuleBasedStateMachine):
     @rule(device=st.sampled_from(DEVICES), found=FOUND)
     def report(self, device: str, found: Found) -> None:
         self.found[device] = found
-        self._evidence(lambda context: alarms.update(context, device, "gw-1", findings(found), {}))
+        self._evidence(lambda context: alarms.update(context, device, "gw-1", findings(found)))
 
     @rule(device=st.sampled_from(DEVICES), found=FOUND)
     def report_late(self, device: str, found: Found) -> None:
         late = {cause: kinds for cause, kinds in found.items() if cause != "altered_between_polls"}
-        self._evidence(lambda context: alarms.raise_missed(context, device, "gw-1", findings(late), {}))
+        self._evidence(lambda context: alarms.raise_missed(context, device, "gw-1", findings(late)))
 
     @rule(number=st.integers(0, 12))
     def contradict(self, number: int) -> None:

@@ -43,6 +43,7 @@ from wire.iec104.responses import encode_point_asdus, mirror
 from wire.iec104.types import Cause, TypeId
 
 EXTRA = 20_000
+BITS = TypeId.M_BO_NA_1
 QUICK = Pacing(busy_repeats=3, busy_pause_ms=1)
 
 
@@ -148,10 +149,31 @@ def test_checksum_points_give_the_devices_word_and_no_bytes() -> None:
     assert b"\x7a" not in {piece[6:7] for piece in station.tap}
 
 
+# holds IC-23
 def test_counter_of_changes_is_read_where_the_device_has_one() -> None:
     assert read_once(Station(revision=2**32 - 1)).revision == 2**32 - 1
     assert read_once(Station({"settings": b"1"})).revision is None
     assert read_once(Station(), changed(FILES, revision_at=None)).revision is None
+
+
+# holds IC-23
+@pytest.mark.parametrize(
+    ("address", "type_id", "reason", "detail"),
+    [
+        (6209, BITS, "invalid-point", "marks point 6209 as invalid or not topical"),
+        (9000, TypeId.M_SP_NA_1, "wrong-type", "sends point 9000 as M_SP_NA_1"),
+        (9001, BITS, "incomplete", "point 9001 is the first that is missing"),
+    ],
+)
+def test_counter_of_changes_that_is_no_count_of_now_is_refused(
+    address: int, type_id: TypeId, reason: str, detail: str
+) -> None:
+    def lie(raw: bytes) -> list[bytes]:
+        odd = Point(min(address, 9000), 1, NOT_TOPICAL)
+        return [raw, *encode_point_asdus(type_id, 23, 1, [odd])] if raw[0] == BITS else [raw]
+
+    error = failure(Station(lie=lie), changed(FILES, revision_at=address))
+    assert (error.reason, detail in error.detail) == (reason, True)
 
 
 def test_versions_alone_give_version_strings() -> None:
@@ -260,9 +282,6 @@ def test_points_with_time_tags_are_measured_with_their_time() -> None:
 
 def in_place_of(type_id: int, other: Callable[[bytes], Iterable[bytes]]) -> Callable[[bytes], Iterable[bytes]]:
     return lambda raw: other(raw) if raw[0] == type_id else [raw]
-
-
-BITS = TypeId.M_BO_NA_1
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,8 @@ from firmware_sim.device import Device
 from firmware_sim.faults import Fault, link_faults
 from firmware_sim.iec104.options import Iec104Options
 from firmware_sim.iec104.server import Iec104Server
+from firmware_sim.scenario import Place
+from firmware_sim.tamper import Bench, tamper
 from kit.clock import SystemClock
 from rules.fingerprint import fingerprint
 from tests.unit.agent.iec104_bench import CHECKSUMS, FILES, driver_at, second_at
@@ -86,6 +89,22 @@ def test_simulated_device_is_read_with_every_byte_of_every_file() -> None:
         assert found.revision == 1
 
     run(simulated(), work)
+
+
+# holds IC-23
+@pytest.mark.parametrize("profile", [FILES, CHECKSUMS])
+def test_device_that_was_changed_and_changed_back_shows_it_in_its_counter_alone(profile: Profile) -> None:
+    target = simulated()
+
+    async def work(driver: Iec104Driver) -> None:
+        found = [await driver.read(), await driver.read()]
+        bench = Bench({target.name: Place(target, None, "", None)}, Path())
+        tamper(bench, [target.name], {"action": "fault", "fault": "changed-back"})
+        found.append(await driver.read())
+        assert [each.revision for each in found] == [1, 1, 3]
+        assert len({tuple(part.digest.sha256 for part in each.files) for each in found}) == 1
+
+    run(target, work, profile)
 
 
 def test_simulated_firmware_of_a_mebibyte_arrives_byte_by_byte() -> None:

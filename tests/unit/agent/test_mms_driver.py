@@ -30,9 +30,10 @@ SETTINGS = (
     b"number,name,value,type\n"
     b"1,LD0/LLN0.SGCB.NumOfSG,2,integer\n"
     b"2,LD0/LLN0.SGCB.ActSG,1,integer\n"
-    b"3,LD0/GAPC1.Ena.setVal,true,boolean\n"
-    b"4,LD0/PTUF1.OpDlTmms.setVal,150,integer\n"
-    b"5,LD0/PTUF1.StrVal.setMag.f,49,float32\n"
+    b"3,LD0/LLN0.NamPlt.configRev,17,text\n"
+    b"4,LD0/GAPC1.Ena.setVal,true,boolean\n"
+    b"5,LD0/PTUF1.OpDlTmms.setVal,150,integer\n"
+    b"6,LD0/PTUF1.StrVal.setMag.f,49,float32\n"
 )
 READING_FUNCTIONS = [
     "FileDirectoryEntry_destroy",
@@ -233,7 +234,7 @@ def test_file_above_the_cap_is_not_read(ied: FakeIed) -> None:
 
 # holds MM-8
 def test_settings_that_change_during_the_read_are_read_again(ied: FakeIed) -> None:
-    ied.param_rev = [5, 6]
+    ied.param_rev = [5, 5, 6]  # the first one is read as the counter of changes
     settings = read(kinds=frozenset({"settings"})).files[0]
     assert settings.version == "6"
     assert [arguments["item"] for call, arguments in ied.asked if call == "tree"].count("PTUF1$SG") == 2
@@ -253,14 +254,52 @@ def test_settings_of_another_group_are_another_text(ied: FakeIed) -> None:
 
 
 # holds MM-8
+def test_settings_of_another_configuration_are_another_text(ied: FakeIed) -> None:
+    before = read().files[1].digest
+    ied.texts["LLN0$DC$NamPlt$configRev"] = "18"
+    assert read().files[1].digest != before
+
+
+# holds MM-8
 def test_settings_are_understood_as_numbered_items(ied: FakeIed) -> None:
     content = read().files[1].content
     assert content == SETTINGS
     items = read_items(content).items
-    assert [item.number for item in items] == [1, 2, 3, 4, 5]
-    assert items[4].label == "LD0/PTUF1.StrVal.setMag.f"
-    assert items[4].cells[0].scaled() == Scaled(49, 0)
+    assert [item.number for item in items] == [1, 2, 3, 4, 5, 6]
+    assert items[5].label == "LD0/PTUF1.StrVal.setMag.f"
+    assert items[5].cells[0].scaled() == Scaled(49, 0)
     assert read().files[0].content is None
+
+
+# holds MM-11
+@pytest.mark.parametrize("count", [0, 5, 2**63 - 1])
+def test_revision_counter_is_read_where_the_profile_names_one(ied: FakeIed, count: int) -> None:
+    ied.param_rev = [count]
+    assert read().revision == count
+    assert read(relay(revision_at="", settings=None)).revision is None
+    asked = [arguments.get("item") for _, arguments in ied.asked]
+    assert asked.index("LLN0$ST$NamPlt$paramRev") < asked.index("PTUF1$SG")
+
+
+# holds MM-11
+@pytest.mark.parametrize("count", [-1, 2**63, 10**30])
+def test_revision_counter_that_is_no_count_is_refused(ied: FakeIed, count: int) -> None:
+    ied.param_rev = [count]
+    error = refusal(DeviceProtocolError, f"counts .{str(count)[:9]}.* changes in LLN0.NamPlt.paramRev")
+    assert error.reason == "revision"
+
+
+# holds MM-11
+@pytest.mark.parametrize("text", ["", "five", "1.0", "\u0665", "+5", "1" * 200])
+def test_revision_that_is_a_text_is_no_count(ied: FakeIed, text: str) -> None:
+    ied.texts["LLN0$ST$NamPlt$valRev"] = text
+    assert refusal(DeviceProtocolError, "changes in", relay(revision_at="LLN0.NamPlt.valRev")).reason == "revision"
+
+
+def test_device_without_the_revision_counter_of_its_profile_is_refused(ied: FakeIed) -> None:
+    assert (
+        refusal(DeviceProtocolError, "answers object-non", relay(revision_at="LLN0.NamPlt.valRev")).reason == "missing"
+    )
 
 
 def test_device_without_any_setting_value_is_refused(ied: FakeIed) -> None:

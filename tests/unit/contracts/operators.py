@@ -48,7 +48,8 @@ class Watch:
     def read(self, content: Item, device: str = "dev-1", gateway: str = "gw-1") -> Done:
         """Report that a device was read."""
         self.seq += 1
-        line = entry(device, content, read_to_ms=self.world.head.time_ms)
+        now_ms = self.world.head.time_ms
+        line = entry(device, content, read_from_ms=now_ms, read_to_ms=now_ms)
         return send(self.world, evidence(line, gateway=gateway, pair=(1, self.seq)))
 
     def conflict(self) -> Done:

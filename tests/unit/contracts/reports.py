@@ -98,16 +98,27 @@ def item(
 
 
 def entry(
-    device: str, content: Item | None, *, whole: bool = True, status: str = "read", read_to_ms: int = 1500
+    device: str,
+    content: Item | None,
+    *,
+    whole: bool = True,
+    status: str = "read",
+    read_from_ms: int = 1000,
+    read_to_ms: int = 1500,
 ) -> Entry:
     """Return one device's line in a report; without an item, of a device that was never read."""
     if content is None:
         return Entry(device, status, None, None, None, None)
-    return Entry(device, status, 1000, read_to_ms, content.digest(), content if whole else None)
+    return Entry(device, status, read_from_ms, read_to_ms, content.digest(), content if whole else None)
 
 
 def evidence(
-    *entries: Entry, gateway: str = "gw-1", pair: tuple[int, int] = (1, 1), grade: str = "unknown", height: int = 0
+    *entries: Entry,
+    gateway: str = "gw-1",
+    pair: tuple[int, int] = (1, 1),
+    grade: str = "unknown",
+    height: int = 0,
+    nonce: bytes | None = None,
 ) -> Evidence:
     return Evidence(
         gateway,
@@ -116,6 +127,7 @@ def evidence(
         Clock(1_800_000_000_000, "system", None, grade),
         SeenBlock(height, bytes(32)),
         tuple(sorted(entries, key=lambda one: one.device)),
+        nonce,
     )
 
 
@@ -124,11 +136,11 @@ def send(world: World, made: Evidence, sender: str | None = None) -> Done:
 
 
 def alarm_events(done: Done) -> list[tuple[str, str, str]]:
-    """Return (event type, device, cause) of all alarm events."""
+    """Return (event type, device, cause) of all events of one alarm."""
     return [
         (event.type, event.subject, str(event.data["cause"]))
         for event in done.outcome.events
-        if event.type.startswith("alarm_")
+        if event.type.startswith("alarm_") and event.type != "alarm_flood"
     ]
 
 

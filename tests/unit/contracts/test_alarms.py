@@ -206,6 +206,8 @@ def test_conflict_raises_one_alarm_of_the_gateway_that_lists_what_contradicts() 
             "detail": "boot 1, seq 1",
             "difference": None,
             "method": None,
+            "owner": None,
+            "fill": None,
         }
     ]
     # the same once more says nothing new; another one does
@@ -425,7 +427,7 @@ def test_call_with_wrong_arguments_is_refused(method: str, changes: dict[str, Va
         "reason": "test",
         **changes,
     }
-    given = {name: value for name, value in args.items() if value is not None}
+    given: dict[str, Value] = {name: value for name, value in args.items() if value is not None}
     assert watch.world.call("grid", "consistency", method, given).code == "bad-args"
 
 

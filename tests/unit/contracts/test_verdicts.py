@@ -83,6 +83,8 @@ def test_device_that_matches_has_its_verdicts_told_and_no_alarm() -> None:
         "read_sha256": sha256(FIRMWARE),
         "detail": None,
         "difference": None,
+        "owner": None,
+        "fill": None,
         "name": "firmware.bin",
         "version": "1.0",
         "size": len(FIRMWARE),
@@ -166,6 +168,8 @@ def test_alarm_event_carries_all_that_a_view_shows() -> None:
                 "detail": "4 bytes where 10 are expected",
                 "difference": None,
                 "method": "full-file",
+                "owner": None,
+                "fill": None,
             }
         ],
         "count": 1,

@@ -205,7 +205,7 @@ def test_page_rows_that_come_in_between_are_neither_doubled_nor_in_the_way(table
     ],
 )
 def test_page_filter_equals_that_in_memory(tables: Tables, name: str, parameter: str, value: str) -> None:
-    story, table, memory = told(60, seed=12), TABLES[name], MemoryTables(GENESIS)
+    story, table, memory = told(120, seed=12), TABLES[name], MemoryTables(GENESIS)
     for target in (tables, memory):
         catch_up(MemoryEvents(story.events), target, story.height)
     conditions: tuple[Condition, ...] = table.condition(parameter, value, Reading(story.time_ms, 600_000))

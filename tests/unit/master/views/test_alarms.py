@@ -209,7 +209,7 @@ def test_past_verdicts_of_a_device_are_all_there_newest_first() -> None:
 
 def _read(console: Console, content: Item, read_to_ms: int, status: str = "read", *, whole: bool = True) -> None:
     console.seq += 1
-    line = entry("dev-1", content, status=status, read_to_ms=read_to_ms, whole=whole)
+    line = entry("dev-1", content, status=status, read_from_ms=read_to_ms, read_to_ms=read_to_ms, whole=whole)
     assert send(console.world, evidence(line, pair=(1, console.seq))).code == "ok"
 
 
