@@ -6,7 +6,7 @@ from typing import Final
 
 import typer
 
-from client.commands import alarms, anchor, demo, keys, ledger, quarantine, refs, state, tx, validators
+from client.commands import alarm_actions, alarms, anchor, demo, keys, ledger, quarantine, refs, state, tx, validators
 from client.commands import verify as proofs
 from client.commands.status import status
 from kit.exitcodes import run
@@ -24,6 +24,8 @@ app = typer.Typer(
 offer_version(app, PROGRAM)
 app.add_typer(keys.app, name="keys")
 app.add_typer(refs.app, name="refs")
+for answer in alarm_actions.COMMANDS:
+    alarms.app.command()(answer)
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(alarms.devices_app, name="devices")
 app.add_typer(tx.app, name="tx")
