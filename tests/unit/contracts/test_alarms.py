@@ -394,6 +394,7 @@ def test_alarm_that_there_is_not_is_unknown(subject: str, cause: str) -> None:
     assert watch.world.call("grid", "consistency", "unshelve-alarm", args).code == "unknown-alarm"
 
 
+# holds AL-4
 @pytest.mark.parametrize(
     "changes",
     [
@@ -431,6 +432,7 @@ def test_call_with_wrong_arguments_is_refused(method: str, changes: dict[str, Va
     assert watch.world.call("grid", "consistency", method, given).code == "bad-args"
 
 
+# holds AL-4
 def test_close_needs_a_reason_that_says_what_it_was() -> None:
     watch = Watch()
     _bring(watch, "returned_acknowledged", "mismatch")

@@ -143,6 +143,7 @@ def test_alarm_names_the_items_that_differ() -> None:
     assert alarm_events(done) == [("alarm_changed", "dev-1", "mismatch")]
 
 
+# holds AL-4
 def test_alarm_event_carries_all_that_a_view_shows() -> None:
     bench = Bench()
     done = bench.read(item(firmware=b"evil"))
