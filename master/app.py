@@ -49,6 +49,7 @@ from master.ledger.proofs import Prover
 from master.mempool import Mempool
 from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node, genesis_parameter
+from master.orders_down import order_stream
 from master.process import Server, collect_rarely
 from master.recorder import RecordedReplica, Recorder
 from master.seams import Hooks, Restart
@@ -177,6 +178,7 @@ class NodeProcess:
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
         self._headers = header_stream(genesis, config.node.member, store.final_header, self._broker, self._clock)
+        self._orders = order_stream(genesis, config.node.member, store, self._broker, self._clock)
         self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
         self._new_block.set()
         self._views_failure: str | None = None
@@ -303,6 +305,7 @@ class NodeProcess:
             self._state_sync.applied(header.height)
         self._node.applied(block)
         self._headers.applied(block.header)
+        self._orders.applied(block)
         self._new_block.set()
 
     def _report(self, code: str, _detail: str) -> None:

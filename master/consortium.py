@@ -114,6 +114,9 @@ class Parameters:
     alarm_flood_alarms: int | None = None
     baseline_days_max: int | None = None
     alarm_severities: tuple[str, ...] | None = None
+    applications_max: int | None = None
+    key_recovery_wait_ms: int | None = None
+    recovery_votes_percent: int | None = None
     clock_policy: str | None = None
     endorser_roles: tuple[str, ...] | None = None
     super_only: tuple[str, ...] | None = None

@@ -62,6 +62,12 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "alarm_flood_alarms": IntegerParameter(10, 2, 1000),
     # days after which a device must have been verified anew; NERC CIP-010 asks for 35
     "baseline_days_max": IntegerParameter(35, 1, 3650),
+    # applications for membership that may wait at a time
+    "applications_max": IntegerParameter(256, 1, 4096),
+    # how long a new key waits that takes the place of an organisation's lost ones, so that who lost none can object
+    "key_recovery_wait_ms": IntegerParameter(3 * DAY_MS, 0, 90 * DAY_MS),
+    # share of the data centres that must be in favour of such a key
+    "recovery_votes_percent": IntegerParameter(67, 51, 100),
 }
 CLOCK_POLICIES: Final = ("bench", "synchronised")
 """bench: any clock will do. synchronised: evidence of a clock that is not graded so is alarmed as clock_untrusted."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from master.contracts.consistency import CONSISTENCY
 from master.contracts.context import Contract
+from master.contracts.members import MEMBERSHIP
 from master.contracts.notary import NOTARY
 from master.contracts.orders import ORDERS
 from master.contracts.references import REFERENCES
@@ -21,7 +22,14 @@ from wire.types import Digest, sha256
 _SHARED: Final = ("master.contracts.context", "master.contracts.membership", "master.contracts.parameters")
 """Modules that every contract stands on."""
 
-_ALL: Final = (CONSISTENCY, NOTARY, ORDERS, REFERENCES, VALIDATORS)
+_ALL: Final = (
+    CONSISTENCY,
+    MEMBERSHIP,
+    NOTARY,
+    ORDERS,
+    REFERENCES,
+    VALIDATORS,
+)
 
 CONTRACTS: Final[Mapping[tuple[str, int], Contract]] = {(entry.name, entry.version): entry for entry in _ALL}
 
