@@ -10,6 +10,7 @@ from client.commands import alarm_actions, alarms
 from kit.http import NodeProblemError
 from kit.keystore import create_key
 from master.contracts import alarm_actions as contract
+from master.contracts.alarms import EVENTS
 from tests.unit.client.nodes import FakeNode, call, use_node
 from wire.tx import Transaction, open_tx
 
@@ -120,4 +121,4 @@ def test_unknown_alarm_is_named_as_such(desk: Desk, capsys: pytest.CaptureFixtur
 def test_client_knows_the_words_of_the_contract() -> None:
     assert alarm_actions.REASONS == contract.REASONS
     assert alarm_actions.CLOSING_REASONS == contract.CLOSING_REASONS
-    assert set(alarms.ALARM_EVENTS) == set(contract.alarms.EVENTS.values())
+    assert set(alarms.ALARM_EVENTS) == set(EVENTS.values())
