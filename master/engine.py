@@ -58,6 +58,7 @@ from wire import cose
 from wire.block import BLOCK_BYTES_MAX, Block
 from wire.certificate import Certificate
 from wire.errors import WireError
+from wire.types import Digest
 
 ResultT = TypeVar("ResultT")
 
@@ -230,6 +231,7 @@ class Engine:
         """Hand many transactions on, a few at a time, so that others have their turn in between."""
         for at in range(0, len(transactions), GOSSIP_AT_ONCE):
             part = transactions[at : at + GOSSIP_AT_ONCE]
+            self._hooks.gossips(member)
             self._errands.add(member, len(part), self._hooks.gossip(part))
             await asyncio.sleep(0)
         return 1 + len(transactions) // TRANSACTIONS_PER_MESSAGE
@@ -260,6 +262,7 @@ class Engine:
             self._hooks.refused_message(member, message)
             return False
         if isinstance(message, Gossip):
+            self._hooks.gossips(member)
             self._errands.add(member, len(message.transactions), self._hooks.gossip(message.transactions))
         elif isinstance(message, Fault):
             self._on_fault(member, message)
@@ -377,7 +380,7 @@ class Engine:
         block = await self._on_worker(lambda: self._ledger.build(build, candidates, self._clock.now_ms()))
         return Built(build.height, build.view, block)
 
-    async def _execute(self, block: Block) -> Event:
+    async def _execute(self, block: Block) -> Event | None:
         digest = block.header.digest()
         try:
             await self._on_worker(lambda: self._ledger.execute(block))
@@ -388,7 +391,13 @@ class Engine:
             self._exposure.follow(self._blame.diverged(digest, self._clock.monotonic_ms()))
             return Executed(digest, accepted=False)
         self._exposure.follow(self._blame.executed(digest, self._clock.monotonic_ms()))
+        if self._hooks.holds_back(block):
+            return None
         return Executed(digest, accepted=True)
+
+    def release(self, digest: Digest) -> None:
+        """Give the answer about a block that was held back."""
+        self.post(Executed(digest, accepted=True))
 
     async def _apply(self, effect: Apply) -> Event:
         try:

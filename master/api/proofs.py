@@ -26,9 +26,11 @@ from wire.stateproof import KEY_BYTES_MAX, StateProof
 from wire.types import DIGEST_BYTES, INT_MAX
 
 PUBLIC_NAMESPACES: Final = (
+    "blobs",
     "consistency",
     "faults",
     "membership",
+    "models",
     "notary",
     "orders",
     "references",

@@ -62,6 +62,8 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "alarm_flood_alarms": IntegerParameter(10, 2, 1000),
     # days after which a device must have been verified anew; NERC CIP-010 asks for 35
     "baseline_days_max": IntegerParameter(35, 1, 3650),
+    # bytes of new blobs that one organisation may bring to the ledger per UTC day of block time
+    "blob_day_bytes_max": IntegerParameter(1_073_741_824, 0, 1_099_511_627_776),
     # applications for membership that may wait at a time
     "applications_max": IntegerParameter(256, 1, 4096),
     # how long a new key waits that takes the place of an organisation's lost ones, so that who lost none can object

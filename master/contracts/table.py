@@ -10,6 +10,7 @@ from typing import Final
 from master.contracts.consistency import CONSISTENCY
 from master.contracts.context import Contract
 from master.contracts.members import MEMBERSHIP
+from master.contracts.models import MODELS
 from master.contracts.notary import NOTARY
 from master.contracts.orders import ORDERS
 from master.contracts.references import REFERENCES
@@ -25,6 +26,7 @@ _SHARED: Final = ("master.contracts.context", "master.contracts.membership", "ma
 _ALL: Final = (
     CONSISTENCY,
     MEMBERSHIP,
+    MODELS,
     NOTARY,
     ORDERS,
     REFERENCES,
