@@ -6,7 +6,21 @@ from typing import Final
 
 import typer
 
-from client.commands import alarm_actions, alarms, anchor, demo, keys, ledger, quarantine, refs, state, tx, validators
+from client.commands import (
+    alarm_actions,
+    alarms,
+    anchor,
+    demo,
+    gaps,
+    keys,
+    ledger,
+    orders,
+    quarantine,
+    refs,
+    state,
+    tx,
+    validators,
+)
 from client.commands import verify as proofs
 from client.commands.status import status
 from kit.exitcodes import run
@@ -28,6 +42,8 @@ for answer in alarm_actions.COMMANDS:
     alarms.app.command()(answer)
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(alarms.devices_app, name="devices")
+app.add_typer(orders.app, name="orders")
+app.add_typer(gaps.app, name="gaps")
 app.add_typer(tx.app, name="tx")
 app.add_typer(state.app, name="state")
 app.add_typer(ledger.app, name="ledger")
