@@ -119,6 +119,7 @@ class Parameters:
     recovery_votes_percent: int | None = None
     clock_policy: str | None = None
     endorser_roles: tuple[str, ...] | None = None
+    endorser_excluded: tuple[str, ...] | None = None
     super_only: tuple[str, ...] | None = None
 
     def to_value(self) -> dict[str, Value]:

@@ -388,6 +388,12 @@ def endorser_roles(state: Reads) -> tuple[str, ...]:
     return tuple(str(role) for role in value) if isinstance(value, list) else parameters.ENDORSER_ROLES_DEFAULT
 
 
+def endorser_excluded(state: Reads) -> tuple[str, ...]:
+    """Return the relations to a release in which a party does not count, sorted."""
+    value = _entries(state).get(b"parameter/endorser_excluded")
+    return tuple(str(name) for name in value) if isinstance(value, list) else ()
+
+
 def super_only(state: Reads) -> tuple[str, ...]:
     """Return the calls, "contract.method", that only the super node may make, sorted."""
     value = _entries(state).get(b"parameter/super_only")

@@ -75,6 +75,11 @@ CLOCK_POLICIES: Final = ("bench", "synchronised")
 """bench: any clock will do. synchronised: evidence of a clock that is not graded so is alarmed as clock_untrusted."""
 CLOCK_POLICY_DEFAULT: Final = "bench"
 ENDORSER_ROLES_DEFAULT: Final = ("laboratory", "manufacturer", "regulator")
+OWNER_OF_DEVICE: Final = "owner-of-device"
+SAME_ORGANISATION: Final = "same-organisation"
+UNDER_JURISDICTION: Final = "under-jurisdiction-of-target"
+RELATIONS: Final = (OWNER_OF_DEVICE, SAME_ORGANISATION, UNDER_JURISDICTION)
+"""Relations of a party to what a release is for, in which it may be kept from endorsing it."""
 SUPER_ONLY_DEFAULT: Final = ("membership.admit",)
 """Calls, "contract.method", that organisations with the role dispatch-centre alone may make."""
 SUPER_ONLY_MAX: Final = 64
@@ -100,6 +105,8 @@ def check_parameters(parameters: Mapping[str, Value]) -> None:
                 raise FormatError(f"parameter clock_policy: one of {', '.join(CLOCK_POLICIES)} is due")
         elif name == "endorser_roles":
             _check_roles(value)
+        elif name == "endorser_excluded":
+            _check_relations(value)
         elif name == "super_only":
             _check_acts(value)
         elif name == "alarm_severities":
@@ -114,6 +121,14 @@ def _check_roles(value: Value) -> None:
     roles = [str(role) for role in value]
     if "manufacturer" not in roles or roles != sorted(set(roles)):
         raise FormatError("parameter endorser_roles: sorted, unique and with manufacturer, who submits")
+
+
+def _check_relations(value: Value) -> None:
+    if not isinstance(value, list | tuple) or any(name not in RELATIONS for name in value):
+        raise FormatError(f"parameter endorser_excluded: a list of {', '.join(RELATIONS)} is due")
+    names = [str(name) for name in value]
+    if names != sorted(set(names)):
+        raise FormatError("parameter endorser_excluded: sorted and unique")
 
 
 def _check_acts(value: Value) -> None:

@@ -22,6 +22,7 @@ from wire.errors import FormatError
 from wire.genesis import CodeEntry
 from wire.merkle import EMPTY_HEAD, leaf_digest, tree_head
 from wire.receipt import decode_outcome
+from wire.release import EffectiveFrom
 from wire.tx import SignedTx
 from wire.types import sha256
 
@@ -29,7 +30,8 @@ DAY_MS = 86_400_000
 
 
 def submission(world: World, name: str = "r-1", /, **changes: object) -> SignedTx:
-    made = release(name)
+    # dates of their own, so that none is in another's way
+    made = release(name, start=EffectiveFrom(1_000_000 + int.from_bytes(name.encode()[-4:], "big"), None))
     return world.sign("maker-a", "references", "submit", {"release": made.encode()}, **changes)
 
 

@@ -37,6 +37,7 @@ from wire.historyproof import (
     verify_history_proof,
 )
 from wire.receipt import verify_receipt
+from wire.release import EffectiveFrom
 from wire.stateproof import decode_state_proof, verify_state_proof
 from wire.types import sha256
 
@@ -67,8 +68,9 @@ def grow(world: World, store: Store, blocks: int = 3) -> list[Execution]:
     executions = []
     for number in range(blocks):
         seq = world.head.height + 1
+        made = release(f"r-{seq}-{number}", start=EffectiveFrom(1_000_000 + seq, None))
         calls = (
-            world.sign("maker-a", "references", "submit", {"release": release(f"r-{seq}-{number}").encode()}),
+            world.sign("maker-a", "references", "submit", {"release": made.encode()}),
             world.sign(
                 "gw-1",
                 "consistency",

@@ -118,7 +118,10 @@ def cursor(value: object) -> str:
             "/v1/alarms?state=open",
             "state: one of raised, acknowledged, returned, returned_acknowledged, closed, shelved is due",
         ),
-        ("/v1/references?status=old", "status: one of pending, effective, superseded is due"),
+        (
+            "/v1/references?status=old",
+            "status: one of pending, approved, effective, superseded, failed, revoked is due",
+        ),
         ("/v1/alarms?after=%21", "after: the 'next' of an earlier answer"),
         ("/v1/alarms?after=" + "A" * 300, "after: the 'next' of an earlier answer"),
         ("/v1/alarms?after=" + cursor("x"), "after: the 'next' of an earlier answer"),

@@ -29,6 +29,12 @@ IDENTITY: dict[str, Value] = {
     "serial": "SN-0",
     "model": "SC-0",
 }
+POLICY: dict[str, Value] = {
+    "kinds": ["firmware"],
+    "roles": [{"role": role, "count": 1} for role in ("laboratory", "manufacturer", "regulator")],
+    "endorsements_due": 3,
+    "excluded": [],
+}
 ARTEFACT: dict[str, Value] = {
     "kind": "firmware",
     "name": "sc.bin",
@@ -251,18 +257,31 @@ class Story:
             "release": name,
             "manufacturer": "maker",
             "target": {"device": None, "model": "SC-0"},
+            "effective_from": None,
             "artefacts": [dict(ARTEFACT)],
         }
         self._releases.append(fields)
-        told = [("references", "release_submitted", digest.hex(), fields)]
-        for organisation, role in (("maker", "manufacturer"), ("lab", "laboratory"), ("office", "regulator")):
+        roles = (("maker", "manufacturer"), ("lab", "laboratory"), ("office", "regulator"))
+        missing: list[Value] = [{"role": role, "count": 1} for _, role in roles]
+        submitted: dict[str, Value] = {**fields, "policies": [dict(POLICY)], "missing": list(missing)}
+        told = [("references", "release_submitted", digest.hex(), submitted)]
+        for organisation, role in roles:
+            missing = missing[1:]
             data: dict[str, Value] = {"digest": digest, "organisation": organisation, "role": role, "report": None}
-            told.append(("references", "release_endorsed", digest.hex(), data))
+            if role == "laboratory":
+                verdict = self._random.choice(("pass", "pass", "fail"))
+                test: dict[str, Value] = {"digest": digest, "organisation": organisation}
+                test.update(report=sha256(b"report"), verdict=verdict)
+                told.append(("references", "release_tested", digest.hex(), test))
+                if verdict == "fail":
+                    return told
+            told.append(("references", "release_endorsed", digest.hex(), {**data, "missing": list(missing)}))
             if self._random.random() < 0.2:
                 return told
         older = self._effective
         replaces: list[Value] = [] if older is None else [{"digest": older, "kinds": ["firmware"]}]
-        told.append(("references", "release_effective", digest.hex(), {**fields, "replaces": replaces}))
+        effective: dict[str, Value] = {**fields, "effective_height": self.height, "kinds": ["firmware"]}
+        told.append(("references", "release_effective", digest.hex(), {**effective, "replaces": replaces}))
         if older is not None:
             told.append(("references", "release_superseded", older.hex(), {"digest": older, "by": digest}))
         self._effective = digest
