@@ -10,6 +10,7 @@ from client.commands import (
     alarm_actions,
     alarms,
     anchor,
+    compliance,
     demo,
     gaps,
     keys,
@@ -42,6 +43,7 @@ for answer in alarm_actions.COMMANDS:
     alarms.app.command()(answer)
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(alarms.devices_app, name="devices")
+app.add_typer(compliance.app, name="compliance")
 app.add_typer(orders.app, name="orders")
 app.add_typer(gaps.app, name="gaps")
 app.add_typer(tx.app, name="tx")

@@ -140,6 +140,7 @@ class Node:
         self._metrics = metrics
         self._clock = clock
         self._stale_ms = genesis_parameter(genesis, "stale_ms")
+        self._baseline_days_max = genesis_parameter(genesis, "baseline_days_max")
         self._ledger_stale_ms = 2 * genesis_parameter(genesis, "heartbeat_ms")
         self._topics = down_topics(genesis)
         self.validators: Sequence[str] = [entry.member for entry in genesis.validators]
@@ -217,6 +218,10 @@ class Node:
     def stale_ms(self) -> int:
         """Return the on-chain parameter ``stale_ms``."""
         return self._stale_ms
+
+    def baseline_days_max(self) -> int:
+        """Return the on-chain parameter ``baseline_days_max``."""
+        return self._baseline_days_max
 
     def unready(self) -> str | None:
         """Return why the node does not take part or its lists stand still, or None."""

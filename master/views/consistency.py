@@ -164,6 +164,7 @@ DEVICES: Final = Table(
         Column("baseline_height", "Block that verified it last.", Kind.INTEGER, nullable=True),
         Column("baseline_tx", "Transaction that verified it last.", nullable=True),
         Column("baseline_method", "The weakest method that it rests on.", nullable=True, choices=METHODS),
+        Column("verified_ms", "The same, -1 for never.", Kind.INTEGER, public=False, indexed=True),
         Column("verified_item", "Item whose artefacts all match; its reads verify.", nullable=True, public=False),
         Column("verified_method", "The weakest method of that item.", nullable=True, public=False),
         Column("condition", "State without regard to age.", public=False, choices=_CONDITIONS),
@@ -233,6 +234,7 @@ def _start(genesis: Genesis) -> Iterable[Put]:
                 "report_time_ms": None,
                 "pending_until_ms": None,
                 **dict.fromkeys(_BASELINE),
+                "verified_ms": -1,
                 "verified_item": None,
                 "verified_method": None,
                 "condition": "never_read",
@@ -277,7 +279,7 @@ def _verified(row: Row, event: EventRow) -> Row:
     if isinstance(known_ms, int) and at_ms <= known_ms:
         return row
     values = (at_ms, event.height, event.tx.hex(), row["verified_method"])
-    return {**row, **dict(zip(_BASELINE, values, strict=True))}
+    return {**row, **dict(zip(_BASELINE, values, strict=True)), "verified_ms": at_ms}
 
 
 def _report_accepted(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
