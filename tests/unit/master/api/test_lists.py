@@ -17,8 +17,8 @@ from tests.unit.master.views.story import GENESIS
 
 @pytest.fixture(scope="module")
 def world() -> World:
-    found = World(seed=11)
-    while found.story.height < 90:
+    found = World(seed=13)
+    while found.story.height < 120:
         found.block(5)
     return found
 
