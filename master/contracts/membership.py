@@ -22,7 +22,9 @@ State of the namespace
   binding/KIND/ID               to, by: one side of a device's or gateway's move; it waits for the other
   model/SHA-256 of it/DEVICE    gateway
   validator/MEMBER              of the genesis file
-  parameter/NAME, code/NAME/VERSION
+  role/ROLE/ID                  true: the organisation has the role, suspended or not
+  parameter/NAME                value
+  code/NAME/VERSION             digest, from_height: see `membership_decisions`
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from typing import Final
 
 from master.contracts import parameters
 from master.contracts.context import Context, Entries, Reads
+from master.contracts.membership_decisions import code_entry, code_value
 from wire import cbor
 from wire.cose import kid_of
 from wire.fields import Fields
@@ -112,7 +115,7 @@ def genesis_entries(genesis: Genesis) -> Iterator[tuple[bytes, bytes]]:
         yield model_entry(device.model, device.id), cbor.encode(device.gateway)
         yield _key("behind/" + device.gateway, device.id), cbor.encode(value=True)
     for entry in genesis.code_table:
-        yield b"code/" + entry.name.encode() + b"/" + entry.version.to_bytes(2, "big"), cbor.encode(entry.digest)
+        yield code_entry(entry.name, entry.version), cbor.encode(code_value(entry.digest, 0))
 
 
 def account_key(state: Reads, kid: bytes) -> AccountKey | None:
@@ -403,6 +406,13 @@ def super_only(state: Reads) -> tuple[str, ...]:
 def _suspension(state: Reads, account: str) -> Fields | None:
     value = _entries(state).get(_key("suspended", account))
     return None if value is None else Fields(value, _SUSPENSION, "membership.suspended")
+
+
+def alarm_severities(state: Reads) -> dict[str, str]:
+    """Return the severities that the consortium gives to causes of alarms, in place of those of `rules.severity`."""
+    value = _entries(state).get(b"parameter/alarm_severities")
+    entries = value if isinstance(value, list) else []
+    return {cause: level for cause, _, level in (str(entry).partition(" ") for entry in entries)}
 
 
 def _entries(state: Reads) -> Entries:

@@ -1,4 +1,4 @@
-"""Parameters of the ledger: their names, defaults and ranges. On-chain data, set by the genesis file."""
+"""Parameters of the ledger, their defaults and ranges. On-chain data, set by the genesis file, changed by vote."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from rules.severity import SEVERITIES
 from wire.cbor import Value
 from wire.errors import FormatError
 from wire.genesis import ROLES
@@ -23,13 +24,30 @@ class IntegerParameter:
     high: int
 
 
+def weight_parameter(role: str) -> str:
+    """Return the name of the parameter that holds the weight of a role."""
+    return f"weight_{role.replace('-', '_')}"
+
+
+_WEIGHTS: Final[Mapping[str, int]] = {
+    "dispatch-centre": 4,
+    "sub-centre": 2,
+    "regulator": 2,
+    "laboratory": 1,
+    "manufacturer": 1,
+    "grid-company": 1,
+    "trading-centre": 1,
+}
+"""Roles whose organisations vote on proposals unless the ledger says otherwise."""
+
 INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     # widest distance between block time and a voter's clock
-    "skew_ms": IntegerParameter(1000, 1, DAY_MS),
+    "skew_ms": IntegerParameter(1000, 100, DAY_MS),
     # age of the last completed read at which a device counts as stale
     "stale_ms": IntegerParameter(1_800_000, 1000, 365 * DAY_MS),
     # how far ahead of block time valid_until_ms may lie
-    "tx_valid_ms_max": IntegerParameter(7 * DAY_MS, 1000, 365 * DAY_MS),
+    # at least what gateways sign with, so that no vote cuts them off
+    "tx_valid_ms_max": IntegerParameter(7 * DAY_MS, 900_000, 365 * DAY_MS),
     "block_bytes_max": IntegerParameter(1_048_576, 65_536, 4_194_304),
     "block_interval_ms": IntegerParameter(30, 0, 60_000),
     "heartbeat_ms": IntegerParameter(30_000, 100, 3_600_000),
@@ -53,6 +71,27 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "inspect_deadline_ms_max": IntegerParameter(DAY_MS, 1000, 30 * DAY_MS),
     # how old, in blocks, the state may be that a joiner shows; and how long who left may still follow
     "ready_blocks_max": IntegerParameter(100, 2, 1000),
+    # how far ahead of block time the end of an alarm's shelf may lie
+    "alarm_shelf_ms_max": IntegerParameter(7 * DAY_MS, 60_000, 365 * DAY_MS),
+    # alarms of one cause and area belong together that open at most so long after the first of them
+    "alarm_flood_ms": IntegerParameter(600_000, 1000, DAY_MS),
+    # from so many on, such a group is called a flood
+    "alarm_flood_alarms": IntegerParameter(10, 2, 1000),
+    # days after which a device must have been verified anew; NERC CIP-010 asks for 35
+    "baseline_days_max": IntegerParameter(35, 1, 3650),
+    # share of all weights (of the data centres, for corrections) that must be in favour of a proposal, rounded up
+    "parameters_votes_percent": IntegerParameter(67, 51, 100),
+    "upgrade_votes_percent": IntegerParameter(67, 51, 100),
+    "correction_votes_percent": IntegerParameter(67, 51, 100),
+    # how far ahead of block time the deadline of a proposal may lie
+    "proposal_deadline_ms_max": IntegerParameter(30 * DAY_MS, 60_000, 365 * DAY_MS),
+    # proposals that may be open at a time, of one organisation and in all
+    "proposals_each_max": IntegerParameter(4, 1, 16),
+    "proposals_open_max": IntegerParameter(64, 1, 256),
+    # how many blocks there must be between the vote that decides an upgrade and the block from which it runs
+    "upgrade_blocks_min": IntegerParameter(10, 2, 1_000_000),
+    # weight of the vote of an organisation by its role
+    **{weight_parameter(role): IntegerParameter(_WEIGHTS.get(role, 0), 0, 1000) for role in ROLES},
     # bytes of new blobs that one organisation may bring to the ledger per UTC day of block time
     "blob_day_bytes_max": IntegerParameter(1_073_741_824, 0, 1_099_511_627_776),
     # applications for membership that may wait at a time
@@ -75,6 +114,19 @@ SUPER_ONLY_DEFAULT: Final = ("membership.admit",)
 """Calls, "contract.method", that organisations with the role dispatch-centre alone may make."""
 SUPER_ONLY_MAX: Final = 64
 _ACT: Final = re.compile(r"[a-z0-9-]{1,64}\.[a-z0-9-]{1,64}", re.ASCII)
+ALARM_SEVERITIES_MAX: Final = 32
+_SEVERITY_OF_CAUSE: Final = re.compile(rf"([a-z_]{{1,64}}) (?:{'|'.join(SEVERITIES)})", re.ASCII)
+
+
+def defaults() -> dict[str, Value]:
+    """Return every parameter with the value that it has while nobody sets it."""
+    return {
+        **{name: limits.default for name, limits in INTEGERS.items()},
+        "clock_policy": CLOCK_POLICY_DEFAULT,
+        "endorser_roles": list(ENDORSER_ROLES_DEFAULT),
+        "super_only": list(SUPER_ONLY_DEFAULT),
+        "alarm_severities": [],
+    }
 
 
 def check_parameters(parameters: Mapping[str, Value]) -> None:
@@ -98,6 +150,8 @@ def check_parameters(parameters: Mapping[str, Value]) -> None:
             _check_relations(value)
         elif name == "super_only":
             _check_acts(value)
+        elif name == "alarm_severities":
+            _check_severities(value)
         else:
             raise FormatError(f"parameter {name}: unknown")
 
@@ -124,3 +178,12 @@ def _check_acts(value: Value) -> None:
     acts = [str(act) for act in value]
     if not all(map(_ACT.fullmatch, acts)) or acts != sorted(set(acts)):
         raise FormatError("parameter super_only: calls such as membership.admit, sorted and unique, are due")
+
+
+def _check_severities(value: Value) -> None:
+    if not isinstance(value, list | tuple) or len(value) > ALARM_SEVERITIES_MAX:
+        raise FormatError(f"parameter alarm_severities: a list of at most {ALARM_SEVERITIES_MAX} texts is due")
+    found = [_SEVERITY_OF_CAUSE.fullmatch(str(entry)) for entry in value]
+    causes = [match[1] for match in found if match is not None]
+    if len(causes) < len(value) or causes != sorted(set(causes)):
+        raise FormatError("parameter alarm_severities: texts such as 'superseded high', a cause once, are due, sorted")
