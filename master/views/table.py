@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from master.views import consistency, faults, models, orders, references, validators
+from master.views import consistency, faults, governance, models, orders, references, validators
 from master.views.schema import Table, View
 
 VIEWS: Final[Mapping[str, View]] = {
@@ -13,6 +13,7 @@ VIEWS: Final[Mapping[str, View]] = {
     for view in (
         consistency.VIEW,
         faults.VIEW,
+        governance.VIEW,
         models.VIEW,
         orders.VIEW,
         references.VIEW,
