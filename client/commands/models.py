@@ -396,9 +396,9 @@ def _shown(value: str | None) -> str:
 def _show_stored(terminal: Terminal, model: str, found: Stored) -> None:
     version = f"{model}.{found.number}"
     outcome = {} if found.outcome is None else found.outcome.to_json()
-    value = {"version": version, "digest": found.digest, "stored": found.is_new, **outcome}
+    value = {"version": version, "digest": found.digest, "stored": found.outcome is not None, **outcome}
     value |= {"equipment": found.equipment, "voltages_v": found.voltages_v}
-    state = "has not changed" if not found.is_new else f"stored, {outcome.get('status')}"
+    state = "has not changed" if found.outcome is None else f"stored, {found.outcome.status}"
     if terminal.as_json:
         print_json(value)
     else:
@@ -425,7 +425,7 @@ def _proven_lines(file: Path, claimed: ModelProof, proven: Proven) -> dict[str, 
         "file": file,
         "is": f"version {claimed.number} of {claimed.model}, {proven.digest.hex()}",
         "counted": f"from {when(proven.from_ms)} to {end}",
-        "kept by": f"{proven.fields.raw('organisation')}, region {proven.fields.raw('region')}",
+        "kept by": f"{proven.fields.identifier('organisation')}, region {proven.fields.identifier('region')}",
         "reason": proven.fields.raw("reason"),
         "signed by": ", ".join(claimed.next.final.certificate.signers),
     }

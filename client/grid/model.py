@@ -49,8 +49,8 @@ def difference(before: GridModel, after: GridModel) -> tuple[Change, ...]:
     changes = []
     for key in sorted(before.pieces.keys() | after.pieces.keys()):
         old, new = before.pieces.get(key), after.pieces.get(key)
-        names = sorted({*(old or ()), *(new or ())})
-        pairs = [(name, None if old is None else old.get(name), None if new is None else new.get(name)) for name in names]
+        was, now = old or {}, new or {}
+        pairs = [(name, was.get(name), now.get(name)) for name in sorted({*was, *now})]
         differing = tuple(pair for pair in pairs if pair[1] != pair[2])
         if old is None:
             changes.append(Change(*key, "added", differing))

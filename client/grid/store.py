@@ -38,7 +38,6 @@ class Stored:
     digest: str
     number: int
     """Number of the version that has these bytes."""
-    is_new: bool
     outcome: Outcome | None
     """None when nothing had changed."""
     equipment: list[str]
@@ -69,7 +68,7 @@ def store_model(client: NodeClient, signer: Signer, content: bytes, told: Told, 
     """
     digest, before = hashlib.sha256(content).digest(), newest_version(client, told.model)
     if before is not None and before["digest"] == digest.hex():
-        return Stored(digest.hex(), int(before["number"]), False, None, before["equipment"], before["voltages_v"])
+        return Stored(digest.hex(), int(before["number"]), None, before["equipment"], before["voltages_v"])
     region = told.region or (None if before is None else str(before["region"]))
     if region is None:
         raise UsageError(f"{told.model} is new: name its region with --region")
@@ -92,7 +91,7 @@ def store_model(client: NodeClient, signer: Signer, content: bytes, told: Told, 
     if timeout_s is not None:
         outcome = require_ok(wait_outcome(client, tx, timeout_s))
     number = 1 if before is None else int(before["number"]) + 1
-    return Stored(digest.hex(), number, True, outcome, equipment, voltages)
+    return Stored(digest.hex(), number, outcome, equipment, voltages)
 
 
 def _about(client: NodeClient, content: bytes, told: Told, before: Item | None) -> tuple[list[str], list[int]]:

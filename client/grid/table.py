@@ -39,5 +39,3 @@ def read_model(content: bytes) -> GridModel | None:
     """
     entry = FORMATS.get(format_of(content))
     return None if entry is None else entry.parse(content)
-
-

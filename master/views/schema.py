@@ -152,8 +152,11 @@ class Table:
 
     def filters(self) -> dict[str, Column]:
         """Return the column behind each query parameter, derived and asked ones included."""
-        others = (entry.column for entry in (*self.derived, *self.asked))
-        columns = (*self.columns, *others)
+        columns = (
+            *self.columns,
+            *(entry.column for entry in self.derived),
+            *(entry.column for entry in self.asked),
+        )
         return {column.filtered: column for column in columns if column.filtered is not None}
 
     def condition(self, parameter: str, value: str, reading: Reading) -> tuple[Condition, ...]:
