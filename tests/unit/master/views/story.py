@@ -94,9 +94,31 @@ class Story:
                 self._govern,
                 self._work,
                 self._inspection,
+                self._member,
                 self._model,
             )
         )()
+
+    def _member(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        """Tell of an applicant, of a device that may move, and of an organisation that has lost its keys."""
+        application = sha256(f"application {self.height} {self._random.random()}".encode())
+        who: dict[str, Value] = {"organisation": "wind", "role": "generator", "parent": None, "title": "Wind Ltd"}
+        missing: dict[str, Value] = {"missing": ["regulator"]}
+        review: dict[str, Value] = {"organisation": "office", "in_favour": True, "reason": "seen", "missing": []}
+        offer: dict[str, Value] = {"kind": "device", "id": self._device(), "to": "gw-1", "by": "grid"}
+        name, key = f"member-{self.height}", sha256(f"key {self.height}".encode())
+        lost: dict[str, Value] = {"organisation": name, "key": key, "opens_ms": self.time_ms + 1000}
+        signs: dict[str, Value] = {"account": name, "organisation": name, "key": key, "kid": key[:16]}
+        station: dict[str, Value] = {"station": f"station-of-{name}", "area": "east", "organisation": "grid"}
+        entered: dict[str, Value] = {"application": application, "data_centre": "dispatch"}
+        return [
+            ("membership", "member_applied", "wind", {**entered, **who, **missing}),
+            ("membership", "application_reviewed", "wind", {"application": application, **review}),
+            ("membership", "move_offered", str(offer["id"]), offer),
+            ("membership", "recovery_opened", name, lost),
+            ("membership", "key_added", name, signs),
+            ("membership", "station_added", str(station["station"]), station),
+        ]
 
     def _model(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         """Tell of the next version of a model."""
