@@ -285,7 +285,7 @@ def _declare() -> tuple[sa.MetaData, sa.Table, dict[str, sa.Table], dict[tuple[s
         for column in table.columns:
             if column.each:
                 words[table.name, column.name] = _word_table(metadata, table, column)
-            elif column.filtered is not None:
+            elif column.filtered is not None or column.indexed:
                 sa.Index(f"{stored.name}_{column.name}", stored.c[column.name], *order)
         for names in table.indices:
             sa.Index(f"{stored.name}_by_{'_'.join(names)}", *(stored.c[name] for name in names), *order)
