@@ -17,6 +17,7 @@ from client.commands import (
     ledger,
     models,
     orders,
+    proposals,
     quarantine,
     refs,
     state,
@@ -47,6 +48,9 @@ app.add_typer(alarms.devices_app, name="devices")
 app.add_typer(compliance.app, name="compliance")
 app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="orders")
+app.add_typer(proposals.app, name="proposals")
+app.add_typer(proposals.parameters_app, name="parameters")
+app.add_typer(proposals.corrections_app, name="corrections")
 app.add_typer(gaps.app, name="gaps")
 app.add_typer(tx.app, name="tx")
 app.add_typer(state.app, name="state")
