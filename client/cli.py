@@ -16,6 +16,7 @@ from client.commands import (
     keys,
     ledger,
     members,
+    models,
     orders,
     proposals,
     quarantine,
@@ -47,6 +48,7 @@ for answer in alarm_actions.COMMANDS:
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(alarms.devices_app, name="devices")
 app.add_typer(compliance.app, name="compliance")
+app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="orders")
 app.add_typer(proposals.app, name="proposals")
 app.add_typer(proposals.parameters_app, name="parameters")
