@@ -245,12 +245,18 @@ def _appraise_entry(context: Context, device: Device, entry: Entry, *, trusted: 
     item = _item(context, entry)
     record.clock_trusted = trusted
     if item_changed:
-        last = None if record.item is None else _stored_item(context, device.id, record.item)
         # an approved work order says that it will be changed
-        record.altered = None if window is not None else altered_between(last, item)
+        record.altered = None if window is not None else _altered(context, device, record, item)
         assert entry.item_digest is not None
         _keep_item(context, device.id, record, item, entry.item_digest)
     _conclude(context, device, record, item, item_changed=item_changed)
+
+
+def _altered(context: Context, device: Device, record: _Record, item: Item) -> str | None:
+    """Tell what the device's counter says; most have none, and the item before is not looked at."""
+    if item.revision is None or record.item is None:
+        return None
+    return altered_between(_stored_item(context, device.id, record.item), item)
 
 
 def _appraise_late(context: Context, device: Device, entry: Entry) -> None:
