@@ -29,7 +29,9 @@ from master.codewatch import CodeWatch, told
 from master.complaints import OldestWatch
 from master.config import NodeConfig, load_genesis
 from master.consensus.events import Now
+from master.down_topics import DownTopics
 from master.engine import Engine
+from master.entrance import entrance_of
 from master.headers_down import header_stream
 from master.io.guard import GuardFile
 from master.io.ingest import Broker, BrokerLink
@@ -44,6 +46,7 @@ from master.io.tables import Tables
 from master.io.wal import WriteAheadLog
 from master.joining import adopt_snapshot, build_state_sync, past_of
 from master.ledger.application import Application
+from master.ledger.call import StateReads
 from master.ledger.faults import FaultCourt
 from master.ledger.proofs import Prover
 from master.making import STORE_FOLDER, TABLES_FILE, WAL_FILE
@@ -120,6 +123,7 @@ class NodeProcess:
         self._replica = RecordedReplica(keys.sign, self._recorder)
         self._boot_replica()
         self._node = self._build_node(genesis, verified)
+        self._node.entrance = entrance_of(config.node.member, StateReads(state))
         self._node.validators = [entry.member for entry in epoch.validators.validators]
         book, peers = PeerBook(config.node.member, config.peers), self._chain.peers
         self._network = PeerNetwork(
@@ -144,7 +148,7 @@ class NodeProcess:
         self._engine = Engine(*parts, self._hooks(), self._clock)
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
-        down = (genesis, config.node.member)
+        down = (DownTopics(lambda: self._chain.gateways), config.node.member)
         by = (self._broker, self._clock)
         self._headers = header_stream(*down, store.final_header, *by, lambda: self._chain.parameters.heartbeat_ms)
         self._orders = order_stream(*down, store, *by)
