@@ -25,7 +25,17 @@ from wire.epochs import EPOCHS_MAX, EpochEnd
 from wire.stateproof import KEY_BYTES_MAX, StateProof
 from wire.types import DIGEST_BYTES, INT_MAX
 
-PUBLIC_NAMESPACES: Final = ("consistency", "faults", "membership", "notary", "references", "sequence", "validators")
+PUBLIC_NAMESPACES: Final = (
+    "blobs",
+    "consistency",
+    "faults",
+    "membership",
+    "models",
+    "notary",
+    "references",
+    "sequence",
+    "validators",
+)
 """Of the state; whoever adds one with restricted records leaves it out, and it is not served here."""
 EPOCHS_LIMIT: Final = 100
 ATTEMPTS_MAX: Final = 50

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from wire.blob import BLOB_BYTES_MAX, BlobRef
 from wire.cbor import Value
 from wire.errors import FormatError
 from wire.receipt import Event
-from wire.types import Digest, check_identifier
+from wire.types import DIGEST_BYTES, Digest, check_identifier
 
 OK: Final = "ok"
 """Code of a call that did what it was asked."""
@@ -110,6 +111,16 @@ Reaction = Callable[[Context, Event], None]
 
 
 @dataclass(frozen=True, slots=True)
+class BlobArgument:
+    """Two arguments of a method that together name a blob; a digest of null names none."""
+
+    digest: str
+    """Name of the argument with the SHA-256."""
+    size: str
+    """Name of the argument with the number of bytes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Contract:
     """One version of one contract: an entry of the table."""
 
@@ -122,6 +133,30 @@ class Contract:
     modules: tuple[str, ...]
     """Modules whose source the code table digests, sorted."""
     opening: Opening | None = None
+    blobs: Mapping[str, tuple[BlobArgument, ...]] = field(default_factory=dict)
+    """Method -> which of its arguments name blobs; no node votes for a block whose blobs it does not hold."""
+
+
+def blob_of(args: Mapping[str, Value], argument: BlobArgument) -> BlobRef | None:
+    """Return the blob that two arguments name, None when they name none or are not of their form."""
+    digest, size = args.get(argument.digest), args.get(argument.size)
+    if type(digest) is not bytes or len(digest) != DIGEST_BYTES:
+        return None
+    if type(size) is not int or not 1 <= size <= BLOB_BYTES_MAX:
+        return None
+    return BlobRef(digest, size)
+
+
+def blob_argument(args: Mapping[str, Value], argument: BlobArgument) -> BlobRef:
+    """Return the blob that two arguments name.
+
+    Raises:
+        Refused: bad-blob, no digest of 32 bytes, or no size of 1..32 MiB.
+    """
+    found = blob_of(args, argument)
+    if found is None:
+        raise Refused("bad-blob")
+    return found
 
 
 def digest_argument(args: dict[str, Value], name: str) -> Digest:
@@ -131,7 +166,7 @@ def digest_argument(args: dict[str, Value], name: str) -> Digest:
         Refused: bad-args.
     """
     value = args[name]
-    if not isinstance(value, bytes) or len(value) != 32:  # noqa: PLR2004 - a digest
+    if not isinstance(value, bytes) or len(value) != DIGEST_BYTES:
         raise Refused("bad-args")
     return value
 

@@ -47,6 +47,8 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "validator_wait_ms": IntegerParameter(DAY_MS, 0, 365 * DAY_MS),
     # how old, in blocks, the state may be that a joiner shows; and how long who left may still follow
     "ready_blocks_max": IntegerParameter(100, 2, 1000),
+    # bytes of new blobs that one organisation may bring to the ledger per UTC day of block time
+    "blob_day_bytes_max": IntegerParameter(1_073_741_824, 0, 1_099_511_627_776),
 }
 CLOCK_POLICIES: Final = ("bench", "synchronised")
 """bench: any clock will do. synchronised: evidence of a clock that is not graded so is alarmed as clock_untrusted."""

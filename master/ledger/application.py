@@ -14,6 +14,7 @@ from master.contracts.context import OK, Contract, Refused
 from master.contracts.table import CONTRACTS, check_code_table
 from master.contracts.validator_records import Admitted
 from master.ledger import genesis as height_0
+from master.ledger.blobs import BlobRoom, named_blobs, record
 from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings, decode_entry
 from master.ledger.faults import EpochSets, FaultCourt, FaultRefusedError
 from master.ledger.preview import preview
@@ -29,7 +30,7 @@ from wire.errors import SignatureError, WireError
 from wire.genesis import AccountKey, Genesis
 from wire.header import Header, tx_root
 from wire.merkle import leaf_digest, tree_head
-from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event, Outcome
+from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event, Outcome, decode_outcome
 from wire.tx import SignedTx, open_tx
 from wire.types import Digest
 
@@ -156,10 +157,19 @@ class Application:
         A contract that fails by its own mistake shows only so; every honest leader leaves that transaction out.
         """
         try:
-            self._run(Overlay(self._reader), tx, _Place(height, time_ms))
+            self.outcome_of(tx, height, time_ms)
         except (TxRefused, ContractFaultError):
             return False
         return True
+
+    def outcome_of(self, tx: SignedTx, height: int, time_ms: int) -> Outcome:
+        """Return what a transaction would come to in a block of that height and time; nothing is kept.
+
+        Raises:
+            TxRefused: It could not stand there.
+            ContractFaultError: The contract failed by its own mistake.
+        """
+        return decode_outcome(self._run(Overlay(self._reader), tx, _Place(height, time_ms)).outcome)
 
     def screen(self, tx: SignedTx, time_ms: int) -> bytes:
         """Do what `check` does, but leave the signature to the caller, who may verify many at once elsewhere.
@@ -259,9 +269,13 @@ class Application:
         if block.tx_root() != block.header.tx_root:
             raise BlockRefused("tx-root", "its transactions lead to another tx_root")
         done: list[_Ran] = []
+        blobs = BlobRoom()
         for number, raw in enumerate(block.transactions):
             try:
-                done.append(self._run(block_state, self._open_tx(raw), place))
+                signed = self._open_tx(raw)
+                if not blobs.takes(named_blobs(signed.tx)):
+                    raise BlockRefused("too-many-blobs", f"transaction {number} names more than a block may")
+                done.append(self._run(block_state, signed, place))
             except WireError as error:
                 raise BlockRefused("bad-transaction", f"transaction {number}: {error}") from error
             except TxRefused as error:
@@ -302,8 +316,9 @@ class Application:
         taken: list[bytes] = []
         done: list[_Ran] = []
         refused: list[tuple[Digest, str]] = []
+        blobs = BlobRoom()
         for candidate in candidates:
-            if len(candidate.raw) > room or (taken and is_late()):
+            if len(candidate.raw) > room or (taken and is_late()) or not blobs.takes(named_blobs(candidate.tx)):
                 break
             try:
                 done.append(self._run(state, candidate, place))
@@ -434,6 +449,8 @@ class Application:
         events: list[Event] = []
         try:
             code = self._call(around, call_state, events)
+            if code == OK:
+                record(call_state, named_blobs(signed.tx), around.organisation, place.height, place.time_ms)
             raw = Outcome(signed.id, code, tuple(events)).encode()
         except Refused as error:
             events.clear()
