@@ -7,6 +7,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Final
 
+from master.contracts.access import ACCESS
 from master.contracts.consistency import CONSISTENCY
 from master.contracts.context import Contract
 from master.contracts.models import MODELS
@@ -21,7 +22,7 @@ from wire.types import Digest, sha256
 _SHARED: Final = ("master.contracts.context", "master.contracts.membership", "master.contracts.parameters")
 """Modules that every contract stands on."""
 
-_ALL: Final = (CONSISTENCY, MODELS, NOTARY, REFERENCES, VALIDATORS)
+_ALL: Final = (ACCESS, CONSISTENCY, MODELS, NOTARY, REFERENCES, VALIDATORS)
 
 CONTRACTS: Final[Mapping[tuple[str, int], Contract]] = {(entry.name, entry.version): entry for entry in _ALL}
 
