@@ -16,17 +16,17 @@ import uvicorn
 import uvloop
 
 from kit.clock import SystemClock
-from kit.exitcodes import DataError, StorageError
-from kit.files import read_bounded
+from kit.exitcodes import StorageError
 from kit.logs import get_logger
 from kit.metrics import new_registry
 from kit.tls import mqtt_context
 from master.accusations import Accusations
 from master.admission import Admission
 from master.api.app import build_api, notifier
+from master.blobwiring import build_blobs
 from master.chain import Chain, VerifiedSignatures
 from master.complaints import OldestWatch
-from master.config import NodeConfig
+from master.config import NodeConfig, load_genesis
 from master.consensus.events import Now
 from master.consensus.guard import SignerGuard
 from master.engine import Engine
@@ -61,11 +61,10 @@ from master.views.ports import TablesError
 from wire.block import Block
 from wire.certificate import ValidatorSet
 from wire.epochs import EPOCHS_MAX
-from wire.errors import WireError
-from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
+from wire.genesis import Genesis
 from wire.topics import host_topic
 from wire.tx import SignedTx
-from wire.types import DIGEST_BYTES
+from wire.types import DIGEST_BYTES, Digest
 
 STORE_FOLDER: Final = "ledger"
 WAL_FILE: Final = "wal"
@@ -79,19 +78,6 @@ _GRACE_S: Final = 5
 _TABLES_RETRY_S: Final = 1.0
 
 _log = get_logger("app")
-
-
-def load_genesis(config: NodeConfig) -> Genesis:
-    """Read the genesis file that the configuration names.
-
-    Raises:
-        DataError: It is no canonical genesis file.
-    """
-    path = config.node.genesis
-    try:
-        return decode_genesis(read_bounded(path, bytes_max=GENESIS_BYTES_MAX))
-    except WireError as error:
-        raise DataError(f"{path} is no genesis file: {error}") from error
 
 
 def init_node(config: NodeConfig, *, is_following: bool = False) -> Genesis:
@@ -172,12 +158,15 @@ class NodeProcess:
             self._new_block.set,
         )
         self._state_sync = build_state_sync(config, genesis, sync_disk, around, self._clock)
+        self._blobs = build_blobs(
+            config, application, store, self._node, self._mempool, self._network, self._release, self._clock
+        )
         parts = (self._replica, self._settings, self._chain, wal, guard, self._network)
         self._engine = Engine(*parts, self._hooks(), self._clock)
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
         self._headers = header_stream(genesis, config.node.member, store.final_header, self._broker, self._clock)
-        self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry)
+        self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry, blobs=self._blobs)
         self._new_block.set()
         self._views_failure: str | None = None
         self._damage: str | None = None
@@ -209,7 +198,8 @@ class NodeProcess:
             is_pending=self._node.has_pending,
             accuse=self._accuse,
             blamed=self._chain.leave_out,
-            overheard=self._state_sync.overheard,
+            overheard=lambda *heard: self._blobs.overheard(*heard) or self._state_sync.overheard(*heard),
+            holds_back=self._blobs.holds_back,
             withholds=self._state_sync.withholds,
             waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
             incident=self._keep_events,
@@ -301,9 +291,13 @@ class NodeProcess:
         if header.next_validators_hash == header.validators_hash:
             # a snapshot of the last block of an epoch would lack the proof of who comes after
             self._state_sync.applied(header.height)
+        self._blobs.applied(block)
         self._node.applied(block)
         self._headers.applied(block.header)
         self._new_block.set()
+
+    def _release(self, digest: Digest) -> None:
+        self._engine.release(digest)
 
     def _report(self, code: str, _detail: str) -> None:
         self._metrics.reports.labels(code).inc()
@@ -345,6 +339,7 @@ class NodeProcess:
             asyncio.create_task(self._follow_views()),
             asyncio.create_task(self._refresh_gauges()),
             asyncio.create_task(self._state_sync.run()),
+            asyncio.create_task(self._blobs.run()),
             asyncio.create_task(server.serve()),
         ]
         if self._broker is not None:

@@ -58,6 +58,7 @@ from wire import cose
 from wire.block import BLOCK_BYTES_MAX, Block
 from wire.certificate import Certificate
 from wire.errors import WireError
+from wire.types import Digest
 
 ResultT = TypeVar("ResultT")
 
@@ -377,7 +378,7 @@ class Engine:
         block = await self._on_worker(lambda: self._ledger.build(build, candidates, self._clock.now_ms()))
         return Built(build.height, build.view, block)
 
-    async def _execute(self, block: Block) -> Event:
+    async def _execute(self, block: Block) -> Event | None:
         digest = block.header.digest()
         try:
             await self._on_worker(lambda: self._ledger.execute(block))
@@ -388,7 +389,13 @@ class Engine:
             self._exposure.follow(self._blame.diverged(digest, self._clock.monotonic_ms()))
             return Executed(digest, accepted=False)
         self._exposure.follow(self._blame.executed(digest, self._clock.monotonic_ms()))
+        if self._hooks.holds_back(block):
+            return None
         return Executed(digest, accepted=True)
+
+    def release(self, digest: Digest) -> None:
+        """Give the answer about a block that was held back."""
+        self.post(Executed(digest, accepted=True))
 
     async def _apply(self, effect: Apply) -> Event:
         try:

@@ -11,8 +11,8 @@ import typer
 from kit.exitcodes import DataError, TryAgainError
 from kit.files import read_bounded, write_new
 from kit.terminal import Terminal
-from master.app import STORE_FOLDER, WAL_FILE, load_genesis
-from master.config import NodeConfig, load_node_config
+from master.app import STORE_FOLDER, WAL_FILE
+from master.config import NodeConfig, load_genesis, load_node_config
 from master.consensus.guard import SignerGuard
 from master.consensus.records import Prepared, Record, decode_record, encode_record
 from master.consensus.unlocking import known_at

@@ -10,8 +10,8 @@ import typer
 
 from kit.exitcodes import ExitCode, UsageError
 from kit.terminal import Terminal
-from master.app import STORE_FOLDER, TABLES_FILE, load_genesis
-from master.config import NodeConfig, load_node_config
+from master.app import STORE_FOLDER, TABLES_FILE
+from master.config import NodeConfig, load_genesis, load_node_config
 from master.io.backups import back_up, compact, read_manifest
 from master.io.backups import restore as restore_backup
 from master.io.store import Store

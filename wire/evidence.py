@@ -1,4 +1,4 @@
-"""Evidence (RFC 9334): what a gateway read from its devices, and when (docs/spec, clauses EV-1 to EV-16).
+"""Evidence (RFC 9334): what a gateway read from its devices, and when (docs/spec, clauses EV-1 to EV-17).
 
 An item is the record of the read that first found this content. Later reads that find the same content keep the
 item and only move the entry's read times, so that the digest of an item stands still while nothing changes.
@@ -155,6 +155,8 @@ class Evidence:
     block: SeenBlock
     devices: tuple[Entry, ...]
     """1..64 entries, sorted by device."""
+    nonce: bytes | None = None
+    """That of the read order which this answers, 32 bytes; None where nobody asked."""
 
     def encode(self) -> bytes:
         """Return the canonical bytes.
@@ -163,16 +165,15 @@ class Evidence:
             CborError: Longer than 48 KiB, or a text that the CBOR profile refuses.
             FormatError: A field that `decode_evidence` would refuse.
         """
-        raw = cbor.encode(
-            {
-                "gateway": self.gateway,
-                "boot": self.boot,
-                "seq": self.seq,
-                "clock": {name: getattr(self.clock, name) for name in _CLOCK},
-                "block": {"height": self.block.height, "digest": self.block.digest},
-                "devices": [_entry_value(entry) for entry in self.devices],
-            }
-        )
+        value: dict[str, cbor.Value] = {
+            "gateway": self.gateway,
+            "boot": self.boot,
+            "seq": self.seq,
+            "clock": {name: getattr(self.clock, name) for name in _CLOCK},
+            "block": {"height": self.block.height, "digest": self.block.digest},
+            "devices": [_entry_value(entry) for entry in self.devices],
+        }
+        raw = cbor.encode(value if self.nonce is None else {**value, "nonce": self.nonce})
         if decode_evidence(raw) != self:
             raise FormatError("evidence: a field has another type than the one it is decoded to")
         return raw
@@ -221,7 +222,9 @@ def decode_evidence(raw: bytes) -> Evidence:
         CborError: Not canonical.
         FormatError: A field is missing, unknown, out of range or out of order, or an item has another digest.
     """
-    fields = Fields(cbor.decode(raw, bytes_max=EVIDENCE_BYTES_MAX), _EVIDENCE, "evidence")
+    value = cbor.decode(raw, bytes_max=EVIDENCE_BYTES_MAX)
+    answers = isinstance(value, dict) and "nonce" in value
+    fields = Fields(value, (*_EVIDENCE, "nonce") if answers else _EVIDENCE, "evidence")
     entries = tuple(_entry(value) for value in fields.sequence("devices", EVIDENCE_DEVICES_MAX))
     if not entries:
         raise FormatError("evidence.devices: at least one device is due")
@@ -240,6 +243,7 @@ def decode_evidence(raw: bytes) -> Evidence:
         ),
         block=SeenBlock(block.integer("height"), block.digest("digest")),
         devices=entries,
+        nonce=fields.digest("nonce") if answers else None,
     )
 
 

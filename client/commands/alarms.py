@@ -131,7 +131,7 @@ def list_devices(
         found = listing(client, "/v1/devices", {"state": state, "gateway": gateway})
     show_listing(
         Terminal(as_json=json),
-        ("device", "station", "model", "state", *KINDS, "last read"),
+        ("device", "station", "model", "state", *KINDS, "oldest read", "last read"),
         found,
         lambda item: (
             item["device"],
@@ -139,6 +139,7 @@ def list_devices(
             item["model"],
             item["state"],
             *(item["verdicts"].get(kind) for kind in KINDS),
+            when(item["read_from_ms"]),
             when(item["read_to_ms"]),
         ),
         empty="no devices",

@@ -32,6 +32,7 @@ PUBLIC_NAMESPACES: Final = (
     "membership",
     "models",
     "notary",
+    "orders",
     "references",
     "sequence",
     "validators",

@@ -7,7 +7,7 @@ time, so that nobody is asked faster than it answers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -22,7 +22,8 @@ AT_ONCE_MAX: Final = 4
 _ANSWER_INTERVALS: Final = 3
 """How long an answer may take."""
 _AGAIN_INTERVALS: Final = 2
-"""How long who did not answer, or lacks the blob, is not asked for it."""
+"""How long who did not answer, or lacks the blob, is not asked for it; doubled every time that nobody had it."""
+_DOUBLED_MAX: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,18 @@ class _Wanted:
     """When the answer is due."""
     is_written: bool = True
     """What has come is on disk."""
+    hint: str | None = None
+    """Who ought to have it, and is asked first."""
     barred: dict[str, int | None] = field(default_factory=dict)
     """Who is not asked for it: until when, None for good."""
+    failures: int = 0
+    """How often somebody did not have it, or did not answer."""
 
     def bar(self, until_ms: int | None) -> None:
         """Ask somebody else, from the beginning."""
         if self.member is not None:
             self.barred[self.member] = until_ms
+            self.failures += 1
         self.member, self.offset, self.is_written = None, 0, True
 
 
@@ -80,21 +86,32 @@ class BlobFetch:
         """What is still to come."""
         return tuple(entry.blob for entry in self._wanted.values())
 
-    def want(self, blob: BlobRef, *, is_urgent: bool = False) -> bool:
+    def want(self, blob: BlobRef, *, is_urgent: bool = False, hint: str | None = None) -> bool:
         """Fetch a blob; return False when too many are wanted already.
 
         Args:
             blob: What is missing.
             is_urgent: A vote waits for it.
+            hint: Who ought to have it.
         """
         known = self._wanted.get(blob.digest)
         if known is not None and known.blob == blob:
-            known.is_urgent = known.is_urgent or is_urgent
+            known.is_urgent, known.hint = known.is_urgent or is_urgent, hint or known.hint
+            if hint is not None and known.barred.get(hint) is not None:
+                del known.barred[hint]  # it lacked the blob, and names it now
+            if hint is not None and known.member != hint and known.is_written and not known.offset:
+                known.member = None  # whoever was asked first has sent nothing yet
             return True
         if known is None and len(self._wanted) >= WANTED_MAX and not is_urgent:
             return False
-        self._wanted[blob.digest] = _Wanted(blob, is_urgent)
+        self._wanted[blob.digest] = _Wanted(blob, is_urgent, hint=hint)
         return True
+
+    def keep(self, is_needed: Callable[[BlobRef], bool]) -> None:
+        """Fetch only what is still needed; for no other reason does a vote wait any more."""
+        self._wanted = {digest: entry for digest, entry in self._wanted.items() if is_needed(entry.blob)}
+        for entry in self._wanted.values():
+            entry.is_urgent = False
 
     def forget(self, digest: Digest) -> None:
         """Fetch a blob no more: it is here, or nobody needs it."""
@@ -106,7 +123,7 @@ class BlobFetch:
         if entry is None or entry.member != member or not entry.is_written or part.offset != entry.offset:
             return []
         if not part.data:
-            entry.bar(now.monotonic_ms + self._interval_ms * _AGAIN_INTERVALS)
+            self._bar(entry, now_ms=now.monotonic_ms)
             return []
         if len(part.data) != min(PART_BYTES_MAX, entry.blob.size - part.offset):
             return self.spoiled(part.digest)
@@ -147,12 +164,13 @@ class BlobFetch:
         for entry in self._wanted.values():
             is_gone = entry.member is not None and entry.member not in members
             if entry.member is not None and entry.is_written and (is_gone or now.monotonic_ms >= entry.until_ms):
-                entry.bar(now.monotonic_ms + self._interval_ms * _AGAIN_INTERVALS)
+                self._bar(entry, now_ms=now.monotonic_ms)
             if entry.member is not None:
                 coming.append(entry)
         busy = {entry.member for entry in coming}
         effects: list[BlobEffect] = []
-        for entry in sorted(self._wanted.values(), key=lambda entry: not entry.is_urgent):
+        # what nobody had comes last, however urgent: a liar may name what does not exist as often as it leads
+        for entry in sorted(self._wanted.values(), key=lambda entry: (entry.failures, not entry.is_urgent)):
             room = AT_ONCE_MAX * (2 if entry.is_urgent else 1) - len(busy)
             member = self._next(entry, members, busy, now) if entry.member is None and room > 0 else None
             if member is not None:
@@ -160,19 +178,24 @@ class BlobFetch:
                 effects.append(self._ask(entry, member, now))
         return effects
 
-    def _next(self, entry: _Wanted, members: Sequence[str], busy: set[str | None], now: Now) -> str | None:
-        """Return whom to ask: beginning at another member for each blob, so that not all ask the same one."""
+    def _bar(self, entry: _Wanted, now_ms: int) -> None:
+        rounds = entry.failures // max(1, len(entry.barred))
+        entry.bar(now_ms + (self._interval_ms * _AGAIN_INTERVALS << min(rounds, _DOUBLED_MAX)))
+
+    @staticmethod
+    def _next(entry: _Wanted, members: Sequence[str], busy: set[str | None], now: Now) -> str | None:
+        """Return whom to ask: who ought to have it, then another member for each blob, then who was asked before."""
         free = []
         for member in sorted(members):
             until_ms = entry.barred.get(member, 0)
             if member not in busy and until_ms is not None and until_ms <= now.monotonic_ms:
                 free.append(member)
-        # who was not asked yet comes first: who lacks it, or is slow, must not keep the others from being asked
-        free.sort(key=lambda member: entry.barred.get(member, 0) or 0)
         fresh = [member for member in free if member not in entry.barred]
+        if entry.hint in fresh:
+            return entry.hint
         if fresh:
             return fresh[entry.blob.digest[0] % len(fresh)]
-        return free[0] if free else None
+        return min(free, key=lambda member: entry.barred[member] or 0, default=None)
 
     def _ask(self, entry: _Wanted, member: str, now: Now) -> Send:
         entry.member = member

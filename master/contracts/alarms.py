@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from master.contracts.context import Context
-from rules.appraisal import Finding
+from rules.appraisal import Fill, Finding, Owner
 from wire import cbor
 from wire.cbor import Value
 from wire.fields import Fields
@@ -20,6 +20,7 @@ RAISED: Final = "raised"
 RETURNED: Final = "returned"
 _STATES: Final = (RAISED, RETURNED)
 _RECORD: Final = ("alarm_id", "state", "artefacts", "count", "opening_tx", "raised_ms", "raised_height")
+_FILL: Final = ("record", "account", "organisation", "order", "release", "time_ms")
 _ARTEFACTS_MAX: Final = 8
 _ID_BYTES: Final = 16
 
@@ -42,7 +43,18 @@ def finding_value(finding: Finding) -> dict[str, Value]:
         "read_sha256": finding.read_sha256,
         "detail": finding.detail,
         "difference": where,
+        "method": finding.method,
+        "owner": None if finding.owner is None else _owner_value(finding.owner),
+        "fill": None if finding.fill is None else _fill_value(finding.fill),
     }
+
+
+def _owner_value(owner: Owner) -> dict[str, Value]:
+    return {name: getattr(owner, name) for name in ("target", "kind", "release")}
+
+
+def _fill_value(fill: Fill) -> dict[str, Value]:
+    return {name: getattr(fill, name) for name in _FILL}
 
 
 def update(context: Context, device: str, gateway: str, causes: Mapping[str, Sequence[Finding]]) -> None:

@@ -8,6 +8,8 @@ State of the namespace
   pair/GATEWAY/BOOT/SEQ         digest of the evidence accepted under that pair, the newest `evidence_window` of them
   device/DEVICE                 the item that counts and its verdicts
   item/DEVICE/DIGEST            the newest items of a device, whole
+  counters/GATEWAY              which numbers of its evidence were accepted (`rules.gaps`)
+  due, due/END/DEVICE           devices that a work order excuses until END, and the first END
   alarm/DEVICE/CAUSE            see `master.contracts.alarms`
 """
 
@@ -18,7 +20,7 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
-from master.contracts import alarms, gateways, membership, references
+from master.contracts import alarms, gateways, membership, orders, references
 from master.contracts.alarms import finding_value
 from master.contracts.context import (
     OK,
@@ -35,10 +37,13 @@ from rules.appraisal import (
     MATCH,
     MISFILLED,
     MISMATCH,
+    PENDING,
     UNKNOWN_REFERENCE,
     Appraisal,
+    Fill,
     Finding,
     Nameplate,
+    Window,
     altered_between,
     altered_finding,
     appraise,
@@ -57,11 +62,15 @@ ITEMS_MAX: Final = 4
 """Items of a device that are kept whole, so that a gateway may name one by its digest."""
 LATE_CAUSES: Final[tuple[str, ...]] = (IDENTITY_CHANGED, INCOMPLETE, MISFILLED, MISMATCH)
 """Causes that evidence may still bring up after newer evidence: what was right then is not among them."""
+DUE_MAX: Final = 8
+"""Devices whose work order is over that one report brings up to date."""
+_DUE: Final = b"due"
+_TIME_BYTES: Final = 8
 _TEXT_CHARACTERS: Final = 64
 """Of a free text that a device gives, so many characters go into an event."""
-_RECORD: Final = ("item", "items", "clock_trusted", "altered", "findings")
+_RECORD: Final = ("item", "items", "clock_trusted", "altered", "findings", "window")
 _FINDINGS_MAX: Final = 8
-_READ: Final = ("size", "read_size", "method")
+_READ: Final = ("size", "read_size")
 
 
 def report(context: Context, args: dict[str, Value]) -> str:
@@ -104,6 +113,7 @@ def report(context: Context, args: dict[str, Value]) -> str:
             _appraise_late(context, device, entry)
         else:
             _appraise_entry(context, device, entry, trusted=trusted)
+    _enforce(context)
     return OK
 
 
@@ -119,19 +129,58 @@ def follow_release(context: Context, event: Event) -> None:
     else:
         names = [target.identifier("device")]
     for name in names:
-        device, record = membership.device(context, name), _record(context, name)
-        assert device is not None
-        if record.item is None:
-            continue
-        item = _stored_item(context, name, record.item)
-        assert item is not None
-        _conclude(context, device, record, item, item_changed=False)
+        _appraise_anew(context, name)
+
+
+def follow_work(context: Context, event: Event) -> None:
+    """Appraise a device anew whose work order was approved or closed, or that somebody signed for having filled."""
+    name = event.data["device"]
+    assert isinstance(name, str)
+    _appraise_anew(context, name)
+
+
+def _appraise_anew(context: Context, name: str) -> None:
+    device, record = membership.device(context, name), _record(context, name)
+    if device is None or record.item is None:
+        return
+    item = _stored_item(context, name, record.item)
+    assert item is not None
+    _conclude(context, device, record, item, item_changed=False)
+
+
+def _enforce(context: Context) -> None:
+    """Appraise anew what a work order excused that is over, a few devices with each report of any gateway.
+
+    There is no timer: a block without a report changes no verdict (docs/adr/0017). While nothing is due this reads one
+    entry.
+    """
+    first_ms = context.get(_DUE)
+    if not isinstance(first_ms, int) or first_ms >= context.time_ms:
+        return
+    over = [key for key, _ in islice(context.scan(_DUE + b"/"), DUE_MAX) if _due_ms(key) < context.time_ms]
+    for key in over:
+        context.delete(key)
+        name = _due_device(key)
+        if _record(context, name).window is not None:
+            _appraise_anew(context, name)
+    for key, _ in islice(context.scan(_DUE + b"/"), 1):
+        context.put(_DUE, _due_ms(key))
+        return
+    context.delete(_DUE)
+
+
+def _excuse(context: Context, device: str, until_ms: int) -> None:
+    """Remember that a device is to be appraised anew after a time."""
+    context.put(_due_key(until_ms, device), device)
+    first_ms = context.get(_DUE)
+    if not isinstance(first_ms, int) or until_ms < first_ms:
+        context.put(_DUE, until_ms)
 
 
 class _Record:
     """What the ledger keeps of one device."""
 
-    __slots__ = ("altered", "clock_trusted", "findings", "item", "items")
+    __slots__ = ("altered", "clock_trusted", "findings", "item", "items", "window")
 
     def __init__(self, value: Value | None) -> None:
         self.item: Digest | None = None
@@ -142,6 +191,8 @@ class _Record:
         self.altered: str | None = None
         """What the revision counter said when this item came, if it told of more than the content."""
         self.findings: list[Value] = []
+        self.window: Digest | None = None
+        """Work order inside whose time the findings were made."""
         if value is not None:
             fields = Fields(value, _RECORD, "consistency.device")
             self.item = fields.digest("item")
@@ -149,6 +200,7 @@ class _Record:
             self.clock_trusted = fields.raw("clock_trusted") is True
             self.altered = None if fields.is_null("altered") else fields.text("altered")
             self.findings = fields.sequence("findings", _FINDINGS_MAX)
+            self.window = None if fields.is_null("window") else fields.digest("window")
 
     def to_value(self) -> dict[str, Value]:
         """Return the state value."""
@@ -158,6 +210,7 @@ class _Record:
             "clock_trusted": self.clock_trusted,
             "altered": self.altered,
             "findings": self.findings,
+            "window": self.window,
         }
 
 
@@ -177,44 +230,56 @@ def _clock_trusted(context: Context, evidence: Evidence) -> bool:
 def _appraise_entry(context: Context, device: Device, entry: Entry, *, trusted: bool) -> None:
     record = _record(context, device.id)
     item_changed = record.item != entry.item_digest
-    if not item_changed and record.clock_trusted == trusted:
+    window, _ = orders.of_device(context, device.id, context.time_ms)
+    same_window = record.window == (None if window is None else window.order)
+    if not item_changed and record.clock_trusted == trusted and same_window:
         return
     item = _item(context, entry)
     record.clock_trusted = trusted
     if item_changed:
         last = None if record.item is None else _stored_item(context, device.id, record.item)
-        record.altered = altered_between(last, item)
+        # an approved work order says that it will be changed
+        record.altered = None if window is not None else altered_between(last, item)
         _keep_item(context, device.id, record, item)
     _conclude(context, device, record, item, item_changed=item_changed)
 
 
 def _appraise_late(context: Context, device: Device, entry: Entry) -> None:
-    causes = _causes(_appraise(context, device, _item(context, entry)), clock_trusted=True)
+    window, fill = orders.of_device(context, device.id, context.time_ms)
+    appraisal = _appraise(context, device, _item(context, entry), window, fill)
+    causes = _causes(appraisal, clock_trusted=True)
     missed = {cause: causes[cause] for cause in LATE_CAUSES if cause in causes}
     alarms.raise_missed(context, device.id, device.gateway, missed)
 
 
 def _conclude(context: Context, device: Device, record: _Record, item: Item, *, item_changed: bool) -> None:
     """Appraise an item, keep the findings in the device's record, and tell what changed."""
-    appraisal = _appraise(context, device, item)
+    window, fill = orders.of_device(context, device.id, context.time_ms)
+    appraisal = _appraise(context, device, item, window, fill)
+    record.window = None if window is None else window.order
+    if window is not None:
+        _excuse(context, device.id, window.until_ms)
     before, record.findings = record.findings, _finding_values(appraisal)
     if record.altered is not None:
         record.findings.append(finding_value(altered_finding(record.altered)))
     context.put(_device_key(device.id), record.to_value())
     if item_changed or record.findings != before:
-        context.emit("verdict_changed", device.id, _verdict_data(device, record, item, appraisal))
+        until_ms = None if window is None else window.until_ms
+        context.emit("verdict_changed", device.id, _verdict_data(device, record, item, appraisal, until_ms))
     causes = _causes(appraisal, clock_trusted=record.clock_trusted)
     if record.altered is not None:
         causes[ALTERED] = [altered_finding(record.altered)]
     alarms.update(context, device.id, device.gateway, causes)
 
 
-def _appraise(context: Context, device: Device, item: Item) -> Appraisal:
+def _appraise(context: Context, device: Device, item: Item, window: Window | None, fill: Fill | None) -> Appraisal:
     return appraise(
         Nameplate(device.model, device.serial),
         item,
         references.slots(context, device.id, device.model),
         partial(references.find_owner, context, device.id, device.model),
+        window,
+        fill,
     )
 
 
@@ -222,9 +287,9 @@ def _causes(appraisal: Appraisal, *, clock_trusted: bool) -> dict[str, list[Find
     """Return the findings that call for an alarm, by cause."""
     causes: dict[str, list[Finding]] = {}
     # a slot is never given up, so a device had a reference once if it has one now
-    referenced = any(finding.verdict != UNKNOWN_REFERENCE for finding in appraisal.artefacts)
+    referenced = any(finding.expected_sha256 is not None for finding in appraisal.artefacts)
     for finding in appraisal.artefacts:
-        if finding.verdict == MATCH or (finding.verdict == UNKNOWN_REFERENCE and not referenced):
+        if finding.verdict in (MATCH, PENDING) or (finding.verdict == UNKNOWN_REFERENCE and not referenced):
             continue
         causes.setdefault(finding.verdict, []).append(finding)
     if appraisal.identity is not None:
@@ -263,7 +328,9 @@ def _finding_values(appraisal: Appraisal) -> list[Value]:
     return [finding_value(finding) for finding in (*appraisal.artefacts, *identity)]
 
 
-def _verdict_data(device: Device, record: _Record, item: Item, appraisal: Appraisal) -> dict[str, Value]:
+def _verdict_data(
+    device: Device, record: _Record, item: Item, appraisal: Appraisal, pending_until_ms: int | None
+) -> dict[str, Value]:
     read = {artefact.kind: artefact for artefact in item.artefacts}
     identity: dict[str, Value] = {
         name: getattr(item.identity, name)[:_TEXT_CHARACTERS]
@@ -277,6 +344,7 @@ def _verdict_data(device: Device, record: _Record, item: Item, appraisal: Apprai
         "identity_changed": appraisal.identity is not None,
         "identity": identity,
         "artefacts": _artefact_values(appraisal.artefacts, read),
+        "pending_until_ms": pending_until_ms,
     }
 
 
@@ -302,6 +370,18 @@ def _device_key(device: str) -> bytes:
     return b"device/" + device.encode("ascii")
 
 
+def _due_key(until_ms: int, device: str) -> bytes:
+    return _DUE + b"/" + until_ms.to_bytes(_TIME_BYTES, "big") + b"/" + device.encode("ascii")
+
+
+def _due_ms(key: bytes) -> int:
+    return int.from_bytes(key[len(_DUE) + 1 :][:_TIME_BYTES], "big")
+
+
+def _due_device(key: bytes) -> str:
+    return key[len(_DUE) + _TIME_BYTES + 2 :].decode("ascii")
+
+
 def _item_key(device: str, digest: Digest) -> bytes:
     return b"item/" + device.encode("ascii") + b"/" + digest
 
@@ -310,13 +390,20 @@ CONSISTENCY: Final = Contract(
     name=NAME,
     version=1,
     methods={"report": report},
-    reactions={(references.NAME, references.EFFECTIVE): follow_release},
+    reactions={
+        (orders.NAME, "filled"): follow_work,
+        (orders.NAME, "work_approved"): follow_work,
+        (orders.NAME, "work_closed"): follow_work,
+        (references.NAME, references.EFFECTIVE): follow_release,
+    },
     modules=(
         "master.contracts.alarms",
         "master.contracts.consistency",
         "master.contracts.gateways",
+        "master.contracts.orders",
         "master.contracts.references",
         "rules.appraisal",
         "rules.difference",
+        "rules.gaps",
     ),
 )

@@ -7,11 +7,13 @@ from typing import Final
 
 from master.contracts import membership
 from master.contracts.context import OK, Context, Refused
+from rules import gaps
 from wire.cbor import Value
 from wire.evidence import Entry, Evidence
 from wire.fields import Fields
 from wire.types import Digest, sha256
 
+COUNTERS: Final = b"counters/"
 DUPLICATE: Final = "duplicate"
 CONFLICT: Final = "conflict"
 Pair = tuple[int, int]
@@ -84,6 +86,7 @@ def take(context: Context, newest: Report, evidence: Evidence) -> frozenset[str]
             "boot": evidence.boot,
             "seq": evidence.seq,
             "time_ms": evidence.clock.time_ms,
+            "nonce": evidence.nonce,
             "devices": [_told(entry) for entry in evidence.devices if entry.device not in late],
             "late": [_told(entry) for entry in evidence.devices if entry.device in late],
         },
@@ -92,7 +95,15 @@ def take(context: Context, newest: Report, evidence: Evidence) -> frozenset[str]
         if entry.device not in late:
             _record_entry(context, evidence, entry, newest)
     context.put(_gateway_key(evidence.gateway), newest.to_value())
+    _count(context, evidence)
     return late
+
+
+def _count(context: Context, evidence: Evidence) -> None:
+    """Keep which of the gateway's numbers are in the ledger, so that a gap can be proven (docs/spec GP-1)."""
+    key = COUNTERS + evidence.gateway.encode("ascii")
+    counters = gaps.decode_counters(context.get(key))
+    context.put(key, gaps.taken(counters, evidence.boot, evidence.seq, evidence.clock.time_ms).to_value())
 
 
 class Report:
@@ -184,7 +195,7 @@ def _tell_conflict(context: Context, evidence: Evidence, known: Digest, digest: 
 
 
 def _told(entry: Entry) -> dict[str, Value]:
-    names = ("device", "status", "read_to_ms", "item_digest")
+    names = ("device", "status", "read_from_ms", "read_to_ms", "item_digest")
     return {name: getattr(entry, name) for name in names}
 
 

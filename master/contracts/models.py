@@ -71,8 +71,7 @@ def store(ctx: Context, args: dict[str, Value]) -> str:
     check_arguments(args, _ARGUMENTS)
     blob = blob_argument(args, BLOB)
     model = _checked(args)
-    member = membership.organisation(ctx, ctx.organisation)
-    if member is None or member.role not in STORER_ROLES:
+    if membership.role(ctx, ctx.organisation) not in STORER_ROLES:
         raise Refused("wrong-role")
     known = ctx.get(_model_key(model))
     number, newest = 1, None

@@ -45,6 +45,12 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "validator_deadline_ms_max": IntegerParameter(30 * DAY_MS, 60_000, 365 * DAY_MS),
     # how long an organisation proposes none after one of its own failed, so that it cannot keep others from proposing
     "validator_wait_ms": IntegerParameter(DAY_MS, 0, 365 * DAY_MS),
+    # longest time that one work order may be open, and how far ahead of block time it may end
+    "work_window_ms_max": IntegerParameter(30 * DAY_MS, 60_000, 365 * DAY_MS),
+    "work_ahead_ms_max": IntegerParameter(120 * DAY_MS, 60_000, 730 * DAY_MS),
+    # shortest time between two read orders to one gateway, and how far ahead the deadline of one may lie
+    "inspect_interval_ms": IntegerParameter(10_000, 0, DAY_MS),
+    "inspect_deadline_ms_max": IntegerParameter(DAY_MS, 1000, 30 * DAY_MS),
     # how old, in blocks, the state may be that a joiner shows; and how long who left may still follow
     "ready_blocks_max": IntegerParameter(100, 2, 1000),
     # bytes of new blobs that one organisation may bring to the ledger per UTC day of block time

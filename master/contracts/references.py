@@ -107,6 +107,16 @@ def endorse(context: Context, args: dict[str, Value]) -> str:
     return OK
 
 
+def release(state: Reads, digest: Digest) -> Release | None:
+    """Return a release that was submitted, whether it is effective or not."""
+    value = state.namespace(NAME).get(_release_key(digest))
+    if not isinstance(value, dict):
+        return None
+    raw = value["release"]
+    assert isinstance(raw, bytes)
+    return decode_release(raw)
+
+
 def slots(state: Reads, device: str, model: str) -> dict[str, Slot]:
     """Return the effective reference value of a device by artefact kind; its own goes before its model's."""
     entries = state.namespace(NAME)

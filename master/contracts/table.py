@@ -12,6 +12,7 @@ from master.contracts.consistency import CONSISTENCY
 from master.contracts.context import Contract
 from master.contracts.models import MODELS
 from master.contracts.notary import NOTARY
+from master.contracts.orders import ORDERS
 from master.contracts.references import REFERENCES
 from master.contracts.validators import VALIDATORS
 from wire import cbor
@@ -22,7 +23,7 @@ from wire.types import Digest, sha256
 _SHARED: Final = ("master.contracts.context", "master.contracts.membership", "master.contracts.parameters")
 """Modules that every contract stands on."""
 
-_ALL: Final = (ACCESS, CONSISTENCY, MODELS, NOTARY, REFERENCES, VALIDATORS)
+_ALL: Final = (ACCESS, CONSISTENCY, MODELS, NOTARY, ORDERS, REFERENCES, VALIDATORS)
 
 CONTRACTS: Final[Mapping[tuple[str, int], Contract]] = {(entry.name, entry.version): entry for entry in _ALL}
 

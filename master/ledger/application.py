@@ -18,18 +18,19 @@ from master.ledger.blobs import BlobRoom, named_blobs, record
 from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings, decode_entry
 from master.ledger.faults import EpochSets, FaultCourt, FaultRefusedError
 from master.ledger.preview import preview
+from master.ledger.ran import FAULT_RESULT, Ran, execution_of, results_of
 from master.ledger.refusals import BlockRefused, ContractFaultError, TxRefused
-from master.ledger.rows import Execution, Head, Leaf, head_after
+from master.ledger.rows import Execution, Head
 from master.ledger.sequence import NAMESPACE as SEQUENCE
 from master.ledger.sequence import SequenceWindow, decode_window
 from master.ledger.state import Overlay, StateReader, Write
-from master.ledger.tree import StateTree, TreeUpdate
+from master.ledger.tree import StateTree
 from wire.block import Block
 from wire.certificate import ValidatorSet
 from wire.errors import SignatureError, WireError
 from wire.genesis import AccountKey, Genesis
 from wire.header import Header, tx_root
-from wire.merkle import leaf_digest, tree_head
+from wire.merkle import tree_head
 from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event, Outcome, decode_outcome
 from wire.tx import SignedTx, open_tx
 from wire.types import Digest
@@ -44,8 +45,6 @@ _WINDOWS_MAX: Final = 16_384
 """Of 0.6 KB each, that were written last."""
 _TX_VALID: Final = b"parameter/tx_valid_ms_max"
 _ACCOUNT_KEYS_MAX: Final = 16_384
-_FAULT_RESULT: Final = bytes(32)
-"""Stands for the outcome of a transaction whose contract failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +61,6 @@ class _Admitted:
 
     key: AccountKey
     window: SequenceWindow
-
-
-@dataclass(frozen=True, slots=True)
-class _Ran:
-    """What one transaction came to."""
-
-    tx: Digest
-    outcome: bytes
-    """Canonical."""
-    events: int
 
 
 class Application:
@@ -248,7 +237,7 @@ class Application:
             fault_proof_root=tree_head(proofs),
         )
         block = Block(header, tuple(taken), proofs)
-        return _execution(head, block, done, (writes, leaves, update)), refused
+        return execution_of(head, block, done, (writes, leaves, update)), refused
 
     def process(self, head: Head, block: Block) -> Execution:
         """Check and execute a block that somebody else built.
@@ -268,7 +257,7 @@ class Application:
             raise BlockRefused("tx-count", "it holds another number of transactions than its header says")
         if block.tx_root() != block.header.tx_root:
             raise BlockRefused("tx-root", "its transactions lead to another tx_root")
-        done: list[_Ran] = []
+        done: list[Ran] = []
         blobs = BlobRoom()
         for number, raw in enumerate(block.transactions):
             try:
@@ -281,16 +270,16 @@ class Application:
             except TxRefused as error:
                 raise BlockRefused("bad-transaction", f"transaction {number}: {error.code}") from error
             except ContractFaultError as error:
-                results = (*_results(done), _FAULT_RESULT)
+                results = (*results_of(done), FAULT_RESULT)
                 raise BlockRefused("contract-fault", f"transaction {number}: {error}", results) from error
         self._record_faults(block_state, block)
         if tree_head(ran.outcome for ran in done) != block.header.outcome_root:
-            raise BlockRefused("outcome-root", "its transactions have other outcomes here", _results(done))
+            raise BlockRefused("outcome-root", "its transactions have other outcomes here", results_of(done))
         writes = block_state.writes()
         leaves, update = preview(self._reader, self._tree, writes)
         if update.root != block.header.state_root:
-            raise BlockRefused("state-root", "its transactions lead to another state here", _results(done))
-        return _execution(head, block, done, (writes, leaves, update))
+            raise BlockRefused("state-root", "its transactions lead to another state here", results_of(done))
+        return execution_of(head, block, done, (writes, leaves, update))
 
     def committed(self, execution: Execution) -> None:
         """Bring the tree up to date after the store has taken the execution.
@@ -307,14 +296,14 @@ class Application:
         place: _Place,
         room: int,
         is_late: Callable[[], bool],
-    ) -> tuple[list[bytes], list[_Ran], tuple[tuple[Digest, str], ...]]:
+    ) -> tuple[list[bytes], list[Ran], tuple[tuple[Digest, str], ...]]:
         """Execute candidates until one does not fit into ``room`` bytes, or it is late and there is one.
 
         Returns:
             Transactions, what came of them, and (id, code) of what was refused.
         """
         taken: list[bytes] = []
-        done: list[_Ran] = []
+        done: list[Ran] = []
         refused: list[tuple[Digest, str]] = []
         blobs = BlobRoom()
         for candidate in candidates:
@@ -436,7 +425,7 @@ class Application:
         self._account_keys[kid] = (raw, key)
         return key
 
-    def _run(self, state: Overlay, signed: SignedTx, place: _Place) -> _Ran:
+    def _run(self, state: Overlay, signed: SignedTx, place: _Place) -> Ran:
         """Execute one transaction on ``state``.
 
         Raises:
@@ -462,7 +451,7 @@ class Application:
             raw, call_state = Outcome(signed.id, "outcome-too-large", ()).encode(), Overlay(state)
         self._use(call_state, signed.envelope.kid, admitted.window.use(signed.tx.seq))
         state.absorb(call_state)
-        return _Ran(signed.id, raw, len(events))
+        return Ran(signed.id, raw, len(events))
 
     def _call(self, around: Surroundings, state: Overlay, events: list[Event]) -> str:
         call = around.signed.tx
@@ -480,23 +469,6 @@ class Application:
                 if reaction is not None:
                     reaction(CallContext(around, name, state, events), event)
         return code
-
-
-def _execution(
-    head: Head, block: Block, done: Sequence[_Ran], effect: tuple[tuple[Write, ...], tuple[Leaf, ...], TreeUpdate]
-) -> Execution:
-    return Execution(
-        block,
-        tuple(ran.outcome for ran in done),
-        tuple(ran.tx for ran in done),
-        sum(ran.events for ran in done) + len(block.fault_proofs),
-        *effect,
-        head_after(head, block),
-    )
-
-
-def _results(done: Sequence[_Ran]) -> tuple[Digest, ...]:
-    return tuple(leaf_digest(ran.outcome) for ran in done)
 
 
 def _unverified(_tx: SignedTx, _public_key: bytes) -> None:

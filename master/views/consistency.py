@@ -30,7 +30,7 @@ from master.views.schema import (
     sequence,
     text,
 )
-from rules.appraisal import ALTERED, IDENTITY_CHANGED, IDENTITY_KIND, REVISION_KIND, VERDICTS
+from rules.appraisal import ALTERED, IDENTITY_CHANGED, IDENTITY_KIND, PENDING, REVISION_KIND, VERDICTS, claim
 from wire.difference import UNITS
 from wire.evidence import ERROR_CODES, KINDS, METHODS, STATUSES
 
@@ -39,10 +39,12 @@ if TYPE_CHECKING:
 
 CONTRACT: Final = "consistency"
 
-_CONDITIONS: Final = ("alarm", "match", "never_read", "unknown_reference", "unreachable")
-_AGEING: Final = ("match", "unknown_reference", "unreachable")
+_CONDITIONS: Final = ("alarm", "match", "never_read", "pending", "unknown_reference", "unreachable")
+_AGEING: Final = ("match", "pending", "unknown_reference", "unreachable")
 """Conditions that say nothing any more once they are old; an alarm stays one."""
-STATES: Final = (*_CONDITIONS, "stale")
+WINDOW_OVER: Final = "window_over"
+"""Pending, but the time of its work order is past: the next report brings the verdict that counts."""
+STATES: Final = (*_CONDITIONS, "stale", WINDOW_OVER)
 
 _IDENTITY: Final = record(
     {name: text() for name in ("vendor", "product", "revision", "serial", "model")},
@@ -67,6 +69,26 @@ _FINDING: Final[Mapping[str, Schema]] = {
             "Where it differs, if the gateway holds the release package; what differs is not said here.",
         )
     ),
+    "method": nullable(text("How it was read: it says no more than this shows.", METHODS)),
+    "owner": nullable(
+        record(
+            {"target": text("Device or model."), "kind": text("Artefact kind.", KINDS), "release": text()},
+            "Whose reference value it is, of a file of another device or of an old release.",
+        )
+    ),
+    "fill": nullable(
+        record(
+            {
+                "record": hexadecimal("Transaction that says so.", 32),
+                "account": text("Who signed it."),
+                "organisation": text(),
+                "order": hexadecimal("Work order that it was done under.", 32),
+                "release": text("Name of the release that was to be filled."),
+                "time_ms": integer("Block time of the record, ms since 1970 UTC."),
+            },
+            "Who signed last for filling this device, where the file is another device's.",
+        )
+    ),
 }
 _ARTEFACT: Final = record(
     {
@@ -75,7 +97,7 @@ _ARTEFACT: Final = record(
         "version": nullable(text("As the device declares it.")),
         "size": nullable(integer("Bytes that the device declares.", 0)),
         "read_size": nullable(integer("Bytes that were read.", 0)),
-        "method": nullable(text("How it was read, which caps what the verdict may claim.", METHODS)),
+        "claim": nullable(text("What the verdict is about, by its method; null where nothing was read.")),
         "errors": sequence(text(choices=ERROR_CODES)),
     }
 )
@@ -87,6 +109,9 @@ def _state(row: Row, reading: Reading) -> str:
     assert isinstance(fresh_ms, int)
     if condition in _AGEING and fresh_ms < reading.head_time_ms - reading.stale_ms:
         return "stale"
+    until_ms = row["pending_until_ms"]
+    if condition == PENDING and isinstance(until_ms, int) and until_ms < reading.head_time_ms:
+        return WINDOW_OVER
     return condition
 
 
@@ -97,10 +122,12 @@ def _state_conditions(state: str, reading: Reading) -> tuple[Condition, ...]:
             Condition("condition", Comparison.ONE_OF, _AGEING),
             Condition("fresh_ms", Comparison.LESS, oldest_ms),
         )
-    at_condition = Condition("condition", Comparison.EQUAL, state)
-    if state in _AGEING:
-        return (at_condition, Condition("fresh_ms", Comparison.AT_LEAST, oldest_ms))
-    return (at_condition,)
+    at_condition = Condition("condition", Comparison.EQUAL, PENDING if state == WINDOW_OVER else state)
+    is_fresh = Condition("fresh_ms", Comparison.AT_LEAST, oldest_ms)
+    if state in (PENDING, WINDOW_OVER):
+        comparison = Comparison.AT_LEAST if state == PENDING else Comparison.LESS
+        return (at_condition, is_fresh, Condition("pending_until_ms", comparison, reading.head_time_ms))
+    return (at_condition, is_fresh) if state in _AGEING else (at_condition,)
 
 
 DEVICES: Final = Table(
@@ -142,6 +169,12 @@ DEVICES: Final = Table(
             content=_IDENTITY,
         ),
         Column(
+            "read_from_ms",
+            "Start of the oldest read that the newest report stands on, by the gateway's clock, ms since 1970 UTC.",
+            Kind.INTEGER,
+            nullable=True,
+        ),
+        Column(
             "read_to_ms",
             "End of the last completed read by the gateway's clock, ms since 1970 UTC.",
             Kind.INTEGER,
@@ -161,6 +194,12 @@ DEVICES: Final = Table(
         Column(
             "report_time_ms",
             "Block time of the newest report that names it, ms since 1970 UTC.",
+            Kind.INTEGER,
+            nullable=True,
+        ),
+        Column(
+            "pending_until_ms",
+            "Block time up to which a work order excuses what was found, ms since 1970 UTC; null outside one.",
             Kind.INTEGER,
             nullable=True,
         ),
@@ -231,10 +270,12 @@ def _start(genesis: Genesis) -> Iterable[Put]:
                 "artefacts": [],
                 "causes": [],
                 "identity": None,
+                "read_from_ms": None,
                 "read_to_ms": None,
                 "report_height": None,
                 "report_tx": None,
                 "report_time_ms": None,
+                "pending_until_ms": None,
                 "condition": "never_read",
                 "fresh_ms": 0,
             },
@@ -244,10 +285,10 @@ def _start(genesis: Genesis) -> Iterable[Put]:
 def _judged(row: Row) -> Row:
     """Return a device's row with `condition` and `fresh_ms` as its other columns imply.
 
-    A report is as fresh as the older of its block and the read that it tells of, so that a
-    gateway's clock that runs ahead cannot keep a device fresh.
+    A report is as fresh as the older of its block and the oldest read that it stands on: a gateway's clock that runs
+    ahead cannot keep a device fresh, nor can one that reads a large file less often than the others.
     """
-    verdicts, report_time_ms, read_to_ms = (row[name] for name in ("verdicts", "report_time_ms", "read_to_ms"))
+    verdicts, report_time_ms, read_from_ms = (row[name] for name in ("verdicts", "report_time_ms", "read_from_ms"))
     assert isinstance(verdicts, dict)
     fresh_ms = report_time_ms if isinstance(report_time_ms, int) else 0
     if row["causes"]:
@@ -258,8 +299,8 @@ def _judged(row: Row) -> Row:
         condition = "unreachable"
     else:
         known = verdicts and "unknown_reference" not in verdicts.values()
-        condition = "match" if known else "unknown_reference"
-        fresh_ms = min(fresh_ms, read_to_ms) if isinstance(read_to_ms, int) else fresh_ms
+        condition = PENDING if PENDING in verdicts.values() else "match" if known else "unknown_reference"
+        fresh_ms = min(fresh_ms, read_from_ms) if isinstance(read_from_ms, int) else fresh_ms
     return {**row, "condition": condition, "fresh_ms": fresh_ms}
 
 
@@ -280,6 +321,7 @@ def _report_accepted(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[
                 {
                     **row,
                     "status": entry["status"],
+                    "read_from_ms": entry["read_from_ms"],
                     "read_to_ms": entry["read_to_ms"],
                     "report_height": event.height,
                     "report_tx": event.tx.hex(),
@@ -293,8 +335,15 @@ def _verdict_changed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[
     del genesis
     data = Data(event)
     row = _device(rows, data.text("device"), event)
-    changed = {name: data.json(name) for name in ("verdicts", "artefacts", "identity")}
-    yield Put(DEVICES.name, _judged({**row, **changed}))
+    changed = {name: data.json(name) for name in ("verdicts", "identity", "pending_until_ms")}
+    artefacts: list[Json] = [_claimed(entry) for entry in data.entries("artefacts")]
+    yield Put(DEVICES.name, _judged({**row, **changed, "artefacts": artefacts}))
+
+
+def _claimed(entry: Row) -> Row:
+    """Say beside a verdict what it is about."""
+    method = entry["method"]
+    return {**entry, "claim": claim(str(entry["verdict"]), None if method is None else str(method))}
 
 
 def _alarm(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:

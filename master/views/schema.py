@@ -105,7 +105,7 @@ class Table:
     """Rows of one kind: a SQL table, a list route and an item route."""
 
     name: str
-    """Name of the table and of the route, ``[a-z_]{1,32}``."""
+    """Name of the table, ``[a-z_]{1,32}``; that of the route has ``-`` for ``_``."""
     about: str
     columns: tuple[Column, ...]
     key: str
@@ -115,6 +115,11 @@ class Table:
     newest_first: bool = False
     """True: descending in every column of ``order``."""
     derived: tuple[Derived, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """Path of the list's route."""
+        return f"/v1/{self.name.replace('_', '-')}"
 
     def column(self, name: str) -> Column:
         """Return the stored column of that name.

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from master.views import consistency, faults, references, validators
+from master.views import consistency, faults, orders, references, validators
 from master.views.schema import Table, View
 
 VIEWS: Final[Mapping[str, View]] = {
-    view.contract: view for view in (consistency.VIEW, faults.VIEW, references.VIEW, validators.VIEW)
+    view.contract: view for view in (consistency.VIEW, faults.VIEW, orders.VIEW, references.VIEW, validators.VIEW)
 }
 """View by the contract whose events it folds."""
 
 TABLES: Final[Mapping[str, Table]] = {table.name: table for view in VIEWS.values() for table in view.tables}
 """Every table by its name."""
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Raised by hand whenever a fold yields other rows than before; tables are then rebuilt."""

@@ -32,6 +32,7 @@ def device(name: str, state: str, **verdicts: str) -> dict[str, Any]:
         "model": "SCD-220/4",
         "state": state,
         "verdicts": verdicts,
+        "read_from_ms": None,
         "read_to_ms": None,
     }
 

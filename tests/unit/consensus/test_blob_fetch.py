@@ -143,6 +143,47 @@ def test_fetch_asks_each_member_for_one_part_and_for_few_blobs_at_once_and_votes
     assert len(bench.fetch.wanted) == 20
 
 
+# holds BL-8
+def test_fetch_asks_first_who_ought_to_have_it_and_last_for_what_nobody_had() -> None:
+    bench = Bench()
+    ghost = BlobRef(bytes([2]) * 32, 9)
+    bench.fetch.want(ghost, is_urgent=True, hint="c")
+    assert bench.tick() == [Send("c", GetBlob(ghost.digest, 0))]
+    for member in ("c", "a", "b"):
+        bench.take(member, ghost, 0, b"")
+        bench.tick("a", "b", "c")
+    bench.fetch.want(SMALL)
+    bench.fetch.want(SMALL, hint="b")
+    assert bench.wait(200, "b") == [Send("b", GetBlob(SMALL.digest, 0))]
+    bench.take("b", SMALL, 0, b"abc")
+    assert bench.wait(10_000, "b") == []
+    bench.fetch.forget(SMALL.digest)
+    assert bench.tick("b") == [Send("b", GetBlob(ghost.digest, 0))]
+
+
+# holds BL-8
+def test_fetch_turns_to_who_names_the_blob_when_the_first_has_sent_nothing() -> None:
+    bench = Bench()
+    bench.fetch.want(SMALL)
+    assert bench.tick("a", "b") == [Send("b", GetBlob(SMALL.digest, 0))]
+    bench.fetch.want(SMALL, is_urgent=True, hint="a")
+    assert bench.tick("a", "b") == [Send("a", GetBlob(SMALL.digest, 0))]
+    assert bench.take("b", SMALL, 0, b"abc") == []
+    bench.take("a", SMALL, 0, b"")
+    bench.fetch.want(SMALL, is_urgent=True, hint="a")
+    assert bench.tick("a") == [Send("a", GetBlob(SMALL.digest, 0))]
+
+
+# holds BL-8
+def test_fetch_keeps_only_what_is_needed_when_a_height_is_final() -> None:
+    bench = Bench()
+    bench.fetch.want(SMALL, is_urgent=True)
+    bench.fetch.want(BLOB, is_urgent=True)
+    bench.fetch.keep(lambda blob: blob == BLOB)
+    assert bench.fetch.wanted == (BLOB,)
+    assert bench.tick("a") == [Send("a", GetBlob(BLOB.digest, 0))]
+
+
 def test_fetch_of_too_many_is_refused_but_for_a_vote(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blob_fetch, "WANTED_MAX", 1)
     bench = Bench()

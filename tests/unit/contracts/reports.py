@@ -107,7 +107,12 @@ def entry(
 
 
 def evidence(
-    *entries: Entry, gateway: str = "gw-1", pair: tuple[int, int] = (1, 1), grade: str = "unknown", height: int = 0
+    *entries: Entry,
+    gateway: str = "gw-1",
+    pair: tuple[int, int] = (1, 1),
+    grade: str = "unknown",
+    height: int = 0,
+    nonce: bytes | None = None,
 ) -> Evidence:
     return Evidence(
         gateway,
@@ -116,6 +121,7 @@ def evidence(
         Clock(1_800_000_000_000, "system", None, grade),
         SeenBlock(height, bytes(32)),
         tuple(sorted(entries, key=lambda one: one.device)),
+        nonce,
     )
 
 

@@ -16,6 +16,7 @@ def report_of(*devices: str, pair: tuple[int, int] = (1, 1), gateway: str = "gw-
     return evidence(*(entry(name, item(f"s-{name[-1]}")) for name in devices), gateway=gateway, pair=pair)
 
 
+# holds AP-5
 def test_report_of_a_gateway_about_its_devices_is_accepted() -> None:
     world = World()
     done = send(world, report_of("dev-1", "dev-2"))
@@ -29,7 +30,13 @@ def test_report_of_a_gateway_about_its_devices_is_accepted() -> None:
         "time_ms": 1_800_000_000_000,
     }
     assert accepted["devices"] == [
-        {"device": name, "status": "read", "read_to_ms": 1500, "item_digest": item(f"s-{name[-1]}").digest()}
+        {
+            "device": name,
+            "status": "read",
+            "read_from_ms": 1000,
+            "read_to_ms": 1500,
+            "item_digest": item(f"s-{name[-1]}").digest(),
+        }
         for name in ("dev-1", "dev-2")
     ]
 
@@ -136,8 +143,8 @@ def test_report_without_a_change_writes_the_gateways_last_report_alone() -> None
     send(world, report_of("dev-1", "dev-2"))
     done = send(world, evidence(entry("dev-1", item(), read_to_ms=9000), entry("dev-2", item("s-2")), pair=(1, 2)))
     keys = [key for namespace, key in done.written if namespace == "consistency"]
-    assert keys[0] == b"gateway/gw-1"
-    assert [key[:10] for key in keys[1:]] == [b"pair/gw-1/"]
+    assert keys[:2] == [b"counters/gw-1", b"gateway/gw-1"]
+    assert [key[:10] for key in keys[2:]] == [b"pair/gw-1/"]
     assert done.event_types == ["report_accepted"]
 
 

@@ -83,6 +83,8 @@ def test_device_that_matches_has_its_verdicts_told_and_no_alarm() -> None:
         "read_sha256": sha256(FIRMWARE),
         "detail": None,
         "difference": None,
+        "owner": None,
+        "fill": None,
         "name": "firmware.bin",
         "version": "1.0",
         "size": len(FIRMWARE),
@@ -159,6 +161,9 @@ def test_alarm_event_carries_all_that_a_view_shows() -> None:
                 "read_sha256": sha256(b"evil"),
                 "detail": "4 bytes where 10 are expected",
                 "difference": None,
+                "method": "full-file",
+                "owner": None,
+                "fill": None,
             }
         ],
         "count": 1,

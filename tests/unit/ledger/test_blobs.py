@@ -37,7 +37,9 @@ def test_call_names_the_blobs_of_the_arguments_that_its_contract_declares() -> N
         ("models", 1, "store", {"size": "6"}),
     ],
 )
-def test_call_with_other_arguments_names_none(contract: str, version: int, method: str, changes: dict[str, object]) -> None:
+def test_call_with_other_arguments_names_none(
+    contract: str, version: int, method: str, changes: dict[str, object]
+) -> None:
     args = {**arguments(), **changes}
     made = World().sign("dispatch", contract, method, args, version=version)  # type: ignore[arg-type]
     assert named_blobs(made.tx) == ()

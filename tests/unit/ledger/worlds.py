@@ -170,6 +170,8 @@ class World:
         self.tree = self.state.tree()
         self.head: Head = genesis_head(self.genesis, genesis_root(writes))
         self.application = Application(self.genesis, self.state, self.tree, SignedTx.verify)
+        self.wait_ms = 0
+        """Block time that passes before the next block beside the second that always does."""
         self.seqs: dict[str, int] = {}
         self.seen: set[str] = set()
         """Types of all events so far."""
@@ -186,7 +188,7 @@ class World:
             method=method,
             args=args,
             seq=self.seqs[signer],
-            valid_until_ms=self.head.time_ms + 60_000,
+            valid_until_ms=self.head.time_ms + self.wait_ms + 60_000,
         )
         return open_tx(replace(call, **changes).sign(key_of(signer)))  # type: ignore[arg-type]
 
@@ -199,7 +201,7 @@ class World:
             epoch=0,
             validators_hash=validators,
             next_validators_hash=validators,
-            time_ms=self.head.time_ms + 1000,
+            time_ms=self.head.time_ms + 1000 + self.wait_ms,
             candidates=candidates,
             bytes_max=bytes_max,
         )
@@ -211,6 +213,7 @@ class World:
         self.state.take(execution.writes, execution.leaves)
         self.application.committed(execution)
         self.head = execution.head
+        self.wait_ms = 0
         self.seen.update(event.type for raw in execution.outcomes for event in decode_outcome(raw).events)
 
     def run(self, *candidates: SignedTx) -> list[Done]:

@@ -13,8 +13,8 @@ import pytest
 
 from kit.config import HostPort
 from kit.exitcodes import DataError, StorageError
-from master.app import STORE_FOLDER, TABLES_FILE, WAL_FILE, NodeProcess, init_node, load_genesis
-from master.config import NodeConfig
+from master.app import STORE_FOLDER, TABLES_FILE, WAL_FILE, NodeProcess, init_node
+from master.config import NodeConfig, load_genesis
 from master.consensus.guard import SignerGuard
 from master.contracts.validator_records import Admitted
 from master.io.guard import GuardFile

@@ -5,19 +5,24 @@ from dataclasses import replace
 import pytest
 
 from rules.appraisal import (
+    CLAIMS,
     IDENTITY_CHANGED,
     VERDICTS,
     Appraisal,
+    Fill,
     Finding,
     Nameplate,
     Owner,
     Slot,
+    Window,
     appraise,
+    claim,
+    is_cut_off,
 )
 from rules.fingerprint import fingerprint
 from rules.table import RULES
 from wire.difference import Difference
-from wire.evidence import Artefact, Identity, Item
+from wire.evidence import METHODS, Artefact, Identity, Item
 from wire.types import Digest, sha256
 
 PLATE = Nameplate("SC-2", "s-1")
@@ -67,12 +72,24 @@ def only(appraisal: Appraisal) -> Finding:
         (artefact(b"old", errors=("unstable",)), "mismatch", "two reads in a row never agreed"),
         (artefact(b"old"), "superseded", "it is of release r-0"),
         (artefact(b"other"), "misfilled", "it is the firmware of device dev-2, release r-7"),
-        (artefact(b"old", size=9, errors=("short-read",)), "incomplete", "3 of 9 bytes could be read"),
+        (
+            artefact(b"old", size=9, errors=("short-read",)),
+            "incomplete",
+            "3 of 9 bytes could be read; it ends in chunk 0 of 65536 bytes",
+        ),
         # content that matches, of a file that claims to go on
-        (artefact(EXPECTED, size=99, errors=("short-read",)), "incomplete", "26 of 99 bytes could be read"),
+        (
+            artefact(EXPECTED, size=99, errors=("short-read",)),
+            "incomplete",
+            "26 of 99 bytes could be read; it ends in chunk 0 of 65536 bytes",
+        ),
         # a checksum is not a truncated file
         (artefact(b"", size=99, method="vendor-checksum"), "mismatch", "99 bytes where 26 are expected"),
-        (artefact(EXPECTED, size=99, read_size=0, method="vendor-checksum"), "match", None),
+        (
+            artefact(EXPECTED, size=99, read_size=0, method="vendor-checksum"),
+            "match",
+            "by vendor-checksum: the checksum that the device names; no content was read",
+        ),
         (
             artefact(b"", size=99, method="vendor-checksum", word=b"\x9f\x8a"),
             "mismatch",
@@ -82,13 +99,15 @@ def only(appraisal: Appraisal) -> Finding:
 )
 def test_appraise_artefact_with_a_slot_gives_the_verdict(read: Artefact, verdict: str, detail: str | None) -> None:
     finding = only(appraised(read, firmware=slot()))
-    assert finding == Finding("firmware", verdict, sha256(EXPECTED), read.sha256, detail)
+    owner = None if "unstable" in read.errors else OWNERS.get(read.sha256)
+    expected = Finding("firmware", verdict, sha256(EXPECTED), read.sha256, detail, None, read.method)
+    assert finding == replace(expected, owner=None if verdict == "incomplete" else owner)
     assert verdict in VERDICTS
 
 
 def test_appraise_artefact_without_a_slot_is_unknown_reference() -> None:
     finding = only(appraised(artefact(b"old")))
-    assert finding == Finding("firmware", "unknown_reference", None, sha256(b"old"), None)
+    assert finding == Finding("firmware", "unknown_reference", None, sha256(b"old"), None, method="full-file")
 
 
 def test_appraise_slot_without_an_artefact_is_missing() -> None:
@@ -168,5 +187,130 @@ def test_appraise_difference_from_another_value_says_nothing() -> None:
     read = artefact(b"!", difference=differing(b"another release", "chunks", 0))
     finding = only(appraised(read, firmware=slot()))
     assert finding == Finding(
-        "firmware", "mismatch", sha256(EXPECTED), read.sha256, "1 bytes where 26 are expected", None
+        "firmware", "mismatch", sha256(EXPECTED), read.sha256, "1 bytes where 26 are expected", None, "full-file"
     )
+
+
+# what a verdict claims
+
+
+# holds AP-6
+@pytest.mark.parametrize("method", METHODS)
+def test_verdict_claims_no_more_than_its_method_shows(method: str) -> None:
+    finding = only(appraised(artefact(EXPECTED, method=method), firmware=slot()))
+    assert (finding.verdict, finding.method) == ("match", method)
+    assert claim(finding.verdict, finding.method) == CLAIMS[method]
+    if method == "full-file":
+        assert finding.detail is None
+    else:
+        assert finding.detail == f"by {method}: {CLAIMS[method]}"
+    assert ("no content was read" in CLAIMS[method]) == (method in ("vendor-checksum", "version-string"))
+
+
+# holds AP-6
+def test_verdict_about_nothing_read_claims_nothing() -> None:
+    finding = only(appraised(firmware=slot()))
+    assert finding.method is None
+    assert claim(finding.verdict, finding.method) is None
+
+
+def long_file(read_bytes: int, *numbers: int, count: int, unit: str = "chunks") -> Finding:
+    content = bytes(read_bytes)
+    read = artefact(content, difference=Difference(bytes(32), unit, count, numbers))
+    return only(appraised(read, firmware=Slot(4 * 65_536, bytes(32))))
+
+
+# holds AP-1
+def test_file_that_is_the_beginning_of_the_reference_is_incomplete_and_says_where_it_ends() -> None:
+    finding = long_file(2 * 65_536 + 7, 2, 3, count=2)
+    assert finding.verdict == "incomplete"
+    assert finding.detail is not None
+    assert finding.detail.startswith("the file has 131079 of 262144 bytes; it ends in chunk 2 of 65536 bytes")
+
+
+# holds AP-1
+@pytest.mark.parametrize(
+    ("read_bytes", "numbers", "count", "unit"),
+    [
+        (2 * 65_536 + 7, (1, 2, 3), 3, "chunks"),  # a chunk before its end differs
+        (7, (0, 1, 2, 3), 4, "chunks"),  # nothing whole is as expected
+        (5 * 65_536, (4,), 1, "chunks"),  # it is longer
+        (2 * 65_536 + 7, (2, 3), 2, "items"),
+    ],
+)
+def test_file_that_is_no_beginning_of_the_reference_is_a_mismatch(
+    read_bytes: int, numbers: tuple[int, ...], count: int, unit: str
+) -> None:
+    assert long_file(read_bytes, *numbers, count=count, unit=unit).verdict == "mismatch"
+
+
+def test_is_cut_off_counts_the_chunks_that_are_not_named() -> None:
+    difference = Difference(bytes(32), "chunks", 39, tuple(range(1, 17)))
+    assert is_cut_off(65_536, 40 * 65_536, difference)
+    assert not is_cut_off(65_536, 41 * 65_536, difference)
+
+
+# inside a work order
+
+PLANNED = b"what is to come"
+WINDOW = Window(sha256(b"order"), "r-9", 99, {"firmware": sha256(PLANNED)})
+FILL = Fill(sha256(b"record"), "erna", "grid", sha256(b"order"), "r-9", 77)
+
+
+def inside(*artefacts: Artefact, window: Window = WINDOW, fill: Fill | None = None, **slots: Slot) -> Finding:
+    return only(appraise(PLATE, Item(IDENTITY, artefacts), slots, find_owner, window, fill))
+
+
+# holds AP-7
+@pytest.mark.parametrize(
+    ("read", "detail"),
+    [
+        ((artefact(PLANNED),), "it is of the planned release r-9"),
+        ((artefact(b"half"),), "mismatch: 4 bytes where 26 are expected"),
+        ((artefact(EXPECTED[:-1] + b"!"),), "mismatch"),
+        ((artefact(b"old"),), "superseded: it is of release r-0"),
+        (
+            (artefact(b"ha", size=9, errors=("short-read",)),),
+            "incomplete: 2 of 9 bytes could be read; it ends in chunk 0 of 65536 bytes",
+        ),
+        ((), "missing"),
+    ],
+)
+def test_artefact_inside_a_work_order_is_pending_and_says_what_it_would_be(
+    read: tuple[Artefact, ...], detail: str
+) -> None:
+    finding = inside(*read, firmware=slot())
+    assert finding.verdict == "pending"
+    assert finding.detail == f"inside work order {sha256(b'order').hex()[:12]}, {detail}"
+
+
+# holds AP-7
+def test_artefact_without_a_reference_value_is_pending_inside_a_work_order() -> None:
+    assert inside(artefact(PLANNED)).verdict == "pending"
+    assert inside(artefact(b"else")).verdict == "pending"
+
+
+# holds AP-7
+def test_artefact_that_matches_or_is_another_devices_or_of_another_kind_is_not_pending() -> None:
+    assert inside(artefact(EXPECTED), firmware=slot()).verdict == "match"
+    assert inside(artefact(b"other"), firmware=slot()).verdict == "misfilled"
+    elsewhere = replace(WINDOW, contents={"settings": sha256(PLANNED)})
+    assert inside(artefact(PLANNED), window=elsewhere, firmware=slot()).verdict == "mismatch"
+
+
+# holds AP-8
+def test_misfilled_artefact_names_the_record_of_who_filled_it_in() -> None:
+    finding = only(appraise(PLATE, Item(IDENTITY, (artefact(b"other"),)), {"firmware": slot()}, find_owner, None, FILL))
+    assert finding.fill == FILL
+    assert finding.owner == OWNERS[sha256(b"other")]
+    order = sha256(b"order").hex()[:12]
+    assert finding.detail == (
+        f"it is the firmware of device dev-2, release r-7; erna signed for filling release r-9 under work order {order}"
+    )
+
+
+# holds AP-8
+@pytest.mark.parametrize("content", [EXPECTED, b"old", b"unheard of"])
+def test_artefact_that_is_nobody_elses_names_no_fill(content: bytes) -> None:
+    item = Item(IDENTITY, (artefact(content),))
+    assert only(appraise(PLATE, item, {"firmware": slot()}, find_owner, None, FILL)).fill is None

@@ -138,6 +138,8 @@ EVIDENCE = Evidence(
         Entry("sps-3", "protocol-error", None, None, None, None),
     ),
 )
+ANSWER = replace(EVIDENCE, seq=18, devices=EVIDENCE.devices[:1], nonce=sha256(b"a nonce"))
+"""Evidence that a read order asked for."""
 RELEASE = Release(
     release="sc9000-2026-3",
     manufacturer="maker",

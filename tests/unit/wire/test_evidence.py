@@ -309,3 +309,16 @@ def test_evidence_item_of_a_revision_counter_round_trips(revision: int) -> None:
 def test_evidence_revision_that_is_none_is_refused(revision: object) -> None:
     with pytest.raises(FormatError, match=r"item\.revision: an integer"):
         decode_item({**ITEM.to_value(), "revision": revision})
+
+
+# holds EV-17
+def test_evidence_that_answers_a_read_order_carries_its_nonce() -> None:
+    answer = replace(EVIDENCE, nonce=sha256(b"nonce"))
+    assert decode_evidence(answer.encode()) == answer
+    assert "nonce" not in value()
+
+
+# holds EV-17
+@pytest.mark.parametrize("nonce", [None, b"", bytes(31), bytes(33), "x", 7])
+def test_evidence_with_a_nonce_that_is_none_is_refused(nonce: object) -> None:
+    refuse({**value(), "nonce": nonce}, "evidence.nonce")

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.ledger.snapshots import crowded, cut
 from tests.unit.wire.samples import (
+    ANSWER,
     BLOCK,
     CERTIFICATE,
     EVIDENCE,
@@ -65,10 +66,11 @@ FORMATS: dict[str, tuple[Json, bytes, Callable[[bytes], object]]] = {
         cbor.encode(ITEM_OF_WORDS.to_value()),
         lambda raw: decode_item(cbor.decode(raw)),
     ),
+    "evidence_of_a_read_order": (ANSWER, ANSWER.encode(), decode_evidence),
 }
 
 
-# holds GE-1 RL-1 EV-1 EV-14 EV-16 TX-2 RC-1 RC-2 QC-2 QC-5 HD-1 HD-9 EP-3 RC-7 SN-1 SN-3
+# holds GE-1 RL-1 EV-1 EV-14 EV-16 EV-17 TX-2 RC-1 RC-2 QC-2 QC-5 HD-1 HD-9 EP-3 RC-7 SN-1 SN-3
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_bytes_are_written_and_read(name: str) -> None:
     sample, written, read = FORMATS[name]

@@ -74,7 +74,7 @@ def test_description_names_every_path_parameter(document: Mapping[str, Any]) -> 
 
 def test_description_names_every_filter(document: Mapping[str, Any]) -> None:
     for table in TABLES.values():
-        parameters = document["paths"][f"/v1/{table.name}"]["get"]["parameters"]
+        parameters = document["paths"][table.path]["get"]["parameters"]
         names = {entry["name"] for entry in parameters}
         assert names == {*table.filters(), "after", "limit"}
     alarms = {entry["name"] for entry in document["paths"]["/v1/alarms"]["get"]["parameters"]}
@@ -83,8 +83,6 @@ def test_description_names_every_filter(document: Mapping[str, Any]) -> None:
 
 def good_requests(world: World) -> Iterator[tuple[str, str]]:
     tx = sha256(world.ledger.blocks[0].transactions[0]).hex()
-    alarm = next(key for table, key in world.tables.rows if table == "alarms")
-    release = next(key for table, key in world.tables.rows if table == "references")
     yield "/v1/status", "/v1/status"
     yield "/v1/tx/{id}", f"/v1/tx/{tx}"
     yield "/v1/bundles/{id}", f"/v1/bundles/{tx}"
@@ -102,21 +100,11 @@ def good_requests(world: World) -> Iterator[tuple[str, str]]:
     yield "/v1/state/{namespace}/{key}", "/v1/state/membership/gateway%2Fgw-1"
     yield "/v1/state/{namespace}/{key}", "/v1/state/membership/nobody?proof=1"
     yield "/v1/state/{namespace}/{key}", "/v1/state/membership/nobody?proof=1&format=cbor"
-    yield "/v1/devices", "/v1/devices"
-    yield "/v1/devices/{id}", "/v1/devices/sps-00"
-    yield "/v1/alarms", "/v1/alarms"
-    yield "/v1/alarms/{id}", f"/v1/alarms/{alarm}"
-    yield "/v1/references", "/v1/references?limit=2"
-    yield "/v1/references/{id}", f"/v1/references/{release}"
-    proposal = next(key for table, key in world.tables.rows if table == "proposals")
     yield "/v1/validators", "/v1/validators?status=validator"
-    validator = next(key for table, key in world.tables.rows if table == "validators")
-    yield "/v1/validators/{id}", f"/v1/validators/{validator}"
-    yield "/v1/proposals", "/v1/proposals?limit=2"
-    yield "/v1/proposals/{id}", f"/v1/proposals/{proposal}"
     fault = record(world, proof_of(0))
-    yield "/v1/faults", "/v1/faults"
-    yield "/v1/faults/{id}", f"/v1/faults/{fault}"
+    for name, table in TABLES.items():
+        yield table.path, f"{table.path}?limit=2"
+        yield f"{table.path}/{{id}}", f"{table.path}/{next(key for one, key in world.tables.rows if one == name)}"
     yield "/v1/faults/{id}/proof", f"/v1/faults/{fault}/proof"
     yield "/metrics", "/metrics"
     yield "/healthz", "/healthz"

@@ -175,3 +175,25 @@ def test_store_without_a_folder_for_what_arrives_refuses_and_gives_the_room_back
     (tmp_path / "part").mkdir()
     store.begin(BLOB).abort()
     assert list(blob_files(tmp_path / "nowhere")) == []
+
+
+# holds BL-6
+def test_store_reads_parts_of_a_blob_that_it_hashed_and_hashes_it_again_when_it_changed(tmp_path: Path) -> None:
+    store = BlobStore(tmp_path, 1 << 20)
+    fill(store)
+    assert store.read_part(BLOB.digest, 0, 10) == CONTENT[:10]
+    assert store.read_part(BLOB.digest, 5, 10) == CONTENT[5:15]
+    assert store.read_part(BLOB.digest, BLOB.size - 3, 10) == CONTENT[-3:]
+    path_of(tmp_path, BLOB.digest).write_bytes(CONTENT[:-1])
+    with pytest.raises(DataError, match="was damaged"):
+        store.read_part(BLOB.digest, 5, 10)
+    with pytest.raises(DataError, match="is not here"):
+        store.read_part(BLOB.digest, 5, 10)
+
+
+def test_store_remembers_few_blobs_that_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PROVEN_MAX", 1)
+    store = BlobStore(tmp_path, 1 << 20)
+    for content in (b"one", b"two"):
+        assert store.read_part(fill(store, content).digest, 0, 9) == content
+    assert len(store._proven) == 1

@@ -83,8 +83,50 @@ class Story:
                 self._release,
                 self._fault,
                 self._change,
+                self._work,
+                self._inspection,
             )
         )()
+
+    def _work(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        """Tell of a work order and how far it gets."""
+        device, order = self._device(), sha256(f"work {self.height} {self._random.random()}".encode())
+        from_ms = self.time_ms + self._random.randrange(-100_000, 100_000)
+        data: dict[str, Value] = {
+            "order": order,
+            "device": device,
+            "organisation": "grid",
+            "account": "grid",
+            "approver": "dispatch",
+            "release": sha256(b"release"),
+            "release_name": "r-2",
+            "reason": "update",
+            "from_ms": from_ms,
+            "to_ms": from_ms + 200_000,
+        }
+        by: dict[str, Value] = {"order": order, "device": device, "by": "dispatch"}
+        fill: dict[str, Value] = {"order": order, "device": device, "record": sha256(order), "time_ms": self.time_ms}
+        told: list[tuple[str, str, str, dict[str, Value]]] = [
+            ("orders", "work_requested", device, data),
+            ("orders", "work_approved", device, by),
+            ("orders", "filled", device, {**fill, "account": "erna", "organisation": "grid", "release": "r-2"}),
+            ("orders", "work_closed", device, by),
+        ]
+        return told[: self._random.randrange(1, 5)]
+
+    def _inspection(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        """Tell of a read order and how far it is answered."""
+        gateway = self._random.choice(GENESIS.gateways).id
+        devices: list[Value] = [device.id for device in GENESIS.devices if device.gateway == gateway]
+        order = sha256(f"inspection {self.height} {self._random.random()}".encode())
+        frame: dict[str, Value] = {"order": order, "gateway": gateway}
+        who: dict[str, Value] = {"account": "office", "organisation": "office", "nonce": sha256(order)}
+        data: dict[str, Value] = {**frame, **who, "devices": devices, "deadline_ms": self.time_ms + 50_000}
+        told = [("orders", "inspection_ordered", gateway, data)]
+        for number, device in enumerate(devices[: self._random.randrange(len(devices) + 1)], start=1):
+            answer: dict[str, Value] = {**frame, "answered": {str(device): "read"}, "left": devices[number:]}
+            told.append(("orders", "inspection_answered", gateway, {**answer, "evidence_tx": sha256(b"tx")}))
+        return told
 
     def _change(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         """Tell of a proposal that is voted on, and what becomes of it."""
@@ -120,17 +162,23 @@ class Story:
             {
                 "device": device,
                 "status": self._random.choice(("read", "read", "unreachable", "protocol-error")),
-                "read_to_ms": self._random.choice((None, self.time_ms - self._random.randrange(5_000))),
+                **self._read_times(),
                 "item_digest": sha256(device.encode()),
             }
             for device in devices
         ]
         return {"gateway": gateway, "boot": 1, "seq": self.height, "time_ms": self.time_ms, "devices": entries}
 
+    def _read_times(self) -> dict[str, Value]:
+        if self._random.random() < 0.5:
+            return {"read_from_ms": None, "read_to_ms": None}
+        to_ms = self.time_ms - self._random.randrange(5_000)
+        return {"read_from_ms": to_ms - self._random.choice((0, 500, 3_600_000)), "read_to_ms": to_ms}
+
     def _verdict(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         device = self._device()
         verdicts = {
-            kind: self._random.choice(("match", "mismatch", "unknown_reference"))
+            kind: self._random.choice(("match", "mismatch", "pending", "unknown_reference"))
             for kind in self._random.sample(("firmware", "settings", "strategy"), 2)
         }
         data = verdict_data(device, verdicts)
@@ -200,6 +248,8 @@ def verdict_data(device: str, verdicts: Mapping[str, str]) -> dict[str, Value]:
         "read_sha256": sha256(b"read"),
         "detail": None,
         "difference": None,
+        "owner": None,
+        "fill": None,
         "name": "sc.bin",
         "version": "3",
         "size": 5,
@@ -208,7 +258,9 @@ def verdict_data(device: str, verdicts: Mapping[str, str]) -> dict[str, Value]:
         "errors": [],
     }
     artefacts: list[Value] = [{**read, "kind": kind, "verdict": verdict} for kind, verdict in verdicts.items()]
-    return {"device": device, "verdicts": {**verdicts}, "identity": {**IDENTITY}, "artefacts": artefacts}
+    until_ms = START_MS + 900_000 if "pending" in verdicts.values() else None
+    told: dict[str, Value] = {"verdicts": {**verdicts}, "identity": {**IDENTITY}, "pending_until_ms": until_ms}
+    return {"device": device, **told, "artefacts": artefacts}
 
 
 def alarm_data(alarm: str, device: str, cause: str, count: int = 1, state: str = "raised") -> dict[str, Value]:
@@ -220,6 +272,9 @@ def alarm_data(alarm: str, device: str, cause: str, count: int = 1, state: str =
         "read_sha256": None,
         "detail": None,
         "difference": None,
+        "method": None,
+        "owner": None,
+        "fill": None,
     }
     return {
         "alarm_id": alarm,

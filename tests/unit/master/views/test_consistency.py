@@ -22,9 +22,17 @@ def apply(tables: MemoryTables, events: Sequence[EventRow]) -> None:
     tables.apply(events, Position(events[-1].height, END))
 
 
-def report(story: Story, device: str, status: str = "read", read_to_ms: int | None = None) -> EventRow:
+def report(
+    story: Story, device: str, status: str = "read", read_to_ms: int | None = None, read_for_ms: int = 0
+) -> EventRow:
     at_ms = story.time_ms if read_to_ms is None else read_to_ms
-    entry: Value = {"device": device, "status": status, "read_to_ms": at_ms, "item_digest": bytes(32)}
+    entry: Value = {
+        "device": device,
+        "status": status,
+        "read_from_ms": at_ms - read_for_ms,
+        "read_to_ms": at_ms,
+        "item_digest": bytes(32),
+    }
     return story.row("consistency", "report_accepted", "gw-1", {"devices": [entry]})
 
 
@@ -77,15 +85,32 @@ def test_devices_unreachable_is_no_mismatch(status: str) -> None:
     assert row["verdicts"] == {"firmware": "match"}
 
 
+# holds AP-5
 def test_devices_age_counts_from_block_time_and_turns_stale() -> None:
     story, tables = Story(), MemoryTables(GENESIS)
     apply(tables, [report(story, "sps-00"), verdict(story, "sps-00", firmware="match")])
-    read_to_ms = shown(tables, "sps-00", 0)["read_to_ms"]
-    assert isinstance(read_to_ms, int)
-    assert shown(tables, "sps-00", read_to_ms + STALE_MS)["state"] == "match"
-    assert shown(tables, "sps-00", read_to_ms + STALE_MS + 1)["state"] == "stale"
+    read_from_ms = shown(tables, "sps-00", 0)["read_from_ms"]
+    assert isinstance(read_from_ms, int)
+    assert shown(tables, "sps-00", read_from_ms + STALE_MS)["state"] == "match"
+    assert shown(tables, "sps-00", read_from_ms + STALE_MS + 1)["state"] == "stale"
 
 
+# holds AP-5
+def test_devices_age_counts_from_the_oldest_read_that_the_report_stands_on() -> None:
+    story, tables = Story(), MemoryTables(GENESIS)
+    hour_ms = 3_600_000
+    event = report(story, "sps-00", read_for_ms=hour_ms)
+    apply(tables, [event, verdict(story, "sps-00", firmware="match")])
+    row = shown(tables, "sps-00", event.time_ms)
+    assert (row["read_to_ms"], row["state"]) == (event.time_ms - 1000, "stale")
+    assert row["read_from_ms"] == event.time_ms - 1000 - hour_ms
+    apply(tables, [report(story, "sps-00", read_for_ms=STALE_MS - 2000)])
+    assert shown(tables, "sps-00", story.time_ms)["state"] == "match"
+    apply(tables, [report(story, "sps-01", "unreachable", read_for_ms=hour_ms)])
+    assert shown(tables, "sps-01", story.time_ms)["state"] == "unreachable"
+
+
+# holds AP-5
 def test_devices_gateway_clock_ahead_keeps_nothing_fresh() -> None:
     story, tables = Story(), MemoryTables(GENESIS)
     event = report(story, "sps-00", read_to_ms=story.time_ms + 10**9)

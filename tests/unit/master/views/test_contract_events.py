@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from master.ledger.rows import Execution, event_rows
 from master.views.ports import END, Position
 from master.views.schema import Reading, Row
@@ -42,7 +44,10 @@ class Consortium(World):
 
     def report(self, device: str, content: Item | None, gateway: str = "gw-1", status: str = "read") -> None:
         self.boot += 1
-        line = entry(device, content, status=status, read_to_ms=self.head.time_ms)
+        now_ms = self.head.time_ms
+        line = entry(device, content, status=status)
+        if content is not None:
+            line = replace(line, read_from_ms=now_ms, read_to_ms=now_ms)
         assert send(self, evidence(line, gateway=gateway, pair=(self.boot, 1))).code == "ok"
 
     def shown(self, table: str, ahead_ms: int = 0) -> list[Row]:

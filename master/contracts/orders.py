@@ -1,0 +1,467 @@
+"""Contract `orders`, version 1: work orders, who filled what, and orders to read a device now.
+
+A work order plans a release for one device and a time for it. Whoever is responsible for the device asks, another
+organisation approves; inside its time what a change passes through is `pending`, after it the verdict is what it is.
+Whoever fills a program in signs a record. An inspection orders a gateway to read; the order is open until evidence with
+its nonce tells of every device that it names.
+
+State of the namespace
+  work/ID                one work order; its id is that of the transaction that asked for it
+  device/DEVICE          the approved work orders of a device that are not over, and the newest fill
+  inspection/NONCE       one read order, and which of its devices no answer told of yet
+  gateway/GATEWAY        when the newest read order came, and which are open
+
+Normative: docs/spec/orders.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from master.contracts import membership, references
+from master.contracts.context import (
+    OK,
+    Context,
+    Contract,
+    Reads,
+    Refused,
+    check_arguments,
+    digest_argument,
+)
+from rules.appraisal import Fill, Window
+from wire.cbor import Value
+from wire.fields import Fields
+from wire.genesis import Device
+from wire.receipt import Event
+from wire.types import EVIDENCE_DEVICES_MAX, IDENTIFIER_PATTERN, Digest
+
+NAME: Final = "orders"
+APPROVER_ROLES: Final = ("dispatch-centre", "sub-centre")
+INSPECTOR_ROLES: Final = ("auditor", "dispatch-centre", "regulator", "sub-centre")
+REQUESTED: Final = "requested"
+APPROVED: Final = "approved"
+CLOSED: Final = "closed"
+WINDOWS_MAX: Final = 8
+"""Approved work orders of one device that are not over."""
+INSPECTIONS_MAX: Final = 8
+"""Open read orders of one gateway."""
+REASON_CHARACTERS_MAX: Final = 256
+_WORK: Final = (
+    "device",
+    "organisation",
+    "account",
+    "release",
+    "release_name",
+    "contents",
+    "from_ms",
+    "to_ms",
+    "approver",
+    "reason",
+    "state",
+)
+_WINDOW: Final = ("order", "release", "from_ms", "to_ms", "contents")
+_FILL: Final = ("record", "account", "organisation", "order", "release", "time_ms")
+_DEVICE: Final = ("windows", "fill")
+_INSPECTION: Final = ("order", "gateway", "waiting", "deadline_ms", "height")
+_GATEWAY: Final = ("last_ms", "open")
+_OPEN: Final = ("nonce", "order", "deadline_ms")
+
+
+# ---- work orders ------------------------------------------------------------------------------
+
+
+def open_work(context: Context, args: dict[str, Value]) -> str:
+    """Ask for a time in which a release is filled into a device; its id is that of the transaction.
+
+    Args:
+        context: The sender's organisation owns the device, or is an agency above its owner.
+        args: ``device``; ``release``: digest of the planned release, which need not be effective yet; ``from_ms`` and
+            ``to_ms``: first and last block time; ``approver``: organisation that is to approve; ``reason``: text.
+
+    Raises:
+        Refused: bad-args, unknown-device, not-yours, unknown-release, wrong-target, bad-window,
+            wrong-approver.
+    """
+    check_arguments(args, ("device", "release", "from_ms", "to_ms", "approver", "reason"))
+    device = _device(context, args["device"])
+    owner = membership.organisation_of_device(context, device.id)
+    _check_person(context)
+    if owner is None or not _is_responsible(context, owner):
+        raise Refused("not-yours")
+    digest = digest_argument(args, "release")
+    release = references.release(context, digest)
+    if release is None:
+        raise Refused("unknown-release")
+    if release.device != device.id and (release.device is not None or release.model != device.model):
+        raise Refused("wrong-target")
+    from_ms, to_ms = _window(context, args)
+    approver, reason = args["approver"], args["reason"]
+    if not isinstance(approver, str) or not isinstance(reason, str) or len(reason) > REASON_CHARACTERS_MAX:
+        raise Refused("bad-args")
+    role = membership.role(context, approver) if IDENTIFIER_PATTERN.fullmatch(approver) else None
+    if role not in APPROVER_ROLES or approver in (owner, context.organisation):
+        raise Refused("wrong-approver")
+    record: dict[str, Value] = {
+        "device": device.id,
+        "organisation": context.organisation,
+        "account": context.sender,
+        "release": digest,
+        "release_name": release.release,
+        "contents": {artefact.kind: artefact.sha256 for artefact in release.artefacts},
+        "from_ms": from_ms,
+        "to_ms": to_ms,
+        "approver": approver,
+        "reason": reason,
+        "state": REQUESTED,
+    }
+    context.put(_work_key(context.tx_id), record)
+    told = {name: record[name] for name in _WORK if name not in ("contents", "state")}
+    context.emit("work_requested", device.id, {"order": context.tx_id, **told})
+    return OK
+
+
+def approve(context: Context, args: dict[str, Value]) -> str:
+    """Approve a work order, as the organisation that it names.
+
+    Args:
+        context: Of the approver.
+        args: ``order``: its id.
+
+    Raises:
+        Refused: bad-args, unknown-order, not-yours, wrong-approver, not-requested, over;
+            too-many-orders of this device.
+    """
+    check_arguments(args, ("order",))
+    order = digest_argument(args, "order")
+    work = _work(context, order)
+    _check_person(context)
+    if work.text("approver") != context.organisation:
+        raise Refused("wrong-approver")
+    if work.text("state") != REQUESTED:
+        raise Refused("not-requested")
+    if work.integer("to_ms") < context.time_ms:
+        raise Refused("over")
+    device = work.text("device")
+    windows, fill = _of_device(context, device)
+    windows = [entry for entry in windows if _end_ms(entry) >= context.time_ms]
+    if len(windows) >= WINDOWS_MAX:
+        raise Refused("too-many-orders")
+    window: dict[str, Value] = {
+        "order": order,
+        "release": work.text("release_name"),
+        "from_ms": work.integer("from_ms"),
+        "to_ms": work.integer("to_ms"),
+        "contents": work.raw("contents"),
+    }
+    _put_device(context, device, [*windows, window], fill)
+    _set_state(context, order, work, APPROVED)
+    context.emit("work_approved", device, {"order": order, "device": device, "by": context.organisation})
+    return OK
+
+
+def close_work(context: Context, args: dict[str, Value]) -> str:
+    """End a work order before its time, as the organisation that asked for it or that approves it.
+
+    Args:
+        context: Of one of the two.
+        args: ``order``: its id.
+
+    Raises:
+        Refused: bad-args, unknown-order, not-yours, closed.
+    """
+    check_arguments(args, ("order",))
+    order = digest_argument(args, "order")
+    work = _work(context, order)
+    _check_person(context)
+    if context.organisation not in (work.text("organisation"), work.text("approver")):
+        raise Refused("not-yours")
+    if work.text("state") == CLOSED:
+        raise Refused("closed")
+    device = work.text("device")
+    windows, fill = _of_device(context, device)
+    _put_device(context, device, [entry for entry in windows if entry["order"] != order], fill)
+    _set_state(context, order, work, CLOSED)
+    context.emit("work_closed", device, {"order": order, "device": device, "by": context.organisation})
+    return OK
+
+
+def fill(context: Context, args: dict[str, Value]) -> str:
+    """Say, signed, that a release was filled into a device under a work order.
+
+    Args:
+        context: An account of the device's owner or of the release's manufacturer.
+        args: ``device``; ``release``: digest; ``order``: id of the work order.
+
+    Raises:
+        Refused: bad-args, unknown-device, unknown-order, wrong-device, wrong-release, not-approved, outside-window,
+            not-yours.
+    """
+    check_arguments(args, ("device", "release", "order"))
+    device = _device(context, args["device"])
+    order, digest = digest_argument(args, "order"), digest_argument(args, "release")
+    work = _work(context, order)
+    _check_person(context)
+    if work.text("device") != device.id:
+        raise Refused("wrong-device")
+    if work.digest("release") != digest:
+        raise Refused("wrong-release")
+    if work.text("state") != APPROVED:
+        raise Refused("not-approved")
+    if not work.integer("from_ms") <= context.time_ms <= work.integer("to_ms"):
+        raise Refused("outside-window")
+    release = references.release(context, digest)
+    assert release is not None, "it was there when the order was opened"
+    if context.organisation not in (membership.organisation_of_device(context, device.id), release.manufacturer):
+        raise Refused("not-yours")
+    record: dict[str, Value] = {
+        "record": context.tx_id,
+        "account": context.sender,
+        "organisation": context.organisation,
+        "order": order,
+        "release": release.release,
+        "time_ms": context.time_ms,
+    }
+    windows, _ = _of_device(context, device.id)
+    _put_device(context, device.id, windows, record)
+    context.emit("filled", device.id, {"device": device.id, **record})
+    return OK
+
+
+# ---- inspection -------------------------------------------------------------------------------
+
+
+def inspect(context: Context, args: dict[str, Value]) -> str:
+    """Order a gateway to read devices now.
+
+    Args:
+        context: An account of the gateway's owner, of a dispatch centre, a sub-centre, a regulator or an auditor.
+        args: ``gateway``; ``devices``: 1..64 of its devices, ascending; ``nonce``: 32 bytes that nobody can guess,
+            which the answer carries; ``deadline_ms``: block time by which an answer is due.
+
+    Raises:
+        Refused: bad-args, not-yours, wrong-role, unknown-gateway, foreign-device, bad-deadline,
+            nonce-used; too-soon after the last order to this gateway; too-many-orders of it are open.
+    """
+    check_arguments(args, ("gateway", "devices", "nonce", "deadline_ms"))
+    gateway, nonce, deadline_ms = args["gateway"], digest_argument(args, "nonce"), args["deadline_ms"]
+    devices = _devices(args["devices"])
+    if not isinstance(gateway, str) or IDENTIFIER_PATTERN.fullmatch(gateway) is None or type(deadline_ms) is not int:
+        raise Refused("bad-args")
+    if membership.gateway(context, gateway) is None:
+        raise Refused("unknown-gateway")
+    _check_person(context)
+    is_owner = membership.organisation_of_gateway(context, gateway) == context.organisation
+    if not is_owner and membership.role(context, context.organisation) not in INSPECTOR_ROLES:
+        raise Refused("wrong-role")
+    for name in devices:
+        device = membership.device(context, name)
+        if device is None or device.gateway != gateway:
+            raise Refused("foreign-device")
+    if not 0 < deadline_ms - context.time_ms <= membership.integer_parameter(context, "inspect_deadline_ms_max"):
+        raise Refused("bad-deadline")
+    if context.get(_inspection_key(nonce)) is not None:
+        raise Refused("nonce-used")
+    last_ms, listed = _of_gateway(context, gateway)
+    if last_ms is not None and context.time_ms - last_ms < membership.integer_parameter(context, "inspect_interval_ms"):
+        raise Refused("too-soon")
+    listed = [entry for entry in listed if entry.integer("deadline_ms") >= context.time_ms]
+    if len(listed) >= INSPECTIONS_MAX:
+        raise Refused("too-many-orders")
+    told: dict[str, Value] = {"order": context.tx_id, "gateway": gateway, "deadline_ms": deadline_ms}
+    context.put(_inspection_key(nonce), {**told, "waiting": [*devices], "height": context.height})
+    entry: dict[str, Value] = {"nonce": nonce, "order": context.tx_id, "deadline_ms": deadline_ms}
+    _put_gateway(context, gateway, context.time_ms, [*map(_plain, listed), entry])
+    who: dict[str, Value] = {"account": context.sender, "organisation": context.organisation}
+    context.emit("inspection_ordered", gateway, {**told, **who, "nonce": nonce, "devices": [*devices]})
+    return OK
+
+
+def follow_report(context: Context, event: Event) -> None:
+    """Note which devices of a read order an answer tells of; close the order when none is left."""
+    nonce = event.data["nonce"]
+    if not isinstance(nonce, bytes):
+        return
+    value = context.get(_inspection_key(nonce))
+    if value is None:
+        return
+    order = Fields(value, _INSPECTION, "orders.inspection")
+    gateway, waiting = order.identifier("gateway"), order.sequence("waiting", EVIDENCE_DEVICES_MAX)
+    if gateway != event.data["gateway"]:
+        return
+    found: dict[str, Value] = {}
+    for part in (event.data["devices"], event.data["late"]):
+        assert isinstance(part, list)
+        found |= {str(entry["device"]): entry["status"] for entry in part if isinstance(entry, dict)}
+    answered: dict[str, Value] = {str(name): found[str(name)] for name in waiting if name in found}
+    if not answered:
+        return
+    left: list[Value] = [name for name in waiting if name not in found]
+    context.put(_inspection_key(nonce), {**{name: order.raw(name) for name in _INSPECTION}, "waiting": left})
+    if not left:
+        last_ms, listed = _of_gateway(context, gateway)
+        _put_gateway(context, gateway, last_ms, [_plain(entry) for entry in listed if entry.raw("nonce") != nonce])
+    told: dict[str, Value] = {"order": order.digest("order"), "gateway": gateway, "evidence_tx": context.tx_id}
+    context.emit("inspection_answered", gateway, {**told, "answered": answered, "left": left})
+
+
+# ---- what others read -------------------------------------------------------------------------
+
+
+def of_device(state: Reads, device: str, time_ms: int) -> tuple[Window | None, Fill | None]:
+    """Return the work order inside whose time a device is, and the newest record of a fill.
+
+    Of several work orders that which ends last counts.
+    """
+    windows, record = _of_device(state, device)
+    now = [entry for entry in windows if _begin_ms(entry) <= time_ms <= _end_ms(entry)]
+    if not now and record is None:
+        return None, None
+    return (_as_window(max(now, key=_end_ms)) if now else None), _as_fill(record)
+
+
+def open_inspections(state: Reads, gateway: str, time_ms: int) -> tuple[Digest, ...]:
+    """Return the transactions of a gateway's read orders that are still to be answered, oldest first."""
+    _, listed = _of_gateway(state, gateway)
+    return tuple(entry.digest("order") for entry in listed if entry.integer("deadline_ms") >= time_ms)
+
+
+# ---- state ------------------------------------------------------------------------------------
+
+
+def _check_person(context: Context) -> None:
+    """Refuse a gateway, behind whose signature stands no person."""
+    if context.sender != context.organisation and membership.operator(context, context.sender) is None:
+        raise Refused("not-yours")
+
+
+def _is_responsible(context: Context, owner: str) -> bool:
+    return context.organisation == owner or membership.is_under(context, owner, context.organisation)
+
+
+def _device(context: Context, name: Value) -> Device:
+    if not isinstance(name, str) or IDENTIFIER_PATTERN.fullmatch(name) is None:
+        raise Refused("bad-args")
+    device = membership.device(context, name)
+    if device is None:
+        raise Refused("unknown-device")
+    return device
+
+
+def _devices(value: Value) -> list[str]:
+    if not isinstance(value, list) or not 1 <= len(value) <= EVIDENCE_DEVICES_MAX:
+        raise Refused("bad-args")
+    names = [name for name in value if isinstance(name, str) and IDENTIFIER_PATTERN.fullmatch(name) is not None]
+    if names != value or sorted(set(names)) != names:
+        raise Refused("bad-args")
+    return names
+
+
+def _window(context: Context, args: Mapping[str, Value]) -> tuple[int, int]:
+    from_ms, to_ms = args["from_ms"], args["to_ms"]
+    if type(from_ms) is not int or type(to_ms) is not int:
+        raise Refused("bad-args")
+    longest_ms = membership.integer_parameter(context, "work_window_ms_max")
+    ahead_ms = membership.integer_parameter(context, "work_ahead_ms_max")
+    if not (0 <= from_ms < to_ms <= from_ms + longest_ms and context.time_ms < to_ms <= context.time_ms + ahead_ms):
+        raise Refused("bad-window")
+    return from_ms, to_ms
+
+
+def _work(context: Context, order: Digest) -> Fields:
+    value = context.get(_work_key(order))
+    if value is None:
+        raise Refused("unknown-order")
+    return Fields(value, _WORK, "orders.work")
+
+
+def _set_state(context: Context, order: Digest, work: Fields, state: str) -> None:
+    context.put(_work_key(order), {**{name: work.raw(name) for name in _WORK}, "state": state})
+
+
+def _of_device(state: Reads, device: str) -> tuple[list[dict[str, Value]], dict[str, Value] | None]:
+    value = state.namespace(NAME).get(b"device/" + device.encode("ascii"))
+    if value is None:
+        return [], None
+    fields = Fields(value, _DEVICE, "orders.device")
+    windows = [entry for entry in fields.sequence("windows", WINDOWS_MAX) if isinstance(entry, dict)]
+    return windows, None if fields.is_null("fill") else fields.mapping("fill")
+
+
+def _put_device(
+    context: Context, device: str, windows: list[dict[str, Value]], record: dict[str, Value] | None
+) -> None:
+    kept: list[Value] = [*windows]
+    context.put(b"device/" + device.encode("ascii"), {"windows": kept, "fill": record})
+
+
+def _begin_ms(window: Mapping[str, Value]) -> int:
+    value = window["from_ms"]
+    assert isinstance(value, int)
+    return value
+
+
+def _end_ms(window: Mapping[str, Value]) -> int:
+    value = window["to_ms"]
+    assert isinstance(value, int)
+    return value
+
+
+def _as_window(value: dict[str, Value]) -> Window:
+    fields = Fields(value, _WINDOW, "orders.window")
+    contents = {kind: digest for kind, digest in fields.mapping("contents").items() if isinstance(digest, bytes)}
+    return Window(fields.digest("order"), fields.text("release"), fields.integer("to_ms"), contents)
+
+
+def _as_fill(value: dict[str, Value] | None) -> Fill | None:
+    if value is None:
+        return None
+    fields = Fields(value, _FILL, "orders.fill")
+    return Fill(
+        record=fields.digest("record"),
+        account=fields.identifier("account"),
+        organisation=fields.identifier("organisation"),
+        order=fields.digest("order"),
+        release=fields.text("release"),
+        time_ms=fields.integer("time_ms"),
+    )
+
+
+def _of_gateway(state: Reads, gateway: str) -> tuple[int | None, list[Fields]]:
+    value = state.namespace(NAME).get(b"gateway/" + gateway.encode("ascii"))
+    if value is None:
+        return None, []
+    fields = Fields(value, _GATEWAY, "orders.gateway")
+    listed = [Fields(entry, _OPEN, "orders.gateway.open") for entry in fields.sequence("open", INSPECTIONS_MAX)]
+    return fields.integer("last_ms"), listed
+
+
+def _put_gateway(context: Context, gateway: str, last_ms: int | None, listed: list[Value]) -> None:
+    context.put(b"gateway/" + gateway.encode("ascii"), {"last_ms": last_ms, "open": listed})
+
+
+def _plain(entry: Fields) -> dict[str, Value]:
+    return {name: entry.raw(name) for name in _OPEN}
+
+
+def _work_key(order: Digest) -> bytes:
+    return b"work/" + order
+
+
+def _inspection_key(nonce: bytes) -> bytes:
+    return b"inspection/" + nonce
+
+
+ORDERS: Final = Contract(
+    name=NAME,
+    version=1,
+    methods={
+        "open": open_work,
+        "approve": approve,
+        "close": close_work,
+        "fill": fill,
+        "inspect": inspect,
+    },
+    reactions={("consistency", "report_accepted"): follow_report},
+    modules=("master.contracts.orders", "master.contracts.references", "rules.appraisal", "rules.difference"),
+)

@@ -1,0 +1,262 @@
+"""Contract orders: work orders, fills and read orders, each call with its refusal."""
+
+from __future__ import annotations
+
+import pytest
+
+from master.contracts import orders
+from master.contracts.orders import INSPECTIONS_MAX, WINDOWS_MAX
+from master.ledger.call import StateReads
+from master.ledger.state import Overlay
+from tests.unit.contracts.desk import MINUTE_MS, NONCE, PLANNED, PLANNED_FIRMWARE, Desk
+from tests.unit.contracts.reports import entry, evidence, item, release, send, submit
+from tests.unit.ledger.worlds import Done, World, make_genesis
+from wire.cbor import Value
+from wire.types import sha256
+
+
+def reads(desk: Desk) -> StateReads:
+    return StateReads(Overlay(desk.world.state))
+
+
+# holds OR-1
+def test_work_order_is_asked_for_by_the_owner_and_approved_by_another() -> None:
+    desk = Desk()
+    done = desk.open()
+    assert done.code == "ok"
+    (told,) = done.events("work_requested")
+    assert (told["device"], told["release_name"], told["approver"]) == ("dev-1", "r-2", "dispatch")
+    assert orders.of_device(reads(desk), "dev-1", desk.now_ms) == (None, None)
+    assert desk.call("dispatch", "approve", order=done.tx.id).code == "ok"
+    window, fill = orders.of_device(reads(desk), "dev-1", desk.now_ms)
+    assert window is not None
+    assert (window.order, window.release) == (done.tx.id, "r-2")
+    assert window.contents == {"firmware": sha256(PLANNED_FIRMWARE)}
+    assert fill is None
+
+
+# holds OR-1
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"device": 7}, "bad-args"),
+        ({"device": "DEV"}, "bad-args"),
+        ({"device": "dev-9"}, "unknown-device"),
+        ({"release": b"short"}, "bad-args"),
+        ({"release": bytes(32)}, "unknown-release"),
+        ({"device": "dev-4"}, "wrong-target"),
+        ({"from_ms": "now"}, "bad-args"),
+        ({"from_ms": -1}, "bad-window"),
+        ({"to_ms": 0}, "bad-window"),
+        ({"to_ms": 2**60}, "bad-window"),
+        ({"approver": 7}, "bad-args"),
+        ({"approver": "NO ONE"}, "wrong-approver"),
+        ({"approver": "nobody"}, "wrong-approver"),
+        ({"approver": "lab"}, "wrong-approver"),
+        ({"reason": "x" * 257}, "bad-args"),
+        ({"reason": None}, "bad-args"),
+        ({"more": 1}, "bad-args"),
+    ],
+)
+def test_work_order_that_is_not_in_order_is_refused(changes: dict[str, Value], code: str) -> None:
+    done = Desk().open(**changes)
+    assert (done.code, done.event_types) == (code, [])
+
+
+# holds OR-1
+@pytest.mark.parametrize("sender", ["maker-a", "dispatch", "gw-1"])
+def test_work_order_of_who_is_not_responsible_for_the_device_is_refused(sender: str) -> None:
+    assert Desk().open(sender).code == "not-yours"
+
+
+# holds OR-1
+def test_work_order_for_a_release_of_another_device_is_refused() -> None:
+    desk = Desk()
+    other = release("r-3", device="dev-2", firmware=b"of dev-2")
+    submit(desk.world, other)
+    assert desk.open(release=other.digest()).code == "wrong-target"
+    assert desk.open(release=other.digest(), device="dev-2").code == "ok"
+
+
+# holds OR-1
+def test_work_order_is_approved_once_in_time_by_whom_it_names() -> None:
+    desk = Desk()
+    order = desk.open().tx.id
+    assert desk.call("dispatch", "approve", order=bytes(32)).code == "unknown-order"
+    assert desk.call("dispatch", "approve", order=b"").code == "bad-args"
+    assert desk.call("grid", "approve", order=order).code == "wrong-approver"
+    assert desk.call("gw-1", "approve", order=order).code == "not-yours"
+    assert desk.call("dispatch", "approve", order=order).code == "ok"
+    assert desk.call("dispatch", "approve", order=order).code == "not-requested"
+    late = desk.open().tx.id
+    desk.wait(11 * MINUTE_MS)
+    assert desk.call("dispatch", "approve", order=late).code == "over"
+
+
+# holds OR-1
+def test_work_orders_of_one_device_are_bounded_and_make_room_when_they_are_over() -> None:
+    desk = Desk()
+    for _ in range(WINDOWS_MAX):
+        desk.approved()
+    one_more = desk.open(to_ms=desk.now_ms + 60 * MINUTE_MS).tx.id
+    assert desk.call("dispatch", "approve", order=one_more).code == "too-many-orders"
+    desk.wait(11 * MINUTE_MS)
+    assert desk.call("dispatch", "approve", order=one_more).code == "ok"
+
+
+# holds OR-2
+def test_work_order_is_closed_by_either_side_once() -> None:
+    desk = Desk()
+    first, second = desk.approved(), desk.open().tx.id
+    assert desk.call("maker-a", "close", order=first).code == "not-yours"
+    assert desk.call("gw-1", "close", order=first).code == "not-yours"
+    assert desk.call("grid", "close", order=first).events("work_closed")[0]["by"] == "grid"
+    assert desk.call("dispatch", "close", order=first).code == "closed"
+    assert desk.call("dispatch", "close", order=second).code == "ok"
+    assert desk.call("dispatch", "approve", order=second).code == "not-requested"
+    assert orders.of_device(reads(desk), "dev-1", desk.now_ms)[0] is None
+
+
+def test_super_node_keeps_approving_and_inspecting_for_itself_where_genesis_says_so() -> None:
+    desk = Desk(World(make_genesis({"super_only": ["orders.inspect", "orders.open"]})))
+    assert desk.open().code == "super-node-only"
+    assert desk.inspect().code == "super-node-only"
+    assert desk.inspect("dispatch").code == "ok"
+
+
+# holds OR-3
+def test_fill_is_signed_by_the_owner_or_the_manufacturer_inside_the_time() -> None:
+    desk = Desk()
+    order = desk.approved()
+    done = desk.fill(order, "maker-a")
+    assert done.code == "ok"
+    (told,) = done.events("filled")
+    assert (told["account"], told["order"], told["release"]) == ("maker-a", order, "r-2")
+    _, fill = orders.of_device(reads(desk), "dev-1", desk.now_ms)
+    assert fill is not None
+    assert (fill.record, fill.account, fill.organisation) == (done.tx.id, "maker-a", "maker-a")
+    newer = desk.fill(order)
+    _, fill = orders.of_device(reads(desk), "dev-1", desk.now_ms)
+    assert fill is not None
+    assert fill.record == newer.tx.id
+
+
+# holds OR-3
+@pytest.mark.parametrize(
+    ("sender", "changes", "code"),
+    [
+        ("grid", {"device": None}, "bad-args"),
+        ("grid", {"device": "dev-9"}, "unknown-device"),
+        ("grid", {"device": "dev-2"}, "wrong-device"),
+        ("grid", {"release": bytes(32)}, "wrong-release"),
+        ("grid", {"order": bytes(32)}, "unknown-order"),
+        ("lab", {}, "not-yours"),
+        ("gw-1", {}, "not-yours"),
+    ],
+)
+def test_fill_that_does_not_fit_its_work_order_is_refused(sender: str, changes: dict[str, Value], code: str) -> None:
+    desk = Desk()
+    args: dict[str, Value] = {"device": "dev-1", "release": PLANNED.digest(), "order": desk.approved()}
+    assert desk.call(sender, "fill", **{**args, **changes}).code == code
+
+
+# holds OR-3
+def test_fill_outside_the_time_or_before_the_approval_is_refused() -> None:
+    desk = Desk()
+    assert desk.fill(desk.open().tx.id).code == "not-approved"
+    later = desk.approved(from_ms=desk.now_ms + 5 * MINUTE_MS)
+    assert desk.fill(later).code == "outside-window"
+    desk.wait(11 * MINUTE_MS)
+    assert desk.fill(later).code == "outside-window"
+
+
+# holds OR-4
+def test_read_order_is_open_until_evidence_with_its_nonce_told_of_every_device() -> None:
+    desk = Desk()
+    done = desk.inspect()
+    assert done.code == "ok"
+    (told,) = done.events("inspection_ordered")
+    assert (told["gateway"], told["devices"], told["nonce"]) == ("gw-1", ["dev-1", "dev-2"], NONCE)
+    assert orders.open_inspections(reads(desk), "gw-1", desk.now_ms) == (done.tx.id,)
+    assert desk.read(nonce=sha256(b"another")).events("inspection_answered") == []
+    assert desk.read().events("inspection_answered") == []
+    (first,) = desk.read(nonce=NONCE).events("inspection_answered")
+    assert (first["order"], first["answered"], first["left"]) == (done.tx.id, {"dev-1": "read"}, ["dev-2"])
+    assert desk.read(nonce=NONCE).events("inspection_answered") == []
+    lines = entry("dev-2", None, status="unreachable")
+    answer = send(desk.world, evidence(lines, pair=(1, 99), nonce=NONCE))
+    (last,) = answer.events("inspection_answered")
+    assert (last["answered"], last["left"]) == ({"dev-2": "unreachable"}, [])
+    assert orders.open_inspections(reads(desk), "gw-1", desk.now_ms) == ()
+
+
+# holds OR-4
+def test_read_order_is_not_answered_by_another_gateway_nor_open_past_its_deadline() -> None:
+    desk = Desk()
+    assert desk.inspect().code == "ok"
+    assert desk.read(item("s-3"), "dev-3", nonce=NONCE).events("inspection_answered") == []
+    assert orders.open_inspections(reads(desk), "gw-1", desk.now_ms + 2 * MINUTE_MS) == ()
+    assert orders.open_inspections(reads(desk), "gw-2", desk.now_ms) == ()
+
+
+# holds OR-4
+def test_answer_that_came_after_newer_evidence_counts() -> None:
+    desk = Desk()
+    desk.inspect(devices=["dev-1"])
+    desk.seq = 5
+    desk.read()
+    late = send(desk.world, evidence(entry("dev-1", item()), pair=(1, 3), nonce=NONCE))
+    assert late.events("inspection_answered")[0]["left"] == []
+
+
+# holds OR-4
+@pytest.mark.parametrize(
+    ("sender", "changes", "code"),
+    [
+        ("regulator", {"gateway": 7}, "bad-args"),
+        ("regulator", {"gateway": "GW"}, "bad-args"),
+        ("regulator", {"gateway": "gw-9"}, "unknown-gateway"),
+        ("regulator", {"devices": []}, "bad-args"),
+        ("regulator", {"devices": "dev-1"}, "bad-args"),
+        ("regulator", {"devices": ["dev-2", "dev-1"]}, "bad-args"),
+        ("regulator", {"devices": [7]}, "bad-args"),
+        ("regulator", {"devices": [f"d-{number:02}" for number in range(65)]}, "bad-args"),
+        ("regulator", {"devices": ["dev-3"]}, "foreign-device"),
+        ("regulator", {"devices": ["dev-9"]}, "foreign-device"),
+        ("regulator", {"nonce": bytes(31)}, "bad-args"),
+        ("regulator", {"deadline_ms": None}, "bad-args"),
+        ("regulator", {"deadline_ms": 0}, "bad-deadline"),
+        ("regulator", {"deadline_ms": 2**60}, "bad-deadline"),
+        ("lab", {}, "wrong-role"),
+        ("maker-a", {}, "wrong-role"),
+        ("gw-1", {}, "not-yours"),
+    ],
+)
+def test_read_order_that_is_not_in_order_is_refused(sender: str, changes: dict[str, Value], code: str) -> None:
+    done = Desk().inspect(sender, **changes)
+    assert (done.code, done.event_types) == (code, [])
+
+
+# holds OR-4
+def test_owner_of_a_gateway_may_order_a_read() -> None:
+    assert Desk().inspect("grid").code == "ok"
+
+
+# holds OR-5
+def test_read_orders_are_bounded_in_rate_and_number() -> None:
+    desk = Desk(World(make_genesis({"inspect_interval_ms": 5000})))
+
+    def ask(number: int) -> Done:
+        return desk.inspect(nonce=sha256(str(number).encode()), deadline_ms=desk.now_ms + 10 * MINUTE_MS)
+
+    assert ask(0).code == "ok"
+    assert ask(0).code == "nonce-used"
+    assert ask(1).code == "too-soon"
+    for number in range(1, INSPECTIONS_MAX):
+        desk.wait(5000)
+        assert ask(number).code == "ok"
+    desk.wait(5000)
+    assert ask(99).code == "too-many-orders"
+    desk.wait(11 * MINUTE_MS)
+    assert ask(100).code == "ok"
+    assert len(orders.open_inspections(reads(desk), "gw-1", desk.now_ms)) == 1
