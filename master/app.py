@@ -50,6 +50,7 @@ from master.mempool import Mempool
 from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node, genesis_parameter
 from master.process import Server, collect_rarely
+from master.reading import Reads
 from master.recorder import RecordedReplica, Recorder
 from master.seams import Hooks, Restart
 from master.seat import GUARD_FILE, PeerBook, VoteKeys, check_seat, load_vote_keys, open_guard, settings_at
@@ -166,7 +167,8 @@ class NodeProcess:
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
         self._headers = header_stream(genesis, config.node.member, store.final_header, self._broker, self._clock)
-        self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry, blobs=self._blobs)
+        reads = self._reads = Reads(config, store, genesis.chain(), self._clock)
+        self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry, blobs=self._blobs, access=reads.room)
         self._new_block.set()
         self._views_failure: str | None = None
         self._damage: str | None = None
@@ -340,6 +342,7 @@ class NodeProcess:
             asyncio.create_task(self._refresh_gauges()),
             asyncio.create_task(self._state_sync.run()),
             asyncio.create_task(self._blobs.run()),
+            asyncio.create_task(self._reads.run(lambda raw: self._node.take(raw, "http"))),
             asyncio.create_task(server.serve()),
         ]
         if self._broker is not None:
@@ -372,6 +375,7 @@ class NodeProcess:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._reads.log.close()
         if self._recorder is not None:
             self._recorder.close()
 

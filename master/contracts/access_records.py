@@ -22,7 +22,7 @@ from wire.blob import BLOB_BYTES_MAX
 from wire.cose import KID_BYTES
 from wire.fields import Fields
 from wire.grants import ALL, NAMESPACE, PAGES_MAX, Grant, decode_page, page_key, split_subject
-from wire.types import Digest
+from wire.types import DIGEST_BYTES, Digest
 
 OWNER, SEALER, GATEWAY = "owner", "sealer", "gateway"
 """Permissions that need no grant: to the owner of a subject, to who sealed a content, to the gateway of a device."""
@@ -161,6 +161,18 @@ def sealed(state: Reads, content: Digest) -> Sealed | None:
         fields.integer("size", 1, BLOB_BYTES_MAX),
         tuple(key for key in fields.sequence("keys", KEYS_MAX) if isinstance(key, bytes) and len(key) == KID_BYTES),
     )
+
+
+def last_anchor(state: Reads, organisation: str) -> tuple[int, int, Digest]:
+    """Return number, entries and head of the newest anchor of a node's read log; 0, 0 and zeros before the first."""
+    entries = _entries(state)
+    value = entries.get(f"anchors/{organisation}".encode("ascii"))
+    if value is None:
+        return 0, 0, bytes(DIGEST_BYTES)
+    number = Fields(value, ("number", "entries"), "access.anchors").integer("number", 1)
+    record = entries.get(f"anchor/{organisation}/{number}".encode("ascii"))
+    fields = Fields(record, ("entries", "head", "height", "time_ms"), "access.anchor")
+    return number, fields.integer("entries", 1), fields.digest("head")
 
 
 def key_entry(account: str) -> bytes:

@@ -40,6 +40,7 @@ class ReadLog:
         folder: Its own; made when it is missing.
         chain: Name of the ledger.
         member: Whose node it is.
+        begins_after: Entries and head of the newest anchor: a log that is lost goes on from there.
         segment_bytes: From which size on a new segment is begun.
         segments_max: Segments that are kept; only what is anchored is ever removed.
 
@@ -54,6 +55,7 @@ class ReadLog:
         chain: str,
         member: str,
         *,
+        begins_after: tuple[int, Digest] = (0, START),
         segment_bytes: int = SEGMENT_BYTES,
         segments_max: int = SEGMENTS_MAX,
     ) -> None:
@@ -62,11 +64,11 @@ class ReadLog:
         self._lock = threading.Lock()
         self._failure: str | None = None
         self._anchored = 0
-        self._count, self._head = 0, START
+        self._count, self._head = begins_after
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._firsts = [int(path.stem) for path in segment_files(folder)]
-            self._descriptor = self._begin(1) if not self._firsts else self._resume(self._firsts[-1])
+            self._descriptor = self._begin(self._count + 1) if not self._firsts else self._resume(self._firsts[-1])
         except OSError as error:
             raise storage_error(folder, error) from error
 
@@ -164,7 +166,7 @@ class ReadLog:
             path.unlink()
             self._firsts.pop()
             if not self._firsts:
-                return self._begin(1)
+                return self._begin(self._count + 1)
             os.close(self._resume(self._firsts[-1]))
             return self._begin(self._count + 1)
         try:
