@@ -108,7 +108,9 @@ def load_reading_key(path: Path) -> ReadingKey:
     if _HEX_32.fullmatch(secret) is None:
         raise DataError(f"{path}: 'secret' is not 32 bytes of lower-case hex")
     private = X25519PrivateKey.from_private_bytes(bytes.fromhex(secret))
-    key = ReadingKey(check_identifier(values["name"], f"{path}: name"), private, private.public_key().public_bytes_raw())
+    key = ReadingKey(
+        check_identifier(values["name"], f"{path}: name"), private, private.public_key().public_bytes_raw()
+    )
     if values["public"] != key.public.hex() or values["kid"] != key.kid.hex():
         raise DataError(f"{path}: its parts do not belong together; the file was edited or damaged")
     return key

@@ -1,7 +1,7 @@
-"""Who may read what: data classes, subjects, and grants that are never forgotten (docs/spec, clauses AC-1 to AC-6).
+"""Who may read what: data classes, subjects, and grants that are never forgotten (docs/spec, clauses AC-1 to AC-3).
 
-The grants of one class and subject stand in pages of the state. A grant is added behind the others and only ever gets an
-end; so the newest pages say who could read at every height there has been.
+The grants of one class and subject stand in pages of the state. A grant is added behind the others and only ever gets
+an end; so the newest pages say who could read at every height there has been.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Signed HTTP requests (RFC 9421) in one strict form: Ed25519, one signature, fixed components (docs/spec, HR-1 to HR-6).
+"""Signed HTTP requests (RFC 9421) in one strict form: Ed25519, fixed components (docs/spec, HR-1 to HR-6).
 
-The signature covers method, path, query and, with a body, its Content-Digest (RFC 9530); its parameters say when it was made
-and ends, carry a nonce, and name by ``tag`` the one ledger and node that it is for: another node refuses it.
+The signature covers method, path, query and, with a body, its Content-Digest (RFC 9530); its parameters say when it
+begins and ends, carry a nonce, and name by ``tag`` the one ledger and node that it is for: another node refuses it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _COMPONENTS: Final = ("@method", "@path", "@query")
 _NAMES: Final = frozenset({"created", "expires", "nonce", "keyid", "alg", "tag"})
 _ALGORITHM: Final = "ed25519"
 _INPUT: Final = re.compile(
-    rf'{LABEL}=(\((?P<components>[^()]*)\)(?P<parameters>(?:;[a-z]+=(?:[0-9]{{1,12}}|"[!#-\[\]-~]{{1,160}}"))*))', re.ASCII
+    rf'{LABEL}=(\((?P<components>[^()]*)\)(?P<parameters>(?:;[a-z]+=(?:[0-9]{{1,12}}|"[!#-\[\]-~]{{1,160}}"))*))',
+    re.ASCII,
 )
 _PARAMETER: Final = re.compile(r';([a-z]+)=(?:([0-9]+)|"([^"]+)")', re.ASCII)
 _VALUE: Final = re.compile(rf"{LABEL}=:([A-Za-z0-9+/=]{{88}}):", re.ASCII)
@@ -98,7 +99,9 @@ def signature_base(components: Sequence[tuple[str, str]], parameters: str) -> by
     return "\n".join((*lines, f'"@signature-params": {parameters}')).encode("ascii")
 
 
-def sign_request(message: Message, key: SigningKey, tag: str, created_s: int, nonce: str, life_s: int = 60) -> dict[str, str]:
+def sign_request(
+    message: Message, key: SigningKey, tag: str, created_s: int, nonce: str, life_s: int = 60
+) -> dict[str, str]:
     """Return the headers that sign a request.
 
     Args:
@@ -109,8 +112,7 @@ def sign_request(message: Message, key: SigningKey, tag: str, created_s: int, no
         nonce: 16..64 characters of ``A-Z a-z 0-9 _ -``, never used before.
         life_s: 1..`LIFE_S_MAX`.
     """
-    covered = [*_COMPONENTS, *([CONTENT_DIGEST] if message.body else [])]
-    listed = " ".join(f'"{name}"' for name in covered)
+    listed = _listed((*_COMPONENTS, CONTENT_DIGEST) if message.body else _COMPONENTS)
     parameters = (
         f'({listed});created={created_s};expires={created_s + life_s};nonce="{nonce}"'
         f';keyid="{kid_of(key.verify_key.encode()).hex()}";alg="{_ALGORITHM}";tag="{tag}"'
@@ -135,8 +137,8 @@ def read_signature(headers: Mapping[str, str]) -> Presented:
     given, value = headers.get(SIGNATURE_INPUT, ""), headers.get(SIGNATURE, "")
     if len(given) > HEADER_CHARACTERS_MAX or (match := _INPUT.fullmatch(given)) is None:
         raise SignatureError(f"Signature-Input: one signature with the label {LABEL} is due", code=MALFORMED)
-    covered = tuple(name.strip('"') for name in match["components"].split(" "))
-    if covered not in (_COMPONENTS, (*_COMPONENTS, CONTENT_DIGEST)) or match["components"].count('"') != 2 * len(covered):
+    listed = match["components"]
+    if listed not in (_listed(_COMPONENTS), _listed((*_COMPONENTS, CONTENT_DIGEST))):
         raise SignatureError(
             "Signature-Input: @method, @path, @query and, with a body, content-digest are due", code=MALFORMED
         )
@@ -148,7 +150,8 @@ def read_signature(headers: Mapping[str, str]) -> Presented:
         raise SignatureError("Signature-Input: created and expires are numbers, the others are texts", code=MALFORMED)
     if named["alg"] != _ALGORITHM or _KID.fullmatch(named["keyid"]) is None or _NONCE.fullmatch(named["nonce"]) is None:
         raise SignatureError(
-            "Signature-Input: alg ed25519, keyid of 32 hex digits and a nonce of 16..64 characters are due", code=MALFORMED
+            "Signature-Input: alg ed25519, keyid of 32 hex digits and a nonce of 16..64 characters are due",
+            code=MALFORMED,
         )
     return Presented(
         kid=bytes.fromhex(named["keyid"]),
@@ -156,7 +159,7 @@ def read_signature(headers: Mapping[str, str]) -> Presented:
         expires_s=int(named["expires"]),
         nonce=named["nonce"],
         tag=named["tag"],
-        has_digest=CONTENT_DIGEST in covered,
+        has_digest=CONTENT_DIGEST in listed,
         parameters=match[1],
         signature=_signature(value),
     )
@@ -185,13 +188,17 @@ def check_request(presented: Presented, message: Message, public_key: bytes, tag
         raise StaleSignatureError(f"the signature has to end 1..{LIFE_S_MAX} s after it was made")
     if not presented.created_s - SKEW_S <= now_s <= presented.expires_s + SKEW_S:
         raise StaleSignatureError(
-            f"the signature was made {now_s - presented.created_s} s ago and ends in {presented.expires_s - now_s} s by "
-            f"this node's clock; the clocks may differ by {SKEW_S} s"
+            f"the signature was made {now_s - presented.created_s} s ago and ends in {presented.expires_s - now_s} s "
+            f"by this node's clock; the clocks may differ by {SKEW_S} s"
         )
     if presented.has_digest != bool(message.body):
         raise SignatureError("content-digest has to be covered with a body, and with a body alone")
     values = _values(message, has_digest=presented.has_digest)
     verify_ed25519(public_key, signature_base(values, presented.parameters), presented.signature)
+
+
+def _listed(components: tuple[str, ...]) -> str:
+    return " ".join(f'"{name}"' for name in components)
 
 
 def _values(message: Message, *, has_digest: bool) -> list[tuple[str, str]]:

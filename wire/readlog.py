@@ -118,7 +118,8 @@ def read_segment(raw: bytes, name: str) -> Segment:
     Raises:
         FormatError: A record is none of this format; the message names it by the index it should have.
     """
-    at, records = 0, []
+    at = 0
+    records: list[bytes] = []
     while len(raw) - at >= _LENGTH_BYTES:
         end = at + _LENGTH_BYTES + int.from_bytes(raw[at : at + _LENGTH_BYTES], "big")
         if end - at > ENTRY_BYTES_MAX + _LENGTH_BYTES:
@@ -149,36 +150,50 @@ def check_log(segments: Iterable[Segment], anchors: Sequence[Anchor]) -> Checked
     Raises:
         ProofError: Names the first entry that is not what it should be.
     """
-    named = {anchor.entries: anchor for anchor in anchors}
-    start: SegmentHead | None = None
-    owner, index, digest, anchored, torn = ("", ""), 0, START, 0, 0
+    walk: _Walk | None = None
     for segment in segments:
-        head = segment.head
-        if start is None:
-            start, owner, index, digest = head, (head.chain, head.member), head.first - 1, head.previous
-            if index == 0 and digest != START:
-                raise ProofError("entry 1: the log does not begin with nothing before it")
-            anchored = _agree(named, index, digest, anchored)
-        elif (head.chain, head.member, head.first, head.previous) != (*owner, index + 1, digest) or torn:
-            raise ProofError(f"entry {index + 1}: the next segment does not continue the one before it")
-        for entry in segment.entries:
-            index += 1
-            if entry.index != index:
-                raise ProofError(f"entry {index}: entry {entry.index} stands in its place")
-            if entry.previous != digest:
-                wrong = index if anchored == index - 1 else index - 1
-                raise ProofError(f"entry {wrong}: entries {index - 1} and {index} do not follow each other")
-            digest = entry.digest()
-            anchored = _agree(named, index, digest, anchored)
-        torn = segment.torn_bytes
-    if start is None:
-        if anchors:
-            raise ProofError(f"entry 1: it is missing; anchor 1 names {anchors[0].entries} entries")
-        return CheckedLog("", "", 1, 0, START, 0)
-    later = next((anchor for anchor in anchors if anchor.entries > index), None)
+        if walk is None:
+            walk = _Walk(segment.head, {anchor.entries: anchor for anchor in anchors})
+        walk.take(segment)
+    if walk is None:
+        walk = _Walk(SegmentHead("", "", 1, START), {})
+    later = next((anchor for anchor in anchors if anchor.entries > walk.index), None)
     if later is not None:
-        raise ProofError(f"entry {index + 1}: it is missing; anchor {later.number} names {later.entries} entries")
-    return CheckedLog(*owner, start.first, index, digest, anchored)
+        raise ProofError(f"entry {walk.index + 1}: it is missing; anchor {later.number} names {later.entries} entries")
+    return CheckedLog(*walk.owner, walk.first, walk.index, walk.digest, walk.anchored)
+
+
+class _Walk:
+    """Where a check of a log has come to."""
+
+    def __init__(self, head: SegmentHead, named: dict[int, Anchor]) -> None:
+        self.owner, self.first, self.named = (head.chain, head.member), head.first, named
+        self.index, self.digest = head.first - 1, head.previous
+        self.torn_bytes = 0
+        if self.index == 0 and self.digest != START:
+            raise ProofError("entry 1: the log does not begin with nothing before it")
+        self.anchored = _agree(named, self.index, self.digest, 0)
+
+    def take(self, segment: Segment) -> None:
+        """Follow one segment.
+
+        Raises:
+            ProofError: It does not continue what was before, or is not what was anchored.
+        """
+        head = segment.head
+        found = (head.chain, head.member, head.first, head.previous)
+        if found != (*self.owner, self.index + 1, self.digest) or self.torn_bytes:
+            raise ProofError(f"entry {self.index + 1}: the next segment does not continue the one before it")
+        for entry in segment.entries:
+            before, self.index = self.index, self.index + 1
+            if entry.index != self.index:
+                raise ProofError(f"entry {self.index}: entry {entry.index} stands in its place")
+            if entry.previous != self.digest:
+                wrong = self.index if self.anchored == before else before
+                raise ProofError(f"entry {wrong}: entries {before} and {self.index} do not follow each other")
+            self.digest = entry.digest()
+            self.anchored = _agree(self.named, self.index, self.digest, self.anchored)
+        self.torn_bytes = segment.torn_bytes
 
 
 def _agree(named: dict[int, Anchor], index: int, digest: Digest, anchored: int) -> int:
@@ -192,7 +207,8 @@ def _agree(named: dict[int, Anchor], index: int, digest: Digest, anchored: int) 
         return anchored
     if anchor.head != digest:
         raise ProofError(
-            f"entry {anchored + 1}: it or one up to {index} is not what anchor {anchor.number} of {index} entries stands for"
+            f"entry {anchored + 1}: it or one up to {index} is not what anchor {anchor.number} of {index} entries "
+            "stands for"
         )
     return index
 

@@ -1,7 +1,7 @@
-"""Sealed files: contents that only the holders of some keys can open (docs/spec, clauses HS-1 to HS-8).
+"""Sealed files: contents that only the holders of some keys can open (docs/spec, clauses HS-1 to HS-5).
 
-A content is encrypted once, under a key of its own; that key is wrapped for each reader. Other readers, or a reader's new
-key, change the wraps alone. This module knows the bytes; `kit.sealing` encrypts.
+A content is encrypted once, under a key of its own; that key is wrapped for each reader. Other readers, or a reader's
+new key, change the wraps alone. This module knows the bytes; `kit.sealing` encrypts.
 """
 
 from __future__ import annotations

@@ -84,7 +84,9 @@ async def permit(call: Call, data_class: str, subject: str, content: bytes | Non
 def _presented(call: Call) -> Presented:
     headers = call.request.headers
     if SIGNATURE_INPUT not in headers:
-        raise _unsigned(call, "signature-required", "what is here is restricted: sign the request with an account's key")
+        raise _unsigned(
+            call, "signature-required", "what is here is restricted: sign the request with an account's key"
+        )
     try:
         return read_signature({name: ", ".join(headers.getlist(name)) for name in headers})
     except SignatureError as error:

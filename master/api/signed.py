@@ -58,10 +58,12 @@ class NoAccess:
     def account_key(self, kid: bytes) -> tuple[str, bytes] | None:
         """There is none."""
         del kid
+        return None
 
     def admit(self, reading: Reading) -> str | None:
         """Nothing permits it."""
         del reading
+        return None
 
 
 class Nonces:

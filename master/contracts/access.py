@@ -53,8 +53,8 @@ def grant(ctx: Context, args: dict[str, Value]) -> str:
     """Let somebody read a class of a subject; the transaction's id is the grant's.
 
     Args:
-        ctx: The caller belongs to the owner of the subject, as an organisation or its operator. For the subject `ALL` it
-            is the super node.
+        ctx: The caller belongs to the owner of the subject, as an organisation or its operator. For the subject `ALL`
+            it is the super node.
         args: ``class``; ``subject``: device/ID, station/ID, organisation/ID or all; ``reader``: account/ID,
             organisation/ID or role/ROLE; ``from_ms`` and ``until_ms``: block times or null.
 
@@ -147,8 +147,8 @@ def seal(ctx: Context, args: dict[str, Value]) -> str:
 
     Args:
         ctx: The caller is an organisation or its operator; for a known content, of the one that sealed it first.
-        args: ``content``: keyed digest of the content; ``blob`` and ``size``: of the sealed file; ``class``, ``subject``
-            and ``title``: as in the file; ``keys``: key ids for which it is wrapped, 16 bytes each, ascending.
+        args: ``content``: keyed digest of the content; ``blob`` and ``size``: of the sealed file; ``class``,
+            ``subject`` and ``title``: as in the file; ``keys``: ids of the keys for which it is wrapped, ascending.
 
     Raises:
         Refused: bad-args; bad-blob; bad-class; bad-subject; unknown-subject; bad-title; bad-keys; retired-key: nobody's

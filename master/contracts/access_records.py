@@ -71,15 +71,9 @@ def permission(state: Reads, account: str, question: Question, height: int, time
         return None
     is_gateway = membership.gateway(state, account) is not None
     chain = tuple(subjects_around(state, question.subject))
-    if is_gateway:
-        if _reports_from(state, account, question.subject):
-            return GATEWAY
-    elif f"organisation/{organisation}" in chain:
-        return OWNER
-    elif question.content is not None:
-        record = sealed(state, question.content)
-        if record is not None and record.by == organisation:
-            return SEALER
+    by_nature = _by_nature(state, account if is_gateway else None, organisation, chain, question.content)
+    if by_nature is not None:
+        return by_nature
     readers = {f"account/{account}"}
     if not is_gateway:
         readers |= {f"organisation/{organisation}", f"role/{membership.role(state, organisation)}"}
@@ -88,6 +82,19 @@ def permission(state: Reads, account: str, question: Question, height: int, time
             if grant.reader in readers and grant.holds(height, time_ms):
                 return grant.id.hex()
     return None
+
+
+def _by_nature(
+    state: Reads, gateway: str | None, organisation: str, chain: tuple[str, ...], content: Digest | None
+) -> str | None:
+    """Return what lets an account read without a grant."""
+    if gateway is not None:
+        found = membership.gateway(state, gateway)
+        return GATEWAY if found is not None and f"station/{found.station}" in chain else None
+    if f"organisation/{organisation}" in chain:
+        return OWNER
+    record = None if content is None else sealed(state, content)
+    return SEALER if record is not None and record.by == organisation else None
 
 
 def subjects_around(state: Reads, subject: str) -> Iterator[str]:
@@ -184,13 +191,5 @@ def _is_active(state: Reads, account: str, organisation: str, time_ms: int) -> b
     return membership.is_active(state, organisation, time_ms) and not membership.is_suspended(state, account, time_ms)
 
 
-def _reports_from(state: Reads, gateway: str, subject: str) -> bool:
-    """Tell whether a gateway stands in the station that a subject is or is in."""
-    found = membership.gateway(state, gateway)
-    return found is not None and f"station/{found.station}" in tuple(subjects_around(state, subject))
-
-
 def _entries(state: Reads) -> Entries:
     return state.namespace(NAMESPACE)
-
-

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import pytest
 from nacl.public import PrivateKey
@@ -16,10 +17,11 @@ from wire.grants import PAGE_GRANTS, PAGES_MAX, page_key
 from wire.types import sha256
 
 CONTENT, BLOB = sha256(b"content"), sha256(b"sealed file")
+NOTHING: Mapping[str, Value] = MappingProxyType({})
 ROOM = Question("settings", "device/dev-1")
 
 
-def grant(world: World, sender: str = "grid", **changes: Value) -> Done:
+def grant(world: World, sender: str = "grid", changes: Mapping[str, Value] = NOTHING, **more: Value) -> Done:
     args: dict[str, Value] = {
         "class": "settings",
         "subject": "device/dev-1",
@@ -27,7 +29,7 @@ def grant(world: World, sender: str = "grid", **changes: Value) -> Done:
         "from_ms": None,
         "until_ms": None,
     }
-    return world.call(sender, "access", "grant", args | changes)
+    return world.call(sender, "access", "grant", args | dict(changes) | more)
 
 
 def revoke(world: World, wanted: Value, sender: str = "grid") -> Done:
@@ -42,7 +44,13 @@ def register(world: World, sender: str, name: str) -> Done:
     return world.call(sender, "access", "register", {"key": public(name)})
 
 
-def seal(world: World, sender: str = "maker-a", wrapped: Sequence[str] = ("maker",), **changes: Value) -> Done:
+def seal(
+    world: World,
+    sender: str = "maker-a",
+    wrapped: Sequence[str] = ("maker",),
+    changes: Mapping[str, Value] = NOTHING,
+    **more: Value,
+) -> Done:
     args: dict[str, Value] = {
         "content": CONTENT,
         "blob": BLOB,
@@ -52,7 +60,7 @@ def seal(world: World, sender: str = "maker-a", wrapped: Sequence[str] = ("maker
         "title": "linden-1-2-4",
         "keys": list[Value](sorted(kid_of(public(key)) for key in wrapped)),
     }
-    return world.call(sender, "access", "seal", args | changes)
+    return world.call(sender, "access", "seal", args | dict(changes) | more)
 
 
 def allowed(world: World, account: str, question: Question = ROOM, *, later_ms: int = 0) -> str | None:
@@ -169,7 +177,7 @@ def test_grant_by_somebody_else_than_the_owner_is_refused(sender: str) -> None:
     ],
 )
 def test_grant_with_wrong_arguments_is_refused(changes: dict[str, Value], code: str) -> None:
-    done = grant(World(), **changes)
+    done = grant(World(), changes=changes)
     assert done.code == code
     assert {namespace for namespace, _ in done.written} == {"sequence"}
 
@@ -254,10 +262,10 @@ def test_sealed_content_is_wrapped_anew_for_other_keys_by_its_sealer_alone() -> 
     assert seal(world, wrapped=["maker-a"]).code == "already-sealed"
     register(world, "maker-a", "rotated")
     again: dict[str, Value] = {"blob": sha256(b"rewrapped")}
-    assert seal(world, wrapped=["maker-a"], **again).code == "retired-key"
-    assert seal(world, "maker-b", wrapped=["maker-b"], **again).code == "not-the-sealer"
-    assert seal(world, wrapped=["rotated"], **again, title="another").code == "other-content"
-    assert seal(world, wrapped=["rotated", "lab"], **again).code == "ok"
+    assert seal(world, wrapped=["maker-a"], changes=again).code == "retired-key"
+    assert seal(world, "maker-b", wrapped=["maker-b"], changes=again).code == "not-the-sealer"
+    assert seal(world, wrapped=["rotated"], changes=again, title="another").code == "other-content"
+    assert seal(world, wrapped=["rotated", "lab"], changes=again).code == "ok"
     record = access_records.sealed(StateReads(world.state), CONTENT)
     assert record is not None
     assert (record.blob, record.keys) == (again["blob"], tuple(sorted(kid_of(public(n)) for n in ("rotated", "lab"))))
@@ -288,7 +296,7 @@ def test_sealed_content_is_wrapped_anew_for_other_keys_by_its_sealer_alone() -> 
 def test_seal_with_wrong_arguments_is_refused(changes: dict[str, Value], code: str) -> None:
     world = World()
     register(world, "maker-a", "maker")
-    assert seal(world, **changes).code == code
+    assert seal(world, changes=changes).code == code
     assert seal(world, subject="all").code == "ok"
 
 

@@ -61,9 +61,7 @@ def test_hpke_of_the_tests_opens_the_vector_of_rfc_9180() -> None:
     key, nonce = hpke_key(secret, enc, bytes.fromhex("4f6465206f6e2061204772656369616e2055726e"), 1, 16)
     assert key.hex() == "4531685d41d65f03dc48f6b8302c05b0"
     assert nonce.hex() == "56d890e5accaaf011cff4b7d"
-    sealed = bytes.fromhex(
-        "f938558b5d72f1a23810b4be2ab4f84331acc02fc97babc53a52ae8218a355a96d8770ac83d07bea87e13c512a"
-    )
+    sealed = bytes.fromhex("f938558b5d72f1a23810b4be2ab4f84331acc02fc97babc53a52ae8218a355a96d8770ac83d07bea87e13c512a")
     assert AESGCM(key).decrypt(nonce, sealed, b"Count-0") == b"Beauty is truth, truth beauty"
 
 

@@ -170,7 +170,9 @@ def test_signature_input_of_another_form_is_refused(old: str, new: str, reason: 
 
 
 # holds HR-3
-@pytest.mark.parametrize("value", ["", "gridwitness=::", f"sig1=:{'A' * 86}==:", f"gridwitness=:{'A' * 88}:", f"gridwitness=:{'=' * 88}:"])
+@pytest.mark.parametrize(
+    "value", ["", "gridwitness=::", f"sig1=:{'A' * 86}==:", f"gridwitness=:{'A' * 88}:", f"gridwitness=:{'=' * 88}:"]
+)
 def test_signature_of_another_form_is_refused(value: str) -> None:
     with pytest.raises(SignatureError, match="64 bytes in base64"):
         read_signature(signed() | {SIGNATURE: value})

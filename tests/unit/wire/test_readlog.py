@@ -24,9 +24,7 @@ HEAD = SegmentHead("test-01234567", "dispatch", 1, START)
 def entries(count: int, first: int = 1, previous: bytes = START) -> tuple[ReadEntry, ...]:
     made: list[ReadEntry] = []
     for index in range(first, first + count):
-        entry = ReadEntry(
-            index, 5, 6, "lab", bytes(16), "settings", "device/dev-1", "/v1/blobs/00", "owner", previous
-        )
+        entry = ReadEntry(index, 5, 6, "lab", bytes(16), "settings", "device/dev-1", "/v1/blobs/00", "owner", previous)
         made.append(entry)
         previous = entry.digest()
     return tuple(made)

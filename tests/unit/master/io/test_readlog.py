@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from kit.exitcodes import DataError, StorageError
-from master.io import readlog
 from master.io.readlog import Read, ReadLog, segment_files
 from wire.readlog import Anchor, CheckedLog, check_log, read_segment
 
@@ -21,6 +20,11 @@ def opened(folder: Path, segment_bytes: int = 1000, segments_max: int = 3) -> Re
 
 def checked(folder: Path, *anchors: Anchor) -> CheckedLog:
     return check_log([read_segment(path.read_bytes(), path.name) for path in segment_files(folder)], anchors)
+
+
+def fill(log: ReadLog) -> None:
+    for _ in range(100):
+        log.append(READ)
 
 
 # holds RD-2 RD-5
@@ -37,7 +41,7 @@ def test_log_goes_on_after_a_restart_and_over_segments(tmp_path: Path) -> None:
 
 
 # holds RD-5
-@pytest.mark.parametrize("cut", [1, 40, 200])
+@pytest.mark.parametrize("cut", [1, 40, 150])
 def test_what_a_crash_cut_off_is_forgotten_and_the_log_goes_on(tmp_path: Path, cut: int) -> None:
     with opened(tmp_path, 1 << 20) as log:
         for _ in range(3):
@@ -72,8 +76,7 @@ def test_segment_that_a_crash_cut_off_at_its_beginning_is_begun_anew(tmp_path: P
 def test_only_segments_that_are_anchored_are_removed_and_else_the_log_is_full(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         with pytest.raises(StorageError, match="its oldest entries are not anchored"):
-            while True:
-                log.append(READ)
+            fill(log)
         full, head = log.position()
         assert len(segment_files(tmp_path)) == 3
         log.anchored(full)
@@ -108,7 +111,7 @@ def test_disk_that_takes_nothing_lets_nothing_be_answered_until_a_restart(
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(readlog.os, "fdatasync", full)
+    monkeypatch.setattr(os, "fdatasync", full)
     with pytest.raises(StorageError):
         log.append(READ)
     monkeypatch.undo()
@@ -123,3 +126,11 @@ def test_folder_that_cannot_be_made_is_an_error_of_storage(tmp_path: Path) -> No
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError):
         opened(tmp_path / "file" / "reads")
+
+
+# holds RD-5
+def test_log_that_is_lost_goes_on_behind_its_newest_anchor(tmp_path: Path) -> None:
+    anchor = Anchor(3, 40, b"h" * 32)
+    with ReadLog(tmp_path, CHAIN, "dispatch", begins_after=(anchor.entries, anchor.head)) as log:
+        assert log.append(READ).index == 41
+    assert checked(tmp_path, anchor).anchored == 40
