@@ -20,10 +20,12 @@ CUTS ?= 2
 JOBS ?= $(shell nproc)
 SAMPLES ?= 100
 CODE := $(wildcard wire rules kit agent master client firmware_sim tests benchmarks)
-# Tests without input and output, whose coverage counts; whole clusters in one thread; those with processes and sockets.
+# Tests without input and output, whose coverage counts.
 COVERING := tests/unit tests/property
-CLUSTERS := tests/simulation
-OTHERS := tests/fuzz tests/interop tests/e2e
+# Whole clusters in one thread, and what has processes and sockets of its own.
+ALONE := tests/simulation tests/fuzz tests/interop
+# Whole networks of programs: one at a time.
+NETWORKS := tests/e2e
 # What must be covered to the last branch.
 CORE := wire/*,rules/*,master/consensus/*,master/ledger/*
 
@@ -46,8 +48,8 @@ test: ## lint and all tests; nothing is skipped because something is not install
 	.venv/bin/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(COVERING) --cov --cov-report= || status=1; \
 	.venv/bin/coverage report --include='$(CORE)' --fail-under=100 > build/coverage/core.txt || \
 	    { cat build/coverage/core.txt; status=1; }; \
-	.venv/bin/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(CLUSTERS) || status=1; \
-	.venv/bin/python -m pytest $(OTHERS) || status=1; \
+	.venv/bin/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ALONE) || status=1; \
+	.venv/bin/python -m pytest $(NETWORKS) || status=1; \
 	exit $$status
 
 simulate: ## whole clusters under faults, one run per seed; SEEDS=n FIRST=s PROFILE=word

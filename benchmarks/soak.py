@@ -27,8 +27,10 @@ SLICE_S: Final = 30
 SAMPLE_S: Final = 5.0
 NOTES_EACH: Final = 8
 """Entries of the state that each sender writes over and over: what people store is no leak."""
-SETTLED_PART: Final = 0.25
+SETTLED_PART: Final = 0.5
 """The first part of the run is left out of the slope: caches fill up to their bounds in it."""
+MARKS: Final = 6
+"""So often the largest node's memory is shown, so that one sees when it stops to grow."""
 
 
 @dataclass(slots=True)
@@ -39,7 +41,7 @@ class Samples:
     kib: list[float] = field(default_factory=list)
 
     def settled(self) -> Samples:
-        """Return the samples behind the first quarter."""
+        """Return the samples behind the first half."""
         start = int(len(self.at_s) * SETTLED_PART)
         return Samples(self.at_s[start:], self.kib[start:])
 
@@ -52,6 +54,10 @@ class Samples:
         spread = sum((at_s - mean_s) ** 2 for at_s in self.at_s)
         shared = sum((at_s - mean_s) * (kib - mean_kib) for at_s, kib in zip(self.at_s, self.kib, strict=True))
         return 60 * shared / spread
+
+    def at_mark(self, mark: int) -> float:
+        """Return the memory in MiB when ``mark`` of `MARKS` equal parts of the run were over."""
+        return self.kib[max(0, len(self.kib) * mark // MARKS - 1)] / 1024
 
 
 def measure(minutes: float = MINUTES, rate: int = RATE) -> Sequence[Result]:
@@ -76,14 +82,19 @@ def measure(minutes: float = MINUTES, rate: int = RATE) -> Sequence[Result]:
         f"{minutes:g} minutes of {rate}/s offered to a state that does not grow, "
         f"{committed:,} of {offered:,} transactions committed; "
         f"private memory every {SAMPLE_S:g} s (pages of the store's file are the system's to keep or drop), "
-        "least squares over the last three quarters"
+        "least squares over the second half"
     )
     slopes = {member: samples.settled().slope() for member, samples in watched.items()}
     found = [Result(f"memory of {member} grows by", slope, "KiB/min", note) for member, slope in slopes.items()]
     largest = max(max(samples.kib) for samples in watched.values())
+    marks = []
+    for mark in range(1, MARKS + 1):
+        mib = max(samples.at_mark(mark) for samples in watched.values())
+        marks.append(Result(f"largest node after {mark * minutes / MARKS:g} minutes", mib, "MiB", note))
     return (
         Result("memory grows by, worst node", max(slopes.values()), "KiB/min", note),
         *found,
+        *marks,
         Result("largest node", largest / 1024, "MiB", note),
         Result("committed", 100 * committed / offered, "%", note),
     )

@@ -49,6 +49,7 @@ from master.ledger.proofs import Prover
 from master.mempool import Mempool
 from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node, genesis_parameter
+from master.orders_down import order_stream
 from master.process import Server, collect_rarely
 from master.reading import Reads
 from master.recorder import RecordedReplica, Recorder
@@ -167,10 +168,15 @@ class NodeProcess:
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
         self._headers = header_stream(genesis, config.node.member, store.final_header, self._broker, self._clock)
+<<<<<<< HEAD
         reads = self._reads = Reads(config, store, genesis.chain(), self._clock)
         self._api = build_api(
             self._node, store, Prover(store, tree), tables, self._registry, blobs=self._blobs, access=reads.room
         )
+=======
+        self._orders = order_stream(genesis, config.node.member, store, self._broker, self._clock)
+        self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry, blobs=self._blobs)
+>>>>>>> main
         self._new_block.set()
         self._views_failure: str | None = None
         self._damage: str | None = None
@@ -204,6 +210,7 @@ class NodeProcess:
             blamed=self._chain.leave_out,
             overheard=lambda *heard: self._blobs.overheard(*heard) or self._state_sync.overheard(*heard),
             holds_back=self._blobs.holds_back,
+            gossips=self._blobs.gossips,
             withholds=self._state_sync.withholds,
             waiting_ms=OldestWatch(self._mempool, self._is_acceptable, self._gossip, self._clock).waiting_ms,
             incident=self._keep_events,
@@ -298,6 +305,7 @@ class NodeProcess:
         self._blobs.applied(block)
         self._node.applied(block)
         self._headers.applied(block.header)
+        self._orders.applied(block)
         self._new_block.set()
 
     def _release(self, digest: Digest) -> None:

@@ -131,6 +131,8 @@ class BlobSync:
         self.fetch = BlobFetch(INTERVAL_MS)
         self.room = WaitingRoom()
         self._held = Availability(disk.holds)
+        self._gossiper: str | None = None
+        """Who sent the newest gossip; a wrong guess costs one question."""
         self._owed: set[BlobRef] = set()
         """Of final blocks, and not here."""
         self._arriving: dict[Digest, Arriving] = {}
@@ -195,6 +197,10 @@ class BlobSync:
                 return False
         return True
 
+    def gossips(self, member: str) -> None:
+        """Hear who sends the gossip that comes next: it has the blobs of what it passes on."""
+        self._gossiper = member
+
     # ---- what the node asks -------------------------------------------------------------------
 
     def gate(self, signed: SignedTx, way: Way) -> SubmitResult | None:
@@ -214,7 +220,7 @@ class BlobSync:
                 detail = "Too many transactions of this sender wait for their blobs; bring those first."
                 return SubmitResult(signed.id, "refused", "sender-full", HTTPStatus.TOO_MANY_REQUESTS, detail)
         for blob in missing:
-            self.fetch.want(blob)
+            self.fetch.want(blob, hint=self._gossiper if way == "gossip" else None)
         return SubmitResult(signed.id, "pending", blobs=tuple(blob.digest for blob in missing))
 
     def _refusal(self, signed: SignedTx) -> SubmitResult | None:

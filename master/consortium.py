@@ -109,6 +109,9 @@ class Parameters:
     validator_deadline_ms_max: int | None = None
     validator_wait_ms: int | None = None
     ready_blocks_max: int | None = None
+    applications_max: int | None = None
+    key_recovery_wait_ms: int | None = None
+    recovery_votes_percent: int | None = None
     clock_policy: str | None = None
     endorser_roles: tuple[str, ...] | None = None
     super_only: tuple[str, ...] | None = None

@@ -231,6 +231,7 @@ class Engine:
         """Hand many transactions on, a few at a time, so that others have their turn in between."""
         for at in range(0, len(transactions), GOSSIP_AT_ONCE):
             part = transactions[at : at + GOSSIP_AT_ONCE]
+            self._hooks.gossips(member)
             self._errands.add(member, len(part), self._hooks.gossip(part))
             await asyncio.sleep(0)
         return 1 + len(transactions) // TRANSACTIONS_PER_MESSAGE
@@ -261,6 +262,7 @@ class Engine:
             self._hooks.refused_message(member, message)
             return False
         if isinstance(message, Gossip):
+            self._hooks.gossips(member)
             self._errands.add(member, len(message.transactions), self._hooks.gossip(message.transactions))
         elif isinstance(message, Fault):
             self._on_fault(member, message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,6 +18,7 @@ GENESIS_BYTES_MAX: Final = 16 * 1024 * 1024
 ENTRIES_MAX: Final = 100_000
 CERTIFICATE_BYTES_MAX: Final = 4096
 NAME_CHARACTERS_MAX: Final = 55
+KEYS_PER_ACCOUNT_MAX: Final = 16
 ROLES: Final = (
     "agency",
     "auditor",
@@ -317,6 +319,9 @@ def _check_references(genesis: Genesis) -> None:
         _check_known(key.sender, owners, "genesis.keys.sender")
         if key.organisation != owners[key.sender]:
             raise FormatError(f"genesis.keys.organisation: {key.sender!r} belongs to {owners[key.sender]!r}")
+    for sender, count in Counter(key.sender for key in genesis.keys).items():
+        if count > KEYS_PER_ACCOUNT_MAX:
+            raise FormatError(f"genesis.keys: {sender!r} has {count} keys, at most {KEYS_PER_ACCOUNT_MAX} are allowed")
 
 
 def _check_jurisdiction(genesis: Genesis) -> None:

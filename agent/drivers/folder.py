@@ -2,17 +2,22 @@
 
 The driver sees copies, not the device, so that all it finds has the method ``relayed-file``. It reads whole files only:
 one that changed a moment ago, or changes while it is read, is read again or not believed. It opens for reading alone.
+
+Whoever may write into the folder may be hostile: names, numbers of entries, kinds of nodes and what changes between two
+looks are all checked or bounded, and a mount that never answers keeps one thread and no more.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fnmatch
+import functools
 import os
 import re
 import stat
+import threading
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
@@ -30,9 +35,13 @@ from wire.evidence import KINDS, Identity
 FILE_BYTES_MAX: Final = 64 * 1024 * 1024
 """A larger file is not read."""
 ENTRIES_MAX: Final = 100_000
-"""Names in one folder."""
+"""Names in one folder; with more of them nothing is said of the device."""
+MATCHES_MAX: Final = 10_000
+"""Names in one folder that fit a file of the profile."""
 METHOD: Final = "relayed-file"
 _PIECE_BYTES: Final = 256 * 1024
+_SHOWN_CHARACTERS: Final = 64
+"""Of each name, where several are told."""
 _NAME_PATTERN: Final = re.compile(r"[^/\x00]+")
 
 Signature = tuple[int, int, int, int, int]
@@ -155,7 +164,8 @@ class FolderDriver:
         self._sleep = sleep
         self._seen: dict[Path, tuple[Signature, int]] = {}
         """Signature of each file, and since when (monotonic) it is the same."""
-        self._thread: ThreadPoolExecutor | None = None
+        self._is_out = False
+        """A thread is at the disk."""
         self.counters = LinkCounters()
 
     async def read(self, kinds: frozenset[str] | None = None) -> Reading:
@@ -165,9 +175,10 @@ class FolderDriver:
             kinds: Read only files of these kinds; None reads all.
 
         Raises:
-            DeviceUnreachableError: There is no such folder, no file in it, or one that is too old to say anything.
+            DeviceUnreachableError: There is no such folder, no file in it, or one that is too old to say anything, or
+                the folder does not answer.
             DeviceBusyError: A file is being written.
-            DeviceProtocolError: A name stands for something else than one regular file.
+            DeviceProtocolError: A name stands for something else than one regular file, or there are too many.
         """
         begin_ms = self._clock.now_ms()
         copies = await self._settled_list()
@@ -177,10 +188,7 @@ class FolderDriver:
         return Reading(self._device.id, self._options.identity(), listed, tuple(files), begin_ms, end_ms)
 
     async def close(self) -> None:
-        """Let go of the thread that waits for the disk."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.shutdown(wait=False)
+        """Keep nothing open: there is nothing that stays so between two reads."""
 
     # --- which files ----------------------------------------------------------------------------------------------
 
@@ -197,38 +205,63 @@ class FolderDriver:
             if fresh is None:
                 return copies
             self.counters.busy += 1
-            path, wait_ms = fresh
+            copy, wait_ms = fresh
             if left == 0:
-                raise self._busy(path)
+                raise self._busy(copy)
             left -= 1
             await self._sleep(wait_ms / 1000)
 
     def _list(self) -> tuple[_Copy, ...]:
         folder = self._options.path
         try:
-            with os.scandir(folder) as entries:
-                names = [entry.name for _, entry in zip(range(ENTRIES_MAX), entries, strict=False)]
+            names = self._matching(folder)
         except OSError as error:
             raise DeviceUnreachableError(self._device.id, "no-folder", f"{folder}: {error.strerror}") from None
-        found = [copy for file in self._profile.files if (copy := self._chosen(file, names)) is not None]
+        found = [copy for file in self._profile.files if (copy := self._chosen(file, names[file.kind])) is not None]
         if not found:
             # a mount that is away shows an empty folder: that says nothing of the device
             raise DeviceUnreachableError(self._device.id, "empty", f"{folder} holds no file that the profile names")
         return tuple(sorted(found, key=lambda copy: copy.kind))
 
+    def _matching(self, folder: Path) -> dict[str, list[str]]:
+        """Return the names of a folder that fit a file of the profile, by artefact kind; those with a dot do not count.
+
+        Raises:
+            OSError: It cannot be listed.
+            DeviceProtocolError: It holds more names than anybody has collected of one device.
+        """
+        fitting: dict[str, list[str]] = {file.kind: [] for file in self._profile.files}
+        count = 0
+        with os.scandir(folder) as entries:
+            for count, entry in enumerate(entries, start=1):
+                if count > ENTRIES_MAX:
+                    break
+                for file in self._profile.files:
+                    if fnmatch.fnmatchcase(entry.name, file.pattern) and not entry.name.startswith("."):
+                        fitting[file.kind].append(entry.name)
+        for limit, found in ((ENTRIES_MAX, count), *((MATCHES_MAX, len(names)) for names in fitting.values())):
+            if found > limit:
+                what = "names" if limit == ENTRIES_MAX else "names that fit one file of the profile"
+                raise self._refused("too-many", f"{folder} holds more than {limit} {what}")
+        return fitting
+
     def _chosen(self, file: FolderFile, names: list[str]) -> _Copy | None:
-        matching = [name for name in names if fnmatch.fnmatchcase(name, file.pattern) and not name.startswith(".")]
-        copies = [copy for name in matching if (copy := self._copy(file, name)) is not None]
+        copies = [copy for name in names if (copy := self._copy(file, name)) is not None]
         if len(copies) > 1 and file.choose == "only":
-            shown = ", ".join(sorted(copy.path.name for copy in copies)[:3])
+            names = sorted(_text(copy.path.name) for copy in copies)
+            shown = ", ".join(name[:_SHOWN_CHARACTERS] for name in names[:3])
             raise self._refused("ambiguous", f"{len(copies)} files are its {file.kind}: {shown}")
         if not copies:
             return None
         copy = max(copies, key=lambda one: (one.signature[3], one.path.name))
         age_ms = self._clock.now_ms() - copy.changed_ms
         if file.max_age_s is not None and age_ms > 1000 * file.max_age_s:
-            detail = f"{copy.path} was collected {age_ms // 1000} s ago, at most {file.max_age_s} s are allowed"
+            detail = f"{_shown(copy.path)} was collected {age_ms // 1000} s ago, at most {file.max_age_s} s are allowed"
             raise DeviceUnreachableError(self._device.id, "old-copy", detail)
+        if file.max_age_s is not None and -age_ms > 1000 * file.max_age_s:
+            # else it would never be too old
+            detail = f"{_shown(copy.path)} is dated {-age_ms // 1000} s ahead of the gateway's clock"
+            raise DeviceUnreachableError(self._device.id, "future-copy", detail)
         return copy
 
     def _copy(self, file: FolderFile, name: str) -> _Copy | None:
@@ -240,27 +273,29 @@ class FolderDriver:
         except OSError as error:
             raise self._unreadable(path, error) from None
         if not stat.S_ISREG(status.st_mode):
-            raise self._refused("no-file", f"{path} is no regular file")
+            raise self._refused("no-file", f"{_shown(path)} is no regular file")
         match = re.search(file.version, name) if file.version else None
-        version = "" if match is None else device_text((match[1] or "").encode())
+        version = "" if match is None else _text(match[1] or "")
         return _Copy(file.kind, path, version, _signature(status))
 
-    def _freshest(self, copies: tuple[_Copy, ...]) -> tuple[Path, int] | None:
+    def _freshest(self, copies: tuple[_Copy, ...]) -> tuple[_Copy, int] | None:
         """Return the copy that changed last and how many ms to wait for it, None where all have settled.
 
         A copy has settled by its own time, or, where that lies in the future, by what was seen of it.
         """
         now_ms, settle_ms = self._clock.monotonic_ms(), 1000 * self._profile.settle_s
         known, self._seen = self._seen, {}
-        waits = []
+        waits: list[tuple[int, _Copy]] = []
         for copy in copies:
             signature, since_ms = known.get(copy.path, (copy.signature, now_ms))
             self._seen[copy.path] = (copy.signature, since_ms if signature == copy.signature else now_ms)
             quiet_ms = max(self._clock.now_ms() - copy.touched_ms, now_ms - self._seen[copy.path][1])
             if quiet_ms < settle_ms:
-                waits.append((settle_ms - quiet_ms, copy.path))
-        wait_ms, path = max(waits, default=(0, Path()))
-        return (path, wait_ms) if wait_ms else None
+                waits.append((settle_ms - quiet_ms, copy))
+        if not waits:
+            return None
+        wait_ms, copy = max(waits, key=lambda wait: wait[0])
+        return copy, wait_ms
 
     # --- one file -------------------------------------------------------------------------------------------------
 
@@ -276,7 +311,7 @@ class FolderDriver:
                 await self._in_thread(self._digest, copy, content)
             except _MovedError:
                 self.counters.busy += 1
-                raise self._busy(copy.path) from None
+                raise self._busy(copy) from None
         listed = _listed(copy)
         return DeviceFile(
             kind=listed.kind,
@@ -301,16 +336,14 @@ class FolderDriver:
         try:
             # a name that became a link or a pipe meanwhile is neither followed nor waited for
             number = os.open(copy.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            with os.fdopen(number, "rb", buffering=0) as stream:
-                self.counters.requests += 1
+            try:
                 if _signature(os.fstat(number)) != copy.signature:
                     raise _MovedError
-                left = copy.size
-                while left > 0 and (piece := stream.read(min(_PIECE_BYTES, left))):
-                    left -= len(piece)
-                    content.update(piece)
-                    self.counters.bytes_read += len(piece)
+                self.counters.requests += 1
+                left = self._digest_open(number, copy.size, content)
                 after = (_signature(os.fstat(number)), _signature(copy.path.lstat()))
+            finally:
+                os.close(number)
         except FileNotFoundError:
             raise _MovedError from None
         except OSError as error:
@@ -318,24 +351,66 @@ class FolderDriver:
         if left > 0 or after != (copy.signature, copy.signature):
             raise _MovedError
 
-    async def _in_thread(self, work: Callable[P, ResultT], /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
-        """Run what may wait for a disk or a network mount in this device's own thread."""
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"folder-{self._device.id}")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
+    def _digest_open(self, number: int, size: int, content: FileBytes) -> int:
+        """Digest at most ``size`` bytes of an open file and return how many are missing."""
+        left = size
+        while left > 0 and (piece := os.read(number, min(_PIECE_BYTES, left))):
+            left -= len(piece)
+            content.update(piece)
+            self.counters.bytes_read += len(piece)
+        return left
 
-    def _busy(self, path: Path) -> DeviceBusyError:
-        return DeviceBusyError(self._device.id, "busy", f"{path} is being written")
+    async def _in_thread(self, work: Callable[P, ResultT], /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
+        """Run what may wait for a disk or a network mount beside the loop, one at a time.
+
+        A mount that hangs keeps its thread; no second one joins it, and the program ends without waiting for it.
+
+        Raises:
+            DeviceUnreachableError: An earlier look at the folder has not come back.
+        """
+        if self._is_out:
+            detail = f"{self._options.path} has not answered since an earlier read"
+            raise DeviceUnreachableError(self._device.id, "stuck", detail)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[ResultT] = loop.create_future()
+
+        def run() -> None:
+            try:
+                result = work(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - whoever waits gets it
+                deliver = functools.partial(answer.set_exception, error)
+            else:
+                deliver = functools.partial(answer.set_result, result)
+            self._is_out = False
+            with contextlib.suppress(RuntimeError):  # the loop is gone, and with it who waited
+                loop.call_soon_threadsafe(lambda: None if answer.done() else deliver())
+
+        self._is_out = True
+        threading.Thread(target=run, name=f"folder-{self._device.id}", daemon=True).start()
+        return await answer
+
+    def _busy(self, copy: _Copy) -> DeviceBusyError:
+        return DeviceBusyError(self._device.id, "busy", f"{_shown(copy.path)} is being written")
 
     def _refused(self, reason: str, detail: str) -> DeviceProtocolError:
         return DeviceProtocolError(self._device.id, reason, detail)
 
     def _unreadable(self, path: Path, error: OSError) -> DeviceError:
-        return self._refused("unreadable", f"{path}: {error.strerror}")
+        return self._refused("unreadable", f"{_shown(path)}: {error.strerror}")
 
 
 def _listed(copy: _Copy) -> ListedFile:
-    return ListedFile(copy.kind, device_text(os.fsencode(copy.path.name)), copy.version, copy.size)
+    return ListedFile(copy.kind, _text(copy.path.name), copy.version, copy.size)
+
+
+def _text(name: str) -> str:
+    """Return a name of the folder as text that evidence, log and terminal can carry."""
+    return device_text(os.fsencode(name))
+
+
+def _shown(path: Path) -> str:
+    """Return a path whose last part somebody else has chosen."""
+    return f"{path.parent}/{_text(path.name)}"
 
 
 def _signature(status: os.stat_result) -> Signature:

@@ -1,4 +1,4 @@
-"""GET and PUT /v1/blobs/{digest}: streamed, bounded, taken only when a transaction or the ledger names the blob (BL-9)."""
+"""GET and PUT /v1/blobs/{digest}: streamed, bounded, taken only when somebody names the blob (BL-9)."""
 
 from __future__ import annotations
 
@@ -130,10 +130,12 @@ class NoBlobs:
     def size_of(self, digest: bytes) -> int | None:
         """There is none."""
         del digest
+        return None
 
     def expected(self, digest: bytes) -> int | None:
         """Nobody names one."""
         del digest
+        return None
 
     def begin(self, digest: bytes) -> Upload:
         """Refuse."""

@@ -19,10 +19,10 @@ from wire.types import Digest
 WANTED_MAX: Final = 4096
 AT_ONCE_MAX: Final = 4
 """Blobs that arrive at the same time."""
-_ANSWER_INTERVALS: Final = 3
-"""How long an answer may take."""
+_ANSWER_INTERVALS: Final = 1
+"""How long an answer may take; doubled with every failure, so that slow lines get their time and liars little."""
 _AGAIN_INTERVALS: Final = 2
-"""How long who did not answer, or lacks the blob, is not asked for it; doubled every time that nobody had it."""
+"""How long who did not answer, or lacks the blob, is not asked for it; doubled whenever nobody had it."""
 _DOUBLED_MAX: Final = 5
 
 
@@ -199,5 +199,6 @@ class BlobFetch:
 
     def _ask(self, entry: _Wanted, member: str, now: Now) -> Send:
         entry.member = member
-        entry.until_ms = now.monotonic_ms + self._interval_ms * _ANSWER_INTERVALS
+        patience = _ANSWER_INTERVALS << min(entry.failures, _DOUBLED_MAX)
+        entry.until_ms = now.monotonic_ms + self._interval_ms * patience
         return Send(member, GetBlob(entry.blob.digest, entry.offset))

@@ -91,6 +91,10 @@ class Context(BlockContext, Protocol):
     def organisation(self) -> str:
         """Organisation that owns the signing key."""
 
+    @property
+    def kid(self) -> bytes:
+        """Key id, 16 bytes, of the signing key."""
+
     def emit(self, event_type: str, subject: str, data: dict[str, Value]) -> None:
         """Say that something happened; ``subject`` is at most 256 characters."""
 

@@ -59,9 +59,9 @@ _MODEL: Final = ("organisation", "region", "versions", "digest")
 def store(ctx: Context, args: dict[str, Value]) -> str:
     """Store the next version of a model; its first one makes the storing organisation the model's owner.
 
-    Args of the call: ``model``, ``region`` and ``format``, identifiers; ``digest`` and ``size`` of the blob; ``parent``,
-    the digest of the version before, null for the first; ``file``, its name, and ``reason``, text; ``equipment``, at
-    most 256 texts, ascending; ``voltages_v``, at most 64 voltage levels in volts, ascending.
+    Args of the call: ``model``, ``region`` and ``format``, identifiers; ``digest`` and ``size`` of the blob;
+    ``parent``, the digest of the version before, null for the first; ``file``, its name, and ``reason``, text;
+    ``equipment``, at most 256 texts, ascending; ``voltages_v``, at most 64 voltage levels in volts, ascending.
 
     The digest of the newest version changes nothing and is answered with ``duplicate``.
 

@@ -55,6 +55,12 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "ready_blocks_max": IntegerParameter(100, 2, 1000),
     # bytes of new blobs that one organisation may bring to the ledger per UTC day of block time
     "blob_day_bytes_max": IntegerParameter(1_073_741_824, 0, 1_099_511_627_776),
+    # applications for membership that may wait at a time
+    "applications_max": IntegerParameter(256, 1, 4096),
+    # how long a new key waits that takes the place of an organisation's lost ones, so that who lost none can object
+    "key_recovery_wait_ms": IntegerParameter(3 * DAY_MS, 0, 90 * DAY_MS),
+    # share of the data centres that must be in favour of such a key
+    "recovery_votes_percent": IntegerParameter(67, 51, 100),
 }
 CLOCK_POLICIES: Final = ("bench", "synchronised")
 """bench: any clock will do. synchronised: evidence of a clock that is not graded so is alarmed as clock_untrusted."""

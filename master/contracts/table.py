@@ -10,6 +10,7 @@ from typing import Final
 from master.contracts.access import ACCESS
 from master.contracts.consistency import CONSISTENCY
 from master.contracts.context import Contract
+from master.contracts.members import MEMBERSHIP
 from master.contracts.models import MODELS
 from master.contracts.notary import NOTARY
 from master.contracts.orders import ORDERS
@@ -23,7 +24,15 @@ from wire.types import Digest, sha256
 _SHARED: Final = ("master.contracts.context", "master.contracts.membership", "master.contracts.parameters")
 """Modules that every contract stands on."""
 
-_ALL: Final = (ACCESS, CONSISTENCY, MODELS, NOTARY, ORDERS, REFERENCES, VALIDATORS)
+_ALL: Final = (
+    CONSISTENCY,
+    MEMBERSHIP,
+    MODELS,
+    NOTARY,
+    ORDERS,
+    REFERENCES,
+    VALIDATORS,
+)
 
 CONTRACTS: Final[Mapping[tuple[str, int], Contract]] = {(entry.name, entry.version): entry for entry in _ALL}
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from kit.exitcodes import DataError, StorageError
-from kit.files import MODE_PRIVATE, storage_error, sync_folder
+from kit.files import MODE_PRIVATE, storage_error, sync_folder, write_atomic
 from wire.blob import BLOB_BYTES_MAX, BlobRef
 from wire.types import Digest
 
@@ -307,6 +307,27 @@ def is_intact(path: Path) -> bool:
             return path.stat().st_size <= BLOB_BYTES_MAX and _digest_of(file).hex() == path.name
     except OSError as error:
         raise storage_error(path, error) from error
+
+
+def copy_blobs(source: Path, target: Path) -> tuple[int, list[str]]:
+    """Copy the blobs of a store, or of a backup, to a folder that has none; return how many, and which are damaged.
+
+    Raises:
+        StorageError: A file cannot be read or written.
+    """
+    copied, damaged = 0, []
+    for path in blob_files(source):
+        if not is_intact(path):
+            damaged.append(path.name)
+            continue
+        place = path_of(target, bytes.fromhex(path.name))
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_atomic(place, path.read_bytes(), mode=MODE_PRIVATE)
+        except OSError as error:
+            raise storage_error(place, error) from error
+        copied += 1
+    return copied, damaged
 
 
 def _digest_of(file: BinaryIO) -> Digest:

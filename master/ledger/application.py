@@ -14,7 +14,7 @@ from master.contracts.context import OK, Contract, Refused
 from master.contracts.table import CONTRACTS, check_code_table
 from master.contracts.validator_records import Admitted
 from master.ledger import genesis as height_0
-from master.ledger.blobs import BlobRoom, named_blobs, record
+from master.ledger.blobs import BlobRoom, check_room, named_blobs, record
 from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings, decode_entry
 from master.ledger.faults import EpochSets, FaultCourt, FaultRefusedError
 from master.ledger.preview import preview
@@ -262,8 +262,7 @@ class Application:
         for number, raw in enumerate(block.transactions):
             try:
                 signed = self._open_tx(raw)
-                if not blobs.takes(named_blobs(signed.tx)):
-                    raise BlockRefused("too-many-blobs", f"transaction {number} names more than a block may")
+                check_room(blobs, signed.tx)
                 done.append(self._run(block_state, signed, place))
             except WireError as error:
                 raise BlockRefused("bad-transaction", f"transaction {number}: {error}") from error

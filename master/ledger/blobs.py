@@ -14,6 +14,7 @@ from master.contracts.context import Refused, blob_of
 from master.contracts.parameters import DAY_MS
 from master.contracts.table import CONTRACTS
 from master.ledger.call import StateReads, decode_entry
+from master.ledger.refusals import BlockRefused
 from master.ledger.state import Entries, Overlay
 from wire import cbor
 from wire.blob import BLOCK_BLOB_BYTES_MAX, BLOCK_BLOBS_MAX, BlobRef
@@ -50,6 +51,16 @@ class BlobRoom:
         self._named.update(new)
         self._bytes = size
         return True
+
+
+def check_room(room: BlobRoom, call: Transaction) -> None:
+    """Count the blobs of one more call of a block that somebody else built.
+
+    Raises:
+        BlockRefused: The block names more than it may.
+    """
+    if not room.takes(named_blobs(call)):
+        raise BlockRefused("too-many-blobs", f"a call of {call.sender} names more than a block may")
 
 
 def record(state: Overlay, blobs: Sequence[BlobRef], organisation: str, height: int, time_ms: int) -> None:

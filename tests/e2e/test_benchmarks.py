@@ -48,4 +48,6 @@ def test_slope_is_that_of_the_line() -> None:
     assert Samples([0.0, 30.0, 60.0], [100.0, 110.0, 120.0]).slope() == pytest.approx(20)
     assert Samples([0.0, 30.0, 60.0], [100.0, 100.0, 100.0]).slope() == 0
     assert Samples([1.0], [5.0]).slope() == 0
-    assert Samples([float(at) for at in range(8)], [900.0] * 2 + [1.0] * 6).settled().slope() == 0
+    assert [Samples([], [1024.0, 2048.0] * 6).at_mark(mark) for mark in (1, 6)] == [2, 2]
+    assert Samples([1.0], [1024.0]).at_mark(1) == 1
+    assert Samples([float(at) for at in range(8)], [900.0] * 4 + [1.0] * 4).settled().slope() == 0

@@ -79,9 +79,9 @@ def read(protocol: str, profile: str, listener: Listener, retries: int = RETRIES
     outcome = run(listener, work)
     _check_time(outcome)
     if outcome.error is not None:
-        _check_error(outcome.error)
+        check_error(outcome.error)
     if outcome.reading is not None:
-        _check_reading(outcome.reading)
+        check_reading(outcome.reading)
     return outcome
 
 
@@ -93,17 +93,27 @@ def _check_time(outcome: Outcome) -> None:
         raise BrokenRuleError(f"the read took {outcome.took_ms} ms with {waits} waits of {TIMEOUT_MS} ms")
 
 
-def _check_error(error: DeviceError) -> None:
+def check_error(error: DeviceError, device: str = DEVICE) -> None:
+    """Refuse an error that does not name the device and say in one sentence what was wrong.
+
+    Raises:
+        BrokenRuleError: With that.
+    """
     sentence = str(error)
-    if error.device != DEVICE or not sentence.startswith(f"device {DEVICE}: "):
+    if error.device != device or not sentence.startswith(f"device {device}: "):
         raise BrokenRuleError(f"the error does not name the device: {sentence}")
     if not error.detail or not error.reason or len(sentence) > SENTENCE_MAX or not sentence.isprintable():
         raise BrokenRuleError(f"the error does not say in a sentence what was wrong: {sentence!r:.500}")
 
 
-def _check_reading(reading: Reading) -> None:
-    """Whatever a device says of itself must fit into evidence."""
-    if reading.device != DEVICE or reading.read_to_ms < reading.read_from_ms:
+def check_reading(reading: Reading, device: str = DEVICE) -> None:
+    """Refuse a reading that evidence cannot hold, whatever the device says of itself.
+
+    Raises:
+        BrokenRuleError: With what does not fit.
+        CborError: It holds a text that evidence cannot.
+    """
+    if reading.device != device or reading.read_to_ms < reading.read_from_ms:
         raise BrokenRuleError("the reading is of another device, or of no time")
     texts = [getattr(reading.identity, name) for name in ("vendor", "product", "revision", "serial", "model")]
     for part in reading.files:

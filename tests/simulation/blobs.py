@@ -5,7 +5,7 @@ A toy transaction that begins with ``blob`` names the blob that follows from its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Final
 
@@ -13,7 +13,8 @@ from master.availability import Availability
 from master.consensus.blob_fetch import AddPart, BlobEffect, BlobFetch
 from master.consensus.blob_messages import BlobPart, GetBlob
 from master.consensus.events import Now, Send
-from master.consensus.messages import Message
+from master.consensus.messages import Message, Vote
+from tests.simulation.judge import Judge
 from wire.blob import BlobRef
 from wire.block import Block
 from wire.types import Digest, sha256
@@ -38,9 +39,9 @@ def named_in(transactions: Sequence[bytes]) -> tuple[BlobRef, ...]:
 class NodeBlobs:
     """What one node has, fetches and waits for; made anew at every start but for what is on disk."""
 
-    def __init__(self, disk: dict[Digest, bytes], count: Callable[[str], None]) -> None:
+    def __init__(self, disk: dict[Digest, bytes], judge: Judge) -> None:
         self.disk = disk
-        self._count = count
+        self._judge, self._count = judge, judge.count
         self.fetch = BlobFetch(INTERVAL_MS)
         self.held = Availability(self.holds)
         self.room: dict[bytes, None] = {}
@@ -61,12 +62,12 @@ class NodeBlobs:
         self.disk[sha256(content)] = content
         self.fetch.forget(sha256(content))
 
-    def wait(self, raw: bytes) -> None:
-        """Let a transaction wait for its blob."""
+    def wait(self, raw: bytes, sender: str | None) -> None:
+        """Let a transaction wait for its blob, which whoever passed it on has."""
         self._count("blob awaited")
         self.room[raw] = None
         for blob in named_in([raw]):
-            self.fetch.want(blob)
+            self.fetch.want(blob, hint=sender)
 
     def entered(self) -> list[bytes]:
         """Return the transactions whose blobs have come."""
@@ -83,12 +84,16 @@ class NodeBlobs:
             self.fetch.want(blob, is_urgent=True, hint=block.header.proposer)
         return bool(missing)
 
-    def may_vote(self, block: Block | None) -> bool:
-        """Tell whether a vote for a block may leave; what is not known is judged elsewhere."""
-        return block is None or self.has_all(block.transactions)
+    def says(self, message: Message, bodies: Mapping[Digest, Block]) -> None:
+        """Look at a message that leaves: a vote for a block that is known here needs the block's blobs."""
+        body = bodies.get(message.digest) if isinstance(message, Vote) else None
+        is_held = body is None or self.has_all(body.transactions)
+        self._judge.hold("votes hold blobs", is_held, "a node votes for a block and lacks a blob of it")
 
     def applied(self, block: Block) -> None:
         """Fetch later what a final block names and is missing."""
+        is_real = not any(raw.startswith(GHOST) for raw in block.transactions)
+        self._judge.hold("votes hold blobs", is_real, "nobody has a blob of a final block")
         self.held.clear()
         for raw in block.transactions:
             self.room.pop(raw, None)
@@ -124,11 +129,6 @@ class NodeBlobs:
             else:
                 self._perform(self.fetch.spoiled(effect.blob.digest))
         return sent
-
-
-def is_real(block: Block) -> bool:
-    """Tell whether somebody has each blob that a block names."""
-    return not any(raw.startswith(GHOST) for raw in block.transactions)
 
 
 def lie_about(message: GetBlob, rng: Random) -> BlobPart | None:

@@ -255,15 +255,16 @@ class Cluster:
             raw = f"transaction {len(self._given)} {self._rng.random()}".encode()
             if self._plan.blobs and self._rng.random() < self._plan.blobs:
                 raw = NAMING + raw
-                self._rng.choice(up).take_blob(content_of(raw))
         if not is_brief:
             self._given.append(raw)
-        if self._plan.reach_all:
+        if self._plan.reach_all and not raw.startswith(NAMING):
             self._judge.given(raw)
             for node in up:
                 node.take_transaction(raw)
             return
         node = self._rng.choice(up)
+        if raw.startswith(NAMING):
+            node.take_blob(content_of(raw))
         node.take_transaction(raw)
         for member in self.others(node.endpoint):
             self.send(node.endpoint, member, Gossip((raw,)))

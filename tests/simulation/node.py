@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
-from typing import Final, Protocol
+from typing import Final
 
 from kit.exitcodes import StorageError
 from master.complaints import OldestWatch
@@ -36,18 +36,18 @@ from master.consensus.events import (
     Wake,
 )
 from master.consensus.guard import SignerGuard
-from master.consensus.messages import Blocks, GetBlocks, GetBody, Gossip, Message, Propose, Standing, Status, Vote
+from master.consensus.messages import Blocks, GetBlocks, GetBody, Gossip, Message, Propose, Standing, Status
 from master.consensus.records import decode_record
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
-from tests.simulation.blobs import NodeBlobs, is_real
+from tests.simulation.blobs import NodeBlobs
 from tests.simulation.disk import Disk
 from tests.simulation.judge import Judge
 from tests.simulation.network import Agenda
 from tests.simulation.plan import Plan
 from tests.simulation.real import AnyLedger, RealLedger
 from tests.simulation.toy import GENESIS
-from tests.simulation.waiting import Waiting
+from tests.simulation.waiting import Post, Waiting
 from wire.block import Block
 from wire.errors import WireError
 from wire.tx import SignedTx
@@ -56,19 +56,6 @@ TICK_MS: Final = 100
 EVENTS_MAX: Final = 20_000
 _BLOCKS_PER_ANSWER: Final = 6
 _GOSSIPED: Final = 100
-
-
-class Post(Protocol):
-    """What a node sees of the cluster."""
-
-    def send(self, endpoint: str, member: str, message: Message) -> None:
-        """Send to one member."""
-
-    def others(self, endpoint: str) -> list[str]:
-        """Return the other members."""
-
-    def crashed(self, endpoint: str) -> None:
-        """Hear that a process has died."""
 
 
 class Node:
@@ -109,7 +96,7 @@ class Node:
         self._sealed: SignerGuard | None = None
         self._wakes: set[int] = set()
         self._heads: dict[str, tuple[int, int]] = {}
-        self.blobs = NodeBlobs(disk.blobs, judge.count)
+        self.blobs = NodeBlobs(disk.blobs, judge)
         self._watch: OldestWatch
         self._fuse = 0
         self._boot_ms = 0
@@ -170,7 +157,7 @@ class Node:
         self._wakes.clear()
         self._heads.clear()
         self.pending.clear()
-        self.blobs = NodeBlobs(self.disk.blobs, self._judge.count)
+        self.blobs = NodeBlobs(self.disk.blobs, self._judge)
 
     def calm(self) -> None:
         """Crash no more."""
@@ -184,20 +171,19 @@ class Node:
         self._later(duration_ms, self._resume)
         return True
 
-    def take_transaction(self, raw: bytes) -> None:
+    def take_transaction(self, raw: bytes, sender: str | None = None) -> None:
         """Let a transaction wait."""
         if not self.is_up or raw in self.disk.ledger.done:
             return
         if self.blobs.has_all([raw]):
             self.pending[raw] = None
         else:
-            self.blobs.wait(raw)
+            self.blobs.wait(raw, sender)
 
     def take_blob(self, content: bytes) -> None:
         """Store a blob that a client brings; what waited for it goes on."""
-        if self.is_up:
-            self.blobs.take(content)
-            self._go_on_with_blobs([])
+        self.blobs.take(content)
+        self._go_on_with_blobs([])
 
     def now_ms(self) -> int:
         """Return the wall clock; this and the next implement `kit.clock.Clock`."""
@@ -226,7 +212,7 @@ class Node:
             self._take(message)
         elif isinstance(message, Gossip):
             for raw in message.transactions:
-                self.take_transaction(raw)
+                self.take_transaction(raw, sender)
         elif isinstance(message, GetBlocks):
             first = message.first_height - 1
             blocks = tuple(self.disk.ledger.blocks[first : first + _BLOCKS_PER_ANSWER])
@@ -391,9 +377,8 @@ class Node:
             for member in self._post.others(self.endpoint):
                 self._later(late_ms, lambda member=member: self._send(member, effect.message))  # type: ignore[misc]
             return
-        if isinstance(effect.message, Vote) and self.replica is not None:
-            body = self.replica._height.bodies.get(effect.message.digest)
-            self._judge.hold("votes hold blobs", self.blobs.may_vote(body), f"{self.endpoint} lacks a blob")
+        assert self.replica is not None
+        self.blobs.says(effect.message, self.replica._height.bodies)
         for member in self._post.others(self.endpoint):
             self._send(member, effect.message)
             if self._burns("in mid-send"):
@@ -487,7 +472,6 @@ class Node:
                     head = ledger.apply(effect.block, effect.certificate)
                     self._go_by(ledger)
                     self.blobs.applied(effect.block)
-                    self._judge.hold("votes hold blobs", is_real(effect.block), "nobody has a blob of a final block")
                     for raw in effect.block.transactions:
                         self.pending.pop(raw, None)
                     self._drop_stale()

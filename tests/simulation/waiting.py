@@ -1,12 +1,13 @@
-"""What waits at a simulated node, as the real watch over the oldest sees it."""
+"""What surrounds a simulated node: the cluster, and what waits as the real watch over the oldest sees it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import cast
+from typing import Protocol, cast
 
+from master.consensus.messages import Message
 from wire.tx import SignedTx
 
 
@@ -25,3 +26,16 @@ class Waiting:
         """Forget some."""
         for raw in tx_ids:
             self.pending.pop(raw, None)
+
+
+class Post(Protocol):
+    """What a node sees of the cluster."""
+
+    def send(self, endpoint: str, member: str, message: Message) -> None:
+        """Send to one member."""
+
+    def others(self, endpoint: str) -> list[str]:
+        """Return the other members."""
+
+    def crashed(self, endpoint: str) -> None:
+        """Hear that a process has died."""

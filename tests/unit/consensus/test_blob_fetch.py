@@ -88,8 +88,9 @@ def test_fetch_that_gets_no_answer_begins_anew_with_another_member() -> None:
     bench.take("a", BLOB, 0, part.data)
     assert bench.wait(10_000) == []  # it is being written
     bench.fetch.added(part, bench.now)
-    assert bench.wait(299) == []
+    assert bench.wait(99) == []
     assert bench.wait(1) == [Send("b", GetBlob(BLOB.digest, 0))]
+    assert bench.wait(199) == []  # twice as long as the first
     assert bench.tick("a", "c") == [Send("c", GetBlob(BLOB.digest, 0))]  # b has gone
 
 
@@ -124,7 +125,7 @@ def test_fetch_that_the_disk_refused_is_tried_again() -> None:
     bench.take("a", SMALL, 0, b"xyz")
     bench.fetch.failed(SMALL.digest, bench.now)
     assert bench.tick("a") == []
-    assert bench.wait(300, "a") == [Send("a", GetBlob(SMALL.digest, 0))]
+    assert bench.wait(100, "a") == [Send("a", GetBlob(SMALL.digest, 0))]
 
 
 # holds BL-8

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.unit.ledger.worlds import Done, World
 from wire.cbor import Value
 from wire.types import sha256
@@ -26,6 +28,6 @@ def arguments(content: bytes = b"case 1", **changes: Value) -> dict[str, Value]:
     return {**made, **changes}
 
 
-def store(world: World, content: bytes = b"case 1", sender: str = "dispatch", **changes: Value) -> Done:
+def store(world: World, content: bytes = b"case 1", sender: str = "dispatch", **changes: Any) -> Done:  # noqa: ANN401
     """Store a version in a block of its own."""
     return world.call(sender, "models", "store", arguments(content, **changes))

@@ -78,7 +78,7 @@ def test_block_leader_leaves_out_what_would_name_too_much_and_voters_refuse_it()
     block = execution.block
     greedy = replace(block, transactions=(*block.transactions, calls[2].raw))
     header = replace(block.header, tx_count=3, tx_root=greedy.tx_root())
-    with pytest.raises(BlockRefused, match="transaction 2 names more than a block may") as caught:
+    with pytest.raises(BlockRefused, match="names more than a block may") as caught:
         world.application.process(world.head, replace(greedy, header=header))
     assert caught.value.code == "too-many-blobs"
 

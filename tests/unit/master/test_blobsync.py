@@ -171,6 +171,26 @@ def test_transaction_waits_for_its_blob_and_goes_on_when_it_is_uploaded(tmp_path
     asyncio.run(scene())
 
 
+# holds BL-8
+def test_transaction_that_was_passed_on_has_its_blob_fetched_from_who_passed_it_on(tmp_path: Path) -> None:
+    async def scene() -> None:
+        town = Town(tmp_path)
+        here = town.node("here")
+        for name in ("a", "b", "c"):
+            town.node(name)
+        town.nodes["c"].fill()
+        here.sync.gossips("c")
+        signed = town.call()
+        here.sync.gate(signed, "gossip")
+        here.sync._go_on()
+        await town.settle(lambda: bool(here.admitted))
+        assert here.admitted == [(signed, "gossip")]
+        for node in town.nodes.values():
+            node.sync._worker.shutdown()
+
+    asyncio.run(scene())
+
+
 # holds BL-9
 def test_transaction_that_its_contract_would_refuse_lets_nobody_upload(tmp_path: Path) -> None:
     town = Town(tmp_path)
@@ -257,7 +277,7 @@ def test_blob_of_a_final_block_that_is_missing_is_fetched_later_and_ghosts_are_f
         there.fill()
         await town.settle(lambda: here.disk.holds(BLOB))
         here.sync.applied(done.execution.block)
-        assert (here.sync.fetch.wanted, here.released) == ((), [])
+        assert [*here.sync.fetch.wanted, *here.released] == []
         for node in (here, there):
             node.sync._worker.shutdown()
 

@@ -132,7 +132,7 @@ def test_blob_that_is_not_wanted_or_not_whole_is_refused(
 # holds BL-9
 def test_blob_longer_than_it_was_named_is_refused_by_its_length() -> None:
     blobs = FakeBlobs()
-    reply = ask(blobs, b"x", **{"content-length": str(len(CONTENT) + 1)})
+    reply = ask(blobs, b"x", None, **{"content-length": str(len(CONTENT) + 1)})
     assert (reply.status, blobs.done) == (413, 0)
 
 

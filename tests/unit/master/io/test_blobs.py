@@ -25,7 +25,7 @@ def fill(store: BlobStore, content: bytes = CONTENT) -> BlobRef:
     return blob
 
 
-# holds BL-5
+# holds BL-1 BL-5
 def test_store_keeps_a_blob_under_its_digest_over_a_restart(tmp_path: Path) -> None:
     store = BlobStore(tmp_path, 1 << 20)
     assert not store.holds(BLOB)
@@ -116,7 +116,7 @@ def test_store_says_that_a_blob_is_missing(tmp_path: Path) -> None:
 def test_store_refuses_what_its_quota_does_not_hold_and_counts_what_is_arriving(tmp_path: Path) -> None:
     store = BlobStore(tmp_path, BLOB.size + 10)
     arriving = store.begin(BLOB)
-    with pytest.raises(BlobsFullError, match="raise blobs_mib in node.toml"):
+    with pytest.raises(BlobsFullError, match="raise blobs_mib"):
         store.begin(BlobRef(bytes(32), 11))
     store.begin(BlobRef(bytes(32), 11), beyond_bytes=1).abort()
     arriving.abort()
@@ -149,7 +149,7 @@ def test_store_on_a_full_disk_gives_the_blob_up(tmp_path: Path, monkeypatch: pyt
 
     if call == "fsync":
         arriving.write(CONTENT)
-        monkeypatch.setattr(module.os, "fsync", full)
+        monkeypatch.setattr(os, "fsync", full)
     else:
         arriving._file.close()
         monkeypatch.setattr(arriving, "_file", type("Full", (), {"write": full, "close": lambda _: None})())
