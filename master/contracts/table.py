@@ -25,6 +25,7 @@ _SHARED: Final = ("master.contracts.context", "master.contracts.membership", "ma
 """Modules that every contract stands on."""
 
 _ALL: Final = (
+    ACCESS,
     CONSISTENCY,
     MEMBERSHIP,
     MODELS,

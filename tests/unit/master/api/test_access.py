@@ -94,7 +94,9 @@ class Site:
             access=self.access,
         )
 
-    def sign(self, path: str, *, key: SigningKey = KEY, nonce: str = NONCE, tag: str = TAG, age_s: int = 0) -> dict[str, str]:
+    def sign(
+        self, path: str, *, key: SigningKey = KEY, nonce: str = NONCE, tag: str = TAG, age_s: int = 0
+    ) -> dict[str, str]:
         return sign_request(Message("GET", path), key, tag, self.now_s - age_s, nonce)
 
     def get(self, raw: bytes, headers: dict[str, str] | None = None) -> Reply:
