@@ -168,15 +168,11 @@ class NodeProcess:
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
         self._headers = header_stream(genesis, config.node.member, store.final_header, self._broker, self._clock)
-<<<<<<< HEAD
+        self._orders = order_stream(genesis, config.node.member, store, self._broker, self._clock)
         reads = self._reads = Reads(config, store, genesis.chain(), self._clock)
         self._api = build_api(
             self._node, store, Prover(store, tree), tables, self._registry, blobs=self._blobs, access=reads.room
         )
-=======
-        self._orders = order_stream(genesis, config.node.member, store, self._broker, self._clock)
-        self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry, blobs=self._blobs)
->>>>>>> main
         self._new_block.set()
         self._views_failure: str | None = None
         self._damage: str | None = None

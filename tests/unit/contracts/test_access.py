@@ -321,3 +321,14 @@ def test_anchors_of_a_read_log_are_numbered_and_grow() -> None:
     assert [anchor(world, *wrong).code for wrong in ((0, 12), (3, "many"), (True, 12))] == ["bad-args"] * 3
     assert anchor(world, 1, 1, "lab").code == "ok"
     assert world.state.get("access", b"anchor/dispatch/2") is not None
+
+
+# holds AC-4
+def test_whoever_is_suspended_reads_nothing() -> None:
+    world = World()
+    given = grant(world)
+    record: Value = {"until_ms": None, "by": "dispatch", "reason": "audit", "height": 1}
+    assert allowed(world, "lab") == given.tx.id.hex()
+    for account in ("lab", "grid", "gw-1"):
+        world.state.entries["membership", b"suspended/" + account.encode()] = cbor.encode(record)
+        assert allowed(world, account) is None
