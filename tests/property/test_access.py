@@ -168,7 +168,7 @@ class Calls(RuleBasedStateMachine):
 # holds AC-1 AC-3
 def test_any_calls_leave_reads_to_whom_the_model_grants_them() -> None:
     """10,000 steps."""
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Calls,
         settings=settings(
             max_examples=200, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
