@@ -145,13 +145,12 @@ class NodeProcess:
         self._engine = Engine(*parts, self._hooks(), self._clock)
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
-        down = (genesis, config.node.member)
-        by = (self._broker, self._clock)
+        down, by = (genesis, config.node.member), (self._broker, self._clock)
         self._headers = header_stream(*down, store.final_header, *by, lambda: self._chain.parameters.heartbeat_ms)
         self._orders = order_stream(*down, store, *by)
         self._reads = Reads(config, store, genesis.chain(), self._clock)
-        about = (self._node, store, Prover(store, tree), tables, self._registry)
-        self._api = build_api(*about, blobs=self._blobs, access=self._reads.room)
+        shown = (self._node, store, Prover(store, tree), tables, self._registry)
+        self._api = build_api(*shown, blobs=self._blobs, access=self._reads.room)
         self._new_block.set()
         self._views_failure: str | None = None
         self._damage: str | None = None
