@@ -11,6 +11,7 @@ import pytest
 
 from client.cli import app
 from kit.exitcodes import run
+from kit.httpsign import RequestSigner
 from kit.sse import ServerEvent
 
 Answer = dict[str, Any] | Exception | Callable[[Mapping[str, str]], dict[str, Any]]
@@ -43,13 +44,19 @@ class FakeNode:
         self.asked.append((path, dict(params or {})))
         return _give(self.answers[path], params or {})
 
-    def get_bytes(self, path: str, params: Mapping[str, str] | None = None) -> bytes:
+    def get_bytes(
+        self, path: str, params: Mapping[str, str] | None = None, *, signer: RequestSigner | None = None
+    ) -> bytes:
         self.asked.append((path, dict(params or {})))
         return self.files[path]
 
     def post_cbor(self, path: str, body: bytes, *, content_type: str = "application/cbor") -> dict[str, Any]:
         self.posted.append((path, body, content_type))
         return _give(self.post_answer, {})
+
+    def put_bytes(self, path: str, body: bytes) -> dict[str, Any]:
+        self.files[path] = body
+        return {}
 
     def events(
         self,
@@ -73,7 +80,7 @@ def _give(answer: Answer, params: Mapping[str, str]) -> dict[str, Any]:
 def use_node(monkeypatch: pytest.MonkeyPatch, module: str, node: FakeNode) -> None:
     """Let a command module talk to ``node`` whatever address it is given."""
 
-    def open_node(urls: Sequence[str], timeout_s: float = 10.0) -> FakeNode:
+    def open_node(urls: Sequence[str], timeout_s: float = 10.0, **_: object) -> FakeNode:
         assert list(urls)
         return node
 

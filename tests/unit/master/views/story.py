@@ -112,8 +112,26 @@ class Story:
                 self._work,
                 self._inspection,
                 self._member,
+                self._access,
             )
         )()
+
+    def _access(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        """Tell of a grant that may be revoked, of a reading key, and of what is sealed for it."""
+        grant = sha256(f"grant {self.height} {self._random.random()}".encode())
+        until_ms = self._random.choice((None, self.time_ms + 100_000))
+        about: dict[str, Value] = {"class": "settings", "subject": f"device/{self._device()}"}
+        given: dict[str, Value] = {"grant": grant, "reader": "role/auditor", "by": "grid", "from_ms": None}
+        name, key, content = f"reader-{self.height}", sha256(grant), sha256(b"content" + grant)
+        wrapped: dict[str, Value] = {"content": content, "blob": key, "size": 500, "keys": [key[:16]], "height": 1}
+        told: list[tuple[str, str, str, dict[str, Value]]] = [
+            ("access", "access_granted", str(about["subject"]), {**about, **given, "until_ms": until_ms}),
+            ("access", "reading_key_registered", name, {"key": key, "kid": key[:16], "replaces": None}),
+            ("access", "content_sealed", content.hex(), {**about, **wrapped, "title": "linden", "by": "maker"}),
+        ]
+        if self._random.random() < 0.3:
+            told.append(("access", "access_revoked", str(about["subject"]), {"grant": grant, "by": "grid"}))
+        return told
 
     def _member(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         """Tell of an applicant, of a device that may move, and of an organisation that has lost its keys."""
