@@ -269,7 +269,7 @@ def _declare() -> tuple[sa.MetaData, sa.Table, dict[str, sa.Table]]:
         if table.order != (table.key,):
             sa.Index(f"{stored.name}_order", *order, unique=True)
         for column in table.columns:
-            if column.filtered is not None:
+            if column.filtered is not None or column.indexed:
                 sa.Index(f"{stored.name}_{column.name}", stored.c[column.name], *order)
         tables[table.name] = stored
     return metadata, meta, tables

@@ -72,6 +72,8 @@ class Column:
     """Name of the query parameter that asks for rows with one value of this column."""
     public: bool = True
     """False: stored for filters and order, never shown."""
+    indexed: bool = False
+    """True: rows are found by it quickly although no query parameter is it alone."""
     choices: tuple[str, ...] = ()
     """Closed set of values of a text column; empty when open."""
     content: Schema | None = None

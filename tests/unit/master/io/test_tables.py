@@ -14,7 +14,8 @@ from sqlalchemy.dialects import postgresql
 
 from master.io import tables as module
 from master.io.tables import Tables
-from master.views.consistency import ALARMS, DEVICES
+from master.views.alarms import ALARMS
+from master.views.consistency import DEVICES
 from master.views.events import ViewError
 from master.views.fold import catch_up
 from master.views.ports import END, START, Position, TablesError
@@ -204,7 +205,7 @@ def test_page_rows_that_come_in_between_are_neither_doubled_nor_in_the_way(table
     ],
 )
 def test_page_filter_equals_that_in_memory(tables: Tables, name: str, parameter: str, value: str) -> None:
-    story, table, memory = told(90, seed=8), TABLES[name], MemoryTables(GENESIS)
+    story, table, memory = told(120, seed=12), TABLES[name], MemoryTables(GENESIS)
     for target in (tables, memory):
         catch_up(MemoryEvents(story.events), target, story.height)
     conditions: tuple[Condition, ...] = table.condition(parameter, value, Reading(story.time_ms, 600_000))
