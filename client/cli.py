@@ -16,7 +16,10 @@ from client.commands import (
     gaps,
     keys,
     ledger,
+    members,
+    models,
     orders,
+    proposals,
     quarantine,
     refs,
     sealed,
@@ -41,6 +44,7 @@ app = typer.Typer(
 offer_version(app, PROGRAM)
 app.add_typer(keys.app, name="keys")
 app.add_typer(refs.app, name="refs")
+app.add_typer(members.app, name="members")
 app.add_typer(access.app, name="access")
 app.add_typer(sealed.app, name="sealed")
 for answer in alarm_actions.COMMANDS:
@@ -48,7 +52,11 @@ for answer in alarm_actions.COMMANDS:
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(alarms.devices_app, name="devices")
 app.add_typer(compliance.app, name="compliance")
+app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="orders")
+app.add_typer(proposals.app, name="proposals")
+app.add_typer(proposals.parameters_app, name="parameters")
+app.add_typer(proposals.corrections_app, name="corrections")
 app.add_typer(gaps.app, name="gaps")
 app.add_typer(tx.app, name="tx")
 app.add_typer(state.app, name="state")

@@ -68,6 +68,7 @@ class Story:
 
     def __init__(self, seed: int = 0) -> None:
         self._random = random.Random(seed)
+        self._of_access = random.Random(seed + 1)
         self.height = 0
         self.time_ms = START_MS
         self.events: list[EventRow] = []
@@ -75,6 +76,7 @@ class Story:
         self._groups: dict[str, str] = {}
         self._releases: list[dict[str, Value]] = []
         self._effective: bytes | None = None
+        self._models: dict[str, list[bytes]] = {}
 
     def block(self, events: int = 3) -> list[EventRow]:
         """Return the events of the next block."""
@@ -112,15 +114,18 @@ class Story:
                 self._work,
                 self._inspection,
                 self._member,
-                self._access,
+                self._model,
             )
         )()
 
     def _access(self) -> list[tuple[str, str, str, dict[str, Value]]]:
-        """Tell of a grant that may be revoked, of a reading key, and of what is sealed for it."""
-        grant = sha256(f"grant {self.height} {self._random.random()}".encode())
-        until_ms = self._random.choice((None, self.time_ms + 100_000))
-        about: dict[str, Value] = {"class": "settings", "subject": f"device/{self._device()}"}
+        """Tell of a grant that may be revoked, a reading key, and what is sealed for it; other chances stay as they are."""
+        grant = sha256(f"grant {self.height} {self._of_access.random()}".encode())
+        until_ms = self._of_access.choice((None, self.time_ms + 100_000))
+        about: dict[str, Value] = {
+            "class": "settings",
+            "subject": f"device/{self._of_access.choice(GENESIS.devices).id}",
+        }
         given: dict[str, Value] = {"grant": grant, "reader": "role/auditor", "by": "grid", "from_ms": None}
         name, key, content = f"reader-{self.height}", sha256(grant), sha256(b"content" + grant)
         wrapped: dict[str, Value] = {"content": content, "blob": key, "size": 500, "keys": [key[:16]], "height": 1}
@@ -129,7 +134,7 @@ class Story:
             ("access", "reading_key_registered", name, {"key": key, "kid": key[:16], "replaces": None}),
             ("access", "content_sealed", content.hex(), {**about, **wrapped, "title": "linden", "by": "maker"}),
         ]
-        if self._random.random() < 0.3:
+        if self._of_access.random() < 0.3:
             told.append(("access", "access_revoked", str(about["subject"]), {"grant": grant, "by": "grid"}))
         return told
 
@@ -152,7 +157,31 @@ class Story:
             ("membership", "recovery_opened", name, lost),
             ("membership", "key_added", name, signs),
             ("membership", "station_added", str(station["station"]), station),
+            *self._access(),
         ]
+
+    def _model(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        """Tell of the next version of a model."""
+        model = self._random.choice(("north", "south"))
+        versions = self._models.setdefault(model, [])
+        digest = sha256(f"{model} {len(versions)} {self._random.random()}".encode())
+        data: dict[str, Value] = {
+            "number": len(versions) + 1,
+            "region": f"{model}-area",
+            "organisation": "office",
+            "format": self._random.choice(("pandapower", "cgmes")),
+            "file": f"{model}.json",
+            "reason": self._random.choice(("monthly", "line out")),
+            "digest": digest,
+            "size": 1 + len(versions),
+            "parent": versions[-1] if versions else None,
+            "equipment": ["bus", f"line/{self._random.randrange(3)}"],
+            "voltages_v": [110_000, self._random.choice((220_000, 380_000))],
+            "height": self.height,
+            "time_ms": self.time_ms,
+        }
+        versions.append(digest)
+        return [("models", "model_stored", model, data)]
 
     def _work(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         """Tell of a work order and how far it gets."""
