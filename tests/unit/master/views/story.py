@@ -119,7 +119,7 @@ class Story:
         )()
 
     def _access(self) -> list[tuple[str, str, str, dict[str, Value]]]:
-        """Tell of a grant that may be revoked, a reading key, and what is sealed for it; other chances stay as they are."""
+        """Tell of a grant, a reading key, and what is sealed for it; other chances stay as they are."""
         grant = sha256(f"grant {self.height} {self._of_access.random()}".encode())
         until_ms = self._of_access.choice((None, self.time_ms + 100_000))
         about: dict[str, Value] = {
