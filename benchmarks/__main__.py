@@ -19,6 +19,7 @@ from benchmarks import (
     memory,
     mms,
     proofs,
+    queries,
     simulator,
     soak,
 )
@@ -36,6 +37,7 @@ GROUPS: dict[str, Callable[[], Sequence[Result]]] = {
     "memory": memory.measure,
     "proofs": proofs.measure,
     "ledger": ledger.measure,
+    "queries": queries.measure,
     "simulator": simulator.measure,
     "soak": soak.measure,
 }
