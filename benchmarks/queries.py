@@ -56,7 +56,7 @@ def measure() -> Sequence[Result]:
 
 def measure_past(devices: int, verdicts: int, rounds: int) -> Sequence[Result]:
     """Measure with a past of so many verdicts of so many devices."""
-    past = _Past(devices)
+    past = Past(devices)
     with tempfile.TemporaryDirectory(prefix="gridwitness-bench-") as name:
         tables = Tables(f"sqlite:///{Path(name) / 'views.db'}", past.genesis)
         began_s = time.perf_counter()
@@ -64,18 +64,24 @@ def measure_past(devices: int, verdicts: int, rounds: int) -> Sequence[Result]:
             tables.apply(events, Position(events[-1].height, END))
         filled_s = time.perf_counter() - began_s
         size_mib = sum(file.stat().st_size for file in Path(name).iterdir()) / 2**20
-        with _Server(tables, past) as server:
-            asked = [_ask(server, title, target, rounds) for title, target in past.questions(tables)]
+        asked = ask_all(tables, past, rounds)
         tables.close()
     about = f"{devices:,} devices, {verdicts:,} verdicts, {past.alarms:,} alarms"
     return (
-        *(result for results in asked for result in results),
+        *asked,
         Result("tables filled", verdicts / filled_s, "verdicts/s", f"{about}; from events, in {filled_s:.0f} s"),
         Result("database", size_mib, "MiB", about),
     )
 
 
-class _Past:
+def ask_all(tables: Tables, past: Past, rounds: int) -> Sequence[Result]:
+    """Ask every question over HTTP on loopback, one request at a time."""
+    with _Server(tables, past) as server:
+        asked = [_ask(server, title, target, rounds) for title, target in past.questions(tables)]
+    return [result for results in asked for result in results]
+
+
+class Past:
     """A consortium and the events of its past."""
 
     def __init__(self, devices: int) -> None:
@@ -223,7 +229,7 @@ def _finding(verdict: str, digest: bytes) -> dict[str, Value]:
 class _Node:
     """What lists ask of a node."""
 
-    def __init__(self, past: _Past) -> None:
+    def __init__(self, past: Past) -> None:
         self._past = past
 
     def status(self) -> dict[str, object]:
@@ -253,7 +259,7 @@ class _Node:
 class _Server:
     """The API on loopback, in a thread of its own."""
 
-    def __init__(self, tables: Tables, past: _Past) -> None:
+    def __init__(self, tables: Tables, past: Past) -> None:
         node, nothing = cast("NodePort", _Node(past)), cast("Any", object())
         api = build_api(node, cast("LedgerPort", nothing), cast("ProofPort", nothing), tables, CollectorRegistry())
         self._server = uvicorn.Server(uvicorn.Config(api, host="127.0.0.1", port=0, log_level="error"))
