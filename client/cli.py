@@ -16,6 +16,7 @@ from client.commands import (
     keys,
     ledger,
     orders,
+    proposals,
     quarantine,
     refs,
     state,
@@ -45,6 +46,9 @@ app.add_typer(alarms.app, name="alarms")
 app.add_typer(alarms.devices_app, name="devices")
 app.add_typer(compliance.app, name="compliance")
 app.add_typer(orders.app, name="orders")
+app.add_typer(proposals.app, name="proposals")
+app.add_typer(proposals.parameters_app, name="parameters")
+app.add_typer(proposals.corrections_app, name="corrections")
 app.add_typer(gaps.app, name="gaps")
 app.add_typer(tx.app, name="tx")
 app.add_typer(state.app, name="state")
