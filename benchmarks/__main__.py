@@ -22,6 +22,7 @@ from benchmarks import (
     queries,
     simulator,
     soak,
+    verdicts,
 )
 from benchmarks.results import Result, show, write
 
@@ -39,6 +40,7 @@ GROUPS: dict[str, Callable[[], Sequence[Result]]] = {
     "ledger": ledger.measure,
     "queries": queries.measure,
     "simulator": simulator.measure,
+    "verdicts": verdicts.measure,
     "soak": soak.measure,
 }
 _USAGE = 64
