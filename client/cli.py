@@ -15,6 +15,8 @@ from client.commands import (
     gaps,
     keys,
     ledger,
+    members,
+    models,
     orders,
     proposals,
     quarantine,
@@ -40,11 +42,13 @@ app = typer.Typer(
 offer_version(app, PROGRAM)
 app.add_typer(keys.app, name="keys")
 app.add_typer(refs.app, name="refs")
+app.add_typer(members.app, name="members")
 for answer in alarm_actions.COMMANDS:
     alarms.app.command()(answer)
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(alarms.devices_app, name="devices")
 app.add_typer(compliance.app, name="compliance")
+app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="orders")
 app.add_typer(proposals.app, name="proposals")
 app.add_typer(proposals.parameters_app, name="parameters")

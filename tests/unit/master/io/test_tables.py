@@ -22,7 +22,7 @@ from master.views.ports import END, START, Position, TablesError
 from master.views.schema import Condition, Reading, Row
 from master.views.table import TABLES
 from tests.unit.master.views.memory import MemoryEvents, MemoryTables, dump
-from tests.unit.master.views.story import GENESIS, Story, verdict_data
+from tests.unit.master.views.story import GENESIS, START_MS, Story, verdict_data
 
 
 def url_of(folder: Path) -> str:
@@ -202,6 +202,15 @@ def test_page_rows_that_come_in_between_are_neither_doubled_nor_in_the_way(table
         ("references", "status", "superseded"),
         ("references", "target", "SC-0"),
         ("references", "target", "nothing"),
+        ("models", "region", "north-area"),
+        ("models", "reason", "monthly"),
+        ("models", "equipment", "line/1"),
+        ("models", "equipment", "nothing"),
+        ("models", "voltage_v", "380000"),
+        ("models", "as_of_ms", str(START_MS + 1_000_000)),
+        ("models", "from_ms", str(START_MS + 1_000_000)),
+        ("models", "to_ms", str(START_MS + 1_000_000)),
+        ("models", "to_ms", "0"),
     ],
 )
 def test_page_filter_equals_that_in_memory(tables: Tables, name: str, parameter: str, value: str) -> None:
@@ -211,7 +220,28 @@ def test_page_filter_equals_that_in_memory(tables: Tables, name: str, parameter:
     conditions: tuple[Condition, ...] = table.condition(parameter, value, Reading(story.time_ms, 600_000))
     found = tables.page(table, conditions, None, 1000)
     assert found == memory.page(table, conditions, None, 1000)
-    assert found.rows or value in ("nothing", "stale")
+    assert found.rows or value in ("nothing", "stale", "0")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"equipment": "line/1", "voltage_v": "380000"},
+        {"equipment": "bus", "voltage_v": "110000", "region": "north-area"},
+        {"equipment": "line/2", "as_of_ms": str(START_MS + 1_000_000)},
+    ],
+)
+def test_page_of_several_words_equals_that_in_memory_and_goes_on(tables: Tables, asked: dict[str, str]) -> None:
+    story, table, memory = told(60, seed=8), TABLES["models"], MemoryTables(GENESIS)
+    for target in (tables, memory):
+        catch_up(MemoryEvents(story.events), target, story.height)
+    reading = Reading(story.time_ms, 600_000)
+    conditions = [one for name, value in asked.items() for one in table.condition(name, value, reading)]
+    found = tables.page(table, conditions, None, 1000)
+    assert found == memory.page(table, conditions, None, 1000)
+    assert found.rows
+    after = tuple(found.rows[0][name] for name in table.order)
+    assert tables.page(table, conditions, after, 1000).rows == found.rows[1:]
 
 
 def test_row_unknown_key_is_none(tables: Tables) -> None:
@@ -277,7 +307,7 @@ def test_sqlite_writes_ahead_and_syncs(tables: Tables) -> None:
 
 
 def test_postgresql_tables_compile_with_bytewise_order() -> None:
-    metadata, _, stored = module._declare()
+    metadata, _, stored, _ = module._declare()
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy
     made = "\n".join(str(sa.schema.CreateTable(table).compile(dialect=dialect)) for table in metadata.sorted_tables)
     assert 'device TEXT COLLATE "C" NOT NULL' in made

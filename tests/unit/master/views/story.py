@@ -75,6 +75,7 @@ class Story:
         self._groups: dict[str, str] = {}
         self._releases: list[dict[str, Value]] = []
         self._effective: bytes | None = None
+        self._models: dict[str, list[bytes]] = {}
 
     def block(self, events: int = 3) -> list[EventRow]:
         """Return the events of the next block."""
@@ -112,6 +113,7 @@ class Story:
                 self._work,
                 self._inspection,
                 self._member,
+                self._model,
             )
         )()
 
@@ -135,6 +137,29 @@ class Story:
             ("membership", "key_added", name, signs),
             ("membership", "station_added", str(station["station"]), station),
         ]
+
+    def _model(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        """Tell of the next version of a model."""
+        model = self._random.choice(("north", "south"))
+        versions = self._models.setdefault(model, [])
+        digest = sha256(f"{model} {len(versions)} {self._random.random()}".encode())
+        data: dict[str, Value] = {
+            "number": len(versions) + 1,
+            "region": f"{model}-area",
+            "organisation": "office",
+            "format": self._random.choice(("pandapower", "cgmes")),
+            "file": f"{model}.json",
+            "reason": self._random.choice(("monthly", "line out")),
+            "digest": digest,
+            "size": 1 + len(versions),
+            "parent": versions[-1] if versions else None,
+            "equipment": ["bus", f"line/{self._random.randrange(3)}"],
+            "voltages_v": [110_000, self._random.choice((220_000, 380_000))],
+            "height": self.height,
+            "time_ms": self.time_ms,
+        }
+        versions.append(digest)
+        return [("models", "model_stored", model, data)]
 
     def _work(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         """Tell of a work order and how far it gets."""
