@@ -55,6 +55,7 @@ from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node
 from master.orders_down import order_stream
 from master.process import Server, collect_rarely
+from master.reading import Reads
 from master.recorder import RecordedReplica, Recorder
 from master.seams import Hooks, Restart
 from master.seat import PeerBook, VoteKeys, check_seat, load_vote_keys, open_guard, settings_at
@@ -152,7 +153,9 @@ class NodeProcess:
         by = (self._broker, self._clock)
         self._headers = header_stream(*down, store.final_header, *by, lambda: self._chain.parameters.heartbeat_ms)
         self._orders = order_stream(*down, store, *by)
-        self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry, blobs=self._blobs)
+        self._reads = Reads(config, store, genesis.chain(), self._clock)
+        shown = (self._node, store, Prover(store, tree), tables, self._registry)
+        self._api = build_api(*shown, blobs=self._blobs, access=self._reads.room)
         self._new_block.set()
         self._views_failure: str | None = None
         self._damage: str | None = None
@@ -329,6 +332,7 @@ class NodeProcess:
             asyncio.create_task(self._refresh_gauges()),
             asyncio.create_task(self._state_sync.run()),
             asyncio.create_task(self._blobs.run()),
+            asyncio.create_task(self._reads.run(lambda raw: self._node.take(raw, "http"))),
             asyncio.create_task(server.serve()),
         ]
         if self._broker is not None:
@@ -361,6 +365,7 @@ class NodeProcess:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._reads.log.close()
         if self._recorder is not None:
             self._recorder.close()
 
