@@ -1,5 +1,7 @@
-"""Chapter two of the demo: a pilot as in the field. Operators clear what chapter one left, a release lives from its
-submission until another takes its place, and ten errors are made in filling devices, each of another kind.
+"""Chapter two of the demo: a pilot as in the field.
+
+Operators clear what chapter one left, a release lives from its submission until it is in the devices and the older one
+superseded, and ten errors are made in filling devices, each of another kind.
 
 Source: Qin et al., Research on Design and Application of Power Dispatch Based on Blockchain, 4.2: three 220 kV
 substations, nearly ten filling errors found.
@@ -204,60 +206,31 @@ def plan_errors(topology: Topology, folder: Callable[[str], Path]) -> tuple[Tamp
     )
     draft = str(folder(release_name(topology.models[0].slug, VERSION_DRAFT)))
     foreign = str(folder(release_name(q2, VERSION_NEW)))
-    return (
-        _error(1, "a byte went wrong in the transfer", l1, flip("firmware", 131_072), "mismatch", "firmware"),
-        _error(2, "a setting was typed wrong", l2, {"action": "change-setting", "number": 3}, "mismatch", "settings"),
-        _error(
-            3,
-            "a strategy file was copied in part",
-            l3,
-            {"action": "truncate", "artefact": "strategy", "size": 1000},
-            "incomplete",
-            "strategy",
-        ),
+    cut = {"action": "truncate", "artefact": "strategy", "size": 1000}
+    untested = {"action": "upgrade", "release": draft, "down_ms": DOWN_MS}
+    neighbours = {"action": "old-release", "release": foreign}
+    errors: tuple[tuple[str, str, dict[str, Any], str, tuple[str, ...]], ...] = (
+        ("a byte went wrong in the transfer", l1, _flip("firmware", 131_072), "mismatch", ("firmware",)),
+        ("a setting was typed wrong", l2, {"action": "change-setting", "number": 3}, "mismatch", ("settings",)),
+        ("a strategy file was copied in part", l3, cut, "incomplete", ("strategy",)),
+        ("the files of two stations were mixed up", q2, {"action": "swap", "with": w2}, "misfilled", ALL_KINDS),
+        ("an older release was loaded", w1, {"action": "old-release"}, "superseded", ("firmware",)),
+        ("a release was loaded that nobody tested", q1, untested, "mismatch", ("firmware",)),
+        ("another device stands in its place", q3, {"fault": "wrong-identity"}, "identity_changed", ("identity",)),
+        ("changed and changed back", w3, {"action": "change-back"}, "altered_between_polls", ("revision",)),
+        ("a byte of a strategy went wrong", w3, _flip("strategy", 100), "mismatch", ("strategy",)),
+        ("a neighbour's strategy and settings", l1, neighbours, "misfilled", ("settings", "strategy")),
+    )
+    return tuple(
         Tampering(
-            "Error 4: the files of two stations were taken for each other",
-            q2,
-            {"action": "swap", "with": w2},
-            (Expected(q2, "misfilled", ALL_KINDS), Expected(w2, "misfilled", ALL_KINDS)),
-        ),
-        _error(5, "an older release was loaded", w1, {"action": "old-release"}, "superseded", "firmware"),
-        _error(
-            6,
-            "a release was loaded that nobody tested",
-            q1,
-            {"action": "upgrade", "release": draft, "down_ms": DOWN_MS},
-            "mismatch",
-            "firmware",
-        ),
-        _error(
-            7, "another device was put in its place", q3, {"fault": "wrong-identity"}, "identity_changed", "identity"
-        ),
-        _error(
-            8,
-            "a setting was changed and changed back",
-            w3,
-            {"action": "change-back"},
-            "altered_between_polls",
-            "revision",
-        ),
-        _error(9, "a byte of a strategy went wrong", w3, flip("strategy", 100), "mismatch", "strategy"),
-        _error(
-            10,
-            "strategy and settings of a neighbour were loaded",
-            l1,
-            {"action": "old-release", "release": foreign},
-            "misfilled",
-            "settings",
-            "strategy",
-        ),
+            f"Error {number}: {title}",
+            device,
+            action,
+            tuple(Expected(name, cause, kinds) for name in (device, action.get("with")) if name is not None),
+        )
+        for number, (title, device, action, cause, kinds) in enumerate(errors, start=1)
     )
 
 
-def _error(number: int, title: str, device: str, action: Mapping[str, Any], cause: str, *kinds: str) -> Tampering:
-    return Tampering(f"Error {number}: {title}", device, action, (Expected(device, cause, kinds),))
-
-
-def flip(artefact: str, offset: int) -> dict[str, Any]:
-    """Return the action that changes one byte."""
+def _flip(artefact: str, offset: int) -> dict[str, Any]:
     return {"action": "flip-byte", "artefact": artefact, "offset": offset}

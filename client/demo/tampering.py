@@ -41,22 +41,25 @@ class Tampering:
         first, device = changes[0], self.device
         match self.action:
             case {"fault": "wrong-identity"}:
-                return f"{device} gives another serial number"
+                text = f"{device} gives another serial number"
             case {"action": "flip-byte", "artefact": artefact}:
                 old, new = int(first["old_byte"]), int(first["new_byte"])
-                return f"byte {first['offset']} of the {artefact} of {device}: 0x{old:02X} -> 0x{new:02X}"
+                text = f"byte {first['offset']} of the {artefact} of {device}: 0x{old:02X} -> 0x{new:02X}"
             case {"action": "change-setting"}:
                 values = f"{first['old_value']} -> {first['new_value']} {first['unit']}"
-                return f"setting {first['number']} ({first['name']}) of {device}: {values}"
+                text = f"setting {first['number']} ({first['name']}) of {device}: {values}"
             case {"action": "change-back"}:
                 value = f"{first['old_value']} {first['unit']}"
-                return f"setting {first['number']} ({first['name']}) of {device}: another value, then {value} again"
+                text = f"setting {first['number']} ({first['name']}) of {device}: another value, then {value} again"
             case {"action": "truncate", "artefact": artefact, "size": size}:
-                return f"the {artefact} of {device} ends after {size} bytes"
+                text = f"the {artefact} of {device} ends after {size} bytes"
             case {"action": "swap", "with": other}:
-                return f"{device} and {other} now hold each other's files"
-        loaded = [f"{change['artefact']} {change['old_version']} -> {change['new_version']}" for change in changes[:3]]
-        return f"{device} takes other files: {', '.join(loaded)}"
+                text = f"{device} and {other} now hold each other's files"
+            case _:
+                files = (change for change in changes if "artefact" in change)
+                loaded = (f"{file['artefact']} {file['old_version']} -> {file['new_version']}" for file in files)
+                text = f"{device} takes other files: {', '.join(loaded)}"
+        return text
 
 
 def plan_tampering(topology: Topology) -> tuple[Tampering, ...]:
