@@ -26,7 +26,8 @@ from agent.io.mqtt import Broker, BrokerLink, Hooks, Topics
 from agent.io.outbox import SEQ_WINDOW, Depth, Outbox, Pending
 from agent.io.packages import PackageStore
 from agent.io.statefile import StateFolder
-from agent.io.trust import TAKEN, Believed, NotProven, Settled, Trust
+from agent.io.trust import TAKEN, Believed, NotProven, Ordered, Settled, Trust
+from agent.orders import OrderDesk
 from agent.poller import DevicePoller
 from agent.reports import ReportLoop
 from agent.snapshot import BlockSnapshot, BrokerSnapshot, DeviceSnapshot, OutboxSnapshot, Snapshot, TrustSnapshot
@@ -41,6 +42,7 @@ from wire import lightclient
 from wire.errors import WireError
 from wire.evidence import Evidence
 from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
+from wire.readorder import Demand
 from wire.types import EVIDENCE_DEVICES_MAX
 
 TX_VALID_MS: Final = 10 * 60 * 1000
@@ -96,7 +98,8 @@ class Agent:
         except BaseException:
             self._folder.release()
             raise
-        self._trust = Trust(self._genesis, self._outbox, self._headers, self._clock.best_ms, self._clock.ledger)
+        clocks = (self._clock.best_ms, self._clock.ledger)
+        self._trust = Trust(self._genesis, self._outbox, self._headers, *clocks, config.agent.gateway)
         heartbeat_ms = self._genesis.parameters.get("heartbeat_ms", HEARTBEAT_MS)
         assert isinstance(heartbeat_ms, int), "a genesis file is checked"
         self._head_age_ms_max = HEARTBEATS_FRESH * heartbeat_ms
@@ -125,6 +128,7 @@ class Agent:
             for device in config.device_configs()
         )
         self._reports = ReportLoop(self._pollers, self, self._clock, config.poll.report_interval_s * 1000)
+        self._desk = OrderDesk(self._pollers, self, self._clock.best_ms)
         topics = Topics(config.agent.area, config.agent.station, config.agent.gateway)
         hooks = Hooks(self._birth, self._health, self.take, lambda: self._fault_proofs)
         self._link = BrokerLink(self._broker, topics, self._boot, self, hooks, self._clock)
@@ -140,6 +144,7 @@ class Agent:
         _log.info("agent_started", gateway=self._config.agent.gateway, boot=self._boot, devices=len(self._pollers))
         works = [supervised(f"poll {poller.config.id}", poller.run) for poller in self._pollers]
         works += [supervised("reports", self._reports.run), supervised("status", self._show)]
+        works.append(supervised("orders", self._desk.run))
         tasks = [asyncio.ensure_future(work) for work in works]
         link = asyncio.ensure_future(supervised("broker", self._link.run))
         try:
@@ -176,15 +181,23 @@ class Agent:
 
     async def store(self, states: Sequence[DeviceState], *, droppable: bool) -> None:
         """Put a report into the outbox and have it sent."""
+        await self._store(states, droppable=droppable)
+
+    async def answer(self, states: Sequence[DeviceState], demand: Demand) -> None:
+        """Put the answer to a read order into the outbox and have it sent."""
+        await self._store(states, droppable=False, answers=demand)
+
+    async def _store(self, states: Sequence[DeviceState], *, droppable: bool, answers: Demand | None = None) -> None:
         clock = self._clock.graded()
         block = self._trust.block
         devices_max = 1 if self._is_split else EVIDENCE_DEVICES_MAX
+        nonce = None if answers is None else answers.nonce
 
         def build(boot: int, seq: int) -> Sequence[Evidence]:
-            gateway = self._config.agent.gateway
-            return attest.build_evidence(gateway, (boot, seq), clock, block, states, devices_max=devices_max)
+            about = (self._config.agent.gateway, (boot, seq), clock, block, states)
+            return attest.build_evidence(*about, devices_max=devices_max, nonce=nonce)
 
-        added = await self._disk(self._outbox.add, build, states, clock.time_ms, droppable=droppable)
+        added = await self._disk(self._outbox.add, build, states, clock.time_ms, droppable=droppable, answers=answers)
         self._left_out += added.left_out
         self._link.wake()
 
@@ -211,7 +224,7 @@ class Agent:
         if isinstance(verdict, NotProven):
             self._count_down(verdict.result)
             # a receipt that comes a second time is usual, since every node answers a resend
-            logs = {"unknown-transaction": _log.debug, "conflict": _log.critical}
+            logs = {"unknown-transaction": _log.debug, "answered": _log.debug, "conflict": _log.critical}
             logs.get(verdict.result, _log.warning)("down_not_proven", result=verdict.result, detail=verdict.detail)
             if verdict.result == "conflict":
                 await self._disk(self._folder.write_conflicts, self._headers.conflicts())
@@ -219,6 +232,10 @@ class Agent:
         if isinstance(verdict, Believed):
             self._count_down("header" if verdict.is_new else "header-known")
             self._link.wake()  # what was refused for its time may be sent again
+            return
+        if isinstance(verdict, Ordered):
+            self._count_down(f"order-{self._desk.take(verdict.demand)}")
+            self._link.wake()
             return
         self._count_down("settled" if verdict.code in TAKEN else f"refused-{verdict.code}")
         self._seq_taken = max(self._seq_taken, verdict.seq)

@@ -293,6 +293,7 @@ def build_evidence(
     states: Iterable[DeviceState],
     *,
     devices_max: int = EVIDENCE_DEVICES_MAX,
+    nonce: bytes | None = None,
 ) -> tuple[Evidence, ...]:
     """Return the report about all devices, split where it would be larger than 48 KiB or 64 devices.
 
@@ -303,10 +304,11 @@ def build_evidence(
         block: The newest block that the gateway has verified.
         states: At least one; no device twice.
         devices_max: Devices in one part, 1..64.
+        nonce: That of the read order which it answers, if it answers one.
     """
     boot, seq = numbers
     entries = sorted((entry_of(state) for state in states), key=lambda entry: entry.device)
-    whole = Evidence(gateway, boot, seq, clock, block, tuple(entries[:1]))
+    whole = Evidence(gateway, boot, seq, clock, block, tuple(entries[:1]), nonce)
     empty_bytes = len(whole.encode()) - _entry_bytes(entries[0])
     parts: list[list[Entry]] = [[]]
     room = EVIDENCE_BYTES_MAX - _SPLIT_RESERVE_BYTES - empty_bytes
@@ -319,7 +321,7 @@ def build_evidence(
         parts[-1].append(entry)
         left -= size
     return tuple(
-        Evidence(gateway, boot, number, clock, block, tuple(part))
+        Evidence(gateway, boot, number, clock, block, tuple(part), nonce)
         for number, part in zip(itertools.count(seq), parts, strict=False)
     )
 

@@ -77,6 +77,8 @@ class DevicePoller:
         self._diagnostics = diagnostics or Diagnostics()
         self._failures_in_row = 0
         self._reader = PlannedReader(config, driver, clock)
+        self._asked: list[asyncio.Future[None]] = []
+        self._is_asked = asyncio.Event()
 
     async def run(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Poll until cancelled.
@@ -91,16 +93,46 @@ class DevicePoller:
                     await sleep(min(quiet_ms, QUIET_SLICE_MS) / 1000)
                     due_ms = self._clock.monotonic_ms()
                     continue
+                is_early = self._is_asked.is_set() and self._clock.monotonic_ms() < due_ms
                 await self.poll()
                 now_ms = self._clock.monotonic_ms()
+                if is_early and now_ms < due_ms:
+                    await self._pause(sleep, (due_ms - now_ms) / 1000)
+                    continue
                 before_ms, due_ms = due_ms, next_due_ms(due_ms, now_ms, self.config.interval_ms, self._failures_in_row)
                 self.figures.missed += (due_ms - before_ms) // self.config.interval_ms - 1
-                await sleep((due_ms - now_ms) / 1000)
+                await self._pause(sleep, (due_ms - now_ms) / 1000)
         finally:
             await self.driver.close()
 
+    def read_now(self) -> asyncio.Future[None]:
+        """Have all files read at once, whatever the plan says of them; quiet hours are kept all the same.
+
+        Returns:
+            Done after a poll that began after this call, however it ended.
+        """
+        asked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._asked.append(asked)
+        self._is_asked.set()
+        return asked
+
+    async def _pause(self, sleep: Callable[[float], Awaitable[None]], seconds: float) -> None:
+        """Sleep, but not when a read is asked for."""
+        pause, asked = asyncio.ensure_future(sleep(seconds)), asyncio.ensure_future(self._is_asked.wait())
+        try:
+            await asyncio.wait((pause, asked), return_when=asyncio.FIRST_COMPLETED)
+            if pause.done():
+                pause.result()
+        finally:
+            pause.cancel()
+            asked.cancel()
+
     async def poll(self) -> None:
         """Read the device once, and again what has changed until two reads agree."""
+        asked, self._asked = self._asked, []
+        self._is_asked.clear()
+        if asked:
+            self._reader.keep(None)  # the plan may have spared files
         self.figures.polls += 1
         begin_ms = self._clock.monotonic_ms()
         try:
@@ -115,6 +147,9 @@ class DevicePoller:
             self._succeeded(confirmed)
         self.was_polled = True
         self.figures.last_duration_ms = self._clock.monotonic_ms() - begin_ms
+        for one in asked:
+            if not one.done():
+                one.set_result(None)
 
     async def _read_confirmed(self) -> Confirmed:
         confirmation = Confirmation(None if self.state is None else self.state.item)

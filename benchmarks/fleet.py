@@ -257,9 +257,12 @@ def _register(cluster: Cluster, fleet: Fleet) -> None:
     releases = fleet.releases()
     submitted: list[dict[str, cbor.Value]] = [{"release": release.encode()} for release in releases]
     endorsed: list[dict[str, cbor.Value]] = [{"release": release.digest(), "report": None} for release in releases]
+    tested: list[dict[str, cbor.Value]] = [
+        {"release": release.digest(), "report": sha256(b"report"), "verdict": "pass"} for release in releases
+    ]
     for sender, method, calls in (
         (MANUFACTURER, "submit", submitted),
-        (LABORATORY, "endorse", endorsed),
+        (LABORATORY, "test", tested),
         (REGULATOR, "endorse", endorsed),
     ):
         key = load_signing_key(cluster.layout.keys / f"{sender}.key").signing_key

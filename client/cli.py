@@ -6,7 +6,20 @@ from typing import Final
 
 import typer
 
-from client.commands import alarms, anchor, demo, keys, ledger, quarantine, refs, state, tx, validators
+from client.commands import (
+    alarms,
+    anchor,
+    demo,
+    gaps,
+    keys,
+    ledger,
+    orders,
+    quarantine,
+    refs,
+    state,
+    tx,
+    validators,
+)
 from client.commands import verify as proofs
 from client.commands.status import status
 from kit.exitcodes import run
@@ -26,6 +39,8 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(refs.app, name="refs")
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(alarms.devices_app, name="devices")
+app.add_typer(orders.app, name="orders")
+app.add_typer(gaps.app, name="gaps")
 app.add_typer(tx.app, name="tx")
 app.add_typer(state.app, name="state")
 app.add_typer(ledger.app, name="ledger")

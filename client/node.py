@@ -29,8 +29,15 @@ _REFUSALS: Final[Mapping[str, str]] = {
     "name-taken": "another release has this name; choose another one in release.toml",
     "wrong-role": "this organisation may not do this; see the roles with 'gridwitness genesis show'",
     "wrong-manufacturer": "only the manufacturer whom the release names stands behind it, by submitting it",
-    "unknown-device": "the device that it is for is not in the genesis file",
-    "unknown-model": "no device in the genesis file is of the model that it is for",
+    "unknown-device": "the ledger knows no device of that name",
+    "unknown-model": "the ledger knows no device of the model that it is for",
+    "test-due": "a laboratory stands behind a release with its test report: see 'gridwitness refs test'",
+    "excluded": "the policy of the release keeps this organisation out of it; see 'gridwitness refs show'",
+    "unknown-report": "no laboratory has recorded that report with a pass; see 'gridwitness refs show'",
+    "already-effective": "the release counts, so a test can no longer end it; see 'gridwitness refs revoke'",
+    "release-failed": "a laboratory's test ended this release; submit another one",
+    "release-revoked": "this release was revoked for good; submit another one",
+    "too-many-waiting": "many releases wait for the same files of this device or model; revoke what is not needed",
 }
 """What the codes of the contracts mean to a person, and what to do; the others say enough."""
 

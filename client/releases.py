@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -76,13 +76,23 @@ def read_folder(
         is_counted = entry.is_file() and (bool(digest.leaves) or digest.size == 0)
         parts.append(Part(entry.kind, digest.leaves if is_counted else None, items))
     head = manifest.release
-    release = Release(head.release, manufacturer, head.device, head.model, tuple(references))
+    start = head.effective_from()
+    release = Release(head.release, manufacturer, head.device, head.model, tuple(references), start)
     return ReleaseFolder(Package(release, salt or bytes(SALT_BYTES), tuple(parts)), tuple(notes))
 
 
 def read_release(folder: Path, manufacturer: str, progress: Callable[[int], None] = lambda _: None) -> Release:
     """Return the reference values of a release folder; see `read_folder`."""
     return read_folder(folder, manufacturer, progress).package.release
+
+
+def folders_in(folders: Sequence[Path]) -> list[Path]:
+    """Return the release folders that are meant: each itself, or the release folders right inside it, by name."""
+    found: list[Path] = []
+    for folder in folders:
+        inside = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+        found += [folder] if (folder / MANIFEST).is_file() or not inside else inside
+    return found
 
 
 def bytes_in(folder: Path) -> int:

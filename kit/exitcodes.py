@@ -59,6 +59,7 @@ FINDINGS: dict[str, Finding] = {
     "mismatch": Finding.CHANGED,
     "misfilled": Finding.CHANGED,
     "superseded": Finding.CHANGED,
+    "revoked": Finding.CHANGED,
     "incomplete": Finding.CHANGED,
     "altered_between_polls": Finding.CHANGED,
     "identity_changed": Finding.CHANGED,

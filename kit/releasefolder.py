@@ -5,6 +5,7 @@
     [release]
     release = "linden-sc-1-r24"
     device = "linden-sc-1"  # or: model = "SCD-220"
+    effective_time = "2027-01-01T06:00:00+01:00"  # or: effective_height = 120000; without both: once it is approved
 
     [[artefact]]
     kind = "firmware"  # firmware, settings or strategy
@@ -31,6 +32,7 @@ goes to those alone who may see the values.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -41,12 +43,14 @@ from kit.config import load, rule
 from kit.exitcodes import DataError
 from kit.files import MODE_PRIVATE, read_bounded, write_new
 from wire.evidence import KINDS
-from wire.release import FIRMWARE
+from wire.release import FIRMWARE, EffectiveFrom
 from wire.types import IDENTIFIER_PATTERN
 
 MANIFEST: Final = "release.toml"
 SALT_FILE: Final = "release.salt"
 SALT_BYTES: Final = 32
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_YEAR_MIN: Final = 1971
 _CHECKSUM: Final = re.compile("(?:[0-9a-f]{2}){1,256}")
 _SALT: Final = re.compile(rb"[0-9a-f]{64}\n?")
 
@@ -58,15 +62,37 @@ class ReleaseHead:
     release: str = field(metadata=rule(pattern=IDENTIFIER_PATTERN))
     device: str | None = field(default=None, metadata=rule(pattern=IDENTIFIER_PATTERN))
     model: str | None = field(default=None, metadata=rule(maximum=256))
+    effective_height: int | None = field(default=None, metadata=rule(minimum=1))
+    """Block from which on it is to count."""
+    effective_time: str | None = None
+    """Time from which on it is to count, in the form of ISO 8601 with its offset from UTC."""
 
     def __post_init__(self) -> None:
-        """Refuse a release for nothing, or for two things.
+        """Refuse a release for nothing or for two things, and one that is to count from two dates or from none.
 
         Raises:
-            ValueError: Neither a device nor a model is named, or both are.
+            ValueError: With what is wrong.
         """
         if (self.device is None) == (self.model is None):
             raise ValueError("a release is for one device or for one model; name exactly one of them")
+        if self.effective_height is not None and self.effective_time is not None:
+            raise ValueError("a release counts from a block or from a time; name one of them")
+        self.effective_from()
+
+    def effective_from(self) -> EffectiveFrom | None:
+        """Return the block or time from which on it is to count.
+
+        Raises:
+            ValueError: The time is none, or does not say which offset from UTC it has.
+        """
+        if self.effective_time is None:
+            return None if self.effective_height is None else EffectiveFrom(self.effective_height, None)
+        moment = dt.datetime.fromisoformat(self.effective_time)
+        if moment.tzinfo is None:
+            raise ValueError(f"effective_time {self.effective_time} has no offset from UTC, such as Z or +01:00")
+        if moment.year < _YEAR_MIN:
+            raise ValueError(f"effective_time {self.effective_time} is before {_YEAR_MIN}")
+        return EffectiveFrom(None, (moment - _EPOCH) // dt.timedelta(milliseconds=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kit.config import HostPort, load, rule
+from kit.exitcodes import DataError
+from kit.files import read_bounded
+from wire.errors import WireError
+from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
 from wire.types import IDENTIFIER_PATTERN
 
 ENV_PREFIX = "GRIDWITNESS_NODE"
@@ -29,6 +33,8 @@ class NodeSection:
     """From how many blocks behind on the node takes a snapshot of the state instead of the blocks."""
     event_log_mib: int = field(default=256, metadata=rule(minimum=0, maximum=65_536, unit="MiB"))
     """Largest size of the log of what this node was told, for replay; 0 writes none."""
+    blobs_mib: int = field(default=16_384, metadata=rule(minimum=64, maximum=16_777_216, unit="MiB"))
+    """Room for blobs; disk is taken only as it fills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +88,16 @@ def load_node_config(path: Path) -> NodeConfig:
         ConfigProblemsError: With every problem found; exit code 78.
     """
     return load(path, NodeConfig, env_prefix=ENV_PREFIX)
+
+
+def load_genesis(config: NodeConfig) -> Genesis:
+    """Read the genesis file that the configuration names.
+
+    Raises:
+        DataError: It is no canonical genesis file.
+    """
+    path = config.node.genesis
+    try:
+        return decode_genesis(read_bounded(path, bytes_max=GENESIS_BYTES_MAX))
+    except WireError as error:
+        raise DataError(f"{path} is no genesis file: {error}") from error

@@ -109,8 +109,34 @@ class Parameters:
     validator_deadline_ms_max: int | None = None
     validator_wait_ms: int | None = None
     ready_blocks_max: int | None = None
+    snapshot_blocks: int | None = None
+    parameters_votes_percent: int | None = None
+    upgrade_votes_percent: int | None = None
+    correction_votes_percent: int | None = None
+    proposal_deadline_ms_max: int | None = None
+    proposals_each_max: int | None = None
+    proposals_open_max: int | None = None
+    upgrade_blocks_min: int | None = None
+    weight_agency: int | None = None
+    weight_auditor: int | None = None
+    weight_consumer: int | None = None
+    weight_dispatch_centre: int | None = None
+    weight_generator: int | None = None
+    weight_grid_company: int | None = None
+    weight_laboratory: int | None = None
+    weight_manufacturer: int | None = None
+    weight_plant: int | None = None
+    weight_prosumer: int | None = None
+    weight_regulator: int | None = None
+    weight_sub_centre: int | None = None
+    weight_substation: int | None = None
+    weight_trading_centre: int | None = None
+    applications_max: int | None = None
+    key_recovery_wait_ms: int | None = None
+    recovery_votes_percent: int | None = None
     clock_policy: str | None = None
     endorser_roles: tuple[str, ...] | None = None
+    endorser_excluded: tuple[str, ...] | None = None
     super_only: tuple[str, ...] | None = None
 
     def to_value(self) -> dict[str, Value]:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from kit.clock import Clock
-from kit.exitcodes import DiskFullError, StorageError
+from kit.exitcodes import ConfigurationError, DiskFullError, StorageError
 from kit.logs import get_logger
 from master.answers import LONG_BYTES, AnswerBudget
 from master.consensus.blame import Blame
@@ -58,6 +58,7 @@ from wire import cose
 from wire.block import BLOCK_BYTES_MAX, Block
 from wire.certificate import Certificate
 from wire.errors import WireError
+from wire.types import Digest
 
 ResultT = TypeVar("ResultT")
 
@@ -128,6 +129,9 @@ class Engine:
 
         While the disk is full it signs nothing, and begins anew from what is on disk once there is room. Returns when
         the disk fails in another way or we made a mistake: then it signs nothing any more. Reads go on in any case.
+
+        Raises:
+            ConfigurationError: The ledger goes on with code that this software does not have: the program must end.
         """
         ticker = asyncio.create_task(self._tick_forever())
         try:
@@ -141,6 +145,9 @@ class Engine:
                     read = partial(tuple, await self._wait_for_room(self.restart))
         except StorageError as error:
             self._stop("storage", str(error))
+        except ConfigurationError as error:
+            self._stop("code-due", str(error))
+            raise
         except Exception as error:  # noqa: BLE001 a broken invariant stops signing, not reading
             self._stop("unexpected", f"unexpected {type(error).__name__}: {error}")
             _log.exception("this must never happen")
@@ -230,6 +237,7 @@ class Engine:
         """Hand many transactions on, a few at a time, so that others have their turn in between."""
         for at in range(0, len(transactions), GOSSIP_AT_ONCE):
             part = transactions[at : at + GOSSIP_AT_ONCE]
+            self._hooks.gossips(member)
             self._errands.add(member, len(part), self._hooks.gossip(part))
             await asyncio.sleep(0)
         return 1 + len(transactions) // TRANSACTIONS_PER_MESSAGE
@@ -260,6 +268,7 @@ class Engine:
             self._hooks.refused_message(member, message)
             return False
         if isinstance(message, Gossip):
+            self._hooks.gossips(member)
             self._errands.add(member, len(message.transactions), self._hooks.gossip(message.transactions))
         elif isinstance(message, Fault):
             self._on_fault(member, message)
@@ -377,7 +386,7 @@ class Engine:
         block = await self._on_worker(lambda: self._ledger.build(build, candidates, self._clock.now_ms()))
         return Built(build.height, build.view, block)
 
-    async def _execute(self, block: Block) -> Event:
+    async def _execute(self, block: Block) -> Event | None:
         digest = block.header.digest()
         try:
             await self._on_worker(lambda: self._ledger.execute(block))
@@ -388,7 +397,13 @@ class Engine:
             self._exposure.follow(self._blame.diverged(digest, self._clock.monotonic_ms()))
             return Executed(digest, accepted=False)
         self._exposure.follow(self._blame.executed(digest, self._clock.monotonic_ms()))
+        if self._hooks.holds_back(block):
+            return None
         return Executed(digest, accepted=True)
+
+    def release(self, digest: Digest) -> None:
+        """Give the answer about a block that was held back."""
+        self.post(Executed(digest, accepted=True))
 
     async def _apply(self, effect: Apply) -> Event:
         try:

@@ -8,7 +8,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from kit.clock import Clock
 from kit.logs import get_logger
@@ -20,6 +20,7 @@ from master.ledger.application import Application
 from master.ledger.refusals import TxRefused
 from master.mempool import Mempool, MempoolError
 from master.metrics import NodeMetrics
+from master.waitingroom import Way
 from wire.block import Block
 from wire.errors import SignatureError, WireError
 from wire.genesis import Genesis
@@ -63,7 +64,6 @@ _DETAILS: Final = {
     "replayed": "This seq of the key was used before; sign with the next one.",
 }
 
-Way = Literal["mqtt", "http", "gossip"]
 _log = get_logger("node")
 
 
@@ -139,8 +139,6 @@ class Node:
         self._replica = replica
         self._metrics = metrics
         self._clock = clock
-        self._stale_ms = genesis_parameter(genesis, "stale_ms")
-        self._ledger_stale_ms = 2 * genesis_parameter(genesis, "heartbeat_ms")
         self._topics = down_topics(genesis)
         self.validators: Sequence[str] = [entry.member for entry in genesis.validators]
         """Who decides the next block."""
@@ -151,6 +149,10 @@ class Node:
         self._verified = verified
         self._verifiers = ThreadPoolExecutor(_VERIFY_THREADS, thread_name_prefix="verify")
         self._background: set[asyncio.Task[None]] = set()
+        self.gate: Callable[[SignedTx, Way], SubmitResult | None] = lambda _signed, _way: None
+        """Says what becomes of a verified transaction that cannot go into the mempool yet; None for all others."""
+        self.find_waiting: Callable[[Digest], SignedTx | None] = lambda _: None
+        """Finds a transaction that waits before the mempool."""
         self.wake: Callable[[], None] = lambda: None
         """Tells the replica that transactions wait."""
         self.send_gossip: Callable[[Sequence[bytes]], None] = lambda _: None
@@ -192,7 +194,7 @@ class Node:
 
     def pending(self, tx: bytes) -> SignedTx | None:
         """Return the transaction of that id if it waits in the mempool."""
-        return self._mempool.find(tx)
+        return self._mempool.find(tx) or self.find_waiting(tx)
 
     def head_height(self) -> int:
         """Return the height of the newest block."""
@@ -208,11 +210,11 @@ class Node:
 
     def ledger_stale(self) -> bool:
         """Tell whether no block came for two heartbeats."""
-        return self.now_ms() - self._chain.head.time_ms > self._ledger_stale_ms
+        return self.now_ms() - self._chain.head.time_ms > 2 * self._chain.parameters.heartbeat_ms
 
     def stale_ms(self) -> int:
         """Return the on-chain parameter ``stale_ms``."""
-        return self._stale_ms
+        return self._chain.parameters.stale_ms
 
     def unready(self) -> str | None:
         """Return why the node does not take part or its lists stand still, or None."""
@@ -327,6 +329,9 @@ class Node:
     def _add(self, signed: SignedTx, way: Way, *, is_signed: bool) -> SubmitResult:
         if not is_signed:
             return _refused(signed.id, "bad-signature")
+        waits = self.gate(signed, way)
+        if waits is not None:
+            return waits
         try:
             is_new = self._mempool.add(signed)
         except MempoolError as error:
@@ -336,6 +341,12 @@ class Node:
             if way != "gossip":
                 self._pass_on(signed.raw)
         return SubmitResult(signed.id, "pending")
+
+    def admit(self, signed: SignedTx, way: Way) -> None:
+        """Put a transaction into the mempool whose blobs have come."""
+        result = self._add(signed, way, is_signed=True)
+        self._metrics.received.labels(way, f"blobs-{result.status}").inc()
+        self.wake()
 
     async def take_from_broker(self, payload: bytes) -> None:
         """Take a gateway's transaction; a committed one is answered with its receipt."""
@@ -415,6 +426,10 @@ class Node:
         """Forget pending transactions that the builder found no block can hold."""
         refused, self._chain.refused = self._chain.refused, []
         self._mempool.remove(refused)
+
+    def report(self, code: str, _detail: str) -> None:
+        """Count something that operators must see."""
+        self._metrics.reports.labels(code).inc()
 
     def refresh_gauges(self) -> None:
         """Bring the gauges up to date."""

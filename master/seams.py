@@ -156,6 +156,10 @@ class Hooks:
     """(member, message); tells whether the message is not for the replica."""
     withholds: Callable[[Message], bool] = lambda _: False
     """Tells whether a message must not go out now."""
+    gossips: Callable[[str], None] = lambda _: None
+    """Says who sent the gossip that comes next, and so has what its transactions name."""
+    holds_back: Callable[[Block], bool] = lambda _: False
+    """Tells whether the answer about a block that executed well must wait; then `Engine.release` gives it later."""
     view_left: Callable[[str], None] = lambda _: None
     """A view was left; the word says why: as of `Report.cause`."""
     incident: Callable[[str], None] = lambda _: None

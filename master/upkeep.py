@@ -8,12 +8,15 @@ from typing import Annotated, Final
 
 import typer
 
+from kit.clock import SystemClock
 from kit.exitcodes import ExitCode, UsageError
 from kit.terminal import Terminal
-from master.app import STORE_FOLDER, TABLES_FILE, load_genesis
-from master.config import NodeConfig, load_node_config
+from master.blobsync import ORPHAN_S
+from master.blobwiring import BLOBS_FOLDER
+from master.config import NodeConfig, load_genesis, load_node_config
 from master.io.backups import back_up, compact, read_manifest
 from master.io.backups import restore as restore_backup
+from master.io.blobs import BlobStore, blob_files, copy_blobs, is_intact
 from master.io.store import Store
 from master.io.store_records import StoreCorruptError, StoreError
 from master.io.store_tools import (
@@ -29,6 +32,8 @@ from master.io.store_tools import (
 )
 from master.io.store_tools import prune as prune_blocks
 from master.io.store_tools import rebuild as rebuild_store
+from master.ledger.blobs import known_blobs
+from master.making import STORE_FOLDER, TABLES_FILE
 from master.seat import RESTORED_FILE
 from wire.genesis import Genesis
 
@@ -39,7 +44,7 @@ _SHOWN_MAX: Final = 20
 
 
 def fsck(config: Config = DEFAULT_CONFIG, *, as_json: AsJson = False) -> int:
-    """Check the store of a stopped node: checksums, chain, certificates, indices, state tree.
+    """Check the store of a stopped node: checksums, chain, certificates, indices, state tree, blobs.
 
     Exit code 0: all is well; 65: something is damaged, and the output says what.
 
@@ -51,12 +56,18 @@ def fsck(config: Config = DEFAULT_CONFIG, *, as_json: AsJson = False) -> int:
         with _open(loaded, genesis) as store, terminal.progress("checking the store") as progress:
             check = Fsck(store, genesis, progress)
             height, damages, lacks = store.head().height, check.run(), check.lacks
+            missing = _check_blobs(store, _blobs_path(loaded), damages)
     except StoreError as error:
         if not isinstance(error, StoreCorruptError):
             raise
-        height, damages, lacks = 0, [Damage("meta", "", str(error))], 0
-    value = {"height": height, "lacks": lacks, "damages": [asdict(damage) for damage in damages]}
-    terminal.show(value, lambda: _fsck_lines(height, lacks, damages))
+        height, damages, lacks, missing = 0, [Damage("meta", "", str(error))], 0, 0
+    value = {
+        "height": height,
+        "lacks": lacks,
+        "blobs_missing": missing,
+        "damages": [asdict(damage) for damage in damages],
+    }
+    terminal.show(value, lambda: [*_fsck_lines(height, lacks, damages), *_blob_lines(missing)])
     return ExitCode.DATA if damages else ExitCode.OK
 
 
@@ -148,8 +159,11 @@ def backup(
     terminal = Terminal(as_json=as_json)
     with terminal.progress("copying the store"):
         manifest = back_up(_store_path(loaded), genesis, out)
-    value = {"folder": str(out), **asdict(manifest)}
-    terminal.show(value, lambda: [f"{out}: {manifest.chain} to block {manifest.height}, {manifest.bytes} bytes"])
+    with terminal.progress("copying blobs"):
+        blobs, damaged = copy_blobs(_blobs_path(loaded), out / BLOBS_FOLDER)
+    value = {"folder": str(out), **asdict(manifest), "blobs": blobs, "blobs_damaged": damaged}
+    line = f"{out}: {manifest.chain} to block {manifest.height}, {manifest.bytes} bytes, and {blobs} blobs"
+    terminal.show(value, lambda: [line, *(f"blob {name} is damaged here and was left out" for name in damaged)])
 
 
 def restore(
@@ -168,6 +182,7 @@ def restore(
     loaded.node.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with terminal.progress("restoring the store"):
         manifest = restore_backup(source, genesis, _store_path(loaded), loaded.node.data_dir / RESTORED_FILE)
+        copy_blobs(source / BLOBS_FOLDER, _blobs_path(loaded))  # what is damaged in it comes from the other nodes
     _drop_tables(loaded)
     value = {"store": str(_store_path(loaded)), "height": manifest.height, "head": manifest.head, "quarantine": True}
     line = f"{value['store']}: restored to block {manifest.height}; the node votes again once it is safe"
@@ -180,7 +195,7 @@ def prune(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Give up the bodies of old blocks of a stopped node and give their room back to the disk.
+    """Give up the bodies of old blocks of a stopped node, and blobs that nobody names, and give their room back.
 
     Headers, certificates, outcomes and history stay, and with them state, history and consistency proofs and the query
     tables. Receipts and bundles of these blocks can then be had from other nodes alone.
@@ -193,16 +208,43 @@ def prune(
         before = store.head().height - keep + 1
         with terminal.progress("giving up blocks", max(0, before - 1)) as progress:
             pruned = prune_blocks(store, before, progress)
+        freed = _remove_orphans(store, loaded)
     with terminal.progress("compacting the store"):
         size_before, size = compact(_store_path(loaded))
-    value = {"blocks": pruned, "bytes_before": size_before, "bytes": size}
-    line = f"{pruned} blocks given up; the store has {size} bytes, before {size_before}"
+    value = {"blocks": pruned, "bytes_before": size_before, "bytes": size, "blob_bytes": freed}
+    line = f"{pruned} blocks given up; the store has {size} bytes, before {size_before}; {freed} bytes of blobs removed"
     terminal.show(value, lambda: [line])
 
 
 def _load(config: Path) -> tuple[NodeConfig, Genesis]:
     loaded = load_node_config(config)
     return loaded, load_genesis(loaded)
+
+
+def _blobs_path(loaded: NodeConfig) -> Path:
+    return loaded.node.data_dir / BLOBS_FOLDER
+
+
+def _check_blobs(store: Store, folder: Path, damages: list[Damage]) -> int:
+    """Add blobs that are damaged; return how many the ledger names that are not here, 0 if its state is damaged."""
+    here, is_sound = set(), not damages
+    for path in blob_files(folder):
+        if is_intact(path):
+            here.add(bytes.fromhex(path.name))
+        else:
+            damages.append(Damage("blobs", path.name, "its bytes are others than its name says; remove the file"))
+    return sum(blob.digest not in here for blob in known_blobs(store)) if is_sound else 0
+
+
+def _blob_lines(missing: int) -> list[str]:
+    return [f"{missing} blobs are not here; the node fetches them when it runs"] if missing else []
+
+
+def _remove_orphans(store: Store, loaded: NodeConfig) -> int:
+    """Remove blobs that the ledger does not name and that have been here for a day; return their bytes."""
+    known, blobs = set(known_blobs(store)), BlobStore(_blobs_path(loaded), loaded.node.blobs_mib << 20)
+    before_s = SystemClock().now_ms() / 1000 - ORPHAN_S
+    return sum(blobs.remove(blob.digest) for blob in tuple(blobs.removable(known.__contains__, before_s)))
 
 
 def _store_path(loaded: NodeConfig, suffix: str = "") -> Path:

@@ -21,10 +21,21 @@ SUPERSEDED: Final = "superseded"
 INCOMPLETE: Final = "incomplete"
 MISSING: Final = "missing"
 PENDING: Final = "pending"
+REVOKED: Final = "revoked"
 UNKNOWN_REFERENCE: Final = "unknown_reference"
 IDENTITY_CHANGED: Final = "identity_changed"
 ALTERED: Final = "altered_between_polls"
-VERDICTS: Final = (INCOMPLETE, MATCH, MISFILLED, MISMATCH, MISSING, PENDING, SUPERSEDED, UNKNOWN_REFERENCE)
+VERDICTS: Final = (
+    INCOMPLETE,
+    MATCH,
+    MISFILLED,
+    MISMATCH,
+    MISSING,
+    PENDING,
+    REVOKED,
+    SUPERSEDED,
+    UNKNOWN_REFERENCE,
+)
 """Verdicts of an artefact; identity_changed and altered_between_polls are of a device."""
 CLAIMS: Final[Mapping[str, str]] = {
     "full-file": "the whole file, read from the device",
@@ -61,6 +72,8 @@ class Slot:
     size: int
     """Bytes."""
     sha256: Digest
+    revoked: str | None = None
+    """Set when its release was revoked and nothing has taken its place: who revoked it and why, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,8 @@ class Owner:
     """For people: ``device ID`` or ``model TEXT``."""
     kind: str
     release: str
+    revoked: str | None = None
+    """Set when that release was revoked: by whom and why, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,23 +218,27 @@ def _contents(item: Item) -> list[tuple[str, Digest, int, tuple[str, ...]]]:
 def _appraise_artefact(kind: str, read: Artefact | None, slot: Slot | None, find_owner: FindOwner) -> Finding:
     if read is None:
         assert slot is not None
-        return Finding(kind, MISSING, slot.sha256, None, None)
+        return Finding(kind, MISSING, _expected(slot), None, slot.revoked)
     if slot is None:
         return Finding(kind, UNKNOWN_REFERENCE, None, read.sha256, None, method=read.method)
     # what was compared with anything but the value that counts says nothing here
     difference = read.difference
-    if difference is not None and difference.reference != slot.sha256:
+    if difference is not None and (slot.revoked is not None or difference.reference != slot.sha256):
         difference = None
     verdict, detail, owner = _judge(read, slot, find_owner, difference)
     if difference is not None:
         where = difference_text(kind, difference, max(read.size, slot.size))
         detail = where if detail is None else f"{detail}; {where}"
-    return Finding(kind, verdict, slot.sha256, read.sha256, detail, difference, read.method, owner)
+    return Finding(kind, verdict, _expected(slot), read.sha256, detail, difference, read.method, owner)
+
+
+def _expected(slot: Slot) -> Digest | None:
+    return None if slot.revoked is not None else slot.sha256
 
 
 def _excused(finding: Finding, window: Window | None) -> Finding:
     """Let a verdict wait while an approved work order is about this artefact."""
-    if window is None or finding.verdict == MATCH or finding.kind not in window.contents:
+    if window is None or finding.verdict in (MATCH, REVOKED) or finding.kind not in window.contents:
         return finding
     if finding.read_sha256 == window.contents[finding.kind] and finding.verdict != INCOMPLETE:
         detail = f"it is of the planned release {window.release}"
@@ -246,21 +265,29 @@ def _judge(
     if UNSTABLE in read.errors:
         # whatever the last of its reads gave: a device that answers each time otherwise must not pass by chance
         return MISMATCH, "two reads in a row never agreed", None
-    if read.sha256 == slot.sha256:
+    if slot.revoked is None and read.sha256 == slot.sha256:
         return MATCH, None if read.method == METHODS_READING[0] else f"by {read.method}: {CLAIMS[read.method]}", None
     owner = find_owner(read.kind, read.sha256)
     if owner is None:
         return *_judge_unknown(read, slot, difference), None
-    if owner.own:
-        return SUPERSEDED, f"it is of release {owner.release}", owner
-    return MISFILLED, f"it is the {owner.kind} of {owner.target}, release {owner.release}", owner
+    return *_judge_owned(owner), owner
+
+
+def _judge_owned(owner: Owner) -> tuple[str, str]:
+    """Judge content that is or was some reference value, but not the one that counts."""
+    if not owner.own:
+        was = ", which was revoked" if owner.revoked is not None else ""
+        return MISFILLED, f"it is the {owner.kind} of {owner.target}, release {owner.release}{was}"
+    if owner.revoked is not None:
+        return REVOKED, owner.revoked
+    return SUPERSEDED, f"it is of release {owner.release}"
 
 
 def _judge_unknown(read: Artefact, slot: Slot, difference: Difference | None) -> tuple[str, str | None]:
     """Judge content that is nobody's reference value."""
     if difference is not None and is_cut_off(read.size, slot.size, difference):
         return INCOMPLETE, f"the file has {read.size} of {slot.size} bytes{_cut(read.size)}"
-    return MISMATCH, _difference(read, slot)
+    return MISMATCH, slot.revoked or _difference(read, slot)
 
 
 def is_cut_off(read_bytes: int, expected_bytes: int, difference: Difference) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections import Counter
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,6 +18,7 @@ GENESIS_BYTES_MAX: Final = 16 * 1024 * 1024
 ENTRIES_MAX: Final = 100_000
 CERTIFICATE_BYTES_MAX: Final = 4096
 NAME_CHARACTERS_MAX: Final = 55
+KEYS_PER_ACCOUNT_MAX: Final = 16
 ROLES: Final = (
     "agency",
     "auditor",
@@ -165,9 +167,8 @@ class Genesis:
         )
 
     def code_table_hash(self) -> Digest:
-        """Return the header's code_table_hash: SHA-256 of the canonical table."""
-        names = _TABLES["code_table"]
-        return sha256(cbor.encode([{name: getattr(entry, name) for name in names} for entry in self.code_table]))
+        """Return the code_table_hash of the first headers: SHA-256 of the canonical table."""
+        return code_table_hash(self.code_table)
 
 
 _PARAMETER_PATTERN: Final = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
@@ -183,6 +184,12 @@ _TABLES: Final = {
 }
 # fields that a row has only when it says something; null does not stand in a file
 _OPTIONAL: Final = {"organisations": ("parent", "root_key")}
+
+
+def code_table_hash(entries: Iterable[CodeEntry]) -> Digest:
+    """Return SHA-256 of the canonical table of the contract versions that execute a block, sorted by name."""
+    names = _TABLES["code_table"]
+    return sha256(cbor.encode([{name: getattr(entry, name) for name in names} for entry in entries]))
 
 
 def decode_genesis(raw: bytes) -> Genesis:
@@ -317,6 +324,9 @@ def _check_references(genesis: Genesis) -> None:
         _check_known(key.sender, owners, "genesis.keys.sender")
         if key.organisation != owners[key.sender]:
             raise FormatError(f"genesis.keys.organisation: {key.sender!r} belongs to {owners[key.sender]!r}")
+    for sender, count in Counter(key.sender for key in genesis.keys).items():
+        if count > KEYS_PER_ACCOUNT_MAX:
+            raise FormatError(f"genesis.keys: {sender!r} has {count} keys, at most {KEYS_PER_ACCOUNT_MAX} are allowed")
 
 
 def _check_jurisdiction(genesis: Genesis) -> None:

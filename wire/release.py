@@ -1,4 +1,4 @@
-"""Releases: the reference values that a manufacturer submits (docs/spec, clauses RL-1 to RL-4 and IT-3)."""
+"""Releases: the reference values that a manufacturer submits (docs/spec, clauses RL-1 to RL-5 and IT-3)."""
 
 from __future__ import annotations
 
@@ -50,6 +50,29 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class EffectiveFrom:
+    """The block from which a release counts, once it is approved; exactly one of the two is not None."""
+
+    height: int | None
+    """The first block."""
+    time_ms: int | None
+    """The first block whose time is not before this, milliseconds since 1970 UTC."""
+
+    def has_come(self, height: int, time_ms: int) -> bool:
+        """Tell whether a block of that height and time is not before it."""
+        if self.height is not None:
+            return height >= self.height
+        assert self.time_ms is not None
+        return time_ms >= self.time_ms
+
+    def is_comparable(self, other: EffectiveFrom | None) -> bool:
+        """Tell whether it is certain which of two comes first: both are heights, or both times, and not the same."""
+        if other is None or self == other:
+            return False
+        return (self.height is None) == (other.height is None)
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """Reference values for one device or for every device of one model."""
 
@@ -63,6 +86,8 @@ class Release:
     """Model that the release is for, 1..256 characters, or None when it is for one device."""
     artefacts: tuple[Reference, ...]
     """1..3, sorted by kind."""
+    effective_from: EffectiveFrom | None = None
+    """None: it counts as soon as it is approved."""
 
     def encode(self) -> bytes:
         """Return the canonical bytes.
@@ -70,14 +95,16 @@ class Release:
         Raises:
             FormatError: A field that `decode_release` would refuse.
         """
-        raw = cbor.encode(
-            {
-                "release": self.release,
-                "manufacturer": self.manufacturer,
-                "target": {"device": self.device, "model": self.model},
-                "artefacts": [_value(entry) for entry in self.artefacts],
-            }
-        )
+        value: dict[str, cbor.Value] = {
+            "release": self.release,
+            "manufacturer": self.manufacturer,
+            "target": {"device": self.device, "model": self.model},
+            "artefacts": [_value(entry) for entry in self.artefacts],
+        }
+        if self.effective_from is not None:
+            start = self.effective_from
+            value["effective_from"] = {"height": start.height, "time_ms": start.time_ms}
+        raw = cbor.encode(value)
         if decode_release(raw) != self:
             raise FormatError("release: a field has another type than the one it is decoded to")
         return raw
@@ -94,7 +121,9 @@ def decode_release(raw: bytes) -> Release:
         CborError: Not canonical.
         FormatError: A field is missing, unknown, out of range or out of order.
     """
-    fields = Fields(cbor.decode(raw, bytes_max=RELEASE_BYTES_MAX), _NAMES, "release")
+    value = cbor.decode(raw, bytes_max=RELEASE_BYTES_MAX)
+    is_dated = isinstance(value, dict) and "effective_from" in value
+    fields = Fields(value, (*_NAMES, "effective_from") if is_dated else _NAMES, "release")
     target = Fields(fields.raw("target"), ("device", "model"), "release.target")
     if target.is_null("device") == target.is_null("model"):
         raise FormatError("release.target: either a device or a model is due")
@@ -108,7 +137,17 @@ def decode_release(raw: bytes) -> Release:
         device=None if target.is_null("device") else target.identifier("device"),
         model=None if target.is_null("model") else target.text("model", characters_min=1),
         artefacts=artefacts,
+        effective_from=_effective_from(fields.raw("effective_from")) if is_dated else None,
     )
+
+
+def _effective_from(value: object) -> EffectiveFrom:
+    fields = Fields(value, ("height", "time_ms"), "release.effective_from")
+    if fields.is_null("height") == fields.is_null("time_ms"):
+        raise FormatError("release.effective_from: either a height or a time_ms is due")
+    if fields.is_null("time_ms"):
+        return EffectiveFrom(fields.integer("height", 1), None)
+    return EffectiveFrom(None, fields.integer("time_ms", 1))
 
 
 def _value(entry: Reference) -> dict[str, cbor.Value]:

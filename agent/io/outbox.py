@@ -20,6 +20,7 @@ from agent.attest import DeviceState
 from kit.exitcodes import StorageError
 from wire import cbor
 from wire.evidence import Evidence, SeenBlock, decode_item
+from wire.readorder import Demand
 from wire.types import Digest, sha256
 
 FORMAT: Final = 1
@@ -27,8 +28,11 @@ TX_KEPT_MAX: Final = 4
 """Transactions kept of one piece of evidence; the ledger may still answer with the receipt of an older one."""
 SEQ_WINDOW: Final = 4096
 """Numbers below the highest that the ledger has seen which it still takes."""
+ANSWERED_MAX: Final = 20_000
+"""Read orders that are remembered until their deadline; the ledger takes one in ten seconds, for a day at most."""
 ROOM_MARGIN_PERCENT: Final = 25
 """What changes may take beyond the limit; unchanged reports may not."""
+_DAY_MS: Final = 86_400_000
 _BUSY_TIMEOUT_S: Final = 5.0
 _JOURNAL_BYTES_MAX: Final = 4 * 1024 * 1024
 
@@ -44,6 +48,7 @@ CREATE INDEX IF NOT EXISTS tx_of_evidence ON tx (evidence, seq);
 CREATE TABLE IF NOT EXISTS device (
     id TEXT PRIMARY KEY, item BLOB NOT NULL, has_receipt INTEGER NOT NULL, read_from_ms INTEGER NOT NULL,
     read_to_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answered (id BLOB PRIMARY KEY, until_ms INTEGER NOT NULL) WITHOUT ROWID;
 """
 _CURRENT: Final = """
 SELECT evidence.id, tx.id, tx.raw, tx.seq, tx.valid_until_ms, evidence.created_ms
@@ -184,6 +189,7 @@ class Outbox:
         now_ms: int,
         *,
         droppable: bool,
+        answers: Demand | None = None,
     ) -> Added:
         """Number, sign and store a report, and what it says of the devices, all or nothing.
 
@@ -192,6 +198,7 @@ class Outbox:
             states: The devices as the report names them.
             now_ms: Milliseconds since 1970 UTC.
             droppable: The report says only that nothing has changed since an earlier one.
+            answers: The read order that it answers; it is not answered again.
 
         Raises:
             OutboxFullError: No room for a change.
@@ -216,7 +223,20 @@ class Outbox:
             self._set_meta("seq", seq + len(rows))
             self._set_meta("tx_seq", tx_seq + len(rows))
             self._keep_states(states)
+            if answers is not None:
+                self._note_answer(answers, now_ms)
         return Added(stored=len(rows), left_out=0)
+
+    def is_answered(self, order: Digest) -> bool:
+        """Tell whether a read order was answered, so that one that is sent again is not."""
+        return self._db.execute("SELECT 1 FROM answered WHERE id = ?", (order,)).fetchone() is not None
+
+    def _note_answer(self, demand: Demand, now_ms: int) -> None:
+        """Remember an order until a day after its deadline, for clocks that are set back: a late one is ignored."""
+        self._db.execute("DELETE FROM answered WHERE until_ms < ?", (now_ms - _DAY_MS,))
+        keep = "DELETE FROM answered WHERE id IN (SELECT id FROM answered ORDER BY until_ms DESC LIMIT -1 OFFSET ?)"
+        self._db.execute(keep, (ANSWERED_MAX - 1,))
+        self._db.execute("INSERT OR REPLACE INTO answered VALUES (?, ?)", (demand.order, demand.deadline_ms))
 
     def _has_room(self, more_bytes: int, *, droppable: bool) -> bool:
         """Tell whether a report fits; an unchanged one that does not is left out, since nothing stored gives way.

@@ -23,11 +23,13 @@ from wire.finality import FinalHeader, decode_header_item
 from wire.genesis import Genesis
 from wire.header import Header
 from wire.lightclient import ConflictError
-from wire.receipt import RECEIPT_BYTES_MAX, Receipt, decode_receipt, verify_receipt
+from wire.readorder import ITEM_TYPE as READ_ORDER
+from wire.readorder import Demand, ReadOrder, decode_read_order, demand_of, verify_read_order
+from wire.receipt import BUNDLE_BYTES_MAX, Receipt, decode_receipt, verify_receipt
 from wire.tx import open_tx
 from wire.types import Digest
 
-ITEM_BYTES_MAX: Final = RECEIPT_BYTES_MAX
+ITEM_BYTES_MAX: Final = BUNDLE_BYTES_MAX
 _VALUES_MAX: Final = 262_144
 TAKEN: Final = ("ok", "duplicate")
 """Outcomes after which the ledger holds this evidence."""
@@ -38,7 +40,8 @@ class NotProven:
     """Something came down that proves nothing that we asked for; nothing was changed."""
 
     result: str
-    """Short code for counters: malformed, unknown-transaction, not-verified, trust-expired or conflict.
+    """Short code for counters: malformed, unknown-transaction, not-verified, trust-expired, conflict, or of a read
+    order not-ours, late or answered.
 
     A conflict is no mistake of a node: a quorum of validators signed two things that cannot both be true.
     """
@@ -69,6 +72,13 @@ class Believed:
     """It is newer than all before."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """A read order that the ledger took, verified."""
+
+    demand: Demand
+
+
 class Trust:
     """Judges what comes down.
 
@@ -78,6 +88,7 @@ class Trust:
         headers: Holds what is believed of the ledger; without it each receipt is judged for itself.
         now_ms: Tells the time: for the record of a conflict, and for how long trust lasts.
         ledger_time: Told of every verified header.
+        gateway: Who this is; read orders for others are not looked at.
     """
 
     def __init__(
@@ -87,8 +98,10 @@ class Trust:
         headers: HeaderStore | None = None,
         now_ms: Callable[[], int] = lambda: 0,
         ledger_time: LedgerTime | None = None,
+        gateway: str = "",
     ) -> None:
         self._genesis = genesis
+        self._gateway = gateway
         self._outbox = outbox
         self._headers = headers
         self._now_ms = now_ms
@@ -138,7 +151,7 @@ class Trust:
         self._note(header)
         return header.height
 
-    def take(self, payload: bytes, states: Mapping[str, DeviceState]) -> Settled | Believed | NotProven:
+    def take(self, payload: bytes, states: Mapping[str, DeviceState]) -> Settled | Believed | Ordered | NotProven:
         """Judge one item; settle what it proves.
 
         Args:
@@ -156,6 +169,8 @@ class Trust:
             value = cbor.decode_map(payload, bytes_max=ITEM_BYTES_MAX, values_max=_VALUES_MAX)
             if value.get("type") == HEADER_ITEM:
                 return self._take_header(decode_header_item(payload))
+            if value.get("type") == READ_ORDER:
+                return self._take_order(decode_read_order(payload))
             receipt = decode_receipt(payload)
         except WireError as error:
             return NotProven("malformed", str(error))
@@ -177,6 +192,33 @@ class Trust:
         self._heard = header.digest()
         self._note(header)
         return Believed(header.height, is_new=newest is None or header.height > newest.header.height)
+
+    def _take_order(self, order: ReadOrder) -> Ordered | NotProven:
+        """Judge a read order; what is not for us, too late or answered costs no signature.
+
+        Raises:
+            WireError: It is no read order.
+        """
+        demand = demand_of(order)
+        what = f"read order {demand.order.hex()}"
+        if demand.gateway != self._gateway:
+            return NotProven("not-ours", f"{what} is for {demand.gateway}")
+        if demand.deadline_ms < max(self._now_ms(), self._block_time_ms):
+            return NotProven("late", f"the time of {what} is past")
+        if self._outbox.is_answered(demand.order):
+            return NotProven("answered", f"{what} was answered before")
+        receipt = order.receipt
+        try:
+            verify_read_order(order, self._genesis)
+            if self._headers is not None:
+                final = FinalHeader(receipt.header, receipt.certificate, receipt.epochs)
+                self._headers.take(final, is_named=False, now_ms=self._now_ms())
+        except ConflictError as error:
+            return NotProven("conflict", str(error))
+        except WireError as error:
+            return NotProven("not-verified", str(error))
+        self._note(receipt.header)
+        return Ordered(demand)
 
     def _note(self, header: Header) -> None:
         """Remember the newest block, and what it says of the time."""

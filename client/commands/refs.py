@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from client.node import Item, Outcome, items, listing, open_signer, require_ok, submit, wait_outcome
+from client.node import Item, Outcome, Signer, items, listing, open_signer, require_ok, submit, wait_outcome
 from client.options import (
     TIMEOUT_S_DEFAULT,
     URL_VARIABLE,
@@ -21,24 +21,36 @@ from client.options import (
     SenderOption,
     TimeoutOption,
 )
-from client.output import short, show_listing
-from client.releases import ReleaseFolder, bytes_in, read_folder
+from client.output import lines_of, short, show_listing, when
+from client.releases import ReleaseFolder, bytes_in, folders_in, read_folder
 from kit.exitcodes import DataError, UsageError
 from kit.files import MODE_PRIVATE, write_atomic
 from kit.http import NodeClient
 from kit.releasefolder import SALT_FILE, ensure_salt, load_manifest
 from kit.terminal import Terminal
 from wire import cbor
+from wire.release import Release
 
 CONTRACT: Final = "references"
+CONFLICTING: Final = "conflicting-release"
+VERDICTS: Final = ("pass", "fail")
+_WAITING: Final = ("pending", "approved")
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
-app = typer.Typer(no_args_is_help=True, help="Submit, endorse and list reference values.")
+FilesOption = Annotated[
+    Path | None,
+    typer.Option("--files", metavar="FOLDER", help="Your own copy: go on only if it has this digest."),
+]
+
+app = typer.Typer(no_args_is_help=True, help="Submit, test, endorse, revoke and list reference values.")
 
 
 @app.command("submit")
 def submit_release(
-    folder: Annotated[Path, typer.Argument(help="Release folder: release.toml and the files that it names.")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Release folder: release.toml and the files that it names; or a folder of such folders."),
+    ],
     key: KeyOption,
     node: NodeOption,
     sender: SenderOption = None,
@@ -47,24 +59,89 @@ def submit_release(
     no_wait: NoWaitOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Fingerprint a release folder and submit its reference values as their manufacturer.
+    """Fingerprint release folders and submit their reference values as their manufacturer.
 
     The files stay here; their SHA-256, chunk tree, and salted tree of settings or rows go into the ledger. The salt is
-    made and kept in the folder, as release.salt: hand it on with the files, and to nobody who may not see them. The
-    release counts once a laboratory and a regulator have endorsed it.
+    made and kept in the folder, as release.salt: hand it on with the files, and to nobody who may not see them. A
+    release counts once all whom its policy asks for stand behind it, by default a laboratory and a regulator, too, and
+    then from the date that release.toml may name.
 
     Example: gridwitness refs submit releases/linden-sc-1-2-4-0 --key alder-protection.key --node http://localhost:8080
     """
     terminal = Terminal(as_json=json)
     with NodeClient([node], timeout) as client:
         signer = open_signer(client, key, sender)
-        if folder.is_dir():
-            ensure_salt(folder)
-        found = _read(terminal, folder, signer.sender)
-        release = found.package.release
-        tx = submit(client, signer.sign(CONTRACT, "submit", {"release": release.encode()}))
-        outcome = _follow(terminal, client, tx, None if no_wait else timeout)
-    _show(terminal, outcome, {"release": release.release, "digest": release.digest().hex()}, found.notes)
+        read = []
+        for folder in folders_in(folders):
+            if folder.is_dir():
+                ensure_salt(folder)
+            read.append(_read(terminal, folder, signer.sender))
+        for found in read:
+            release = found.package.release
+            tx = submit(client, signer.sign(CONTRACT, "submit", {"release": release.encode()}))
+            outcome = _wait(terminal, client, tx, None if no_wait else timeout)
+            if outcome.code == CONFLICTING:
+                raise DataError(_conflict(client, release))
+            require_ok(outcome)
+            _show(terminal, outcome, {"release": release.release, "digest": release.digest().hex()}, found.notes)
+
+
+@app.command("test")
+def record_test(
+    release: Annotated[str, typer.Argument(help="Digest (64 hex digits) or name of a submitted release.")],
+    key: KeyOption,
+    node: NodeOption,
+    report: Annotated[Path, typer.Option("--report", metavar="FILE", help="Test report; its SHA-256 is recorded.")],
+    verdict: Annotated[str, typer.Option("--verdict", metavar="pass|fail", help="What the test found.")],
+    sender: SenderOption = None,
+    files: FilesOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Record what a laboratory found: a pass is its endorsement, a failure ends the release.
+
+    Name the digest, or give --files, to be sure of what you sign: a name alone is looked up at the node.
+
+    Example: gridwitness refs test linden-sc-1-2-4-0 --report report.pdf --verdict pass --key relay-laboratory.key
+    """
+    if verdict not in VERDICTS:
+        raise UsageError(f"--verdict {verdict}: one of {', '.join(VERDICTS)} is due")
+    terminal = Terminal(as_json=json)
+    with NodeClient([node], timeout) as client:
+        args: dict[str, cbor.Value] = {"report": _report_digest(report), "verdict": verdict}
+        signer = open_signer(client, key, sender)
+        found = _checked(terminal, client, release, files)
+        outcome = _send(terminal, client, signer, "test", found, args, None if no_wait else timeout)
+    _show(terminal, outcome, {"release": str(found["release"]), "digest": str(found["digest"])})
+
+
+@app.command("revoke")
+def revoke_release(
+    release: Annotated[str, typer.Argument(help="Digest (64 hex digits) or name of a submitted release.")],
+    key: KeyOption,
+    node: NodeOption,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, 1 to 256 characters; all can read it.")],
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Take a release back for good, as its manufacturer, a laboratory that tested it, or a regulator.
+
+    Devices that hold its files are then alarmed as revoked, with the reason. Nothing takes its place by itself: not
+    the release before it either. A release that nobody relies on yet is only withdrawn.
+
+    Example: gridwitness refs revoke linden-sc-1-2-4-0 --reason "stage 2 trips late" --key grid-regulator.key
+    """
+    terminal = Terminal(as_json=json)
+    with NodeClient([node], timeout) as client:
+        signer = open_signer(client, key, sender)
+        found = _find(client, release)
+        outcome = _send(terminal, client, signer, "revoke", found, {"reason": reason}, None if no_wait else timeout)
+    _show(terminal, outcome, {"release": str(found["release"]), "digest": str(found["digest"])})
 
 
 @app.command()
@@ -73,37 +150,29 @@ def endorse(
     key: KeyOption,
     node: NodeOption,
     sender: SenderOption = None,
-    files: Annotated[
-        Path | None,
-        typer.Option("--files", metavar="FOLDER", help="Your own copy: endorse only if it has this digest."),
-    ] = None,
+    files: FilesOption = None,
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="FILE", help="Test report; its SHA-256 goes into the endorsement."),
+        typer.Option("--report", metavar="FILE", help="The laboratory's test report that you have read."),
     ] = None,
     timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
     *,
     no_wait: NoWaitOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Stand behind a release as a laboratory or regulator.
+    """Stand behind a release as a regulator, or as whoever else its policy asks for.
 
     Name the digest, or give --files, to be sure of what you sign: a name alone is looked up at the node.
 
-    Example: gridwitness refs endorse linden-sc-1-2-4-0 --files tested/linden-sc-1 --key relay-laboratory.key
+    Example: gridwitness refs endorse linden-sc-1-2-4-0 --files tested/linden-sc-1 --key grid-regulator.key
     """
     terminal = Terminal(as_json=json)
     with NodeClient([node], timeout) as client:
         signer = open_signer(client, key, sender)
-        found = _find(client, release)
-        digest = bytes.fromhex(found["digest"])
-        if files is not None:
-            _compare(terminal, files, found)
-        report_digest = None if report is None else _report_digest(report)
-        args: dict[str, cbor.Value] = {"release": digest, "report": report_digest}
-        tx = submit(client, signer.sign(CONTRACT, "endorse", args))
-        outcome = _follow(terminal, client, tx, None if no_wait else timeout)
-    _show(terminal, outcome, {"release": str(found["release"]), "digest": digest.hex()})
+        found = _checked(terminal, client, release, files)
+        args: dict[str, cbor.Value] = {"report": None if report is None else _report_digest(report)}
+        outcome = _send(terminal, client, signer, "endorse", found, args, None if no_wait else timeout)
+    _show(terminal, outcome, {"release": str(found["release"]), "digest": str(found["digest"])})
 
 
 @app.command("package")
@@ -157,7 +226,10 @@ def package_release(
 def list_releases(
     node: NodeOption,
     status: Annotated[
-        str | None, typer.Option("--status", help="Only those that are pending, effective or superseded.")
+        str | None,
+        typer.Option(
+            "--status", help="Only those that are pending, approved, effective, superseded, failed or revoked."
+        ),
     ] = None,
     *,
     json: JsonOption = False,
@@ -178,10 +250,26 @@ def list_releases(
             item["target"].get("device") or item["target"].get("model"),
             item["status"],
             [entry["organisation"] for entry in item["endorsements"]],
-            item["missing_roles"],
+            _missing(item),
         ),
         empty="no releases",
     )
+
+
+@app.command("show")
+def show_release(
+    release: Annotated[str, typer.Argument(help="Digest (64 hex digits) or name of a submitted release.")],
+    node: NodeOption,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Show all about one release: its policy, tests, endorsements, who is missing, and what became of it.
+
+    Example: gridwitness refs show linden-sc-1-2-4-0 --node http://localhost:8080
+    """
+    with NodeClient([node]) as client:
+        item = _find(client, release)
+    Terminal(as_json=json).show(item, lambda: lines_of(_told(item)))
 
 
 def _read(terminal: Terminal, folder: Path, manufacturer: str) -> ReleaseFolder:
@@ -220,11 +308,86 @@ def _report_digest(path: Path) -> bytes:
         return hashlib.file_digest(stream, "sha256").digest()
 
 
-def _follow(terminal: Terminal, client: NodeClient, tx: str, timeout_s: float | None) -> Outcome:
+def _checked(terminal: Terminal, client: NodeClient, release: str, files: Path | None) -> Item:
+    """Find the release that is meant, and make sure that the own copy is of it."""
+    found = _find(client, release)
+    if files is not None:
+        _compare(terminal, files, found)
+    return found
+
+
+def _send(
+    terminal: Terminal,
+    client: NodeClient,
+    signer: Signer,
+    method: str,
+    release: Item,
+    args: Mapping[str, cbor.Value],
+    timeout_s: float | None,
+) -> Outcome:
+    """Send one call about a release and require that it is accepted."""
+    raw = signer.sign(CONTRACT, method, {"release": bytes.fromhex(release["digest"]), **args})
+    return require_ok(_wait(terminal, client, submit(client, raw), timeout_s))
+
+
+def _wait(terminal: Terminal, client: NodeClient, tx: str, timeout_s: float | None) -> Outcome:
     if timeout_s is None:
         return Outcome(tx, "pending", None, None)
     with terminal.progress(f"waiting for the outcome of {short(tx)}"):
-        return require_ok(wait_outcome(client, tx, timeout_s))
+        return wait_outcome(client, tx, timeout_s)
+
+
+def _conflict(client: NodeClient, release: Release) -> str:
+    """Say which releases wait for the same files of the same target, and what can be done."""
+    target = {"device": release.device, "model": release.model}
+    kinds = {artefact.kind for artefact in release.artefacts}
+    named = []
+    for item in items(client, "/v1/references", {"target": release.device or release.model}):
+        shared = sorted(kinds & {entry["kind"] for entry in item["artefacts"]})
+        if item["status"] in _WAITING and item["target"] == target and shared:
+            named.append(f"{item['release']} of {item['manufacturer']} ({', '.join(shared)}; {item['digest']})")
+    return (
+        f"release {release.release} is in conflict with {' and '.join(named) or 'another one'}, which waits for the "
+        "same files of the same device or model: wait until that one counts, take it back with 'gridwitness refs "
+        "revoke', or submit releases that name different dates"
+    )
+
+
+def _missing(item: Item) -> list[str]:
+    """Name who is missing: a role, with a number when it is more than one organisation."""
+    counted = ((entry["role"] or "any of the policy", entry["count"]) for entry in item["missing"])
+    return [str(role) if count == 1 else f"{count} x {role}" for role, count in counted]
+
+
+def _told(item: Item) -> dict[str, object]:
+    """Return what is to be said of a release, by heading."""
+    start, revoked = item["effective_from"], item["revoked"]
+    told: dict[str, object] = {
+        "release": f"{item['release']} of {item['manufacturer']}",
+        "digest": item["digest"],
+        "for": item["target"]["device"] or f"model {item['target']['model']}",
+        "status": item["status"],
+        "counts for": ", ".join(item["effective_kinds"]) or None,
+        "counts from": None
+        if start is None
+        else f"block {start['height']}"
+        if start["height"]
+        else when(start["time_ms"]),
+        "effective in": None if item["effective_height"] is None else f"block {item['effective_height']}",
+        "missing": ", ".join(_missing(item)) or "nobody",
+    }
+    for policy in item["policies"]:
+        roles = ", ".join(f"{entry['count']} x {entry['role']}" for entry in policy["roles"])
+        excluded = f"; never {', '.join(policy['excluded'])}" if policy["excluded"] else ""
+        told[f"policy of {', '.join(policy['kinds'])}"] = f"{policy['endorsements_due']} of: {roles}{excluded}"
+    for number, entry in enumerate(item["tests"], start=1):
+        told[f"test {number}"] = f"{entry['verdict']} by {entry['organisation']}, report {entry['report']}"
+    for number, entry in enumerate(item["endorsements"], start=1):
+        report = "" if entry["report"] is None else f", report {entry['report']}"
+        told[f"endorsed {number}"] = f"by {entry['organisation']} ({entry['role']}) in block {entry['height']}{report}"
+    if revoked is not None:
+        told["revoked"] = f"by {revoked['organisation']} in block {revoked['height']}: {revoked['reason']}"
+    return told
 
 
 def _show(terminal: Terminal, outcome: Outcome, about: dict[str, str], notes: Sequence[str] = ()) -> None:

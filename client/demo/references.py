@@ -13,6 +13,8 @@ from client.releases import read_release
 from kit.http import NodeClient
 from kit.releasefolder import ensure_salt
 from wire import cbor
+from wire.release import Release
+from wire.types import sha256
 
 OUTCOME_WITHIN_S: Final = 30.0
 
@@ -35,9 +37,16 @@ def register(cluster: Cluster, names: Sequence[str]) -> list[str]:
         ensure_salt(cluster.layout.release(name))
     releases = [read_release(cluster.layout.release(name), MANUFACTURER) for name in names]
     _send_all(cluster, MANUFACTURER, "submit", [{"release": release.encode()} for release in releases])
-    endorsements: list[dict[str, cbor.Value]] = [{"release": release.digest(), "report": None} for release in releases]
-    for organisation in (LABORATORY, REGULATOR):
-        _send_all(cluster, organisation, "endorse", endorsements)
+    reports = [sha256(_report(release)) for release in releases]
+    tests: list[dict[str, cbor.Value]] = [
+        {"release": release.digest(), "report": report, "verdict": "pass"}
+        for release, report in zip(releases, reports, strict=True)
+    ]
+    _send_all(cluster, LABORATORY, "test", tests)
+    endorsements: list[dict[str, cbor.Value]] = [
+        {"release": release.digest(), "report": report} for release, report in zip(releases, reports, strict=True)
+    ]
+    _send_all(cluster, REGULATOR, "endorse", endorsements)
     digests = [release.digest().hex() for release in releases]
     wait_until(
         lambda: all(set(digests) <= _effective(cluster, member) for member in MEMBERS),
@@ -60,6 +69,11 @@ def _send_all(cluster: Cluster, organisation: str, method: str, calls: Sequence[
         sent = [submit(client, signer.sign("references", method, call)) for call in calls]
         for tx in sent:
             require_ok(wait_outcome(client, tx, OUTCOME_WITHIN_S))
+
+
+def _report(release: Release) -> bytes:
+    """Write what the laboratory found."""
+    return f"release {release.release}, {len(release.artefacts)} files: passed\n".encode()
 
 
 def _effective(cluster: Cluster, member: str) -> set[str]:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as Path
 
+from master.api.blobs import NoBlobs
 from master.api.call import Call
 from master.api.context import Context, Limits
 from master.api.feed import Feed, Notifier
@@ -21,7 +22,7 @@ from master.api.guard import ROUTE, STREAM, Guard
 from master.api.metrics import Metrics
 from master.api.openapi import describe
 from master.api.parameters import Arguments
-from master.api.ports import LedgerPort, NodePort, ProofPort, TablesPort
+from master.api.ports import BlobPort, LedgerPort, NodePort, ProofPort, TablesPort
 from master.api.problems import Problem, on_http_exception, on_problem
 from master.api.routes import ROUTES, Route
 from master.api.stream import EventStream
@@ -38,6 +39,8 @@ def build_api(
     tables: TablesPort,
     registry: CollectorRegistry,
     limits: Limits = LIMITS,
+    *,
+    blobs: BlobPort | None = None,
 ) -> Starlette:
     """Return the application.
 
@@ -51,6 +54,7 @@ def build_api(
         tables: Rows of the views, read in threads.
         registry: Registry that /metrics shows; one API per registry.
         limits: Bounds.
+        blobs: Beside the ledger; None: there are none.
     """
     threads = anyio.CapacityLimiter(limits.threads_max)
 
@@ -63,6 +67,7 @@ def build_api(
         ledger=ledger,
         proofs=proofs,
         tables=tables,
+        blobs=blobs or NoBlobs(),
         registry=registry,
         limits=limits,
         feed=Feed(read, node.head_height),

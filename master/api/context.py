@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from master.api.feed import Feed
 from master.api.metrics import Metrics
-from master.api.ports import LedgerPort, NodePort, ProofPort, TablesPort
+from master.api.ports import BlobPort, LedgerPort, NodePort, ProofPort, TablesPort
 from master.views.schema import Reading
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Limits:
     sequence_transactions_max: int = 256
     body_wait_s: float = 30.0
     """Longest time that one body may take."""
+    blobs_max: int = 16
+    """Blobs that are received or sent at once."""
     heartbeat_s: float = 15.0
     """Longest silence of an event stream."""
     stall_s: float = 30.0
@@ -56,6 +58,7 @@ class Context:
     ledger: LedgerPort
     proofs: ProofPort
     tables: TablesPort
+    blobs: BlobPort
     registry: CollectorRegistry
     limits: Limits
     feed: Feed
@@ -67,6 +70,8 @@ class Context:
     """Event streams that are open now."""
     bodies: int = 0
     """Bodies that are received now."""
+    blobs_open: int = 0
+    """Blobs that are received or sent now."""
 
     async def blocking(self, work: Callable[[], T]) -> T:
         """Return what ``work`` returns; it runs in a thread and may wait for a disk."""

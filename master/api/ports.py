@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, TypedDict
 
 from master.views.ports import EventSource, Page, Position
 from master.views.schema import Condition, Json, Row, Table
@@ -83,6 +83,8 @@ class SubmitResult:
     """400, 403, 409, 413 or 429 for a refusal."""
     detail: str = ""
     """One clear sentence for a refusal."""
+    blobs: tuple[bytes, ...] = ()
+    """Digests of blobs that must be brought before a pending transaction can stand in a block."""
 
 
 class NodePort(Protocol):
@@ -126,6 +128,73 @@ class NodePort(Protocol):
 
     def unready(self) -> str | None:
         """Return why the node cannot serve now, or None when it can."""
+        ...
+
+
+class BlobRefusedError(Exception):
+    """A blob is not taken or not given; the API answers with a problem.
+
+    Args:
+        status: HTTP status, 400..599.
+        code: A key of `problems.TITLES`.
+        detail: One clear sentence.
+    """
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+
+
+class Upload(Protocol):
+    """A blob that is being uploaded. Called from worker threads but for `done`."""
+
+    def write(self, data: bytes) -> None:
+        """Add bytes.
+
+        Raises:
+            BlobRefusedError: They are too many, or the disk does not take them; it is given up.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Return when the whole blob is on disk.
+
+        Raises:
+            BlobRefusedError: The bytes are others than its digest says; it is given up.
+        """
+        ...
+
+    def done(self) -> None:
+        """End it on the event loop, whatever came of it; what waited for a whole blob goes on."""
+        ...
+
+
+class BlobPort(Protocol):
+    """Blobs beside the ledger. Called on the event loop but where it says so."""
+
+    def size_of(self, digest: bytes) -> int | None:
+        """Return the size of a blob that is here."""
+        ...
+
+    def expected(self, digest: bytes) -> int | None:
+        """Return the size of a blob that may be uploaded now: a waiting transaction or the ledger names it."""
+        ...
+
+    def begin(self, digest: bytes) -> Upload:
+        """Make room for a blob that is expected.
+
+        Raises:
+            BlobRefusedError: Nobody names it, it is being uploaded already, or there is no room.
+        """
+        ...
+
+    def open(self, digest: bytes) -> BinaryIO:
+        """Open a blob whose bytes were hashed just now; called from a worker thread.
+
+        Raises:
+            BlobRefusedError: It is not here.
+        """
         ...
 
 

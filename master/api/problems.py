@@ -17,6 +17,10 @@ TYPE_PREFIX: Final = "urn:gridwitness:problem:"
 
 TITLES: Final[Mapping[str, str]] = {
     "bad-parameter": "A parameter of the request is wrong",
+    "blob-busy": "The blob is being uploaded already",
+    "blob-differs": "The bytes are not those of the blob",
+    "blob-not-named": "Nobody asked for this blob",
+    "blobs-full": "The node has no room for the blob",
     "body-too-large": "The body of the request is too large",
     "body-too-slow": "The body of the request did not arrive in time",
     "busy": "The node serves as many requests as it can",

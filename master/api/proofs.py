@@ -26,9 +26,12 @@ from wire.stateproof import KEY_BYTES_MAX, StateProof
 from wire.types import DIGEST_BYTES, INT_MAX
 
 PUBLIC_NAMESPACES: Final = (
+    "blobs",
     "consistency",
     "faults",
+    "governance",
     "membership",
+    "models",
     "notary",
     "orders",
     "references",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from master.api import chain, faults, lists, proofs, service, stream, submit
+from master.api import blobs, chain, faults, lists, proofs, service, stream, submit
 from master.api.call import Handler
 from master.api.parameters import Parameter
 from master.views.schema import Schema, Table, hexadecimal, record, sequence, text
@@ -25,6 +25,10 @@ RESULTS_SCHEMA: Final[Schema] = record(
                     "id": hexadecimal("SHA-256 of the transaction's bytes.", 32),
                     "status": text(choices=("pending", "duplicate", "refused")),
                     "reason": text("Code of the refusal."),
+                    "blobs": sequence(
+                        hexadecimal("SHA-256 of one.", 32),
+                        "Blobs that must be brought to /v1/blobs before it can stand in a block.",
+                    ),
                 },
                 "required": ["id", "status"],
                 "additionalProperties": False,
@@ -55,7 +59,7 @@ class Route:
     handler: Handler
     answers: Mapping[int, Answer]
     parameters: tuple[Parameter[object], ...] = ()
-    method: Literal["GET", "POST"] = "GET"
+    method: Literal["GET", "POST", "PUT"] = "GET"
     body: Mapping[str, Schema] = field(default_factory=dict)
     """Schema of the request's body by media type."""
     pattern: str = ""
@@ -193,6 +197,29 @@ ROUTES: Final[tuple[Route, ...]] = (
         answers={200: Answer("The entry, or its absence.", {JSON: proofs.STATE_SCHEMA, chain.CBOR_TYPE: _OCTETS})},
     ),
     *(route for table in TABLES.values() for route in _view_routes(table)),
+    Route(
+        path="/v1/blobs/{digest}",
+        name="get_blob",
+        about="The bytes of a blob; the node has hashed them just now.",
+        handler=blobs.get,
+        parameters=(blobs.DIGEST,),
+        answers={200: Answer("The bytes.", {blobs.MEDIA_TYPE: _OCTETS})},
+        problems=(400, 429),
+    ),
+    Route(
+        path="/v1/blobs/{digest}",
+        name="put_blob",
+        method="PUT",
+        about="Bring a blob that a submitted transaction names, or that the ledger names and this node lacks.",
+        handler=blobs.put,
+        parameters=(blobs.DIGEST,),
+        body={blobs.MEDIA_TYPE: _OCTETS},
+        answers={
+            201: Answer("It is stored, and what waited for it goes on.", {JSON: blobs.SCHEMA}),
+            200: Answer("It was here already.", {JSON: blobs.SCHEMA}),
+        },
+        problems=(400, 408, 409, 413, 429, 507),
+    ),
     Route(
         path="/v1/faults/{id}/proof",
         name="get_fault_proof",

@@ -55,8 +55,10 @@ async def submit(call: Call) -> Response:
     return answer(shown, HTTPStatus.ACCEPTED if pending else HTTPStatus.OK)
 
 
-def _shown(result: SubmitResult) -> dict[str, str]:
-    shown = {"id": result.id.hex(), "status": result.status}
+def _shown(result: SubmitResult) -> dict[str, object]:
+    shown: dict[str, object] = {"id": result.id.hex(), "status": result.status}
+    if result.blobs:
+        shown["blobs"] = [digest.hex() for digest in result.blobs]
     return shown if result.status != "refused" else {**shown, "reason": result.code}
 
 

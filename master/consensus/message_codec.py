@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from master.consensus import fault_messages, snapshot_messages
+from master.consensus import blob_messages, fault_messages, snapshot_messages
 from master.consensus.messages import (
     PHASES,
     Blocks,
@@ -255,6 +255,7 @@ _DECODERS: Final[dict[str, Callable[[object], Message]]] = {
     "gossip": _decode_gossip,
     **snapshot_messages.DECODERS,
     **fault_messages.DECODERS,
+    **blob_messages.DECODERS,
 }
 
 _ENCODERS: Final[dict[type, tuple[str, Callable[[Any], dict[str, cbor.Value]]]]] = {
@@ -274,4 +275,5 @@ _ENCODERS: Final[dict[type, tuple[str, Callable[[Any], dict[str, cbor.Value]]]]]
     Gossip: ("gossip", lambda gossip: {"transactions": list(gossip.transactions)}),
     **snapshot_messages.ENCODERS,
     **fault_messages.ENCODERS,
+    **blob_messages.ENCODERS,
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from master.consensus.blob_messages import BlobMessage
 from master.consensus.fault_messages import FaultMessage
 from master.consensus.snapshot_messages import SnapshotMessage
 from wire import cbor
@@ -185,7 +186,7 @@ class Gossip:
 
 Message: TypeAlias = (
     "Vote | ViewChange | Propose | Status | GetStanding | Standing | GetBlocks | Blocks | GetBody | Body | Gossip"
-    " | SnapshotMessage | FaultMessage"
+    " | SnapshotMessage | FaultMessage | BlobMessage"
 )
 
 

@@ -68,7 +68,7 @@ _DUE: Final = b"due"
 _TIME_BYTES: Final = 8
 _TEXT_CHARACTERS: Final = 64
 """Of a free text that a device gives, so many characters go into an event."""
-_RECORD: Final = ("item", "items", "clock_trusted", "altered", "findings", "window")
+_RECORD: Final = ("item", "items", "clock_trusted", "altered", "findings", "reference_changes", "window")
 _FINDINGS_MAX: Final = 8
 _READ: Final = ("size", "read_size")
 
@@ -118,11 +118,14 @@ def report(context: Context, args: dict[str, Value]) -> str:
 
 
 def follow_release(context: Context, event: Event) -> None:
-    """Appraise anew the devices that a release concerns, once it is effective.
+    """Appraise anew the devices that a release concerns, once it is effective or revoked.
 
-    A release for a model concerns at most ``reappraise_devices_max`` devices; `references` refuses others.
+    Of a model with more than ``reappraise_devices_max`` devices the rest follow with their next report, as all do when
+    the release came into effect in an earlier block, by its date.
     """
-    target = Fields(event.data["target"], ("device", "model"), "release_effective.target")
+    if event.data.get("effective_height", context.height) != context.height:
+        return
+    target = Fields(event.data["target"], ("device", "model"), f"{event.type}.target")
     if target.is_null("device"):
         limit = membership.integer_parameter(context, "reappraise_devices_max")
         names = list(islice(membership.devices_of_model(context, target.text("model")), limit))
@@ -180,7 +183,7 @@ def _excuse(context: Context, device: str, until_ms: int) -> None:
 class _Record:
     """What the ledger keeps of one device."""
 
-    __slots__ = ("altered", "clock_trusted", "findings", "item", "items", "window")
+    __slots__ = ("altered", "clock_trusted", "findings", "item", "items", "reference_changes", "window")
 
     def __init__(self, value: Value | None) -> None:
         self.item: Digest | None = None
@@ -191,6 +194,8 @@ class _Record:
         self.altered: str | None = None
         """What the revision counter said when this item came, if it told of more than the content."""
         self.findings: list[Value] = []
+        self.reference_changes = 0
+        """How often its reference values had changed when it was appraised last."""
         self.window: Digest | None = None
         """Work order inside whose time the findings were made."""
         if value is not None:
@@ -200,6 +205,7 @@ class _Record:
             self.clock_trusted = fields.raw("clock_trusted") is True
             self.altered = None if fields.is_null("altered") else fields.text("altered")
             self.findings = fields.sequence("findings", _FINDINGS_MAX)
+            self.reference_changes = fields.integer("reference_changes")
             self.window = None if fields.is_null("window") else fields.digest("window")
 
     def to_value(self) -> dict[str, Value]:
@@ -210,6 +216,7 @@ class _Record:
             "clock_trusted": self.clock_trusted,
             "altered": self.altered,
             "findings": self.findings,
+            "reference_changes": self.reference_changes,
             "window": self.window,
         }
 
@@ -232,7 +239,8 @@ def _appraise_entry(context: Context, device: Device, entry: Entry, *, trusted: 
     item_changed = record.item != entry.item_digest
     window, _ = orders.of_device(context, device.id, context.time_ms)
     same_window = record.window == (None if window is None else window.order)
-    if not item_changed and record.clock_trusted == trusted and same_window:
+    same_references = record.reference_changes == references.change_count(context, device.id, device.model)
+    if not item_changed and record.clock_trusted == trusted and same_window and same_references:
         return
     item = _item(context, entry)
     record.clock_trusted = trusted
@@ -260,6 +268,7 @@ def _conclude(context: Context, device: Device, record: _Record, item: Item, *, 
     if window is not None:
         _excuse(context, device.id, window.until_ms)
     before, record.findings = record.findings, _finding_values(appraisal)
+    record.reference_changes = references.change_count(context, device.id, device.model)
     if record.altered is not None:
         record.findings.append(finding_value(altered_finding(record.altered)))
     context.put(_device_key(device.id), record.to_value())
@@ -395,6 +404,7 @@ CONSISTENCY: Final = Contract(
         (orders.NAME, "work_approved"): follow_work,
         (orders.NAME, "work_closed"): follow_work,
         (references.NAME, references.EFFECTIVE): follow_release,
+        (references.NAME, references.REVOKED_EVENT): follow_release,
     },
     modules=(
         "master.contracts.alarms",
@@ -402,6 +412,9 @@ CONSISTENCY: Final = Contract(
         "master.contracts.gateways",
         "master.contracts.orders",
         "master.contracts.references",
+        "master.contracts.references_effect",
+        "master.contracts.references_policy",
+        "master.contracts.references_records",
         "rules.appraisal",
         "rules.difference",
         "rules.gaps",

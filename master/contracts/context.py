@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from wire.blob import BLOB_BYTES_MAX, BlobRef
 from wire.cbor import Value
 from wire.errors import FormatError
 from wire.receipt import Event
-from wire.types import Digest, check_identifier
+from wire.types import DIGEST_BYTES, Digest, check_identifier
 
 OK: Final = "ok"
 """Code of a call that did what it was asked."""
@@ -90,6 +91,10 @@ class Context(BlockContext, Protocol):
     def organisation(self) -> str:
         """Organisation that owns the signing key."""
 
+    @property
+    def kid(self) -> bytes:
+        """Key id, 16 bytes, of the signing key."""
+
     def emit(self, event_type: str, subject: str, data: dict[str, Value]) -> None:
         """Say that something happened; ``subject`` is at most 256 characters."""
 
@@ -105,8 +110,21 @@ Opening = Callable[[BlockContext, Digest], None]
 """Looks at every block before its transactions; takes the state root of the block before it. It must cost next to
 nothing while it has nothing to do."""
 
+Activation = Callable[[BlockContext], None]
+"""Runs once, before everything else in the first block of a version that takes the place of another."""
+
 Reaction = Callable[[Context, Event], None]
 """Follows up an event of another contract within the same transaction; it cannot refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlobArgument:
+    """Two arguments of a method that together name a blob; a digest of null names none."""
+
+    digest: str
+    """Name of the argument with the SHA-256."""
+    size: str
+    """Name of the argument with the number of bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +140,41 @@ class Contract:
     modules: tuple[str, ...]
     """Modules whose source the code table digests, sorted."""
     opening: Opening | None = None
+    activation: Activation | None = None
+    """Turns the entries of the version before into its own; None where they are the same."""
+    speaks_from: int | None = None
+    """Oldest version whose calls it takes as its own, so that what was signed before an upgrade still counts; None:
+    calls of its own version alone."""
+
+    blobs: Mapping[str, tuple[BlobArgument, ...]] = field(default_factory=dict)
+    """Method -> which of its arguments name blobs; no node votes for a block whose blobs it does not hold."""
+
+    def takes(self, version: int) -> bool:
+        """Tell whether a call that names ``version`` of this contract is one for it."""
+        oldest = self.version if self.speaks_from is None else self.speaks_from
+        return oldest <= version <= self.version
+
+
+def blob_of(args: Mapping[str, Value], argument: BlobArgument) -> BlobRef | None:
+    """Return the blob that two arguments name, None when they name none or are not of their form."""
+    digest, size = args.get(argument.digest), args.get(argument.size)
+    if type(digest) is not bytes or len(digest) != DIGEST_BYTES:
+        return None
+    if type(size) is not int or not 1 <= size <= BLOB_BYTES_MAX:
+        return None
+    return BlobRef(digest, size)
+
+
+def blob_argument(args: Mapping[str, Value], argument: BlobArgument) -> BlobRef:
+    """Return the blob that two arguments name.
+
+    Raises:
+        Refused: bad-blob, no digest of 32 bytes, or no size of 1..32 MiB.
+    """
+    found = blob_of(args, argument)
+    if found is None:
+        raise Refused("bad-blob")
+    return found
 
 
 def digest_argument(args: dict[str, Value], name: str) -> Digest:
@@ -131,7 +184,7 @@ def digest_argument(args: dict[str, Value], name: str) -> Digest:
         Refused: bad-args.
     """
     value = args[name]
-    if not isinstance(value, bytes) or len(value) != 32:  # noqa: PLR2004 - a digest
+    if not isinstance(value, bytes) or len(value) != DIGEST_BYTES:
         raise Refused("bad-args")
     return value
 

@@ -4,15 +4,27 @@ The genesis file writes the namespace at height 0 in the shapes that the contrac
 
 State of the namespace
   organisation/ID               role, parent, root_key, data_centre, certificate, expires_ms
+  role/ROLE/ID                  true: the organisation has the role, suspended or not
+  application/ID                see `master.contracts.members`
   operator/ID                   organisation: whose person or program signs with an account of its own
   key/KID                       key, sender, organisation: the key signs for the account
+  signs/ACCOUNT/KID             true: keys by account
+  retired/KID                   sender, reason, height: the key signed for the account and never comes back
+  root/KID                      organisation of which it is the root key
+  certificate/SHA-256           account, certificate (DER), height, revoked (null, or the height)
+  recovery/ID                   new_key, opens_ms: takes the place of the organisation's lost keys
   suspended/ACCOUNT             until_ms, by, reason, height: the account signs nothing until then; null: until resumed
+  until/MS/ACCOUNT              true: suspensions by their end, 8 bytes, big-endian
   station/ID                    area, organisation
   gateway/ID                    station
   device/ID                     gateway, vendor, model, serial
+  behind/GATEWAY/DEVICE         true: devices by gateway
+  binding/KIND/ID               to, by: one side of a device's or gateway's move; it waits for the other
   model/SHA-256 of it/DEVICE    gateway
   validator/MEMBER              of the genesis file
-  parameter/NAME, code/NAME/VERSION
+  role/ROLE/ID                  true: the organisation has the role, suspended or not
+  parameter/NAME                value
+  code/NAME/VERSION             digest, from_height: see `membership_decisions`
 """
 
 from __future__ import annotations
@@ -23,6 +35,7 @@ from typing import Final
 
 from master.contracts import parameters
 from master.contracts.context import Context, Entries, Reads
+from master.contracts.membership_decisions import code_entry, code_value
 from wire import cbor
 from wire.cose import kid_of
 from wire.fields import Fields
@@ -85,20 +98,24 @@ def genesis_entries(genesis: Genesis) -> Iterator[tuple[bytes, bytes]]:
             organisation.id, organisation.role, organisation.parent, organisation.root_key, None, None, None
         )
         yield organisation_entry(member.id), cbor.encode(member.to_value())
+        yield role_entry(member.role, member.id), cbor.encode(value=True)
+        if member.root_key is not None:
+            yield root_entry(member.root_key), cbor.encode(member.id)
     for key in genesis.keys:
-        record: dict[str, cbor.Value] = {"key": key.key, "sender": key.sender, "organisation": key.organisation}
-        yield account_key_entry(kid_of(key.key)), cbor.encode(record)
+        yield account_key_entry(kid_of(key.key)), cbor.encode(account_key_value(key))
+        yield signs_entry(key.sender, kid_of(key.key)), cbor.encode(value=True)
     for station in genesis.stations:
-        record = {"area": station.area, "organisation": station.organisation}
+        record: dict[str, cbor.Value] = {"area": station.area, "organisation": station.organisation}
         yield _key("station", station.id), cbor.encode(record)
     for gateway in genesis.gateways:
         yield _key("gateway", gateway.id), cbor.encode({"station": gateway.station})
     for device in genesis.devices:
         names = ("gateway", "vendor", "model", "serial")
         yield _key("device", device.id), cbor.encode({name: getattr(device, name) for name in names})
-        yield _model_prefix(device.model) + device.id.encode(), cbor.encode(device.gateway)
+        yield model_entry(device.model, device.id), cbor.encode(device.gateway)
+        yield _key("behind/" + device.gateway, device.id), cbor.encode(value=True)
     for entry in genesis.code_table:
-        yield b"code/" + entry.name.encode() + b"/" + entry.version.to_bytes(2, "big"), cbor.encode(entry.digest)
+        yield code_entry(entry.name, entry.version), cbor.encode(code_value(entry.digest, 0))
 
 
 def account_key(state: Reads, kid: bytes) -> AccountKey | None:
@@ -110,6 +127,52 @@ def account_key(state: Reads, kid: bytes) -> AccountKey | None:
 def account_key_entry(kid: bytes) -> bytes:
     """Return the key of the state entry that holds the key of a kid."""
     return b"key/" + kid
+
+
+def account_key_value(key: AccountKey) -> dict[str, cbor.Value]:
+    """Return what the state holds of a key that signs."""
+    return {"key": key.key, "sender": key.sender, "organisation": key.organisation}
+
+
+def signs_entry(account: str, kid: bytes) -> bytes:
+    """Return the key of the state entry that lists a key under its account."""
+    return b"signs/" + account.encode("ascii") + b"/" + kid
+
+
+def root_entry(root_key: bytes) -> bytes:
+    """Return the key of the state entry that says whose root key it is."""
+    return b"root/" + kid_of(root_key)
+
+
+def retired_entry(kid: bytes) -> bytes:
+    """Return the key of the state entry of a key that was given up."""
+    return b"retired/" + kid
+
+
+def keys_of(state: Reads, account: str) -> Iterator[bytes]:
+    """Yield the kids of the keys that sign for an account, in ascending order."""
+    prefix = signs_entry(account, b"")
+    for key, _ in _entries(state).scan(prefix):
+        yield key[len(prefix) :]
+
+
+def is_key_known(state: Reads, key: bytes) -> bool:
+    """Tell whether a public key signs for an account, did so once, or is an organisation's root key."""
+    kid = kid_of(key)
+    entries = (account_key_entry(kid), retired_entry(kid), root_entry(key))
+    return any(_entries(state).get(entry) is not None for entry in entries)
+
+
+def is_account(state: Reads, name: str) -> bool:
+    """Tell whether an organisation, an operator or a gateway has that name."""
+    return any(_entries(state).get(_key(table, name)) is not None for table in ("organisation", "operator", "gateway"))
+
+
+def devices_behind(state: Reads, gateway: str) -> Iterator[str]:
+    """Yield the ids of the devices of a gateway in ascending order."""
+    prefix = _key("behind/" + gateway, "")
+    for key, _ in _entries(state).scan(prefix):
+        yield key[len(prefix) :].decode("ascii")
 
 
 def decode_account_key(value: cbor.Value) -> AccountKey:
@@ -148,6 +211,20 @@ def member(state: Reads, name: str) -> Member | None:
 def organisation_entry(name: str) -> bytes:
     """Return the key of the state entry of an organisation."""
     return _key("organisation", name)
+
+
+def role_entry(role: str, name: str) -> bytes:
+    """Return the key of the state entry that lists an organisation under its role."""
+    return _key(f"role/{role}", name)
+
+
+def organisations_of_role(state: Reads, wanted: str) -> Iterator[str]:
+    """Yield the organisations of a role that are not suspended, in ascending order of their ids."""
+    prefix = role_entry(wanted, "")
+    for key, _ in _entries(state).scan(prefix):
+        name = key[len(prefix) :].decode("ascii")
+        if role(state, name) == wanted:
+            yield name
 
 
 def role(state: Reads, organisation: str) -> str | None:
@@ -291,6 +368,11 @@ def devices_of_model(state: Reads, model: str) -> Iterator[str]:
         yield key[len(prefix) :].decode("ascii")
 
 
+def model_entry(model: str, name: str) -> bytes:
+    """Return the key of the state entry that lists a device under its model."""
+    return _model_prefix(model) + name.encode("ascii")
+
+
 def integer_parameter(state: Reads, name: str) -> int:
     """Return a parameter of `parameters.INTEGERS`, its default when the genesis file does not set it."""
     value = _entries(state).get(b"parameter/" + name.encode())
@@ -307,6 +389,12 @@ def endorser_roles(state: Reads) -> tuple[str, ...]:
     """Return the roles that must all stand behind a release, sorted."""
     value = _entries(state).get(b"parameter/endorser_roles")
     return tuple(str(role) for role in value) if isinstance(value, list) else parameters.ENDORSER_ROLES_DEFAULT
+
+
+def endorser_excluded(state: Reads) -> tuple[str, ...]:
+    """Return the relations to a release in which a party does not count, sorted."""
+    value = _entries(state).get(b"parameter/endorser_excluded")
+    return tuple(str(name) for name in value) if isinstance(value, list) else ()
 
 
 def super_only(state: Reads) -> tuple[str, ...]:

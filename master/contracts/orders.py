@@ -16,7 +16,7 @@ Normative: docs/spec/orders.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from master.contracts import membership, references
@@ -324,6 +324,14 @@ def open_inspections(state: Reads, gateway: str, time_ms: int) -> tuple[Digest, 
     """Return the transactions of a gateway's read orders that are still to be answered, oldest first."""
     _, listed = _of_gateway(state, gateway)
     return tuple(entry.digest("order") for entry in listed if entry.integer("deadline_ms") >= time_ms)
+
+
+def gateways_with_orders(state: Reads) -> Iterator[str]:
+    """Yield the gateways that have open read orders, past their deadline or not; it reads all gateways' entries."""
+    prefix = b"gateway/"
+    for key, value in state.namespace(NAME).scan(prefix):
+        if Fields(value, _GATEWAY, "orders.gateway").sequence("open", INSPECTIONS_MAX):
+            yield key[len(prefix) :].decode("ascii")
 
 
 # ---- state ------------------------------------------------------------------------------------

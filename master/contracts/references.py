@@ -1,16 +1,13 @@
 """Contract `references`, version 1: releases, who stands behind them, and which value is effective for what.
 
-State of the namespace
-  release/DIGEST                    the release's bytes, its endorsements, where it is effective
-  name/MANUFACTURER/RELEASE         digest of the release of that name
-  slot/TARGET/KIND                  the effective reference value
-  content/SHA256/TARGET/KIND        whose reference value some content is or was
-TARGET is d/DEVICE or m/SHA-256 of the model.
+A manufacturer submits, a laboratory tests, others endorse; once the policy of the release is fulfilled it counts, at
+once or from the block or time that it names, until a newer one takes its place or it is revoked. What is kept stands
+in `master.contracts.references_records`, policies in `references_policy`, effects in `references_effect`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -25,21 +22,70 @@ from master.contracts.context import (
     check_arguments,
     digest_argument,
 )
+from master.contracts.references_effect import (
+    TOOK_EFFECT,
+    WAS_REVOKED,
+    Told,
+    add_claims,
+    approve,
+    conflicts,
+    drop_claims,
+    is_crowded,
+    open_block,
+    release_value,
+    revoke,
+    tell,
+    tell_untold,
+    unschedule,
+)
+from master.contracts.references_policy import (
+    MANUFACTURER,
+    Jury,
+    missing_of,
+    missing_value,
+    policies_of,
+    standing,
+)
+from master.contracts.references_records import (
+    APPROVED,
+    ENDORSEMENTS_MAX,
+    FAIL,
+    FAILED,
+    NAMESPACE,
+    PASS,
+    PENDING,
+    REVOKED,
+    TESTS_MAX,
+    Endorsement,
+    Record,
+    Revocation,
+    Test,
+    change_count,
+    content_key,
+    device_target,
+    model_target,
+    put_record,
+    read_record,
+    read_slot,
+    target_text,
+)
 from rules.appraisal import Owner, Slot
 from wire.cbor import Value
 from wire.errors import WireError
 from wire.evidence import KINDS
 from wire.fields import Fields
-from wire.release import Reference, Release, decode_release
+from wire.receipt import Event
+from wire.release import Release, decode_release
 from wire.types import Digest, sha256
 
-NAME: Final = "references"
-ENDORSEMENTS_MAX: Final = 64
-"""Organisations that may stand behind one release."""
-EFFECTIVE: Final = "release_effective"
-_MANUFACTURER: Final = "manufacturer"
-_RECORD: Final = ("release", "endorsements", "effective_height", "kinds")
-_SLOT: Final = ("digest", "size", "sha256")
+__all__ = ["EFFECTIVE", "NAME", "REFERENCES", "REVOKED_EVENT", "change_count", "find_owner", "release", "slots"]
+
+NAME: Final = NAMESPACE
+EFFECTIVE: Final = TOOK_EFFECT
+REVOKED_EVENT: Final = WAS_REVOKED
+CONFLICTING: Final = "conflicting-release"
+_LABORATORY: Final = "laboratory"
+_REGULATOR: Final = "regulator"
 
 
 def submit(context: Context, args: dict[str, Value]) -> str:
@@ -49,10 +95,15 @@ def submit(context: Context, args: dict[str, Value]) -> str:
         context: The sender must be the release's manufacturer.
         args: ``release``: canonical bytes of `wire.release.Release`.
 
+    Returns:
+        ok, or conflicting-release: others wait for one of its slots, and no dates tell which comes later. The event
+        release_conflict names them.
+
     Raises:
         Refused: bad-args, bad-release, wrong-manufacturer, wrong-role, unknown-device, unknown-model, too-many-devices,
-            already-submitted or name-taken.
+            already-submitted, name-taken, or too-many-waiting: as many as may be wait for one of its slots.
     """
+    tell_untold(context)
     check_arguments(args, ("release",))
     raw = bytes_argument(args, "release")
     try:
@@ -61,7 +112,7 @@ def submit(context: Context, args: dict[str, Value]) -> str:
         raise Refused("bad-release") from error
     if release.manufacturer != context.sender:
         raise Refused("wrong-manufacturer")
-    if _role(context) != _MANUFACTURER:
+    if _role(context) != MANUFACTURER:
         raise Refused("wrong-role")
     _check_target(context, release)
     digest = sha256(raw)
@@ -69,9 +120,72 @@ def submit(context: Context, args: dict[str, Value]) -> str:
     known = context.get(name)
     if known is not None:
         raise Refused("already-submitted" if known == digest else "name-taken")
+    others = conflicts(context, release)
+    if others:
+        context.emit("release_conflict", digest.hex(), {"digest": digest, "with": _named(context, others)})
+        return CONFLICTING
+    if is_crowded(context, release):
+        raise Refused("too-many-waiting")
     context.put(name, digest)
-    context.emit("release_submitted", digest.hex(), {"digest": digest, **_fields(release)})
-    _endorse(context, digest, release, [], {"release": raw, "effective_height": None, "kinds": []}, None)
+    policies: tuple[Value, ...] = tuple(
+        {"kinds": list(kinds), **policy.to_value()} for kinds, policy in policies_of(context, release)
+    )
+    kinds = tuple(artefact.kind for artefact in release.artefacts)
+    record = Record(raw, PENDING, policies, claims=kinds)
+    add_claims(context, record)
+    jury = Jury(context, release)
+    told: dict[str, Value] = {
+        **release_value(release),
+        "policies": list(policies),
+        "missing": missing_value(missing_of(jury, record)),
+    }
+    tell(context, [Told("release_submitted", digest, told)])
+    if standing(jury, record, context.sender, MANUFACTURER) is None:
+        _endorse(context, jury, record, MANUFACTURER, None)
+    else:
+        put_record(context, record)
+    return OK
+
+
+def test(context: Context, args: dict[str, Value]) -> str:
+    """Record what the sender's laboratory found: a pass is its endorsement, a failure ends the release.
+
+    Args:
+        context: The sender must be a laboratory that a policy of the release lets count.
+        args: ``release``: digest of the release; ``report``: digest of the test report; ``verdict``: pass or fail.
+
+    Raises:
+        Refused: bad-args, wrong-role, unknown-release, release-failed, release-revoked, excluded, already-endorsed: the
+            laboratory passed it before; already-effective: it can no longer fail, it can be revoked; or
+            too-many-endorsements.
+    """
+    tell_untold(context)
+    check_arguments(args, ("release", "report", "verdict"))
+    digest, report, verdict = digest_argument(args, "release"), digest_argument(args, "report"), args["verdict"]
+    if verdict not in (PASS, FAIL):
+        raise Refused("bad-args")
+    if _role(context) != _LABORATORY:
+        raise Refused("wrong-role")
+    record = _open_record(context, digest)
+    jury = Jury(context, record.release())
+    reason = standing(jury, record, context.sender, _LABORATORY)
+    if reason is not None:
+        raise Refused(reason)
+    if verdict == PASS and _stands_behind(record, context.sender):
+        raise Refused("already-endorsed")
+    if verdict == FAIL and record.status not in (PENDING, APPROVED):
+        raise Refused("already-effective")
+    if len(record.tests) >= TESTS_MAX:
+        raise Refused("too-many-endorsements")
+    found = Test(context.sender, report, str(verdict), context.height)
+    tested = replace(record, tests=(*record.tests, found))
+    data: dict[str, Value] = {"organisation": context.sender, "report": report, "verdict": verdict}
+    tell(context, [Told("release_tested", digest, data)])
+    if verdict == FAIL:
+        unschedule(context, record)
+        put_record(context, replace(drop_claims(context, tested, tested.claims), status=FAILED))
+    else:
+        _endorse(context, jury, tested, _LABORATORY, report)
     return OK
 
 
@@ -79,54 +193,84 @@ def endorse(context: Context, args: dict[str, Value]) -> str:
     """Put the sender's organisation behind a release.
 
     Args:
-        context: The sender must be an organisation with a role in the parameter ``endorser_roles``.
-        args: ``release``: digest of the release; ``report``: digest of the test report, or null.
+        context: The sender must be an organisation whose role a policy of the release names; a manufacturer stands
+            behind its own release by submitting it, a laboratory by testing it.
+        args: ``release``: digest of the release; ``report``: digest of the report of a passed test that the sender
+            knew, or null.
 
     Raises:
-        Refused: bad-args, wrong-role, unknown-release, wrong-manufacturer, already-endorsed or too-many-endorsements.
+        Refused: bad-args, wrong-role, unknown-release, release-failed, release-revoked, already-endorsed,
+            wrong-manufacturer, test-due, excluded, unknown-report or too-many-endorsements.
     """
+    tell_untold(context)
     check_arguments(args, ("release", "report"))
     digest = digest_argument(args, "release")
     report = None if args["report"] is None else digest_argument(args, "report")
     role = _role(context)
-    if role not in membership.endorser_roles(context):
+    if role == "":
         raise Refused("wrong-role")
-    record = _record(context, digest)
-    if record is None:
-        raise Refused("unknown-release")
-    endorsements = _endorsements(record)
-    if any(entry["organisation"] == context.sender for entry in endorsements):
+    record = _open_record(context, digest)
+    if _stands_behind(record, context.sender):
         raise Refused("already-endorsed")
-    release = decode_release(record.octets("release", 1, 1 << 16))
-    if role == _MANUFACTURER:
+    if role == MANUFACTURER:
         raise Refused("wrong-manufacturer")
-    if len(endorsements) >= ENDORSEMENTS_MAX:
-        raise Refused("too-many-endorsements")
-    rest = {name: record.raw(name) for name in _RECORD if name != "endorsements"}
-    _endorse(context, digest, release, endorsements, rest, report)
+    jury = Jury(context, record.release())
+    reason = standing(jury, record, context.sender, role)
+    if reason is not None:
+        raise Refused(reason)
+    if role == _LABORATORY:
+        raise Refused("test-due")
+    if report is not None and not any(found.report == report and found.verdict == PASS for found in record.tests):
+        raise Refused("unknown-report")
+    _endorse(context, jury, record, role, report)
     return OK
 
 
-def release(state: Reads, digest: Digest) -> Release | None:
-    """Return a release that was submitted, whether it is effective or not."""
-    value = state.namespace(NAME).get(_release_key(digest))
-    if not isinstance(value, dict):
-        return None
-    raw = value["release"]
-    assert isinstance(raw, bytes)
-    return decode_release(raw)
+def revoke_release(context: Context, args: dict[str, Value]) -> str:
+    """Take a release back for good, with a reason: devices that hold its files are told apart from then on.
+
+    Args:
+        context: The sender must be the release's manufacturer, a laboratory that tested it, or a regulator.
+        args: ``release``: digest of the release; ``reason``: 1..256 characters.
+
+    Raises:
+        Refused: bad-args, wrong-role, unknown-release, release-failed or release-revoked.
+    """
+    tell_untold(context)
+    check_arguments(args, ("release", "reason"))
+    digest = digest_argument(args, "release")
+    try:
+        reason = Fields(args, ("release", "reason"), "revoke").text("reason", characters_min=1)
+    except WireError as error:
+        raise Refused("bad-args") from error
+    role = _role(context)
+    if role not in (_LABORATORY, MANUFACTURER, _REGULATOR):
+        raise Refused("wrong-role")
+    record = _open_record(context, digest)
+    concerned = {record.release().manufacturer, *(found.organisation for found in record.tests)}
+    if role != _REGULATOR and context.sender not in concerned:
+        raise Refused("wrong-role")
+    tell(context, revoke(context, record, Revocation(context.sender, role, reason, context.height)))
+    return OK
+
+
+def follow_report(context: Context, _event: Event) -> None:
+    """Tell what the openings of blocks brought into effect, with the next report that is accepted."""
+    tell_untold(context)
+
+
+# ---- what other contracts read -----------------------------------------------------------------
 
 
 def slots(state: Reads, device: str, model: str) -> dict[str, Slot]:
-    """Return the effective reference value of a device by artefact kind; its own goes before its model's."""
-    entries = state.namespace(NAME)
+    """Return the newest reference value of a device by artefact kind; its own goes before its model's."""
     found: dict[str, Slot] = {}
     for kind in KINDS:
-        for target in (_device_target(device), _model_target(model)):
-            value = entries.get(_slot_key(target, kind))
+        for target in (device_target(device), model_target(model)):
+            value = read_slot(state, target, kind)
             if value is not None:
-                fields = Fields(value, _SLOT, "references.slot")
-                found[kind] = Slot(fields.integer("size"), fields.digest("sha256"))
+                revoked = _revoked_text(state, value.digest) if value.is_revoked else None
+                found[kind] = Slot(value.size, value.sha256, revoked)
                 break
     return found
 
@@ -137,21 +281,64 @@ def find_owner(state: Reads, device: str, model: str, kind: str, content: Digest
     Of several others, the first by target and kind is named.
     """
     entries = state.namespace(NAME)
-    own = [_content_key(content, target, kind) for target in (_device_target(device), _model_target(model))]
+    own = [content_key(content, target, kind) for target in (device_target(device), model_target(model))]
     for key in own:
         value = entries.get(key)
         if value is not None:
-            return _owner(value, own=True)
-    prefix = b"content/" + content + b"/"
-    for _, value in islice(entries.scan(prefix), 1):
-        return _owner(value, own=False)
+            return _owner(state, key, value, own=True)
+    for key, value in islice(entries.scan(b"content/" + content + b"/"), 1):
+        return _owner(state, key, value, own=False)
     return None
 
 
+def release(state: Reads, digest: Digest) -> Release | None:
+    """Return a release that was submitted, whatever became of it."""
+    record = read_record(state, digest)
+    return None if record is None else record.release()
+
+
+def _owner(state: Reads, key: bytes, value: Value, *, own: bool) -> Owner:
+    assert isinstance(value, bytes)
+    record = read_record(state, value)
+    assert record is not None
+    release, kind = record.release(), key.rsplit(b"/", 1)[1].decode("ascii")
+    return Owner(own, target_text(release), kind, release.release, _told(record))
+
+
+def _revoked_text(state: Reads, digest: Digest) -> str | None:
+    record = read_record(state, digest)
+    assert record is not None
+    return _told(record)
+
+
+def _told(record: Record) -> str | None:
+    return None if record.revocation is None else record.revocation.told(record.release().release)
+
+
+# ---- parts of the calls ------------------------------------------------------------------------
+
+
 def _role(context: Context) -> str:
-    """Return the role of the sender; a gateway has none."""
-    organisation = membership.organisation(context, context.sender)
-    return "" if organisation is None else organisation.role
+    """Return the role of the sender; a gateway and an operator have none."""
+    return membership.role(context, context.sender) or ""
+
+
+def _open_record(context: Context, digest: Digest) -> Record:
+    """Return a release that has not ended.
+
+    Raises:
+        Refused: unknown-release, release-failed or release-revoked.
+    """
+    record = read_record(context, digest)
+    if record is None:
+        raise Refused("unknown-release")
+    if record.status in (FAILED, REVOKED):
+        raise Refused(f"release-{record.status}")
+    return record
+
+
+def _stands_behind(record: Record, organisation: str) -> bool:
+    return any(entry.organisation == organisation for entry in record.endorsements)
 
 
 def _check_target(context: Context, release: Release) -> None:
@@ -168,138 +355,55 @@ def _check_target(context: Context, release: Release) -> None:
         raise Refused("too-many-devices")
 
 
-def _endorse(
-    context: Context,
-    digest: Digest,
-    release: Release,
-    endorsements: list[Mapping[str, Value]],
-    rest: Mapping[str, Value],
-    report: Digest | None,
-) -> None:
-    role = _role(context)
-    entry: dict[str, Value] = {
+def _named(context: Context, others: dict[Digest, list[str]]) -> list[Value]:
+    """Return what people need to know of releases that another one is in conflict with."""
+    named: list[Value] = []
+    for digest in sorted(others):
+        record = read_record(context, digest)
+        assert record is not None
+        release = record.release()
+        named.append(
+            {
+                "digest": digest,
+                "release": release.release,
+                "manufacturer": release.manufacturer,
+                "kinds": list(others[digest]),
+            }
+        )
+    return named
+
+
+def _endorse(context: Context, jury: Jury, record: Record, role: str, report: Digest | None) -> None:
+    """Add the sender to those behind a release, and let it count once nobody is missing."""
+    if len(record.endorsements) >= ENDORSEMENTS_MAX:
+        raise Refused("too-many-endorsements")
+    entry = Endorsement(context.sender, role, context.height, report)
+    endorsed = replace(record, endorsements=(*record.endorsements, entry))
+    missing = missing_of(jury, endorsed)
+    data: dict[str, Value] = {
         "organisation": context.sender,
         "role": role,
-        "height": context.height,
         "report": report,
+        "missing": missing_value(missing),
     }
-    everybody = [*endorsements, entry]
-    context.emit(
-        "release_endorsed",
-        digest.hex(),
-        {"digest": digest, "organisation": context.sender, "role": role, "report": report},
-    )
-    record: dict[str, Value] = {**rest, "endorsements": [dict(one) for one in everybody]}
-    present = {str(one["role"]) for one in everybody}
-    effective = record["effective_height"] is None and present.issuperset(membership.endorser_roles(context))
-    if effective:
-        record["effective_height"] = context.height
-        record["kinds"] = [artefact.kind for artefact in release.artefacts]
-    context.put(_release_key(digest), record)
-    if effective:
-        _make_effective(context, digest, release)
-
-
-def _make_effective(context: Context, digest: Digest, release: Release) -> None:
-    target = _target(release)
-    replaced: dict[Digest, list[str]] = {}
-    for artefact in release.artefacts:
-        before = context.get(_slot_key(target, artefact.kind))
-        if before is not None:
-            old = Fields(before, _SLOT, "references.slot").digest("digest")
-            replaced.setdefault(old, []).append(artefact.kind)
-        context.put(
-            _slot_key(target, artefact.kind),
-            {"digest": digest, "size": artefact.size, "sha256": artefact.sha256},
-        )
-        context.put(
-            _content_key(artefact.sha256, target, artefact.kind),
-            {"target": _target_text(release), "kind": artefact.kind, "release": release.release},
-        )
-    emptied = [old for old in sorted(replaced) if _give_up(context, old, replaced[old])]
-    context.emit(
-        EFFECTIVE,
-        digest.hex(),
-        {
-            "digest": digest,
-            **_fields(release),
-            "replaces": [{"digest": old, "kinds": list(replaced[old])} for old in sorted(replaced)],
-        },
-    )
-    for old in emptied:
-        context.emit("release_superseded", old.hex(), {"digest": old, "by": digest})
-
-
-def _give_up(context: Context, digest: Digest, kinds: list[str]) -> bool:
-    """Take kinds from an older release and tell whether it is effective for none any more."""
-    record = _record(context, digest)
-    assert record is not None
-    kept: list[Value] = [kind for kind in record.sequence("kinds", len(KINDS)) if kind not in kinds]
-    rest = {name: record.raw(name) for name in _RECORD}
-    context.put(_release_key(digest), {**rest, "kinds": kept})
-    return not kept
-
-
-def _record(context: Context, digest: Digest) -> Fields | None:
-    value = context.get(_release_key(digest))
-    return None if value is None else Fields(value, _RECORD, "references.release")
-
-
-def _endorsements(record: Fields) -> list[Mapping[str, Value]]:
-    return [entry for entry in record.sequence("endorsements", ENDORSEMENTS_MAX) if isinstance(entry, dict)]
-
-
-def _fields(release: Release) -> dict[str, Value]:
-    return {
-        "release": release.release,
-        "manufacturer": release.manufacturer,
-        "target": {"device": release.device, "model": release.model},
-        "artefacts": [_artefact(artefact) for artefact in release.artefacts],
-    }
-
-
-def _artefact(artefact: Reference) -> dict[str, Value]:
-    names = ("kind", "name", "version", "size", "sha256", "chunk_root")
-    return {name: getattr(artefact, name) for name in names}
-
-
-def _owner(value: Value, *, own: bool) -> Owner:
-    fields = Fields(value, ("target", "kind", "release"), "references.content")
-    return Owner(own, fields.text("target", 512), fields.text("kind"), fields.text("release"))
-
-
-def _target(release: Release) -> bytes:
-    return _device_target(release.device) if release.device is not None else _model_target(str(release.model))
-
-
-def _target_text(release: Release) -> str:
-    return f"device {release.device}" if release.device is not None else f"model '{release.model}'"
-
-
-def _device_target(device: str) -> bytes:
-    return b"d/" + device.encode("ascii")
-
-
-def _model_target(model: str) -> bytes:
-    return b"m/" + sha256(model.encode())
-
-
-def _release_key(digest: Digest) -> bytes:
-    return b"release/" + digest
-
-
-def _slot_key(target: bytes, kind: str) -> bytes:
-    return b"slot/" + target + b"/" + kind.encode("ascii")
-
-
-def _content_key(content: Digest, target: bytes, kind: str) -> bytes:
-    return b"content/" + content + b"/" + target + b"/" + kind.encode("ascii")
+    tell(context, [Told("release_endorsed", record.digest, data)])
+    put_record(context, endorsed)
+    if endorsed.status == PENDING and not missing:
+        tell(context, approve(context, endorsed))
 
 
 REFERENCES: Final = Contract(
     name=NAME,
     version=1,
-    methods={"submit": submit, "endorse": endorse},
-    reactions={},
-    modules=("master.contracts.references", "rules.appraisal", "rules.difference"),
+    methods={"submit": submit, "test": test, "endorse": endorse, "revoke": revoke_release},
+    reactions={("consistency", "report_accepted"): follow_report},
+    modules=(
+        "master.contracts.references",
+        "master.contracts.references_effect",
+        "master.contracts.references_policy",
+        "master.contracts.references_records",
+        "rules.appraisal",
+        "rules.difference",
+    ),
+    opening=open_block,
 )

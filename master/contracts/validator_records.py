@@ -23,7 +23,10 @@ MEMBER: Final = b"member/"
 LEFT: Final = b"left/"
 CHANGED: Final = b"changed"
 PENDING: Final = b"pending"
+RETIRED: Final = b"retired/"
 ADDRESS_CHARACTERS_MAX: Final = 262
+_LONG_DER: Final = b"\x30\x82"
+_SHORT_DER: Final = b"\x30\x81"
 DELAY: Final = 2
 """A change that block h executes is in force from block h + 2 on."""
 
@@ -132,6 +135,29 @@ def admitted(state: Reads, height: int, time_ms: int, grace_blocks: int) -> tupl
             certificate = fields.octets("tls_certificate", 1, CERTIFICATE_BYTES_MAX)
             found.append(Admitted(key[len(LEFT) :].decode("ascii"), certificate, fields.text("address")))
     return tuple(found)
+
+
+def is_validator(state: Reads, member: str) -> bool:
+    """Tell whether an organisation runs a validator, as the newest state says."""
+    return any(record.member == member for record in records(state))
+
+
+def is_key_known(state: Reads, key: bytes) -> bool:
+    """Tell whether a public key votes, did so once, or may be about to."""
+    change = pending(state)
+    if change is not None and change.record.vote_key == key:
+        return True
+    is_retired = state.namespace(NAMESPACE).get(RETIRED + sha256(key)) is not None
+    return is_retired or any(record.vote_key == key for record in records(state))
+
+
+def is_der_sequence(certificate: bytes) -> bool:
+    """Tell whether the bytes are one DER sequence; what is in it, each node sees when it loads it."""
+    if not 1 <= len(certificate) <= CERTIFICATE_BYTES_MAX:
+        return False
+    if certificate.startswith(_LONG_DER):
+        return int.from_bytes(certificate[2:4], "big") == len(certificate) - 4
+    return certificate.startswith(_SHORT_DER) and certificate[2:3] == bytes((len(certificate) - 3,))
 
 
 def decode_record(member: str, value: Value) -> Record:

@@ -32,17 +32,18 @@ from master.contracts.validator_records import (
     MEMBER,
     NAMESPACE,
     PENDING,
+    RETIRED,
     Change,
     Record,
+    is_der_sequence,
     pending,
     records,
 )
 from wire.cbor import Value
 from wire.certificate import VALIDATORS_MAX, quorum
-from wire.cose import kid_of, verify_ed25519
+from wire.cose import verify_ed25519
 from wire.epochs import EPOCHS_MAX
 from wire.errors import SignatureError
-from wire.genesis import CERTIFICATE_BYTES_MAX
 from wire.handover import ready_bytes, rotation_bytes
 from wire.types import IDENTIFIER_PATTERN, Digest, sha256
 
@@ -55,14 +56,11 @@ EPOCHS_RESERVED: Final = 64
 _REJECTED: Final = "rejected"
 _EXPIRED: Final = "expired"
 _WITHDRAWN: Final = "withdrawn"
-_RETIRED: Final = b"retired/"
 _WAITS: Final = b"waits/"
 _EPOCHS: Final = b"epochs"
 _ROOT: Final = b"root/"
 _ADDRESS: Final = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):([0-9]{1,5})", re.ASCII)
 _PORT_MAX: Final = 65_535
-_LONG_DER: Final = b"\x30\x82"
-_SHORT_DER: Final = b"\x30\x81"
 
 
 def propose_add(ctx: Context, args: dict[str, Value]) -> str:
@@ -256,7 +254,7 @@ def _record(args: dict[str, Value]) -> Record:
     vote_key, certificate = digest_argument(args, "vote_key"), bytes_argument(args, "tls_certificate")
     if not isinstance(member, str) or not isinstance(address, str) or IDENTIFIER_PATTERN.fullmatch(member) is None:
         raise Refused("bad-args")
-    if not _is_framed(certificate):
+    if not is_der_sequence(certificate):
         raise Refused("bad-certificate")
     match = _ADDRESS.fullmatch(address)
     if address and (len(address) > ADDRESS_CHARACTERS_MAX or match is None or not 1 <= int(match[2]) <= _PORT_MAX):
@@ -264,22 +262,13 @@ def _record(args: dict[str, Value]) -> Record:
     return Record(member, vote_key, certificate, address)
 
 
-def _is_framed(certificate: bytes) -> bool:
-    """Tell whether the bytes are one DER sequence; what is in it, each node sees when it loads it."""
-    if not 1 <= len(certificate) <= CERTIFICATE_BYTES_MAX:
-        return False
-    if certificate.startswith(_LONG_DER):
-        return int.from_bytes(certificate[2:4], "big") == len(certificate) - 4
-    return certificate.startswith(_SHORT_DER) and certificate[2:3] == bytes((len(certificate) - 3,))
-
-
 def _check_fresh(ctx: Context, present: dict[str, Record], key: bytes | None, certificate: bytes | None) -> None:
     """Refuse a vote key or certificate that anybody has or had; None is not looked at."""
     used = {record.vote_key for record in present.values()} | {record.tls_certificate for record in present.values()}
     for chosen in (key, certificate):
-        if chosen is not None and (chosen in used or ctx.get(_RETIRED + sha256(chosen)) is not None):
+        if chosen is not None and (chosen in used or ctx.get(RETIRED + sha256(chosen)) is not None):
             raise Refused("key-in-use")
-    if key is not None and membership.account_key(ctx, kid_of(key)) is not None:
+    if key is not None and membership.is_key_known(ctx, key):
         raise Refused("key-in-use")
 
 
@@ -415,9 +404,9 @@ def _retire(ctx: Context, change: Change, old: Record) -> None:
     """Note which key and certificate a member gives up: they never come back."""
     is_leaving = change.kind in (REMOVE, URGENT)
     if is_leaving or old.vote_key != change.record.vote_key:
-        ctx.put(_RETIRED + sha256(old.vote_key), ctx.height)
+        ctx.put(RETIRED + sha256(old.vote_key), ctx.height)
     if is_leaving or old.tls_certificate != change.record.tls_certificate:
-        ctx.put(_RETIRED + sha256(old.tls_certificate), ctx.height)
+        ctx.put(RETIRED + sha256(old.tls_certificate), ctx.height)
         left: dict[str, Value] = {
             "tls_certificate": old.tls_certificate,
             "address": old.address,

@@ -161,6 +161,10 @@ class PeerNetwork:
         outbox = self._outboxes.get(member)
         return outbox is not None and outbox.is_connected
 
+    def connected(self) -> list[str]:
+        """Return the members that can be sent to."""
+        return [member for member, outbox in self._outboxes.items() if outbox.is_connected]
+
     @property
     def dropped(self) -> int:
         """Messages that found no room in a queue."""

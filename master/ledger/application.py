@@ -10,26 +10,31 @@ from dataclasses import dataclass
 from typing import Final
 
 from master.contracts import membership, validator_records
-from master.contracts.context import OK, Contract, Refused
-from master.contracts.table import CONTRACTS, check_code_table
+from master.contracts.context import OK, Refused
+from master.contracts.membership_decisions import Code
+from master.contracts.table import Software, own_software
 from master.contracts.validator_records import Admitted
 from master.ledger import genesis as height_0
+from master.ledger.blobs import BlobRoom, check_room, named_blobs, record
 from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings, decode_entry
+from master.ledger.code import RunningCode
 from master.ledger.faults import EpochSets, FaultCourt, FaultRefusedError
+from master.ledger.parameters import LedgerParameters, ledger_parameters
 from master.ledger.preview import preview
+from master.ledger.ran import FAULT_RESULT, Ran, execution_of, results_of
 from master.ledger.refusals import BlockRefused, ContractFaultError, TxRefused
-from master.ledger.rows import Execution, Head, Leaf, head_after
+from master.ledger.rows import Execution, Head
 from master.ledger.sequence import NAMESPACE as SEQUENCE
 from master.ledger.sequence import SequenceWindow, decode_window
 from master.ledger.state import Overlay, StateReader, Write
-from master.ledger.tree import StateTree, TreeUpdate
+from master.ledger.tree import StateTree
 from wire.block import Block
 from wire.certificate import ValidatorSet
 from wire.errors import SignatureError, WireError
 from wire.genesis import AccountKey, Genesis
 from wire.header import Header, tx_root
-from wire.merkle import leaf_digest, tree_head
-from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event, Outcome
+from wire.merkle import tree_head
+from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event, Outcome, decode_outcome
 from wire.tx import SignedTx, open_tx
 from wire.types import Digest
 
@@ -43,8 +48,6 @@ _WINDOWS_MAX: Final = 16_384
 """Of 0.6 KB each, that were written last."""
 _TX_VALID: Final = b"parameter/tx_valid_ms_max"
 _ACCOUNT_KEYS_MAX: Final = 16_384
-_FAULT_RESULT: Final = bytes(32)
-"""Stands for the outcome of a transaction whose contract failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +66,6 @@ class _Admitted:
     window: SequenceWindow
 
 
-@dataclass(frozen=True, slots=True)
-class _Ran:
-    """What one transaction came to."""
-
-    tx: Digest
-    outcome: bytes
-    """Canonical."""
-    events: int
-
-
 class Application:
     """Applies the rules to a state that somebody else keeps.
 
@@ -83,10 +76,12 @@ class Application:
         verify: Checks a signature; the shell injects one that remembers.
         open_tx: Opens a block's transactions; the shell injects one that remembers.
         epochs: Validators of every epoch up to now; without it, those of the genesis file alone.
+        height: Of the newest committed block.
+        software: The contracts that can be run; this program's own if not given.
 
     Raises:
-        FormatError: The genesis file asks for contracts that this software does not have, or for parameters that it
-            does not know.
+        FormatError: The genesis file asks for parameters that this software does not know; a `CodeDueError` when the
+            next block is executed by contracts that it does not have.
     """
 
     def __init__(
@@ -97,17 +92,12 @@ class Application:
         verify: Verify,
         open_tx: Open = open_tx,
         epochs: EpochSets | None = None,
+        *,
+        height: int = 0,
+        software: Software | None = None,
     ) -> None:
-        check_code_table(genesis.code_table)
         self._genesis_writes = height_0.genesis_writes(genesis)
         self._chain = genesis.chain()
-        self._code_table_hash = genesis.code_table_hash()
-        self._contracts: dict[tuple[str, int], Contract] = {
-            (entry.name, entry.version): CONTRACTS[entry.name, entry.version] for entry in genesis.code_table
-        }
-        self._openings = [
-            (entry.name, entry.opening) for _, entry in sorted(self._contracts.items()) if entry.opening is not None
-        ]
         self._reader = reader
         self._tree = tree
         self._verify = verify
@@ -117,6 +107,24 @@ class Application:
         self._account_keys: dict[bytes, tuple[bytes, AccountKey]] = {}
         self._windows: dict[bytes, tuple[bytes, SequenceWindow]] = {}
         self._tx_valid: tuple[bytes | None, int] | None = None
+        self._code = RunningCode(software or own_software(), reader, height)
+        self._code.check()
+
+    def check_code(self) -> None:
+        """Return if this software can execute the next block.
+
+        Raises:
+            CodeDueError: It cannot.
+        """
+        self._code.check()
+
+    def coming_code(self) -> tuple[Code, ...]:
+        """Return the contract versions that begin after the next block, sorted by name and version."""
+        return self._code.coming()
+
+    def parameters(self) -> LedgerParameters:
+        """Return the parameters by which nodes go, as the newest committed state says."""
+        return ledger_parameters(StateReads(Overlay(self._reader)))
 
     def validators(self) -> ValidatorSet:
         """Return the set that decides the next block but one, as the newest committed state says."""
@@ -156,10 +164,19 @@ class Application:
         A contract that fails by its own mistake shows only so; every honest leader leaves that transaction out.
         """
         try:
-            self._run(Overlay(self._reader), tx, _Place(height, time_ms))
+            self.outcome_of(tx, height, time_ms)
         except (TxRefused, ContractFaultError):
             return False
         return True
+
+    def outcome_of(self, tx: SignedTx, height: int, time_ms: int) -> Outcome:
+        """Return what a transaction would come to in a block of that height and time; nothing is kept.
+
+        Raises:
+            TxRefused: It could not stand there.
+            ContractFaultError: The contract failed by its own mistake.
+        """
+        return decode_outcome(self._run(Overlay(self._reader), tx, _Place(height, time_ms)).outcome)
 
     def screen(self, tx: SignedTx, time_ms: int) -> bytes:
         """Do what `check` does, but leave the signature to the caller, who may verify many at once elsewhere.
@@ -234,11 +251,11 @@ class Application:
             history_root=head.history.head(),
             validators_hash=validators_hash,
             next_validators_hash=next_validators_hash,
-            code_table_hash=self._code_table_hash,
+            code_table_hash=self._code.hash,
             fault_proof_root=tree_head(proofs),
         )
         block = Block(header, tuple(taken), proofs)
-        return _execution(head, block, done, (writes, leaves, update)), refused
+        return execution_of(head, block, done, (writes, leaves, update)), refused
 
     def process(self, head: Head, block: Block) -> Execution:
         """Check and execute a block that somebody else built.
@@ -258,25 +275,28 @@ class Application:
             raise BlockRefused("tx-count", "it holds another number of transactions than its header says")
         if block.tx_root() != block.header.tx_root:
             raise BlockRefused("tx-root", "its transactions lead to another tx_root")
-        done: list[_Ran] = []
+        done: list[Ran] = []
+        blobs = BlobRoom()
         for number, raw in enumerate(block.transactions):
             try:
-                done.append(self._run(block_state, self._open_tx(raw), place))
+                signed = self._open_tx(raw)
+                check_room(blobs, signed.tx)
+                done.append(self._run(block_state, signed, place))
             except WireError as error:
                 raise BlockRefused("bad-transaction", f"transaction {number}: {error}") from error
             except TxRefused as error:
                 raise BlockRefused("bad-transaction", f"transaction {number}: {error.code}") from error
             except ContractFaultError as error:
-                results = (*_results(done), _FAULT_RESULT)
+                results = (*results_of(done), FAULT_RESULT)
                 raise BlockRefused("contract-fault", f"transaction {number}: {error}", results) from error
         self._record_faults(block_state, block)
         if tree_head(ran.outcome for ran in done) != block.header.outcome_root:
-            raise BlockRefused("outcome-root", "its transactions have other outcomes here", _results(done))
+            raise BlockRefused("outcome-root", "its transactions have other outcomes here", results_of(done))
         writes = block_state.writes()
         leaves, update = preview(self._reader, self._tree, writes)
         if update.root != block.header.state_root:
-            raise BlockRefused("state-root", "its transactions lead to another state here", _results(done))
-        return _execution(head, block, done, (writes, leaves, update))
+            raise BlockRefused("state-root", "its transactions lead to another state here", results_of(done))
+        return execution_of(head, block, done, (writes, leaves, update))
 
     def committed(self, execution: Execution) -> None:
         """Bring the tree up to date after the store has taken the execution.
@@ -285,6 +305,7 @@ class Application:
             ValueError: The execution does not follow the state that the tree stands for.
         """
         self._tree.apply(execution.tree_update)
+        self._code.follow(execution.head.height, execution.writes)
 
     def _take(
         self,
@@ -293,17 +314,18 @@ class Application:
         place: _Place,
         room: int,
         is_late: Callable[[], bool],
-    ) -> tuple[list[bytes], list[_Ran], tuple[tuple[Digest, str], ...]]:
+    ) -> tuple[list[bytes], list[Ran], tuple[tuple[Digest, str], ...]]:
         """Execute candidates until one does not fit into ``room`` bytes, or it is late and there is one.
 
         Returns:
             Transactions, what came of them, and (id, code) of what was refused.
         """
         taken: list[bytes] = []
-        done: list[_Ran] = []
+        done: list[Ran] = []
         refused: list[tuple[Digest, str]] = []
+        blobs = BlobRoom()
         for candidate in candidates:
-            if len(candidate.raw) > room or (taken and is_late()):
+            if len(candidate.raw) > room or (taken and is_late()) or not blobs.takes(named_blobs(candidate.tx)):
                 break
             try:
                 done.append(self._run(state, candidate, place))
@@ -334,7 +356,7 @@ class Application:
             ("parent", header.parent == head.digest, "it does not follow the head"),
             ("history-root", header.history_root == head.history.head(), "another history_root"),
             ("time", header.time_ms > head.time_ms, f"{header.time_ms} is not above the head's {head.time_ms}"),
-            ("code-table", header.code_table_hash == self._code_table_hash, "another code_table_hash"),
+            ("code-table", header.code_table_hash == self._code.hash, "another code_table_hash"),
             ("fault-proofs", header.fault_proof_root == tree_head(block.fault_proofs), "another fault_proof_root"),
         )
         for code, holds, detail in rules:
@@ -344,7 +366,8 @@ class Application:
     def _open_block(self, head: Head, place: _Place) -> Overlay:
         """Return the state on which a block's transactions run: contracts have looked at the block before."""
         state = Overlay(self._reader)
-        for name, opening in self._openings:
+        self._code.begin(state, place.time_ms)
+        for name, opening in self._code.openings:
             opening(BlockCall(name, state, place.height, place.time_ms), head.state_root)
         return state
 
@@ -356,8 +379,8 @@ class Application:
         call = tx.tx
         if call.chain != self._chain:
             raise TxRefused("wrong-chain")
-        contract = self._contracts.get((call.contract, call.version))
-        if contract is None:
+        contract = self._code.contracts.get(call.contract)
+        if contract is None or not contract.takes(call.version):
             raise TxRefused("unknown-contract")
         if call.method not in contract.methods:
             raise TxRefused("unknown-method")
@@ -421,7 +444,7 @@ class Application:
         self._account_keys[kid] = (raw, key)
         return key
 
-    def _run(self, state: Overlay, signed: SignedTx, place: _Place) -> _Ran:
+    def _run(self, state: Overlay, signed: SignedTx, place: _Place) -> Ran:
         """Execute one transaction on ``state``.
 
         Raises:
@@ -434,6 +457,8 @@ class Application:
         events: list[Event] = []
         try:
             code = self._call(around, call_state, events)
+            if code == OK:
+                record(call_state, named_blobs(signed.tx), around.organisation, place.height, place.time_ms)
             raw = Outcome(signed.id, code, tuple(events)).encode()
         except Refused as error:
             events.clear()
@@ -445,11 +470,11 @@ class Application:
             raw, call_state = Outcome(signed.id, "outcome-too-large", ()).encode(), Overlay(state)
         self._use(call_state, signed.envelope.kid, admitted.window.use(signed.tx.seq))
         state.absorb(call_state)
-        return _Ran(signed.id, raw, len(events))
+        return Ran(signed.id, raw, len(events))
 
     def _call(self, around: Surroundings, state: Overlay, events: list[Event]) -> str:
         call = around.signed.tx
-        contract = self._contracts[call.contract, call.version]
+        contract = self._code.contracts[call.contract]
         context = CallContext(around, contract.name, state, events)
         if not membership.may(context, f"{contract.name}.{call.method}"):
             raise Refused("super-node-only")
@@ -457,29 +482,11 @@ class Application:
         if code != OK:
             return code
         for event in tuple(events):
-            for name, version in sorted(self._contracts):
-                other = self._contracts[name, version]
+            for name, other in self._code.contracts.items():
                 reaction = other.reactions.get((event.contract, event.type))
                 if reaction is not None:
                     reaction(CallContext(around, name, state, events), event)
         return code
-
-
-def _execution(
-    head: Head, block: Block, done: Sequence[_Ran], effect: tuple[tuple[Write, ...], tuple[Leaf, ...], TreeUpdate]
-) -> Execution:
-    return Execution(
-        block,
-        tuple(ran.outcome for ran in done),
-        tuple(ran.tx for ran in done),
-        sum(ran.events for ran in done) + len(block.fault_proofs),
-        *effect,
-        head_after(head, block),
-    )
-
-
-def _results(done: Sequence[_Ran]) -> tuple[Digest, ...]:
-    return tuple(leaf_digest(ran.outcome) for ran in done)
 
 
 def _unverified(_tx: SignedTx, _public_key: bytes) -> None:

@@ -148,6 +148,11 @@ class CallContext(BlockCall):
         """Organisation that owns the signing key."""
         return self._surroundings.organisation
 
+    @property
+    def kid(self) -> bytes:
+        """Key id of the signing key."""
+        return self._surroundings.signed.envelope.kid
+
     def emit(self, event_type: str, subject: str, data: dict[str, cbor.Value]) -> None:
         """Say that something happened."""
         self._events.append(Event(self._contract, event_type, check_event_subject(subject), data))

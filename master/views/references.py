@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from master.contracts.parameters import ENDORSER_ROLES_DEFAULT
+from master.contracts.parameters import RELATIONS
+from master.contracts.references_records import APPROVED, EFFECTIVE, FAIL, FAILED, PASS, PENDING, REVOKED, SUPERSEDED
 from master.ledger.rows import EventRow
 from master.views.events import Data, broken
 from master.views.schema import (
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
     from wire.genesis import Genesis
 
 CONTRACT: Final = "references"
+_COUNTED: Final = {"role": nullable(text(choices=ROLES)), "count": integer("Organisations of it.", 0)}
+_POLICY: Final = {
+    "roles": sequence(record({**_COUNTED, "role": text(choices=ROLES)}), "Least number of endorsements by role."),
+    "endorsements_due": integer("Endorsements by these roles in all.", 1),
+    "excluded": sequence(text(choices=RELATIONS), "Relations to the release in which a party does not count."),
+}
 REFERENCES: Final = Table(
     name="references",
     about="Reference values of one release.",
@@ -50,9 +57,16 @@ REFERENCES: Final = Table(
         Column("target_name", "Device or model.", public=False, filtered="target"),
         Column(
             "status",
-            "effective: appraisals use it; superseded: a newer release took its place.",
+            "approved: its policy is fulfilled, its date is awaited; effective: appraisals use it; superseded: a newer "
+            "one took its place; failed: a laboratory's test ended it; revoked: it was taken back.",
             filtered="status",
-            choices=("pending", "effective", "superseded"),
+            choices=(PENDING, APPROVED, EFFECTIVE, SUPERSEDED, FAILED, REVOKED),
+        ),
+        Column(
+            "policies",
+            "Who must stand behind it, by artefact kind, as the ledger had it when it was submitted.",
+            Kind.JSON,
+            content=sequence(record({"kinds": sequence(text(choices=KINDS)), **_POLICY})),
         ),
         Column(
             "endorsements",
@@ -74,6 +88,27 @@ REFERENCES: Final = Table(
             "Roles that must still endorse it.",
             Kind.JSON,
             content=sequence(text()),
+        ),
+        Column(
+            "missing",
+            "How many endorsements are missing by role; of a null role, any that its policies name will do.",
+            Kind.JSON,
+            content=sequence(record(_COUNTED)),
+        ),
+        Column(
+            "tests",
+            "What laboratories found, in the order of the ledger.",
+            Kind.JSON,
+            content=sequence(
+                record(
+                    {
+                        "organisation": text(),
+                        "report": hexadecimal("Digest of the test report.", 32),
+                        "verdict": text(choices=(PASS, FAIL)),
+                        "height": integer("Block of the record.", 1),
+                    }
+                )
+            ),
         ),
         Column(
             "artefacts",
@@ -98,6 +133,27 @@ REFERENCES: Final = Table(
             Kind.JSON,
             content=sequence(text(choices=KINDS)),
         ),
+        Column(
+            "effective_from",
+            "The block, or the time in ms since 1970 UTC, from which it is to count; null: once it is approved.",
+            Kind.JSON,
+            nullable=True,
+            content=record({"height": nullable(integer()), "time_ms": nullable(integer())}),
+        ),
+        Column(
+            "revoked",
+            "Who took it back, and why; null when nobody did.",
+            Kind.JSON,
+            nullable=True,
+            content=record(
+                {
+                    "organisation": text(),
+                    "role": text(choices=ROLES),
+                    "reason": text(),
+                    "height": integer("Block of the revocation.", 1),
+                }
+            ),
+        ),
         Column("submitted_height", "Block in which it was submitted.", Kind.INTEGER),
         Column("submitted_index", "Event of that block.", Kind.INTEGER, public=False),
         Column(
@@ -115,10 +171,13 @@ def _start(genesis: Genesis) -> Iterable[Put]:
     return ()
 
 
-def _required(genesis: Genesis) -> list[Json]:
-    roles = genesis.parameters.get("endorser_roles", list(ENDORSER_ROLES_DEFAULT))
-    assert isinstance(roles, list)  # the ledger refuses a genesis file with anything else
-    return [str(role) for role in roles]
+def _missing(data: Data) -> Row:
+    """Return both columns about who is missing."""
+    missing = data.entries("missing")
+    return {
+        "missing": [dict(entry) for entry in missing],
+        "missing_roles": [entry["role"] for entry in missing if entry["role"] is not None],
+    }
 
 
 def _release(event: EventRow, rows: Rows) -> Row:
@@ -130,7 +189,7 @@ def _release(event: EventRow, rows: Rows) -> Row:
 
 
 def _submitted(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
-    del rows
+    del rows, genesis
     data = Data(event)
     target = data.json("target")
     assert isinstance(target, dict)
@@ -142,11 +201,15 @@ def _submitted(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
             "manufacturer": data.text("manufacturer"),
             "target": target,
             "target_name": target["device"] or target["model"],
-            "status": "pending",
+            "status": PENDING,
+            "policies": data.json("policies"),
             "endorsements": [],
-            "missing_roles": _required(genesis),
+            **_missing(data),
+            "tests": [],
             "artefacts": data.json("artefacts"),
             "effective_kinds": [],
+            "effective_from": data.json("effective_from"),
+            "revoked": None,
             "submitted_height": event.height,
             "submitted_index": event.index,
             "effective_height": None,
@@ -154,27 +217,34 @@ def _submitted(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
     )
 
 
+def _tested(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
+    del genesis
+    row, data = _release(event, rows), Data(event)
+    entry: Row = {
+        "organisation": data.text("organisation"),
+        "report": data.hexadecimal("report"),
+        "verdict": data.text("verdict"),
+        "height": event.height,
+    }
+    status = FAILED if entry["verdict"] == FAIL else row["status"]
+    yield Put(REFERENCES.name, {**row, "tests": [*_list(row, "tests"), entry], "status": status})
+
+
 def _endorsed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
     del genesis
     row, data = _release(event, rows), Data(event)
-    endorsements, missing = row["endorsements"], row["missing_roles"]
-    assert isinstance(endorsements, list)
-    assert isinstance(missing, list)
-    role = data.text("role")
     entry: Row = {
         "organisation": data.text("organisation"),
-        "role": role,
+        "role": data.text("role"),
         "height": event.height,
         "report": data.hexadecimal_or_none("report"),
     }
-    yield Put(
-        REFERENCES.name,
-        {
-            **row,
-            "endorsements": [*endorsements, entry],
-            "missing_roles": [other for other in missing if other != role],
-        },
-    )
+    yield Put(REFERENCES.name, {**row, "endorsements": [*_list(row, "endorsements"), entry], **_missing(data)})
+
+
+def _approved(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
+    del genesis
+    yield Put(REFERENCES.name, {**_release(event, rows), "status": APPROVED})
 
 
 def _effective(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
@@ -184,21 +254,35 @@ def _effective(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
         older, kinds = rows.row(REFERENCES.name, str(entry["digest"])), entry["kinds"]
         if older is None:
             raise broken(event, f"there is no release {entry['digest']}")
-        held = older["effective_kinds"]
-        assert isinstance(held, list)
         assert isinstance(kinds, list)
-        kept = [kind for kind in held if kind not in kinds]
+        kept = [kind for kind in _list(older, "effective_kinds") if kind not in kinds]
         yield Put(REFERENCES.name, {**older, "effective_kinds": kept})
-    kinds = [entry["kind"] for entry in data.entries("artefacts")]
+    height = data.integer("effective_height")
     yield Put(
         REFERENCES.name,
-        {**row, "status": "effective", "effective_height": event.height, "effective_kinds": kinds},
+        {**row, "status": EFFECTIVE, "effective_height": height, "effective_kinds": data.json("kinds")},
     )
 
 
 def _superseded(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
     del genesis
-    yield Put(REFERENCES.name, {**_release(event, rows), "status": "superseded"})
+    yield Put(REFERENCES.name, {**_release(event, rows), "status": SUPERSEDED})
+
+
+def _revoked(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
+    del genesis
+    row, data = _release(event, rows), Data(event)
+    revoked: Row = {name: data.text(name) for name in ("organisation", "role", "reason")}
+    yield Put(
+        REFERENCES.name,
+        {**row, "status": REVOKED, "effective_kinds": [], "revoked": {**revoked, "height": event.height}},
+    )
+
+
+def _list(row: Row, name: str) -> list[Json]:
+    value = row[name]
+    assert isinstance(value, list)  # a column of arrays
+    return value
 
 
 VIEW: Final = View(
@@ -207,8 +291,12 @@ VIEW: Final = View(
     start=_start,
     folds={
         "release_submitted": _submitted,
+        "release_tested": _tested,
         "release_endorsed": _endorsed,
+        "release_approved": _approved,
         "release_effective": _effective,
         "release_superseded": _superseded,
+        "release_revoked": _revoked,
+        "release_withdrawn": _revoked,
     },
 )

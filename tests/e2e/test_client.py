@@ -34,9 +34,12 @@ def test_release_counts_once_three_organisations_stand_behind_it(cluster: Cluste
     assert "refused" in again["error"]
 
     endorse = ("refs", "endorse", submitted["digest"], "--files", str(folder))
-    client(cluster, *endorse, "--key", keys[LABORATORY], member=MEMBERS[1])
+    report = tmp_path / "report.pdf"
+    report.write_bytes(b"all stages tripped in time")
+    tested = ("refs", "test", submitted["digest"], "--files", str(folder), "--report", str(report), "--verdict", "pass")
+    client(cluster, *tested, "--key", keys[LABORATORY], member=MEMBERS[1])
     assert _release(cluster, submitted["digest"])["missing_roles"] == ["regulator"]
-    client(cluster, *endorse, "--key", keys[REGULATOR], member=MEMBERS[2])
+    client(cluster, *endorse, "--report", str(report), "--key", keys[REGULATOR], member=MEMBERS[2])
     found = _release(cluster, submitted["digest"])
     assert (found["status"], found["missing_roles"]) == ("effective", [])
 

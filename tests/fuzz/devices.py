@@ -11,11 +11,11 @@ from typing import Final, NamedTuple
 
 from agent.drivers.errors import DeviceError
 from agent.model import Reading
-from tests.fuzz import lying_iec104, lying_modbus
+from tests.fuzz import lying_iec104, lying_mms, lying_modbus
 from tests.fuzz.hostile import Outcome
 from tests.fuzz.lies import Lie
 from tests.fuzz.targets import Target
-from tests.property import test_hostile_iec104, test_hostile_modbus
+from tests.property import test_hostile_iec104, test_hostile_mms, test_hostile_modbus
 
 LIES_MAX: Final = 80
 _HONEST: Final = 128
@@ -79,6 +79,11 @@ def _iec104(raw: bytes) -> Session:
     )
 
 
+def _mms(raw: bytes) -> Session:
+    kinds, link = sorted(lying_mms.LIES), sorted(lying_mms.LINK_LIES)
+    return _read(raw, kinds, link, lambda script: test_hostile_mms.outcome_of([Lie(*lie) for lie in script], 0))
+
+
 def _prove(is_the_device: Callable[[Reading], None]) -> Callable[[Session], None]:
     """Under lies of the link alone, what was read is the device."""
 
@@ -113,5 +118,13 @@ DEVICES: Final = (
         refusals=(DeviceError,),
         seeds=_seeds(sorted(lying_iec104.LIES)),
         covers=("agent/drivers/iec104", "wire/iec104"),
+    ),
+    Target(
+        "mmsdevice",
+        _mms,
+        prove=_prove(test_hostile_mms.assert_is_the_device),
+        refusals=(DeviceError,),
+        seeds=_seeds(sorted(lying_mms.LIES)),
+        covers=("agent/drivers/mms",),
     ),
 )

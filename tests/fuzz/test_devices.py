@@ -12,7 +12,7 @@ from tests.fuzz.engine import Coverage, FindingError, campaign, judge
 from tests.fuzz.mutate import Mutator
 from tests.fuzz.targets import Target
 
-SECONDS = 4.0
+SECONDS = 3.0
 """Of one protocol in the short form; `make fuzz MINUTES=n ONLY=device` is the long one."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import socket
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
@@ -208,6 +209,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return round(self._virtual.now_s * 1000)
 
     monotonic_ms = now_ms
+
+    async def getaddrinfo(self, host: object, port: object, **_: object) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
 
     async def create_connection(  # type: ignore[override]
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], *_: object, **__: object

@@ -10,7 +10,7 @@ from collections import Counter
 from tests.simulation.cluster import run_plan
 from tests.simulation.coverage import missing, summary
 from tests.simulation.kept import FOLDER, KEPT, read_kept, write_kept
-from tests.simulation.plan import PROFILES, draw_plan
+from tests.simulation.plan import BLOB_PROFILES, PROFILES, draw_plan
 from tests.simulation.scripts import SCRIPTS, run_script
 
 
@@ -25,7 +25,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="simulate")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--seeds", type=int, default=100, help="how many")
-    parser.add_argument("--profile", choices=PROFILES, default=None, help="one mix of faults for all seeds")
+    parser.add_argument(
+        "--profile", choices=(*PROFILES, *BLOB_PROFILES), default=None, help="one mix of faults for all seeds"
+    )
     parser.add_argument("--stop", action="store_true", help="stop at the first failure")
     parser.add_argument("--trace", action="store_true", help="print the digest of the first seed's run and end")
     parser.add_argument(

@@ -15,6 +15,7 @@ from master.consensus.message_codec import decode_message, encode_message
 from master.consensus.messages import Gossip, Message
 from master.consensus.state import Settings
 from master.io.frames import FrameDecoder, FrameError
+from tests.simulation.blobs import NAMING, content_of
 from tests.simulation.disk import Disk
 from tests.simulation.judge import BrokenError, Judge, demand
 from tests.simulation.keys import KeyRing
@@ -90,6 +91,7 @@ class Cluster:
             self._liar_member = evil
             honest = [self.nodes[member] for member in self._honest]
             self._liar = Liar(evil, self._keys, honest, self._judge, self._rng)
+            self._liar.names_ghosts = plan.blobs > 0
         self._members = sorted(set(members) - self._silent)
         self._given: list[bytes] = []
         self._decoded: dict[bytes, Message | Flawed | None] = {}
@@ -251,14 +253,18 @@ class Cluster:
             raw = self._callers.call(self._agenda.now_ms, is_brief=is_brief)
         else:
             raw = f"transaction {len(self._given)} {self._rng.random()}".encode()
+            if self._plan.blobs and self._rng.random() < self._plan.blobs:
+                raw = NAMING + raw
         if not is_brief:
             self._given.append(raw)
-        if self._plan.reach_all:
+        if self._plan.reach_all and not raw.startswith(NAMING):
             self._judge.given(raw)
             for node in up:
                 node.take_transaction(raw)
             return
         node = self._rng.choice(up)
+        if raw.startswith(NAMING):
+            node.take_blob(content_of(raw))
         node.take_transaction(raw)
         for member in self.others(node.endpoint):
             self.send(node.endpoint, member, Gossip((raw,)))
@@ -329,6 +335,12 @@ class Cluster:
         for node in self.core():
             for raw in self._given:
                 node.take_transaction(raw)
+        if self._plan.blobs:
+            # to one node alone, and only if nobody has it any more: the others must fetch it
+            held = {digest for node in self.core() for digest in node.disk.blobs}
+            for content in (content_of(raw) for raw in self._given if raw.startswith(NAMING)):
+                if sha256(content).digest() not in held:
+                    self._rng.choice(self.core()).take_blob(content)
 
     def core(self) -> list[Node]:
         """Return those that must come to an end."""

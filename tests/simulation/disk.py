@@ -158,6 +158,8 @@ class Disk:
     def __init__(self, ledger: AnyLedger, member: str, rng: Random) -> None:
         self.ledger = ledger
         self.raw = FakeDisk(rng)
+        self.blobs: dict[bytes, bytes] = {}
+        """Durable, by digest."""
         self.keys: VoteKeys | None = None
         """Of a node whose vote key may change."""
         self._owners: tuple[bytes, ...] = (owner_of(CHAIN, member, member.encode()),)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
+from master.consensus.blob_messages import GetBlob
 from master.consensus.messages import (
     Blocks,
     Body,
@@ -19,6 +20,7 @@ from master.consensus.messages import (
     prepared_digest,
     proposal_digest,
 )
+from tests.simulation.blobs import GHOST, lie_about
 from tests.simulation.forgeries import KINDS, forge
 from tests.simulation.judge import Judge
 from tests.simulation.keys import KeyRing
@@ -45,11 +47,15 @@ class Liar:
         self._rng = rng
         self._blocks: list[Block] = []
         self._heard: dict[str, ViewChange] = {}
+        self.names_ghosts = False
+        """Proposes blocks with blobs that it does not have."""
 
     def hear(self, message: Message) -> Message | None:
         """Remember the view changes of others, to build new views from them; answer nothing, or wrong blocks."""
         if isinstance(message, GetBlocks) and self._rng.random() < 0.5:
             return self._spoiled(message.first_height)
+        if isinstance(message, GetBlob):
+            return lie_about(message, self._rng)
         if isinstance(message, GetBody | GetBlocks):
             self._judge.count("F27 body or block withheld")
         if isinstance(message, ViewChange):
@@ -202,6 +208,9 @@ class Liar:
         if fitting and rng.random() < 0.4:
             return rng.choice(fitting)
         chosen = tuple(raw for raw in node.pending if raw not in ledger.done and rng.random() < 0.5)[:8]
+        if self.names_ghosts and rng.random() < 0.5:
+            chosen = (*chosen[:7], GHOST + rng.randbytes(4))
+            self._judge.count("blob named that nobody has")
         off_ms = rng.choice((0, 1, 2, 5_000, -5_000, 10**15))
         if abs(off_ms) > 2:
             self._judge.count("F32")

@@ -303,4 +303,17 @@ MUTANTS: Final = (
             ),
         ),
     ),
+    Mutant(
+        "votes without the blob",
+        "blobs",
+        0,
+        (
+            Edit(
+                "master/availability.py",
+                "missing = tuple(blob for blob in blobs if not self._holds(blob))",
+                "missing = tuple(blob for blob in blobs[:0] if not self._holds(blob))",
+            ),
+        ),
+        breaks="votes hold blobs",
+    ),
 )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import Random
-from types import SimpleNamespace
-from typing import Final, Protocol, cast
+from typing import Final
 
 from kit.exitcodes import StorageError
 from master.complaints import OldestWatch
+from master.consensus.blob_messages import BlobPart, GetBlob
 from master.consensus.events import (
     Accuse,
     Applied,
@@ -40,12 +40,14 @@ from master.consensus.messages import Blocks, GetBlocks, GetBody, Gossip, Messag
 from master.consensus.records import decode_record
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
+from tests.simulation.blobs import NodeBlobs
 from tests.simulation.disk import Disk
 from tests.simulation.judge import Judge
 from tests.simulation.network import Agenda
 from tests.simulation.plan import Plan
 from tests.simulation.real import AnyLedger, RealLedger
 from tests.simulation.toy import GENESIS
+from tests.simulation.waiting import Post, Waiting
 from wire.block import Block
 from wire.errors import WireError
 from wire.tx import SignedTx
@@ -54,36 +56,6 @@ TICK_MS: Final = 100
 EVENTS_MAX: Final = 20_000
 _BLOCKS_PER_ANSWER: Final = 6
 _GOSSIPED: Final = 100
-
-
-class Post(Protocol):
-    """What a node sees of the cluster."""
-
-    def send(self, endpoint: str, member: str, message: Message) -> None:
-        """Send to one member."""
-
-    def others(self, endpoint: str) -> list[str]:
-        """Return the other members."""
-
-    def crashed(self, endpoint: str) -> None:
-        """Hear that a process has died."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """What waits at a node, as the watch over the oldest sees it."""
-
-    node: Node
-
-    def oldest(self) -> SignedTx | None:
-        """Return what came first; of a signed transaction the watch asks these two fields alone."""
-        raw = next(iter(self.node.pending), None)
-        return None if raw is None else cast("SignedTx", SimpleNamespace(id=raw, raw=raw))
-
-    def remove(self, tx_ids: Sequence[bytes]) -> None:
-        """Forget some."""
-        for raw in tx_ids:
-            self.node.pending.pop(raw, None)
 
 
 class Node:
@@ -124,6 +96,7 @@ class Node:
         self._sealed: SignerGuard | None = None
         self._wakes: set[int] = set()
         self._heads: dict[str, tuple[int, int]] = {}
+        self.blobs = NodeBlobs(disk.blobs, judge)
         self._watch: OldestWatch
         self._fuse = 0
         self._boot_ms = 0
@@ -150,7 +123,7 @@ class Node:
         self.is_damaged = self.is_serving = False
         self._life += 1
         self._boot_ms = self._rng.randint(0, 10_000)
-        self._watch = OldestWatch(_Waiting(self), self._may_stand, self._gossip, self)
+        self._watch = OldestWatch(Waiting(self.pending), self._may_stand, self._gossip, self)
         self._draw_fuse()
         self._go_by(self.disk.ledger)
         head, guard, nonce = self.disk.ledger.head, self.disk.guard, self._rng.randbytes(32)
@@ -184,6 +157,7 @@ class Node:
         self._wakes.clear()
         self._heads.clear()
         self.pending.clear()
+        self.blobs = NodeBlobs(self.disk.blobs, self._judge)
 
     def calm(self) -> None:
         """Crash no more."""
@@ -197,10 +171,19 @@ class Node:
         self._later(duration_ms, self._resume)
         return True
 
-    def take_transaction(self, raw: bytes) -> None:
+    def take_transaction(self, raw: bytes, sender: str | None = None) -> None:
         """Let a transaction wait."""
-        if self.is_up and raw not in self.disk.ledger.done:
+        if not self.is_up or raw in self.disk.ledger.done:
+            return
+        if self.blobs.has_all([raw]):
             self.pending[raw] = None
+        else:
+            self.blobs.wait(raw, sender)
+
+    def take_blob(self, content: bytes) -> None:
+        """Store a blob that a client brings; what waited for it goes on."""
+        self.blobs.take(content)
+        self._go_on_with_blobs([])
 
     def now_ms(self) -> int:
         """Return the wall clock; this and the next implement `kit.clock.Clock`."""
@@ -229,11 +212,14 @@ class Node:
             self._take(message)
         elif isinstance(message, Gossip):
             for raw in message.transactions:
-                self.take_transaction(raw)
+                self.take_transaction(raw, sender)
         elif isinstance(message, GetBlocks):
             first = message.first_height - 1
             blocks = tuple(self.disk.ledger.blocks[first : first + _BLOCKS_PER_ANSWER])
             self._post.send(self.endpoint, sender, Blocks(blocks))
+        elif isinstance(message, GetBlob | BlobPart):
+            self._go_on_with_blobs(self.blobs.hear(sender, message, self._now()))
+            self._ask_for_blobs()
         else:
             if self.is_twin and isinstance(message, Standing):
                 message = replace(message, spoken=None)  # it does not want to know of its other self
@@ -271,15 +257,28 @@ class Node:
     def _tick(self, life: int) -> None:
         if life == self._life:
             self._drop_stale()
+            self._ask_for_blobs()
             self._take(Tick(bool(self.pending), self._waiting_ms()))
             self._agenda.after(TICK_MS, lambda: self._tick(life))
+
+    def _ask_for_blobs(self) -> None:
+        self._go_on_with_blobs(self.blobs.tick(self._post.others(self.endpoint), self._now()))
+
+    def _go_on_with_blobs(self, sent: list[Send]) -> None:
+        for effect in sent:
+            self._post.send(self.endpoint, effect.member, effect.message)
+        for raw in self.blobs.entered():
+            self.take_transaction(raw)
+        for digest in self.blobs.held.released():
+            self._take(Executed(digest, accepted=True))
 
     def _drop_stale(self) -> None:
         """Forget transactions that no block can hold any more, as the mempool's owner does."""
         ledger = self.disk.ledger
         if isinstance(ledger, RealLedger):
             time_ms = self._now().wall_ms
-            self.pending = {raw: None for raw in self.pending if ledger.may_stand(raw, time_ms)}
+            for raw in [raw for raw in self.pending if not ledger.may_stand(raw, time_ms)]:
+                del self.pending[raw]
 
     def _take(self, event: Event) -> None:
         if not self.is_up:
@@ -378,6 +377,8 @@ class Node:
             for member in self._post.others(self.endpoint):
                 self._later(late_ms, lambda member=member: self._send(member, effect.message))  # type: ignore[misc]
             return
+        assert self.replica is not None
+        self.blobs.says(effect.message, self.replica._height.bodies)
         for member in self._post.others(self.endpoint):
             self._send(member, effect.message)
             if self._burns("in mid-send"):
@@ -455,6 +456,10 @@ class Node:
                 answer = Built(effect.height, effect.view, self._build(effect))
             case Execute():
                 answer = Executed(effect.block.header.digest(), ledger.accepts(effect.block))
+                if answer.accepted and self.blobs.holds_back(effect.block):
+                    self._ask_for_blobs()
+                    self._answered(None)
+                    return
             case Apply() if self.disk.raw.is_full:
                 self._stop_signing()
                 return
@@ -466,6 +471,7 @@ class Node:
                     self._judge.applied(self.settings.member, ledger, self.disk.guard, effect.block, effect.certificate)
                     head = ledger.apply(effect.block, effect.certificate)
                     self._go_by(ledger)
+                    self.blobs.applied(effect.block)
                     for raw in effect.block.transactions:
                         self.pending.pop(raw, None)
                     self._drop_stale()
@@ -474,10 +480,14 @@ class Node:
                         return
                     self.disk.wal.clear()
                     self._wakes.clear()
-        if self._plan.overlaps:
+        self._answered(answer)
+
+    def _answered(self, answer: Event | None) -> None:
+        if answer is not None and self._plan.overlaps:
             self._take(answer)
-        else:
+        elif answer is not None:
             self._step(answer)
+        if not self._plan.overlaps:
             self._resume()
 
     def _build(self, build: Build) -> Block | None:

@@ -37,6 +37,8 @@ PROFILES: Final = (
     "ghost",
     "turnover",
 )
+BLOB_PROFILES: Final = ("blobs", "lost-blobs")
+"""Drawn by name alone, so that seeds mean what they meant before."""
 _CHANGING: Final = 0.3
 """Chance that validators change while one of them is evil."""
 DISK_FAULTS: Final = (
@@ -136,6 +138,8 @@ class Plan:
     rotation_blocks: int = 100
     heartbeat_ms: int = 2_000
     transaction_every_ms: int = 150
+    blobs: float = 0.0
+    """Chance that a transaction names a blob, which one node gets; a liar then names blobs that nobody has."""
     reach_all: bool = True
     """Clients give a transaction to every node, otherwise to one, which passes it on."""
 
@@ -181,7 +185,9 @@ def draw_plan(seed: int, profile: str | None = None) -> Plan:
 
 def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
     if name == "swarm":
-        return _swarm(plan, rng)
+        plan = _swarm(plan, rng)
+        blobs = 0.0 if plan.members else Random(f"blobs {plan.seed}").choice((0.0, 0.0, 0.0, 0.2))
+        return replace(plan, blobs=blobs)
     has_budget = plan.faults_max > 0
     mixes: dict[str, dict[str, Any]] = {
         "calm": {},
@@ -262,6 +268,21 @@ def _with_faults(plan: Plan, name: str, rng: Random) -> Plan:
             "fuse_effects": rng.choice((0, 150, 400)),
             "partition_every_ms": rng.choice((0, 2_000)),
             "timeout_ms": 300,
+        },
+        "blobs": {
+            "blobs": 0.5,
+            "liar": has_budget,
+            "loss": rng.choice((0.0, 0.05)),
+            "fuse_effects": rng.choice((0, 200)),
+            "reach_all": False,
+        },
+        "lost-blobs": {
+            "blobs": 0.7,
+            "silent": plan.faults_max,
+            "loss": rng.choice((0.05, 0.2)),
+            "partition_every_ms": 2_000,
+            "fuse_effects": rng.choice((0, 60)),
+            "spoiled": 0.02,
         },
         "leader": {"members": "leader", "size": rng.choice((4, 5)), "loss": rng.choice((0.0, 0.05))},
         "ghost": {"members": "ghost", "size": 4, "fuse_effects": rng.choice((0, 300))},

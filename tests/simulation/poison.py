@@ -14,9 +14,10 @@ from master.consensus.state import Settings
 from tests.simulation.disk import Disk
 from tests.simulation.judge import Judge
 from tests.simulation.network import Agenda
-from tests.simulation.node import Node, Post
+from tests.simulation.node import Node
 from tests.simulation.plan import Plan
 from tests.simulation.toy import Ledger
+from tests.simulation.waiting import Post
 from wire.block import Block
 from wire.certificate import ValidatorSet
 from wire.types import Digest, sha256

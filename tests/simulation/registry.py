@@ -55,7 +55,8 @@ class Registry:
             }
             records[b"validator/" + entry.member.encode()] = record
         for name in (*organisations, *(entry.member for entry in validators.validators)):
-            records[b"organisation/" + name.encode()] = {"role": "sub-centre"}
+            member = membership.Member(name, "sub-centre", None, None, None, None, None)
+            records[membership.organisation_entry(name)] = member.to_value()
         records[b"parameter/ready_blocks_max"] = 100
         records[b"parameter/validator_wait_ms"] = 0
         self._membership = _Rows({key: cbor.encode(value) for key, value in records.items()})
@@ -115,6 +116,7 @@ class _Call:
     sender: str = ""
     tx_id: Digest = _EMPTY
     chain: str = "simulated"
+    kid: bytes = bytes(16)
 
     @property
     def organisation(self) -> str:

@@ -12,7 +12,7 @@ import pytest
 from tests.simulation.campaign import PROFILE_SEEDS, SWARM_SEEDS, check, outcome
 from tests.simulation.cluster import run_plan
 from tests.simulation.kept import KEPT, read_kept
-from tests.simulation.plan import PROFILES, draw_plan
+from tests.simulation.plan import BLOB_PROFILES, PROFILES, draw_plan
 
 pytestmark = pytest.mark.simulation
 
@@ -58,6 +58,17 @@ def test_cluster_with_a_damaged_disk_uses_quarantine_and_leaves_it() -> None:
 def test_cluster_with_a_censor_leaves_it_by_complaint() -> None:
     found = check(run_plan(draw_plan(900, "censor")), "censor")
     assert found.counts["view change: complaint"] > 0
+
+
+# holds BL-7
+@pytest.mark.parametrize("profile", BLOB_PROFILES)
+def test_cluster_whose_transactions_name_blobs_comes_to_an_end(profile: str) -> None:
+    counts: Counter[str] = Counter()
+    for seed in range(6):
+        counts.update(check(run_plan(draw_plan(seed, profile)), profile).counts)
+    assert counts["blob missing for a vote"]
+    assert counts["votes hold blobs"]
+    assert bool(counts["blob named that nobody has"]) is (profile == "blobs")
 
 
 def test_cluster_without_faults_stays_in_view_zero() -> None:

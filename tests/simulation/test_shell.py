@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from random import Random
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -103,7 +104,7 @@ def test_shell_performs_effects_in_the_order_of_the_engine(seed: int) -> None:
     settings = Settings("node-0", CHAIN, EPOCH, KEYS.validators)
     node = Node("node-0", settings, KEYS.signer("node-0"), shell, Judge(KEYS, frozenset()))
     node.join(shell, agenda, plan, Random(seed))
-    node.replica = cast("Replica", object())
+    node.replica = cast("Replica", SimpleNamespace(_height=SimpleNamespace(bodies={})))
     node._effects.extend(effects)
     node._pump()
     agenda.run(10_000)

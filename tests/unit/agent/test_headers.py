@@ -11,7 +11,7 @@ import pytest
 from agent.io.headers import CERTIFIED_MAX, CONFLICTS_MAX, TRUSTING_MS, HeaderStore
 from agent.io.ledgertime import LedgerTime
 from agent.io.outbox import Outbox
-from agent.io.trust import Believed, NotProven, Settled, Trust
+from agent.io.trust import Believed, NotProven, Ordered, Settled, Trust
 from kit.clock import FakeClock
 from kit.exitcodes import DataError, StorageError
 from tests.unit.agent.test_trust import STATES, outbox, receipt_for, waiting
@@ -218,7 +218,7 @@ class Sleeper:
         self.ledger = LedgerTime(self.clock)
         self.trust = Trust(genesis, outbox, self.headers, self.clock.now_ms, self.ledger)
 
-    def take(self, header: Header, signers: tuple[str, ...] = MEMBERS[:3]) -> Believed | NotProven | Settled:
+    def take(self, header: Header, signers: tuple[str, ...] = MEMBERS[:3]) -> Believed | NotProven | Ordered | Settled:
         item = encode_header_item(FinalHeader(header, certify(header, signers), ()))
         return self.trust.take(item, STATES)
 

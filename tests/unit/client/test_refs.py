@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from rules.items.table import read_items
 from rules.package import Part, decode_package
 from tests.unit.client.nodes import FakeNode, call, use_node
 from wire.evidence import word_bytes
-from wire.release import decode_release
+from wire.release import EffectiveFrom, decode_release
 from wire.tx import open_tx
 from wire.types import sha256
 
@@ -90,8 +91,27 @@ def listed(folder: Path, **changes: object) -> dict[str, Any]:
         "manufacturer": "alder",
         "target": {"device": "linden-sc-1", "model": None},
         "status": "pending",
+        "policies": [
+            {
+                "kinds": ["firmware", "strategy"],
+                "roles": [{"role": "laboratory", "count": 1}, {"role": "regulator", "count": 2}],
+                "endorsements_due": 4,
+                "excluded": ["owner-of-device"],
+            }
+        ],
         "endorsements": [],
-        "missing_roles": ["laboratory"],
+        "tests": [],
+        "missing_roles": ["laboratory", "regulator"],
+        "missing": [
+            {"role": "laboratory", "count": 1},
+            {"role": "regulator", "count": 2},
+            {"role": None, "count": 1},
+        ],
+        "artefacts": [{"kind": entry.kind} for entry in release.artefacts],
+        "effective_kinds": [],
+        "effective_from": None,
+        "effective_height": None,
+        "revoked": None,
         **changes,
     }
 
@@ -264,7 +284,161 @@ def test_endorse_name_of_two_releases_exits_64(folder: Path, key: str, node: Fak
 def test_list_shows_who_is_missing(folder: Path, node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
     node.answers["/v1/references"] = {"items": [listed(folder)], "next": None}
     assert call("refs", "list", *NODE) == 0
-    assert "laboratory" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "laboratory" in shown
+    assert "2 x regulator" in shown
+    assert "any of the policy" in shown
+
+
+def test_show_tells_the_whole_life_of_a_release(
+    folder: Path, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    item = listed(
+        folder,
+        status="revoked",
+        tests=[{"organisation": "lab", "report": "ab" * 32, "verdict": "pass", "height": 3}],
+        endorsements=[
+            {"organisation": "alder", "role": "manufacturer", "height": 2, "report": None},
+            {"organisation": "lab", "role": "laboratory", "height": 3, "report": "ab" * 32},
+        ],
+        missing=[],
+        effective_from={"height": None, "time_ms": 1_800_000_000_000},
+        effective_height=9,
+        revoked={"organisation": "office", "role": "regulator", "reason": "a flaw", "height": 12},
+    )
+    node.answers["/v1/references"] = {"items": [item], "next": None}
+    assert call("refs", "show", item["digest"], *NODE) == 0
+    shown = capsys.readouterr().out
+    for said in (
+        "4 of: 1 x laboratory, 2 x regulator; never owner-of-device",
+        f"pass by lab, report {'ab' * 32}",
+        "by alder (manufacturer) in block 2",
+        "2027-01-15 08:00:00.000Z",
+        "block 9",
+        "by office in block 12: a flaw",
+        "nobody",
+    ):
+        assert said in shown
+    assert call("refs", "show", item["digest"], *NODE, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == item
+
+
+def test_show_of_a_release_that_waits_for_a_block(
+    folder: Path, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    item = listed(folder, effective_from={"height": 120, "time_ms": None})
+    node.answers["/v1/references"] = {"items": [item], "next": None}
+    assert call("refs", "show", item["release"], *NODE) == 0
+    assert "block 120" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verdict", ["pass", "fail"])
+def test_test_signs_digest_report_and_verdict(
+    verdict: str, folder: Path, key: str, node: FakeNode, tmp_path: Path
+) -> None:
+    accept(node)
+    node.answers["/v1/references"] = {"items": [listed(folder)], "next": None}
+    report = tmp_path / "report.pdf"
+    report.write_bytes(b"stage 2 trips late")
+    arguments = ("--key", key, *NODE, "--files", str(folder), "--report", str(report), "--verdict", verdict)
+    assert call("refs", "test", "linden-sc-1-2-4-0", *arguments) == 0
+    sent = open_tx(node.posted[0][1]).tx
+    assert (sent.contract, sent.method) == ("references", "test")
+    digest = read_release(folder, "alder").digest()
+    assert sent.args == {"release": digest, "report": sha256(b"stage 2 trips late"), "verdict": verdict}
+
+
+def test_test_with_another_verdict_or_other_files_signs_nothing(
+    folder: Path, key: str, node: FakeNode, tmp_path: Path
+) -> None:
+    node.answers["/v1/references"] = {"items": [listed(folder)], "next": None}
+    report = tmp_path / "report.pdf"
+    report.write_bytes(b"report")
+    arguments = ("refs", "test", "linden-sc-1-2-4-0", "--key", key, *NODE, "--report", str(report))
+    assert call(*arguments, "--verdict", "perhaps") == 64
+    (folder / "strategy.csv").write_bytes(b"row!")
+    assert call(*arguments, "--verdict", "pass", "--files", str(folder)) == 65
+    assert not node.posted
+
+
+def test_revoke_signs_the_reason(folder: Path, key: str, node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    accept(node)
+    item = listed(folder)
+    node.answers["/v1/references"] = {"items": [item], "next": None}
+    arguments = ("refs", "revoke", "linden-sc-1-2-4-0", "--key", key, *NODE, "--reason", "a flaw")
+    assert call(*arguments, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["digest"] == item["digest"]
+    sent = open_tx(node.posted[0][1]).tx
+    assert (sent.method, sent.args) == ("revoke", {"release": bytes.fromhex(item["digest"]), "reason": "a flaw"})
+    accept(node, "release-revoked")
+    assert call(*arguments) == 65
+    assert "revoked for good" in capsys.readouterr().err
+
+
+def test_submit_of_a_release_in_conflict_names_the_other_one(
+    folder: Path, key: str, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accept(node, "conflicting-release")
+    other = listed(folder, release="other-release", digest="cd" * 32, artefacts=[{"kind": "firmware"}])
+    apart = [
+        {**other, "release": "effective-one", "status": "effective"},
+        {**other, "release": "of-other-files", "artefacts": [{"kind": "settings"}]},
+        {**other, "release": "of-a-model", "target": {"device": None, "model": "linden-sc-1"}},
+    ]
+    node.answers["/v1/references"] = {"items": [*apart, other], "next": None}
+    assert call("refs", "submit", str(folder), "--key", key, *NODE) == 65
+    told = capsys.readouterr().err
+    assert f"in conflict with other-release of alder (firmware; {'cd' * 32}), which waits" in told
+    for item in apart:
+        assert item["release"] not in told
+
+
+def test_submit_of_a_folder_of_release_folders_submits_each(
+    folder: Path, key: str, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = folder.parent / "second"
+    shutil.copytree(folder, second)
+    (second / "release.toml").write_text(MANIFEST.replace("linden-sc-1-2-4-0", "linden-sc-1-2-5-0"))
+    (folder.parent / "no-release").mkdir()
+    accept(node)
+    assert call("refs", "submit", str(folder.parent), "--key", key, *NODE, "--json") == 0
+    shown = [json.loads(line)["release"] for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["linden-sc-1-2-4-0", "linden-sc-1-2-5-0"]
+    assert len(node.posted) == 2
+    (second / "firmware.bin").unlink()
+    assert call("refs", "submit", str(folder.parent), "--key", key, *NODE) == 65
+    assert len(node.posted) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "start"),
+    [
+        ("effective_height = 120", EffectiveFrom(120, None)),
+        ('effective_time = "2027-01-15T09:00:00+01:00"', EffectiveFrom(None, 1_800_000_000_000)),
+        ('effective_time = "2027-01-15T08:00:00.250Z"', EffectiveFrom(None, 1_800_000_000_250)),
+    ],
+)
+def test_read_release_takes_the_date_of_the_manifest(folder: Path, line: str, start: EffectiveFrom) -> None:
+    (folder / "release.toml").write_text(MANIFEST.replace("[release]", f"[release]\n{line}"))
+    release = read_release(folder, "alder")
+    assert release.effective_from == start
+    assert decode_release(release.encode()) == release
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("effective_height = 0", "effective_height"),
+        ('effective_time = "tomorrow"', "tomorrow"),
+        ('effective_time = "2027-01-15T08:00:00"', "no offset"),
+        ('effective_time = "1960-01-15T08:00:00Z"', "before 1971"),
+        ('effective_height = 120\neffective_time = "2027-01-15T08:00:00Z"', "name one of them"),
+    ],
+)
+def test_read_release_with_a_date_that_is_none_is_refused(folder: Path, line: str, said: str) -> None:
+    (folder / "release.toml").write_text(MANIFEST.replace("[release]", f"[release]\n{line}"))
+    with pytest.raises(ConfigProblemsError, match=said):
+        read_release(folder, "alder")
 
 
 def test_endorse_beginning_of_a_digest_is_refused_with_the_whole_one(

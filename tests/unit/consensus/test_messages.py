@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from master.consensus.blob_messages import PART_BYTES_MAX, BlobPart, GetBlob
 from master.consensus.fault_messages import Divergence, Fault, Quote
 from master.consensus.message_checks import FlawedProposalError, verify_message
 from master.consensus.message_codec import (
@@ -111,6 +112,9 @@ MESSAGES: dict[str, Message] = {
     "get archive": GetArchive(42, 7),
     "archive": Archive((OldBlock(BLOCK.header, COMMITTED, (b"outcome", b""), (b"proof",)),)),
     "no archive": Archive(()),
+    "get blob": GetBlob(sha256(b"x"), 32 * 1024 * 1024 - 1),
+    "blob part": BlobPart(sha256(b"x"), 7, b"bytes"),
+    "no blob part": BlobPart(sha256(b"x"), 0, b""),
     "quote": quote(PEERS.propose(0, BLOCK)),
     "fault": Fault(PROOF.encode()),
     "divergence": Divergence(7, sha256(b"block"), sha256(b"root"), (bytes(16), bytes(16))),
@@ -122,7 +126,7 @@ def verify(message: Message) -> None:
     verify_message(message, CHAIN, PEERS.keys.validators, PEERS.keys.verify)
 
 
-# holds CM-1 SN-5 FP-9 FP-10 FP-15
+# holds CM-1 SN-5 FP-9 FP-10 FP-15 BL-8
 @pytest.mark.parametrize("word", MESSAGES)
 def test_message_of_every_kind_survives_the_round_trip_and_verifies(word: str) -> None:
     message = MESSAGES[word]
@@ -144,7 +148,7 @@ OLD_BLOCK: dict[str, cbor.Value] = {
 }
 
 
-# holds CM-1 SN-5
+# holds CM-1 SN-5 BL-8
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
@@ -180,6 +184,10 @@ OLD_BLOCK: dict[str, cbor.Value] = {
         (changed("archive", blocks=[{}] * 65), "at most 64 entries"),
         (changed("archive", blocks=[{**OLD_BLOCK, "outcomes": [bytes(1048577)]}]), "archive.outcomes"),
         (changed("archive", blocks=[{**OLD_BLOCK, "fault_proofs": [5]}]), "archive.fault_proofs"),
+        (changed("get blob", digest=b"short"), "get-blob.digest"),
+        (changed("get blob", offset=32 * 1024 * 1024), "get-blob.offset"),
+        (changed("blob part", offset=-1), "blob-part.offset"),
+        (changed("blob part", data=bytes(PART_BYTES_MAX + 1)), "blob-part.data"),
         (changed("quote", height=0), "quote.height"),
         (changed("quote", step="propose"), "'step' is unknown"),
         (changed("fault", proof=bytes(1025)), "fault.proof"),

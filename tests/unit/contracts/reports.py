@@ -9,7 +9,7 @@ from rules.fingerprint import fingerprint
 from tests.unit.ledger.worlds import Done, World
 from wire.cbor import Value
 from wire.evidence import Artefact, Clock, Entry, Evidence, Identity, Item, SeenBlock
-from wire.release import Reference, Release
+from wire.release import EffectiveFrom, Reference, Release
 from wire.types import Digest, sha256
 
 FIRMWARE: Final = b"firmware 1"
@@ -29,6 +29,7 @@ def release(
     manufacturer: str = "maker-a",
     device: str | None = None,
     model: str | None = None,
+    start: EffectiveFrom | None = None,
     **files: bytes,
 ) -> Release:
     """Return a release; for model SC-2 unless it is told otherwise, of `FILES` unless files are given."""
@@ -38,6 +39,7 @@ def release(
         device=device,
         model=model if model is not None or device is not None else "SC-2",
         artefacts=tuple(reference(kind, content) for kind, content in sorted((files or FILES).items())),
+        effective_from=start,
     )
 
 
@@ -45,14 +47,23 @@ def submit(world: World, made: Release) -> Done:
     return world.call(made.manufacturer, "references", "submit", {"release": made.encode()})
 
 
+def lab_test(world: World, digest: Digest, verdict: str = "pass", sender: str = "lab") -> Done:
+    args: dict[str, Value] = {"release": digest, "report": sha256(b"report"), "verdict": verdict}
+    return world.call(sender, "references", "test", args)
+
+
+def revoke(world: World, sender: str, digest: Digest, reason: str = "a flaw in stage 2") -> Done:
+    return world.call(sender, "references", "revoke", {"release": digest, "reason": reason})
+
+
 def endorse(world: World, sender: str, digest: Digest, report: Digest | None = None) -> Done:
     return world.call(sender, "references", "endorse", {"release": digest, "report": report})
 
 
 def make_effective(world: World, made: Release) -> Done:
-    """Submit a release and let laboratory and regulator endorse it; return the call that made it effective."""
+    """Submit a release, let a laboratory test and a regulator endorse it; return the call that made it effective."""
     assert submit(world, made).code == "ok"
-    assert endorse(world, "lab", made.digest(), sha256(b"report")).code == "ok"
+    assert lab_test(world, made.digest()).code == "ok"
     done = endorse(world, "regulator", made.digest())
     assert done.code == "ok"
     return done

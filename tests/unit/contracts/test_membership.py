@@ -172,8 +172,8 @@ def test_parameters_that_are_not_set_have_their_defaults() -> None:
 
 
 def test_parameters_that_are_set_are_read_from_the_state() -> None:
-    reads = state({"skew_ms": 5, "clock_policy": "synchronised", "endorser_roles": ["manufacturer"]})
-    assert membership.integer_parameter(reads, "skew_ms") == 5
+    reads = state({"skew_ms": 500, "clock_policy": "synchronised", "endorser_roles": ["manufacturer"]})
+    assert membership.integer_parameter(reads, "skew_ms") == 500
     assert membership.clock_policy(reads) == "synchronised"
     assert membership.endorser_roles(reads) == ("manufacturer",)
 
@@ -181,7 +181,7 @@ def test_parameters_that_are_set_are_read_from_the_state() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("skew_ms", 0, "1..86400000"),
+        ("skew_ms", 99, "100..86400000"),
         ("skew_ms", "1000", "an integer"),
         ("heartbeat_ms", 3_600_001, "100..3600000"),
         ("reappraise_devices_max", 1025, "1..1024"),
@@ -192,6 +192,9 @@ def test_parameters_that_are_set_are_read_from_the_state() -> None:
         ("endorser_roles", ["laboratory"], "with manufacturer"),
         ("endorser_roles", ["regulator", "manufacturer"], "sorted"),
         ("endorser_roles", ["manufacturer", "manufacturer"], "unique"),
+        ("endorser_excluded", "owner-of-device", "a list of owner-of-device"),
+        ("endorser_excluded", ["friends"], "a list of owner-of-device"),
+        ("endorser_excluded", ["same-organisation", "owner-of-device"], "sorted and unique"),
         ("super_only", "notary.put", "a list of at most 64"),
         ("super_only", ["notary.put"] * 65, "a list of at most 64"),
         ("super_only", ["notary"], "calls such as"),

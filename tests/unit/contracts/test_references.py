@@ -7,8 +7,17 @@ import pytest
 from master.contracts import references
 from master.ledger.call import StateReads
 from rules.appraisal import Owner, Slot
-from tests.unit.contracts.reports import FIRMWARE, STRATEGY, endorse, make_effective, release, submit
-from tests.unit.ledger.worlds import World, make_genesis
+from tests.unit.contracts.reports import (
+    FIRMWARE,
+    STRATEGY,
+    endorse,
+    lab_test,
+    make_effective,
+    release,
+    revoke,
+    submit,
+)
+from tests.unit.ledger.worlds import Done, World, make_genesis
 from wire.cbor import Value
 from wire.genesis import Device
 from wire.release import Release
@@ -40,7 +49,13 @@ def test_submit_release_of_its_manufacturer_is_taken_and_endorsed() -> None:
         "strategy",
     ]
     assert done.events("release_endorsed") == [
-        {"digest": made.digest(), "organisation": "maker-a", "role": "manufacturer", "report": None}
+        {
+            "digest": made.digest(),
+            "organisation": "maker-a",
+            "role": "manufacturer",
+            "report": None,
+            "missing": [{"role": "laboratory", "count": 1}, {"role": "regulator", "count": 1}],
+        }
     ]
     assert {event.subject for event in done.outcome.events} == {made.digest().hex()}
     assert not slots(world)
@@ -78,7 +93,7 @@ def test_submit_release_again_or_another_under_its_name_is_refused() -> None:
     assert submit(world, release()).code == "ok"
     assert submit(world, release()).code == "already-submitted"
     assert submit(world, release(firmware=b"other")).code == "name-taken"
-    assert submit(world, release(manufacturer="maker-b", firmware=b"other")).code == "ok"
+    assert submit(world, release(manufacturer="maker-b", model="XR/7")).code == "ok"
 
 
 @pytest.mark.parametrize(("limit", "code"), [(3, "ok"), (2, "too-many-devices")])
@@ -88,7 +103,11 @@ def test_submit_release_for_a_model_of_too_many_devices_is_refused(limit: int, c
     assert submit(world, release("r-2", device="dev-1")).code == "ok"
 
 
-# endorse
+# test and endorse
+
+
+def stand_behind(world: World, sender: str, made: Release) -> Done:
+    return lab_test(world, made.digest()) if sender == "lab" else endorse(world, sender, made.digest())
 
 
 # holds RF-1
@@ -96,12 +115,11 @@ def test_submit_release_for_a_model_of_too_many_devices_is_refused(limit: int, c
 def test_endorse_by_all_roles_in_any_order_makes_a_release_effective(order: tuple[str, str]) -> None:
     world, made = World(), release()
     submit(world, made)
-    first = endorse(world, order[0], made.digest())
-    assert (first.code, first.event_types) == ("ok", ["release_endorsed"])
+    first = stand_behind(world, order[0], made)
+    assert (first.code, first.event_types[-1]) == ("ok", "release_endorsed")
     assert not slots(world)
-    second = endorse(world, order[1], made.digest(), sha256(b"report"))
-    assert second.event_types == ["release_endorsed", "release_effective"]
-    assert second.events("release_endorsed")[0]["report"] == sha256(b"report")
+    second = stand_behind(world, order[1], made)
+    assert second.event_types[-2:] == ["release_endorsed", "release_effective"]
     (effective,) = second.events("release_effective")
     assert (effective["digest"], effective["replaces"]) == (made.digest(), [])
     assert slots(world)["firmware"] == Slot(len(FIRMWARE), sha256(FIRMWARE))
@@ -112,28 +130,113 @@ def test_endorse_by_all_roles_in_any_order_makes_a_release_effective(order: tupl
 def test_endorse_by_two_laboratories_is_not_a_regulator() -> None:
     world, made = World(), release()
     submit(world, made)
-    assert endorse(world, "lab", made.digest()).code == "ok"
-    assert endorse(world, "lab-b", made.digest()).event_types == ["release_endorsed"]
+    assert lab_test(world, made.digest()).code == "ok"
+    assert lab_test(world, made.digest(), sender="lab-b").event_types == ["release_tested", "release_endorsed"]
     assert not slots(world)
+
+
+# holds RF-10
+def test_test_that_passes_is_the_laboratorys_endorsement() -> None:
+    world, made = World(), release()
+    submit(world, made)
+    done = lab_test(world, made.digest())
+    assert (done.code, done.event_types) == ("ok", ["release_tested", "release_endorsed"])
+    assert done.events("release_tested") == [
+        {"digest": made.digest(), "organisation": "lab", "report": sha256(b"report"), "verdict": "pass"}
+    ]
+    assert done.events("release_endorsed")[0]["report"] == sha256(b"report")
+    assert lab_test(world, made.digest()).code == "already-endorsed"
+
+
+# holds RF-10
+@pytest.mark.parametrize("passed_before", [False, True])
+def test_test_that_fails_ends_the_release(*, passed_before: bool) -> None:
+    world, made = World(), release()
+    submit(world, made)
+    if passed_before:
+        lab_test(world, made.digest())
+    done = lab_test(world, made.digest(), "fail")
+    assert (done.code, done.event_types) == ("ok", ["release_tested"])
+    for sender in ("lab-b", "regulator"):
+        refused = (
+            lab_test(world, made.digest(), sender=sender)
+            if sender == "lab-b"
+            else endorse(world, sender, made.digest())
+        )
+        assert (refused.code, refused.event_types) == ("release-failed", [])
+    assert revoke(world, "maker-a", made.digest()).code == "release-failed"
+    assert not slots(world)
+    # it no longer stands in the way of another one, under another name
+    assert submit(world, made).code == "already-submitted"
+    assert submit(world, release("r-2")).code == "ok"
+
+
+def test_test_that_fails_after_the_release_is_effective_is_refused() -> None:
+    world, made = World(), release()
+    make_effective(world, made)
+    assert lab_test(world, made.digest(), "fail", "lab-b").code == "already-effective"
+    assert lab_test(world, made.digest(), "pass", "lab-b").code == "ok"
+
+
+@pytest.mark.parametrize(
+    ("sender", "change", "code"),
+    [
+        ("lab", {"verdict": "perhaps"}, "bad-args"),
+        ("lab", {"report": None}, "bad-args"),
+        ("lab", {"release": b"short"}, "bad-args"),
+        ("lab", {"more": 1}, "bad-args"),
+        ("lab", {"release": bytes(32)}, "unknown-release"),
+        ("regulator", {}, "wrong-role"),
+        ("maker-a", {}, "wrong-role"),
+        ("gw-1", {}, "wrong-role"),
+    ],
+)
+def test_test_that_cannot_count_is_refused(sender: str, change: dict[str, Value], code: str) -> None:
+    world, made = World(), release()
+    submit(world, made)
+    args: dict[str, Value] = {"release": made.digest(), "report": sha256(b"report"), "verdict": "pass"}
+    done = world.call(sender, "references", "test", {**args, **change})
+    assert (done.code, done.event_types) == (code, [])
+
+
+def test_test_by_more_laboratories_than_a_release_can_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, made = World(), release()
+    submit(world, made)
+    monkeypatch.setattr(references, "TESTS_MAX", 1)
+    assert lab_test(world, made.digest()).code == "ok"
+    assert lab_test(world, made.digest(), sender="lab-b").code == "too-many-endorsements"
+
+
+# holds RF-11
+def test_endorse_names_the_report_of_a_test_that_passed_or_none() -> None:
+    world, made = World(), release()
+    submit(world, made)
+    assert endorse(world, "regulator", made.digest(), sha256(b"report")).code == "unknown-report"
+    lab_test(world, made.digest())
+    assert endorse(world, "regulator", made.digest(), sha256(b"other")).code == "unknown-report"
+    done = endorse(world, "regulator", made.digest(), sha256(b"report"))
+    assert done.events("release_endorsed")[0]["report"] == sha256(b"report")
+    assert done.events("release_effective")
 
 
 def test_endorse_after_a_release_is_effective_is_recorded_and_changes_nothing() -> None:
     world, made = World(), release()
     make_effective(world, made)
-    done = endorse(world, "lab-b", made.digest())
-    assert (done.code, done.event_types) == ("ok", ["release_endorsed"])
+    done = lab_test(world, made.digest(), sender="lab-b")
+    assert (done.code, done.event_types) == ("ok", ["release_tested", "release_endorsed"])
 
 
 @pytest.mark.parametrize(
     ("sender", "args", "code"),
     [
-        ("lab", lambda digest: {"release": digest}, "bad-args"),
-        ("lab", lambda digest: {"release": digest[:31], "report": None}, "bad-args"),
-        ("lab", lambda digest: {"release": digest.hex(), "report": None}, "bad-args"),
-        ("lab", lambda digest: {"release": digest, "report": b"short"}, "bad-args"),
+        ("regulator", lambda digest: {"release": digest}, "bad-args"),
+        ("regulator", lambda digest: {"release": digest[:31], "report": None}, "bad-args"),
+        ("regulator", lambda digest: {"release": digest.hex(), "report": None}, "bad-args"),
+        ("regulator", lambda digest: {"release": digest, "report": b"short"}, "bad-args"),
+        ("lab", lambda digest: {"release": digest, "report": None}, "test-due"),
         ("grid", lambda digest: {"release": digest, "report": None}, "wrong-role"),
         ("gw-1", lambda digest: {"release": digest, "report": None}, "wrong-role"),
-        ("lab", lambda _: {"release": bytes(32), "report": None}, "unknown-release"),
+        ("regulator", lambda _: {"release": bytes(32), "report": None}, "unknown-release"),
         ("maker-a", lambda digest: {"release": digest, "report": None}, "already-endorsed"),
         ("maker-b", lambda digest: {"release": digest, "report": None}, "wrong-manufacturer"),
     ],
@@ -150,16 +253,18 @@ def test_endorse_that_cannot_count_is_refused(
 def test_endorse_by_the_same_organisation_again_is_refused() -> None:
     world, made = World(), release()
     submit(world, made)
-    assert endorse(world, "lab", made.digest()).code == "ok"
+    assert endorse(world, "regulator", made.digest()).code == "ok"
+    assert endorse(world, "regulator", made.digest()).code == "already-endorsed"
+    lab_test(world, made.digest())
     assert endorse(world, "lab", made.digest()).code == "already-endorsed"
 
 
 def test_endorse_by_more_organisations_than_a_release_can_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     world, made = World(), release()
     submit(world, made)
-    assert endorse(world, "lab", made.digest()).code == "ok"
+    assert lab_test(world, made.digest()).code == "ok"
     monkeypatch.setattr(references, "ENDORSEMENTS_MAX", 2)
-    assert endorse(world, "lab-b", made.digest()).code == "too-many-endorsements"
+    assert endorse(world, "regulator", made.digest()).code == "too-many-endorsements"
 
 
 def test_submit_where_the_manufacturer_alone_decides_is_effective_at_once() -> None:

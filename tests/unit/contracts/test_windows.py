@@ -14,6 +14,7 @@ from tests.unit.contracts.reports import (
     entry,
     evidence,
     item,
+    lab_test,
     make_effective,
     release,
     send,
@@ -97,7 +98,7 @@ def test_device_that_was_filled_as_planned_matches_after_the_work_order() -> Non
     desk = Desk()
     desk.approved()
     desk.read(FILLED)
-    assert endorse(desk.world, "lab", PLANNED.digest()).code == "ok"
+    assert lab_test(desk.world, PLANNED.digest()).code == "ok"
     done = endorse(desk.world, "regulator", PLANNED.digest())
     assert firmware(done) == "match"
     desk.wait(11 * MINUTE_MS)

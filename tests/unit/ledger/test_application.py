@@ -22,6 +22,7 @@ from wire.errors import FormatError
 from wire.genesis import CodeEntry
 from wire.merkle import EMPTY_HEAD, leaf_digest, tree_head
 from wire.receipt import decode_outcome
+from wire.release import EffectiveFrom
 from wire.tx import SignedTx
 from wire.types import sha256
 
@@ -29,7 +30,8 @@ DAY_MS = 86_400_000
 
 
 def submission(world: World, name: str = "r-1", /, **changes: object) -> SignedTx:
-    made = release(name)
+    # dates of their own, so that none is in another's way
+    made = release(name, start=EffectiveFrom(1_000_000 + int.from_bytes(name.encode()[-4:], "big"), None))
     return world.sign("maker-a", "references", "submit", {"release": made.encode()}, **changes)
 
 
@@ -282,7 +284,7 @@ def quarrel(monkeypatch: pytest.MonkeyPatch) -> World:
     """Return a ledger with one more contract, which does what it is told."""
     contract = Contract("quarrel", 1, {"do": _quarrel}, {}, ())
     world = World()
-    monkeypatch.setattr(world.application, "_contracts", {**world.application._contracts, ("quarrel", 1): contract})
+    monkeypatch.setitem(world.application._code.contracts, "quarrel", contract)
     return world
 
 
@@ -438,14 +440,14 @@ def test_committed_execution_of_another_state_is_refused(proposed: tuple[World, 
 def test_application_with_a_contract_of_other_code_is_refused() -> None:
     genesis = make_genesis()
     changed = (replace(genesis.code_table[0], digest=bytes(32)), *genesis.code_table[1:])
-    with pytest.raises(FormatError, match="contract consistency version 1 has the code"):
+    with pytest.raises(FormatError, match="consistency version 1 with the code 0000000000000000"):
         World(replace(genesis, code_table=changed))
 
 
 def test_application_with_an_unknown_contract_is_refused() -> None:
     genesis = make_genesis()
     more = (*genesis.code_table, CodeEntry("zoning", 3, bytes(32)))
-    with pytest.raises(FormatError, match="no contract zoning version 3"):
+    with pytest.raises(FormatError, match="zoning version 3, which this software does not have"):
         World(replace(genesis, code_table=more))
 
 

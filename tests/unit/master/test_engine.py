@@ -113,6 +113,7 @@ class World:
         self.replica = RecordedReplica(lambda data: KEYS["a"].sign(data).signature, None)
         self.boot(settings, GENESIS, SignerGuard())
         self.clock.advance(settings.timeout_ms)  # nobody will tell what this key has signed
+        self.held: set[bytes] = set()
         hooks = Hooks(
             applied=lambda applied: self.diary.append(f"applied {applied.header.height}"),
             gossip=self.gossiped.extend,
@@ -123,6 +124,7 @@ class World:
             view_left=self.left.append,
             accuse=self.accuse,
             blamed=self.blamed.extend,
+            holds_back=lambda executed: executed.header.digest() in self.held,
         )
         self.engine = Engine(self.replica, settings, self, self, self, self, hooks, self.clock)
 
@@ -714,6 +716,19 @@ def test_engine_whose_execution_differs_tells_everybody_and_a_broken_rule_is_the
     answer = asyncio.run(world.engine._execute(proposed))
     assert answer == Executed(digest, accepted=False, fault="bad-transaction: replayed")
     assert len(world.sent) == 1
+
+
+# holds BL-7
+def test_engine_holds_the_answer_about_a_block_back_until_it_is_released() -> None:
+    proposed = block(1, GENESIS.digest, "abcd", "b")
+    digest = proposed.header.digest()
+    world = World("abcd")
+    world.held.add(digest)
+    assert asyncio.run(world.engine._execute(proposed)) is None
+    world.engine.release(digest)
+    assert asyncio.run(world.engine._inbox.get()) == Executed(digest, accepted=True)
+    world.held.clear()
+    assert asyncio.run(world.engine._execute(proposed)) == Executed(digest, accepted=True)
 
 
 # holds FP-16

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,17 @@ from kit.exitcodes import run
 from master.cli import PROGRAM, app
 from master.consensus.snapshot_messages import Archive
 from master.io import store_tools
+from master.io.blobs import path_of
 from master.io.snapshots import SnapshotFolder
 from master.io.store import Store
 from master.io.store_join import JoiningStore
 from master.io.store_past import due_of, fill, old_blocks
+from tests.unit.contracts.model_calls import arguments
 from tests.unit.ledger.worlds import World
 from tests.unit.store.test_state_sync import all_parts
-from tests.unit.store.test_store import MAP_BYTES, grow
+from tests.unit.store.test_store import MAP_BYTES, certify, grow
 from tests.unit.store.test_store_tools import change, first_key, height
+from wire.types import sha256
 
 
 class Node:
@@ -62,7 +67,7 @@ def node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Node:
 
 
 def test_fsck_exits_0_when_all_is_well_and_65_when_it_is_not(node: Node) -> None:
-    assert node.call("fsck") == (0, {"height": 6, "lacks": 0, "damages": []})
+    assert node.call("fsck") == (0, {"height": 6, "lacks": 0, "blobs_missing": 0, "damages": []})
     assert node.say("fsck") == (0, "all is well, up to block 6\n")
     key = first_key(node.ledger, "state")
     change(node.ledger, "state", key, lambda record: record[:-1] + bytes((record[-1] ^ 1,)))
@@ -99,7 +104,7 @@ def test_rebuild_that_ends_early_exits_75_and_says_why(node: Node) -> None:
     code, done = node.call("rebuild")
     assert (code, done["height"]) == (75, 3)
     assert "is damaged" in done["stopped"]
-    assert node.call("fsck") == (0, {"height": 3, "lacks": 0, "damages": []})
+    assert node.call("fsck") == (0, {"height": 3, "lacks": 0, "blobs_missing": 0, "damages": []})
 
 
 def test_export_makes_a_lost_store_anew_elsewhere(node: Node, tmp_path: Path) -> None:
@@ -125,7 +130,7 @@ def test_backup_and_restore_leave_a_mark_for_the_signer_guard(node: Node, tmp_pa
     code, done = node.call("restore", str(backup))
     assert (code, done["height"], done["quarantine"]) == (0, 6, True)
     assert (node.data_dir / "restored").exists()
-    assert node.call("fsck") == (0, {"height": 6, "lacks": 0, "damages": []})
+    assert node.call("fsck") == (0, {"height": 6, "lacks": 0, "blobs_missing": 0, "damages": []})
     assert node.call("restore", str(tmp_path / "nothing"))[0] == 65
 
 
@@ -167,7 +172,7 @@ def joined(node: Node, tmp_path: Path) -> Node:
 
 # holds SN-10
 def test_tools_on_a_store_that_began_with_a_snapshot_say_what_is_missing(joined: Node, tmp_path: Path) -> None:
-    assert joined.call("fsck") == (0, {"height": 6, "lacks": 6, "damages": []})
+    assert joined.call("fsck") == (0, {"height": 6, "lacks": 6, "blobs_missing": 0, "damages": []})
     assert "blocks 1..6 have not come yet" in joined.say("fsck")[1]
     with Store.open(joined.ledger, joined.world.genesis, map_bytes=MAP_BYTES) as store:
         grow(joined.world, store, 2)
@@ -192,3 +197,30 @@ def test_tools_on_a_store_that_began_with_a_snapshot_find_damage(joined: Node) -
     change(joined.ledger, "headers", height(6), lambda record: record[:-1] + bytes((record[-1] ^ 1,)))
     assert joined.call("fsck")[0] == 65
     assert joined.call("rebuild")[0] == 74
+
+
+def test_blobs_are_checked_saved_brought_back_and_removed_with_the_store(node: Node, tmp_path: Path) -> None:
+    named, orphan = b"case 1", b"nobody names it"
+    with Store.open(node.ledger, node.world.genesis, map_bytes=MAP_BYTES) as store:
+        execution, _ = node.world.propose(node.world.sign("dispatch", "models", "store", arguments(named)))
+        store.commit(execution, certify(node.world, execution))
+    assert node.call("fsck")[1]["blobs_missing"] == 1
+    assert "1 blobs are not here" in node.say("fsck")[1]
+    folder = node.data_dir / "blobs"
+    for content in (named, orphan):
+        path = path_of(folder, sha256(content))
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+        os.utime(path, (1000, 1000))
+    assert node.call("fsck")[1]["blobs_missing"] == 0
+    backup = tmp_path / "backup"
+    assert node.call("backup", "--out", str(backup))[1]["blobs"] == 2
+    assert node.call("prune", "--keep", "128")[1]["blob_bytes"] == len(orphan)
+    path_of(folder, sha256(named)).write_bytes(b"rotten")
+    code, found = node.call("fsck")
+    assert (code, found["blobs_missing"], found["damages"][0]["table"]) == (65, 1, "blobs")
+    assert node.call("backup", "--out", str(tmp_path / "second"))[1]["blobs_damaged"] == [sha256(named).hex()]
+    shutil.rmtree(folder)
+    shutil.rmtree(node.ledger)
+    assert node.call("restore", str(backup))[0] == 0
+    assert path_of(folder, sha256(named)).read_bytes() == named

@@ -28,6 +28,7 @@ from wire.types import Digest, sha256
 PLATE = Nameplate("SC-2", "s-1")
 IDENTITY = Identity("maker", "SC", "1.0", "s-1", "SC-2")
 EXPECTED = b"what the laboratory tested"
+TOLD = "release r-2 was revoked by office in block 9: a flaw"
 OWNERS = {
     sha256(b"old"): Owner(own=True, target="model 'SC-2'", kind="firmware", release="r-0"),
     sha256(b"other"): Owner(own=False, target="device dev-2", kind="firmware", release="r-7"),
@@ -103,6 +104,50 @@ def test_appraise_artefact_with_a_slot_gives_the_verdict(read: Artefact, verdict
     expected = Finding("firmware", verdict, sha256(EXPECTED), read.sha256, detail, None, read.method)
     assert finding == replace(expected, owner=None if verdict == "incomplete" else owner)
     assert verdict in VERDICTS
+
+
+# holds AP-1
+@pytest.mark.parametrize(
+    ("content", "verdict", "detail"),
+    [
+        (EXPECTED, "revoked", TOLD),
+        (b"old", "superseded", "it is of release r-0"),
+        (b"revoked before", "revoked", "release r-1 was revoked"),
+        (b"of another", "misfilled", "it is the firmware of device dev-2, release r-7, which was revoked"),
+        (b"nobody's", "mismatch", TOLD),
+    ],
+)
+def test_appraise_artefact_of_a_slot_that_lost_its_value_expects_nothing(
+    content: bytes, verdict: str, detail: str
+) -> None:
+    emptied = replace(slot(), revoked=TOLD)
+    owners = {
+        **OWNERS,
+        sha256(EXPECTED): Owner(own=True, target="", kind="firmware", release="r-2", revoked=TOLD),
+        sha256(b"revoked before"): Owner(
+            own=True, target="", kind="firmware", release="r-1", revoked="release r-1 was revoked"
+        ),
+        sha256(b"of another"): replace(OWNERS[sha256(b"other")], revoked="release r-7 was revoked"),
+    }
+    difference = Difference(sha256(EXPECTED), "chunks", 1, (0,))
+    read = artefact(content, difference=difference)
+    for one in (read, artefact(content)):
+        found = only(
+            appraise(PLATE, Item(IDENTITY, (one,)), {"firmware": emptied}, lambda _, digest: owners.get(digest))
+        )
+        assert (found.verdict, found.detail, found.expected_sha256, found.difference) == (verdict, detail, None, None)
+    missing = only(appraised(firmware=emptied))
+    assert (missing.verdict, missing.detail, missing.expected_sha256) == ("missing", TOLD, None)
+
+
+@pytest.mark.parametrize("revoked", [False, True])
+def test_appraise_release_that_was_revoked_is_no_matter_of_a_work_order(*, revoked: bool) -> None:
+    window = Window(sha256(b"order"), "r-2", 9, {"firmware": sha256(b"planned")})
+    told = "release r-2 was revoked" if revoked else None
+    owner = Owner(own=True, target="", kind="firmware", release="r-2", revoked=told)
+    item = Item(IDENTITY, (artefact(b"planned"),))
+    found = only(appraise(PLATE, item, {"firmware": slot()}, lambda _kind, _digest: owner, window))
+    assert found.verdict == ("revoked" if revoked else "pending")
 
 
 def test_appraise_artefact_without_a_slot_is_unknown_reference() -> None:

@@ -37,6 +37,7 @@ from wire.historyproof import (
     verify_history_proof,
 )
 from wire.receipt import verify_receipt
+from wire.release import EffectiveFrom
 from wire.stateproof import decode_state_proof, verify_state_proof
 from wire.types import sha256
 
@@ -67,8 +68,9 @@ def grow(world: World, store: Store, blocks: int = 3) -> list[Execution]:
     executions = []
     for number in range(blocks):
         seq = world.head.height + 1
+        made = release(f"r-{seq}-{number}", start=EffectiveFrom(1_000_000 + seq, None))
         calls = (
-            world.sign("maker-a", "references", "submit", {"release": release(f"r-{seq}-{number}").encode()}),
+            world.sign("maker-a", "references", "submit", {"release": made.encode()}),
             world.sign(
                 "gw-1",
                 "consistency",
@@ -137,7 +139,7 @@ def test_store_that_does_not_exist_is_not_opened(tmp_path: Path, world: World) -
 def test_store_of_another_genesis_is_not_opened(tmp_path: Path, store: Store) -> None:
     store.close()
     with pytest.raises(StoreError, match="belongs to the ledger with genesis"):
-        Store.open(tmp_path / "store", make_genesis({"skew_ms": 7}), map_bytes=MAP_BYTES)
+        Store.open(tmp_path / "store", make_genesis({"skew_ms": 700}), map_bytes=MAP_BYTES)
 
 
 def test_store_that_another_holds_is_not_opened(tmp_path: Path, store: Store, world: World) -> None:

@@ -160,6 +160,17 @@ def test_genesis_account_may_have_several_keys() -> None:
 
 
 # holds GE-6
+def test_genesis_account_with_more_than_16_keys_is_refused() -> None:
+    spare = [AccountKey(public_of(f"spare {number}"), "lab", "lab") for number in range(16)]
+    for count, fits in ((15, True), (16, False)):
+        keys = tuple(sorted((*GENESIS.keys, *spare[:count]), key=lambda entry: entry.key))
+        if fits:
+            assert decode_genesis(replace(GENESIS, keys=keys).encode()).keys == keys
+        else:
+            refuse("genesis.keys: 'lab' has 17 keys, at most 16", keys=keys)
+
+
+# holds GE-6
 @pytest.mark.parametrize(
     ("sender", "organisation", "reason"),
     [

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.wire.samples import RELEASE
 from wire import cbor
 from wire.errors import CborError, FormatError
-from wire.release import ITEMS_MAX, RELEASE_BYTES_MAX, Items, Reference, decode_release
+from wire.release import ITEMS_MAX, RELEASE_BYTES_MAX, EffectiveFrom, Items, Reference, decode_release
 from wire.types import sha256
 
 FIRMWARE, STRATEGY = RELEASE.artefacts
@@ -50,6 +50,54 @@ def test_release_round_trips() -> None:
 def test_release_field_out_of_range_is_refused(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(FormatError, match=reason):
         replace(RELEASE, **changes).encode()
+
+
+# holds RL-5
+@pytest.mark.parametrize("start", [EffectiveFrom(1, None), EffectiveFrom(None, 1_800_000_000_000)])
+def test_release_of_a_date_round_trips(start: EffectiveFrom) -> None:
+    dated = replace(RELEASE, effective_from=start)
+    assert decode_release(dated.encode()) == dated
+    assert dated.digest() != RELEASE.digest()
+
+
+# holds RL-5
+@pytest.mark.parametrize(
+    "start",
+    [EffectiveFrom(None, None), EffectiveFrom(1, 1), EffectiveFrom(0, None), EffectiveFrom(None, 0)],
+)
+def test_release_of_two_dates_or_of_none_is_refused(start: EffectiveFrom) -> None:
+    with pytest.raises(FormatError, match=r"release\.effective_from"):
+        replace(RELEASE, effective_from=start).encode()
+
+
+# holds RL-5
+@pytest.mark.parametrize(
+    ("first", "second", "holds"),
+    [
+        (EffectiveFrom(1, None), EffectiveFrom(2, None), True),
+        (EffectiveFrom(None, 2), EffectiveFrom(None, 1), True),
+        (EffectiveFrom(1, None), EffectiveFrom(1, None), False),
+        (EffectiveFrom(1, None), EffectiveFrom(None, 2), False),
+        (EffectiveFrom(1, None), None, False),
+    ],
+)
+def test_dates_are_comparable_in_one_unit(first: EffectiveFrom, second: EffectiveFrom | None, *, holds: bool) -> None:
+    assert first.is_comparable(second) == holds
+
+
+@pytest.mark.parametrize(
+    ("start", "block", "holds"),
+    [
+        (EffectiveFrom(7, None), (7, 0), True),
+        (EffectiveFrom(7, None), (6, 9), False),
+        (EffectiveFrom(None, 9), (0, 9), True),
+        (EffectiveFrom(None, 9), (9, 8), False),
+    ],
+)
+def test_date_has_come_with_the_first_block_not_before_it(
+    start: EffectiveFrom, block: tuple[int, int], *, holds: bool
+) -> None:
+    assert start.has_come(*block) == holds
 
 
 # holds RL-1

@@ -18,7 +18,7 @@ from tests.unit.master.views.story import GENESIS
 @pytest.fixture(scope="module")
 def world() -> World:
     found = World(seed=11)
-    while found.story.height < 90:
+    while found.story.height < 110:
         found.block(5)
     return found
 
@@ -115,7 +115,10 @@ def cursor(value: object) -> str:
         ("/v1/devices?model=a%0Ab", "model: 1..256 printable characters are due"),
         (f"/v1/devices?model={'m' * 257}", "model: 1..256 printable characters are due"),
         ("/v1/alarms?state=open", "state: one of raised, returned is due"),
-        ("/v1/references?status=old", "status: one of pending, effective, superseded is due"),
+        (
+            "/v1/references?status=old",
+            "status: one of pending, approved, effective, superseded, failed, revoked is due",
+        ),
         ("/v1/alarms?after=%21", "after: the 'next' of an earlier answer"),
         ("/v1/alarms?after=" + "A" * 300, "after: the 'next' of an earlier answer"),
         ("/v1/alarms?after=" + cursor("x"), "after: the 'next' of an earlier answer"),

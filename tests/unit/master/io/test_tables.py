@@ -160,7 +160,7 @@ def test_apply_failed_write_leaves_rows_and_position_and_later_works(tables: Tab
 @pytest.mark.parametrize("limit", [1, 2, 5, 1000])
 @pytest.mark.parametrize("name", list(TABLES))
 def test_page_walk_covers_every_row_once_in_order(tables: Tables, name: str, limit: int) -> None:
-    story, table = told(60, seed=4), TABLES[name]
+    story, table = told(150, seed=4), TABLES[name]
     catch_up(MemoryEvents(story.events), tables, story.height)
     found: list[Row] = []
     after = None
@@ -204,7 +204,7 @@ def test_page_rows_that_come_in_between_are_neither_doubled_nor_in_the_way(table
     ],
 )
 def test_page_filter_equals_that_in_memory(tables: Tables, name: str, parameter: str, value: str) -> None:
-    story, table, memory = told(60, seed=8), TABLES[name], MemoryTables(GENESIS)
+    story, table, memory = told(90, seed=8), TABLES[name], MemoryTables(GENESIS)
     for target in (tables, memory):
         catch_up(MemoryEvents(story.events), target, story.height)
     conditions: tuple[Condition, ...] = table.condition(parameter, value, Reading(story.time_ms, 600_000))

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from master.ledger.rows import EventRow
 from tests.unit.wire import samples
+from wire import cbor
 from wire.cbor import Value
 from wire.genesis import Device, Gateway, Genesis, Station
 from wire.types import sha256
@@ -28,6 +29,12 @@ IDENTITY: dict[str, Value] = {
     "revision": "3.1.4",
     "serial": "SN-0",
     "model": "SC-0",
+}
+POLICY: dict[str, Value] = {
+    "kinds": ["firmware"],
+    "roles": [{"role": role, "count": 1} for role in ("laboratory", "manufacturer", "regulator")],
+    "endorsements_due": 3,
+    "excluded": [],
 }
 ARTEFACT: dict[str, Value] = {
     "kind": "firmware",
@@ -83,6 +90,7 @@ class Story:
                 self._release,
                 self._fault,
                 self._change,
+                self._govern,
                 self._work,
                 self._inspection,
             )
@@ -147,6 +155,42 @@ class Story:
         told.append(("validators", "change_approved", member, {"proposal": proposal}))
         data: dict[str, Value] = {"proposal": proposal, "kind": kind, "from_height": self.height + 2, **record}
         return [*told, ("validators", "validators_changed", member, data)]
+
+    def _govern(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        """Tell of one proposal of the contract `governance`, from the beginning to its end."""
+        proposal = sha256(f"decision {self.height} {self._random.random()}".encode())
+        kind = self._random.choice(("parameters", "upgrade", "correction"))
+        code: Value = [{"name": "notary", "version": self.height + 2, "digest": sha256(b"code")}]
+        old, new = cbor.encode(self.height), cbor.encode("better")
+        bodies: dict[str, dict[str, Value]] = {
+            "parameters": {"values": {"stale_ms": self.height * 1000, "clock_policy": "bench"}},
+            "upgrade": {"code": code, "height": self.height + 10, "base_height": 0, "state_root": None},
+            "correction": {"target": {"tx": proposal}, "old": old, "new": new, "reason": "typing error"},
+        }
+        weights: dict[str, Value] = {"weight_against": 0, "weight_total": 3, "weight_due": 2}
+        made: dict[str, Value] = {
+            "proposal": proposal,
+            "kind": kind,
+            "by": "grid",
+            "body": bodies[kind],
+            "deadline_ms": self.time_ms + 1000,
+            "weight_in_favour": 1,
+            **weights,
+        }
+        vote: dict[str, Value] = {"proposal": proposal, "organisation": "office", "in_favour": True, **weights}
+        told: list[tuple[str, str, str, dict[str, Value]]] = [
+            ("governance", "proposal_made", "something", made),
+            ("governance", "proposal_voted", "something", {**vote, "weight_in_favour": 2}),
+        ]
+        if self._random.random() < 0.2:
+            closed: dict[str, Value] = {"proposal": proposal, "reason": "expired"}
+            return [*told, ("governance", "proposal_closed", "something", closed)]
+        accepted: dict[str, Value] = {"proposal": proposal, "kind": kind, "body": bodies[kind]}
+        told.append(("governance", "proposal_accepted", "something", accepted))
+        if kind == "correction":
+            record: dict[str, Value] = {**bodies[kind], "proposal": proposal, "number": 1, "supersedes": None}
+            told.append(("governance", "data_corrected", "something", record))
+        return told
 
     def _device(self) -> str:
         return self._random.choice(GENESIS.devices).id
@@ -223,18 +267,31 @@ class Story:
             "release": name,
             "manufacturer": "maker",
             "target": {"device": None, "model": "SC-0"},
+            "effective_from": None,
             "artefacts": [dict(ARTEFACT)],
         }
         self._releases.append(fields)
-        told = [("references", "release_submitted", digest.hex(), fields)]
-        for organisation, role in (("maker", "manufacturer"), ("lab", "laboratory"), ("office", "regulator")):
+        roles = (("maker", "manufacturer"), ("lab", "laboratory"), ("office", "regulator"))
+        missing: list[Value] = [{"role": role, "count": 1} for _, role in roles]
+        submitted: dict[str, Value] = {**fields, "policies": [dict(POLICY)], "missing": list(missing)}
+        told = [("references", "release_submitted", digest.hex(), submitted)]
+        for organisation, role in roles:
+            missing = missing[1:]
             data: dict[str, Value] = {"digest": digest, "organisation": organisation, "role": role, "report": None}
-            told.append(("references", "release_endorsed", digest.hex(), data))
+            if role == "laboratory":
+                verdict = self._random.choice(("pass", "pass", "fail"))
+                test: dict[str, Value] = {"digest": digest, "organisation": organisation}
+                test.update(report=sha256(b"report"), verdict=verdict)
+                told.append(("references", "release_tested", digest.hex(), test))
+                if verdict == "fail":
+                    return told
+            told.append(("references", "release_endorsed", digest.hex(), {**data, "missing": list(missing)}))
             if self._random.random() < 0.2:
                 return told
         older = self._effective
         replaces: list[Value] = [] if older is None else [{"digest": older, "kinds": ["firmware"]}]
-        told.append(("references", "release_effective", digest.hex(), {**fields, "replaces": replaces}))
+        effective: dict[str, Value] = {**fields, "effective_height": self.height, "kinds": ["firmware"]}
+        told.append(("references", "release_effective", digest.hex(), {**effective, "replaces": replaces}))
         if older is not None:
             told.append(("references", "release_superseded", older.hex(), {"digest": older, "by": digest}))
         self._effective = digest

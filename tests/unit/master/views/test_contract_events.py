@@ -13,8 +13,10 @@ from tests.unit.contracts.reports import (
     entry,
     evidence,
     item,
+    lab_test,
     make_effective,
     release,
+    revoke,
     send,
     submit,
     truncated,
@@ -23,6 +25,7 @@ from tests.unit.ledger.worlds import World, make_genesis
 from tests.unit.master.api.schemas import problems
 from tests.unit.master.views.memory import MemoryTables
 from wire.evidence import Item
+from wire.release import EffectiveFrom
 from wire.types import sha256
 
 STALE_MS = 1_800_000
@@ -68,7 +71,7 @@ def test_release_life_is_shown_as_the_contract_decides_it() -> None:
     submit(world, first)
     row = world.shown("references")[0]
     assert (row["status"], row["missing_roles"]) == ("pending", ["laboratory", "regulator"])
-    endorse(world, "lab", first.digest(), sha256(b"report"))
+    lab_test(world, first.digest())
     assert world.shown("references")[0]["missing_roles"] == ["regulator"]
     endorse(world, "regulator", first.digest())
     row = world.shown("references")[0]
@@ -80,6 +83,37 @@ def test_release_life_is_shown_as_the_contract_decides_it() -> None:
     make_effective(world, release("r-3", firmware=b"firmware 3", strategy=b"strategy 3"))
     states = {row["release"]: (row["status"], row["effective_kinds"]) for row in world.shown("references")}
     assert states["r-1"] == ("superseded", [])
+    revoke(world, "regulator", release("r-3", firmware=b"firmware 3", strategy=b"strategy 3").digest())
+    row = world.shown("references")[0]
+    assert (row["status"], row["effective_kinds"]) == ("revoked", [])
+
+
+def test_release_of_a_date_is_shown_effective_from_the_first_report_after_it() -> None:
+    world = Consortium()
+    height = world.head.height + 5
+    made = release(start=EffectiveFrom(height, None))
+    make_effective(world, made)
+    row = world.shown("references")[0]
+    assert (row["status"], row["effective_from"]) == ("approved", {"height": height, "time_ms": None})
+    while world.head.height < height:
+        world.run()
+    assert world.shown("references")[0]["status"] == "approved"
+    world.report("dev-1", item())
+    row = world.shown("references")[0]
+    assert (row["status"], row["effective_height"]) == ("effective", height)
+    assert world.device("dev-1")["state"] == "match"
+
+
+def test_release_that_failed_and_one_that_is_in_the_way_are_shown_so() -> None:
+    world, made = Consortium(), release("r-1")
+    submit(world, made)
+    assert submit(world, release("r-2")).code == "conflicting-release"
+    lab_test(world, made.digest(), "fail")
+    (row,) = world.shown("references")
+    assert (row["status"], row["tests"]) == (
+        "failed",
+        [{"organisation": "lab", "report": sha256(b"report").hex(), "verdict": "fail", "height": 3}],
+    )
 
 
 def test_device_without_reference_turns_to_match_when_the_release_counts() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from master.views.events import ViewError
@@ -11,12 +9,13 @@ from master.views.ports import END, Position
 from master.views.references import REFERENCES
 from master.views.schema import Row
 from tests.unit.master.views.memory import MemoryTables
-from tests.unit.master.views.story import ARTEFACT, GENESIS, Story
+from tests.unit.master.views.story import ARTEFACT, GENESIS, POLICY, Story
 from wire.cbor import Value
 from wire.genesis import Genesis
 from wire.types import sha256
 
-STEPS = (("maker", "manufacturer"), ("lab", "laboratory"), ("office", "regulator"))
+STEPS = (("lab", "laboratory"), ("maker", "manufacturer"), ("office", "regulator"))
+REPORT = sha256(b"report")
 
 
 class Ledger:
@@ -30,13 +29,22 @@ class Ledger:
 
     def submit(self, name: str, *kinds: str) -> bytes:
         digest = sha256(name.encode())
-        self.tell("release_submitted", digest, **fields(name, *kinds))
+        missing = [counted(role) for _, role in STEPS]
+        self.tell("release_submitted", digest, **fields(name, *kinds), policies=[POLICY], missing=missing)
         return digest
 
     def effective(self, name: str, *kinds: str, replaces: dict[bytes, list[Value]] | None = None) -> bytes:
         digest = self.submit(name, *kinds)
         told: list[Value] = [{"digest": old, "kinds": gone} for old, gone in (replaces or {}).items()]
-        self.tell("release_effective", digest, **fields(name, *kinds), replaces=told)
+        height = self.story.height + 1
+        self.tell(
+            "release_effective",
+            digest,
+            **fields(name, *kinds),
+            kinds=list(kinds),
+            effective_height=height,
+            replaces=told,
+        )
         return digest
 
     def row(self, digest: bytes) -> Row:
@@ -45,11 +53,16 @@ class Ledger:
         return row
 
 
+def counted(role: str | None, count: int = 1) -> Value:
+    return {"role": role, "count": count}
+
+
 def fields(name: str, *kinds: str) -> dict[str, Value]:
     return {
         "release": name,
         "manufacturer": "maker",
         "target": {"device": None, "model": "SC-0"},
+        "effective_from": None,
         "artefacts": [{**ARTEFACT, "kind": kind} for kind in kinds],
     }
 
@@ -58,22 +71,57 @@ def test_references_endorsements_take_roles_off_the_missing_ones() -> None:
     ledger = Ledger()
     digest = ledger.submit("r1", "firmware")
     assert ledger.row(digest)["missing_roles"] == ["laboratory", "manufacturer", "regulator"]
+    missing: list[Value] = [counted(role) for _, role in STEPS]
     for organisation, role in STEPS[:2]:
-        ledger.tell("release_endorsed", digest, organisation=organisation, role=role, report=sha256(b"report"))
+        missing = missing[1:]
+        told: dict[str, Value] = {"organisation": organisation, "role": role, "report": REPORT}
+        ledger.tell("release_endorsed", digest, **told, missing=missing)
     row = ledger.row(digest)
     assert row["status"] == "pending"
     assert row["missing_roles"] == ["regulator"]
+    assert row["missing"] == [{"role": "regulator", "count": 1}]
     assert row["endorsements"] == [
-        {"organisation": "maker", "role": "manufacturer", "height": 2, "report": sha256(b"report").hex()},
-        {"organisation": "lab", "role": "laboratory", "height": 3, "report": sha256(b"report").hex()},
+        {"organisation": "lab", "role": "laboratory", "height": 2, "report": REPORT.hex()},
+        {"organisation": "maker", "role": "manufacturer", "height": 3, "report": REPORT.hex()},
     ]
 
 
-def test_references_genesis_names_fewer_roles_and_fewer_are_missing() -> None:
-    ledger = Ledger(replace(GENESIS, parameters={"endorser_roles": ["manufacturer"]}))
-    assert ledger.row(ledger.submit("r1", "firmware"))["missing_roles"] == ["manufacturer"]
-    ledger = Ledger(replace(GENESIS, parameters={}))
-    assert len(str(ledger.row(ledger.submit("r1", "firmware"))["missing_roles"]).split(",")) == 3
+def test_references_missing_of_any_role_is_no_missing_role() -> None:
+    ledger = Ledger()
+    digest = ledger.submit("r1", "firmware")
+    told: dict[str, Value] = {"organisation": "lab", "role": "laboratory", "report": None}
+    ledger.tell("release_endorsed", digest, **told, missing=[counted("regulator", 2), counted(None)])
+    row = ledger.row(digest)
+    assert row["missing_roles"] == ["regulator"]
+    assert row["missing"] == [{"role": "regulator", "count": 2}, {"role": None, "count": 1}]
+    assert row["policies"] == [POLICY]
+
+
+@pytest.mark.parametrize(("verdict", "status"), [("pass", "pending"), ("fail", "failed")])
+def test_references_test_is_listed_and_a_failure_ends_the_release(verdict: str, status: str) -> None:
+    ledger = Ledger()
+    digest = ledger.submit("r1", "firmware")
+    ledger.tell("release_tested", digest, organisation="lab", report=REPORT, verdict=verdict)
+    row = ledger.row(digest)
+    assert row["status"] == status
+    assert row["tests"] == [{"organisation": "lab", "report": REPORT.hex(), "verdict": verdict, "height": 2}]
+
+
+def test_references_approved_waits_for_its_date() -> None:
+    ledger = Ledger()
+    digest = ledger.submit("r1", "firmware")
+    ledger.tell("release_approved", digest, effective_from={"height": 9, "time_ms": None})
+    assert (ledger.row(digest)["status"], ledger.row(digest)["effective_height"]) == ("approved", None)
+
+
+@pytest.mark.parametrize("kind", ["release_revoked", "release_withdrawn"])
+def test_references_revoked_shows_by_whom_and_why(kind: str) -> None:
+    ledger = Ledger()
+    digest = ledger.effective("r1", "firmware")
+    ledger.tell(kind, digest, organisation="office", role="regulator", reason="a flaw")
+    row = ledger.row(digest)
+    assert (row["status"], row["effective_kinds"]) == ("revoked", [])
+    assert row["revoked"] == {"organisation": "office", "role": "regulator", "reason": "a flaw", "height": 3}
 
 
 def test_references_effective_shows_height_and_kinds() -> None:

@@ -1,0 +1,29 @@
+"""Points in time as people write them on the command line."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Final
+
+from kit.exitcodes import UsageError
+
+_MS_PER_S: Final = 1000
+
+
+def time_ms(text: str, what: str) -> int:
+    """Return milliseconds since 1970 UTC of a time such as ``2026-11-23T16:00Z``; without a zone it is UTC.
+
+    Args:
+        text: ISO 8601.
+        what: Name of the option, for the error.
+
+    Raises:
+        UsageError: It is no time.
+    """
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{what} {text!r} is no time; expected such as 2026-11-23T16:00Z") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    return round(moment.timestamp() * _MS_PER_S)

@@ -1,0 +1,163 @@
+"""GET and PUT /v1/blobs/{digest}: streamed, bounded, taken only when somebody names the blob (BL-9)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import BinaryIO, Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from master.api.call import Call, answer
+from master.api.context import Context
+from master.api.parameters import HexDigest, Parameter
+from master.api.ports import BlobRefusedError, Upload
+from master.api.problems import Problem, not_found
+from master.views.schema import Schema, hexadecimal, integer, record
+from wire.blob import BLOB_BYTES_MAX
+
+MEDIA_TYPE: Final = "application/octet-stream"
+WRITE_BYTES: Final = 256 * 1024
+DIGEST: Final = Parameter("digest", "SHA-256 of the blob, hex.", HexDigest(), place="path")
+SCHEMA: Final[Schema] = record(
+    {"digest": hexadecimal("SHA-256 of the blob.", 32), "size": integer("Bytes.", 1, BLOB_BYTES_MAX)}
+)
+
+
+async def get(call: Call) -> Response:
+    """Answer with a blob's bytes."""
+    context, digest = call.context, call.arguments.need(DIGEST)
+    size = context.blobs.size_of(digest)
+    if size is None:
+        raise not_found(f"blob {digest.hex()} at this node")
+    headers = {"content-length": str(size), "etag": f'"{digest.hex()}"'}
+    if call.request.method == "HEAD":
+        return Response(headers=headers, media_type=MEDIA_TYPE)
+    _check_room(context)
+    try:
+        file = await context.blocking(lambda: context.blobs.open(digest))
+    except BlobRefusedError as error:
+        raise _problem(error) from error
+    return BlobResponse(context, file, headers)
+
+
+async def put(call: Call) -> Response:
+    """Take a blob's bytes."""
+    context, digest = call.context, call.arguments.need(DIGEST)
+    size = context.blobs.size_of(digest)
+    if size is not None:
+        return answer({"digest": digest.hex(), "size": size})
+    size = context.blobs.expected(digest)
+    declared = call.request.headers.get("content-length", "")
+    if size is not None and declared.isdecimal() and int(declared[:20]) > size:
+        raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", f"the blob has {size} bytes")
+    _check_room(context)
+    try:
+        upload = context.blobs.begin(digest)
+    except BlobRefusedError as error:
+        raise _problem(error) from error
+    try:
+        with _counted(context):
+            await _receive(context, call.request, upload)
+    except BlobRefusedError as error:
+        raise _problem(error) from error
+    finally:
+        upload.done()
+    return answer({"digest": digest.hex(), "size": context.blobs.size_of(digest)}, HTTPStatus.CREATED)
+
+
+async def _receive(context: Context, request: Request, upload: Upload) -> None:
+    """Hand a body on in pieces; a client that sends nothing for long is cut off."""
+    parts = request.stream()
+    waiting = bytearray()
+    try:
+        while True:
+            async with asyncio.timeout(context.limits.stall_s):
+                part = await anext(parts, None)
+            waiting += part or b""
+            if waiting and (part is None or len(waiting) >= WRITE_BYTES):
+                data, waiting = bytes(waiting), bytearray()
+                await context.blocking(lambda data=data: upload.write(data))  # type: ignore[misc]
+            if part is None:
+                break
+    except TimeoutError:
+        detail = f"nothing came for {context.limits.stall_s:g} s"
+        raise Problem(HTTPStatus.REQUEST_TIMEOUT, "body-too-slow", detail) from None
+    except ClientDisconnect:
+        raise Problem(HTTPStatus.BAD_REQUEST, "malformed", "the body broke off") from None
+    await context.blocking(upload.finish)
+
+
+class BlobResponse(Response):
+    """Sends a file piece by piece, until the client goes or stops reading.
+
+    Args:
+        context: The API's context.
+        file: Is closed in the end.
+        headers: With the length.
+    """
+
+    def __init__(self, context: Context, file: BinaryIO, headers: dict[str, str]) -> None:
+        super().__init__(headers=headers, media_type=MEDIA_TYPE)
+        self.raw_headers = [pair for pair in self.raw_headers if pair != (b"content-length", b"0")]
+        self._context, self._file = context, file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one client."""
+        del scope, receive
+        context = self._context
+        with self._file, _counted(context):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            while data := await context.blocking(lambda: self._file.read(WRITE_BYTES)):
+                async with asyncio.timeout(context.limits.stall_s):
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class NoBlobs:
+    """A node without blobs; implements `BlobPort`."""
+
+    def size_of(self, digest: bytes) -> int | None:
+        """There is none."""
+        del digest
+        return None
+
+    def expected(self, digest: bytes) -> int | None:
+        """Nobody names one."""
+        del digest
+        return None
+
+    def begin(self, digest: bytes) -> Upload:
+        """Refuse."""
+        raise BlobRefusedError(HTTPStatus.NOT_FOUND, "blob-not-named", f"nobody names blob {digest.hex()}")
+
+    def open(self, digest: bytes) -> BinaryIO:
+        """Refuse."""
+        raise BlobRefusedError(HTTPStatus.NOT_FOUND, "not-found", f"there is no blob {digest.hex()}")
+
+
+@contextmanager
+def _counted(context: Context) -> Iterator[None]:
+    context.blobs_open += 1
+    try:
+        yield
+    finally:
+        context.blobs_open -= 1
+
+
+def _check_room(context: Context) -> None:
+    if context.blobs_open >= context.limits.blobs_max:
+        raise Problem(
+            HTTPStatus.TOO_MANY_REQUESTS,
+            "busy",
+            f"{context.limits.blobs_max} blobs are on their way, as many as this node allows",
+            {"retry-after": "1"},
+        )
+
+
+def _problem(error: BlobRefusedError) -> Problem:
+    return Problem(error.status, error.code, f"{error}")

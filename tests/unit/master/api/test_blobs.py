@@ -1,0 +1,158 @@
+"""Blobs over HTTP."""
+
+from __future__ import annotations
+
+import io
+from typing import BinaryIO
+
+import pytest
+
+from master.api.app import build_api
+from master.api.context import Limits
+from master.api.ports import BlobRefusedError, SubmitResult, Upload
+from tests.unit.master.api.fakes import World, signed
+from tests.unit.master.api.http import STALLED, Reply, fetch
+from wire.types import sha256
+
+CONTENT = bytes(range(256)) * 3000
+DIGEST = sha256(CONTENT)
+PATH = f"/v1/blobs/{DIGEST.hex()}"
+
+
+class FakeBlobs:
+    """Implements `BlobPort` in memory."""
+
+    def __init__(self, *, here: bool = False, named: bool = True) -> None:
+        self.kept = {DIGEST: CONTENT} if here else {}
+        self.named = named
+        self.is_gone = False
+        self.written = b""
+        self.done = 0
+
+    def size_of(self, digest: bytes) -> int | None:
+        return len(self.kept[digest]) if digest in self.kept else None
+
+    def expected(self, digest: bytes) -> int | None:
+        return len(CONTENT) if self.named and digest == DIGEST else None
+
+    def begin(self, digest: bytes) -> Upload:
+        if self.expected(digest) is None:
+            raise BlobRefusedError(404, "blob-not-named", "submit the transaction first")
+        return FakeUpload(self)
+
+    def open(self, digest: bytes) -> BinaryIO:
+        if self.is_gone:
+            raise BlobRefusedError(404, "not-found", "it was damaged")
+        return io.BytesIO(self.kept[digest])
+
+
+class FakeUpload:
+    """Implements `Upload`."""
+
+    def __init__(self, blobs: FakeBlobs) -> None:
+        self._blobs = blobs
+
+    def write(self, data: bytes) -> None:
+        self._blobs.written += data
+
+    def finish(self) -> None:
+        if self._blobs.written != CONTENT:
+            raise BlobRefusedError(400, "blob-differs", "other bytes came")
+        self._blobs.kept[DIGEST] = CONTENT
+
+    def done(self) -> None:
+        self._blobs.done += 1
+
+
+def ask(blobs: FakeBlobs, body: bytes | list[bytes] | None = None, limits: Limits | None = None, **more: str) -> Reply:
+    world = World()
+    api = build_api(
+        world.node,
+        world.ledger,
+        world.proofs,
+        world.tables,
+        type(world.registry)(),
+        limits or Limits(),
+        blobs=blobs,
+    )
+    method = more.pop("method", "GET" if body is None else "PUT")
+    return fetch(api, more.pop("path", PATH), method=method, body=body or b"", headers=more)
+
+
+# holds BL-9
+def test_blob_is_answered_whole_with_its_length() -> None:
+    reply = ask(FakeBlobs(here=True))
+    assert (reply.status, reply.body) == (200, CONTENT)
+    assert reply.headers["content-length"] == str(len(CONTENT))
+    assert reply.headers["content-type"] == "application/octet-stream"
+    assert reply.headers["etag"] == f'"{DIGEST.hex()}"'
+    head = ask(FakeBlobs(here=True), method="HEAD")
+    assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(CONTENT)))
+
+
+# holds BL-9
+def test_blob_that_is_not_here_or_is_damaged_is_not_found() -> None:
+    assert ask(FakeBlobs()).status == 404
+    blobs = FakeBlobs(here=True)
+    blobs.is_gone = True
+    reply = ask(blobs)
+    assert (reply.status, reply.json()["detail"]) == (404, "it was damaged")
+    assert ask(blobs, path="/v1/blobs/xyz").status == 400
+
+
+# holds BL-9
+def test_blob_that_is_named_is_taken_in_parts() -> None:
+    blobs = FakeBlobs()
+    reply = ask(blobs, [CONTENT[:300_000], CONTENT[300_000:]])
+    assert (reply.status, reply.json()) == (201, {"digest": DIGEST.hex(), "size": len(CONTENT)})
+    assert (blobs.written, blobs.done) == (CONTENT, 1)
+    again = ask(blobs, CONTENT)
+    assert (again.status, blobs.done) == (200, 1)
+
+
+# holds BL-9
+@pytest.mark.parametrize(
+    ("blobs", "body", "status", "code"),
+    [
+        (FakeBlobs(named=False), CONTENT, 404, "blob-not-named"),
+        (FakeBlobs(), CONTENT[:-1], 400, "blob-differs"),
+        (FakeBlobs(), [CONTENT[:5], b""], 400, "malformed"),
+        (FakeBlobs(), [CONTENT[:5], STALLED], 408, "body-too-slow"),
+    ],
+)
+def test_blob_that_is_not_wanted_or_not_whole_is_refused(
+    blobs: FakeBlobs, body: bytes | list[bytes], status: int, code: str
+) -> None:
+    reply = ask(blobs, body, Limits(stall_s=0.05))
+    assert (reply.status, reply.json()["type"]) == (status, f"urn:gridwitness:problem:{code}")
+    assert DIGEST not in blobs.kept
+    assert blobs.done == (code != "blob-not-named")
+
+
+# holds BL-9
+def test_blob_longer_than_it_was_named_is_refused_by_its_length() -> None:
+    blobs = FakeBlobs()
+    reply = ask(blobs, b"x", None, **{"content-length": str(len(CONTENT) + 1)})
+    assert (reply.status, blobs.done) == (413, 0)
+
+
+# holds BL-9
+@pytest.mark.parametrize("body", [None, CONTENT])
+def test_blobs_on_their_way_are_bounded(body: bytes | None) -> None:
+    reply = ask(FakeBlobs(here=body is None), body, Limits(blobs_max=0))
+    assert (reply.status, reply.headers["retry-after"]) == (429, "1")
+
+
+# holds BL-9
+def test_submission_says_which_blobs_are_to_be_brought() -> None:
+    world = World()
+    raw = signed(1)
+    world.node.refuse = SubmitResult(sha256(raw), "pending", blobs=(DIGEST,))
+    reply = fetch(world.api, "/v1/tx", method="POST", body=raw, headers={"content-type": "application/octet-stream"})
+    assert reply.json()["results"] == [{"id": sha256(raw).hex(), "status": "pending", "blobs": [DIGEST.hex()]}]
+
+
+def test_node_without_blobs_has_none_and_takes_none() -> None:
+    world = World()
+    assert fetch(world.api, PATH).status == 404
+    assert fetch(world.api, PATH, method="PUT", body=CONTENT).status == 404
