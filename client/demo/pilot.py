@@ -20,7 +20,7 @@ from client.demo.narrator import Narrator
 from client.demo.processes import wait_until
 from client.demo.references import OUTCOME_WITHIN_S, signer_of, stand_behind, submit_releases
 from client.demo.story import Story
-from client.demo.tampering import ALL_KINDS, Expected, Tampering
+from client.demo.tampering import Expected, Tampering
 from client.demo.topology import DISPATCH, GRID_COMPANY, MANUFACTURER, MEMBERS, Model, Topology
 from client.node import Item, require_ok, submit, wait_outcome
 from kit.exitcodes import DataError
@@ -206,6 +206,7 @@ def plan_errors(topology: Topology, folder: Callable[[str], Path]) -> tuple[Tamp
     )
     draft = str(folder(release_name(topology.models[0].slug, VERSION_DRAFT)))
     foreign = str(folder(release_name(q2, VERSION_NEW)))
+    own = ("settings", "strategy")  # of which each device has files of its own
     cut = {"action": "truncate", "artefact": "strategy", "size": 1000}
     untested = {"action": "upgrade", "release": draft, "down_ms": DOWN_MS}
     neighbours = {"action": "old-release", "release": foreign}
@@ -213,13 +214,13 @@ def plan_errors(topology: Topology, folder: Callable[[str], Path]) -> tuple[Tamp
         ("a byte went wrong in the transfer", l1, _flip("firmware", 131_072), "mismatch", ("firmware",)),
         ("a setting was typed wrong", l2, {"action": "change-setting", "number": 3}, "mismatch", ("settings",)),
         ("a strategy file was copied in part", l3, cut, "incomplete", ("strategy",)),
-        ("the files of two stations were mixed up", q2, {"action": "swap", "with": w2}, "misfilled", ALL_KINDS),
+        ("the files of two stations were mixed up", q2, {"action": "swap", "with": w2}, "misfilled", own),
         ("an older release was loaded", w1, {"action": "old-release"}, "superseded", ("firmware",)),
         ("a release was loaded that nobody tested", q1, untested, "mismatch", ("firmware",)),
         ("another device stands in its place", q3, {"fault": "wrong-identity"}, "identity_changed", ("identity",)),
         ("changed and changed back", w3, {"action": "change-back"}, "altered_between_polls", ("revision",)),
-        ("a byte of a strategy went wrong", w3, _flip("strategy", 100), "mismatch", ("strategy",)),
-        ("a neighbour's strategy and settings", l1, neighbours, "misfilled", ("settings", "strategy")),
+        ("a byte of a strategy went wrong", q3, _flip("strategy", 100), "mismatch", ("strategy",)),
+        ("a neighbour's strategy and settings", l1, neighbours, "misfilled", own),
     )
     return tuple(
         Tampering(
