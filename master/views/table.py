@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from master.views import consistency, faults, governance, orders, references, validators
+from master.views import consistency, faults, governance, members, models, orders, references, validators
 from master.views.schema import Table, View
 
 VIEWS: Final[Mapping[str, View]] = {
@@ -14,6 +14,8 @@ VIEWS: Final[Mapping[str, View]] = {
         consistency.VIEW,
         faults.VIEW,
         governance.VIEW,
+        members.VIEW,
+        models.VIEW,
         orders.VIEW,
         references.VIEW,
         validators.VIEW,
