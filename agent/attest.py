@@ -164,14 +164,16 @@ class Confirmation:
         if self._reads < READS_MAX or (rarely_read and self._reads < READS_OF_POLL_MAX):
             return ReadAgain(changed_kinds(self._last, item) | disagreed)
         if before.identity != now.identity:
-            return Unsettled(f"says each time of {self._reads} that it is another device")
-        if before.revision != now.revision:
-            return Unsettled(f"says each time of {self._reads} that it changed once more")
-        if unread:
-            return Unsettled(f"lists each time of {self._reads} other files")
-        if rarely_read:
-            return Unsettled(f"went on to change {', '.join(rarely_read)} in {self._reads} reads")
-        return self._confirmed(now, _marked_unstable(item, disagreed))
+            detail = f"says each time of {self._reads} that it is another device"
+        elif before.revision != now.revision:
+            detail = f"says each time of {self._reads} that it changed once more"
+        elif unread:
+            detail = f"lists each time of {self._reads} other files"
+        elif rarely_read:
+            detail = f"went on to change {', '.join(rarely_read)} in {self._reads} reads"
+        else:
+            return self._confirmed(now, _marked_unstable(item, disagreed))
+        return Unsettled(detail)
 
     def _confirmed(self, reading: Reading, item: Item) -> Confirmed:
         span = (reading.read_from_ms, max(reading.read_from_ms, reading.read_to_ms))
