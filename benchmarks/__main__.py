@@ -21,6 +21,7 @@ from benchmarks import (
     proofs,
     simulator,
     soak,
+    verdicts,
 )
 from benchmarks.results import Result, show, write
 
@@ -37,6 +38,7 @@ GROUPS: dict[str, Callable[[], Sequence[Result]]] = {
     "proofs": proofs.measure,
     "ledger": ledger.measure,
     "simulator": simulator.measure,
+    "verdicts": verdicts.measure,
     "soak": soak.measure,
 }
 _USAGE = 64
