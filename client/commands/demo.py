@@ -61,11 +61,11 @@ def _stay(cluster: Cluster, console: Console) -> None:
     """Keep everything running, and show what the nodes raise, until Ctrl-C."""
     url = cluster.layout.api_url(MEMBERS[0])
     control = f"--control {cluster.layout.simulator_url}"
-    untouched = cluster.layout.topology.devices[1].id
+    healthy = cluster.layout.topology.devices[-1].id  # of all its files
     console.print(f"\n[bold]Everything keeps running until Ctrl-C. The API is at {url}[/]", highlight=False)
     for command in (
-        f"{called('gridwitness-sim')} tamper {untouched} flip-byte {control}",
-        f"{called('gridwitness-sim')} tamper all restore {control}",
+        f"{called('gridwitness-sim')} tamper {healthy} flip-byte {control}",
+        f"{called('gridwitness-sim')} tamper {healthy} restore {control}",
         f"{called('gridwitness')} alarms list --node {url}",
         f"{called('gridwitness')} devices list --node {url}",
         f"curl {url}/v1/status",
