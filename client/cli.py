@@ -44,7 +44,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(refs.app, name="refs")
 app.add_typer(members.app, name="members")
 for answer in alarm_actions.COMMANDS:
-    alarms.app.command()(answer)
+    alarms.app.command(answer.__name__.replace("_", "-"))(answer)
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(alarms.devices_app, name="devices")
 app.add_typer(compliance.app, name="compliance")

@@ -372,3 +372,14 @@ def test_devices_history_lists_past_verdicts(
     monkeypatch.setenv("COLUMNS", "250")
     assert call("devices", "history", "a", *NODE) == 0
     assert "firmware: 4 bytes where 10 are expected" in capsys.readouterr().out
+
+
+def test_alarms_watch_names_gateways_and_people(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = FakeNode()
+    about: dict[str, Any] = {"device": None, "gateway": "gw-1", "cause": "evidence_conflict", "alarm_id": "x", "artefacts": []}
+    node.stream = [event(5, "alarm_closed", **about, by="grid", action="key replaced")]
+    use_node(monkeypatch, "alarms", node)
+    assert call("alarms", "watch", *NODE) == 0
+    assert "gateway gw-1: evidence_conflict closed by grid: key replaced, alarm x" in capsys.readouterr().out
