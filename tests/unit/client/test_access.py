@@ -50,6 +50,7 @@ class ProvingNode(FakeNode):
             if path == f"/v1/state/{namespace}/{key.decode().replace('/', '%2F')}":
                 return tree.prove(namespace, key, final).encode()
         if path.startswith("/v1/headers/"):
+            assert params == {"in": str(BLOCKS), "format": "cbor"}
             height = int(path.split("/")[3])
             return HistoryProof(headers[height - 1], inclusion_path(leaves[:BLOCKS], height), final).encode()
         if signer is not None:
