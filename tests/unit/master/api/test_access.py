@@ -22,7 +22,7 @@ from wire.types import sha256
 
 KEY = SigningKey(sha256(b"lab"))
 KID = kid_of(KEY.verify_key.encode())
-TAG = audience("test-01234567", "dispatch")
+TAG = audience("test-01234567", "dispatch", "00ff")
 SEALED = SealedFile(
     Label("test-01234567", "settings", "device/dev-1", "linden"),
     sha256(b"content"),
@@ -135,7 +135,7 @@ def test_restricted_blob_is_read_with_a_signature_and_a_permission() -> None:
     ("changes", "code"),
     [
         ({"key": SigningKey(bytes(32))}, "unknown-key"),
-        ({"tag": audience("test-01234567", "centre-east")}, "bad-signature"),
+        ({"tag": audience("test-01234567", "centre-east", "00ff")}, "bad-signature"),
         ({"age_s": 3600}, "stale-signature"),
         ({"path": path_of(OPEN)}, "bad-signature"),
     ],
