@@ -185,6 +185,17 @@ def test_who_does_not_believe_what_no_quorum_signed(desk: Desk, capsys: pytest.C
     assert call("access", "who", "public", SUBJECT, *desk.genesis, *NODE) == 64
 
 
+def test_answer_that_is_no_proof_of_what_was_asked_exits_65(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("access", "who", "settings", SUBJECT, *desk.genesis, *NODE)
+    other = desk.node.get_bytes("/v1/state/access/key%2Fnobody")
+    for raw, reason in ((b"<html>", "did not send a state proof"), (other, "sent the proof of another entry")):
+        monkeypatch.setattr(desk.node, "get_bytes", lambda *_, raw=raw, **__: raw)
+        assert call(*asked) == 65
+        assert reason in capsys.readouterr().err
+
+
 def anchor(desk: Desk, number: int, log: ReadLog) -> None:
     entries, head = log.position()
     desk.node.entries["access", b"anchors/dispatch"] = cbor.encode({"number": number, "entries": entries})
