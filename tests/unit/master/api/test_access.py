@@ -112,12 +112,20 @@ def code_of(reply: Reply) -> str:
 
 
 # holds HR-7
-@pytest.mark.parametrize("raw", [OPEN, NEARLY])
-def test_blob_that_is_not_sealed_is_open_to_everybody(raw: bytes) -> None:
+def test_blob_that_is_not_sealed_is_open_to_everybody() -> None:
     site = Site()
-    reply = site.get(raw)
-    assert (reply.status, reply.body, reply.headers["gridwitness-grant"]) == (200, raw, "public")
+    reply = site.get(OPEN)
+    assert (reply.status, reply.body, reply.headers["gridwitness-grant"]) == (200, OPEN, "public")
     assert fetch(site.api, "/v1/status").headers["gridwitness-grant"] == "public"
+    assert not site.access.asked
+
+
+# holds HR-7
+def test_blob_that_only_begins_as_a_sealed_file_is_open_to_every_account() -> None:
+    site = Site()
+    assert code_of(site.get(NEARLY)) == "signature-required"
+    reply = site.get(NEARLY, site.sign(path_of(NEARLY)))
+    assert (reply.status, reply.body, reply.headers["gridwitness-grant"]) == (200, NEARLY, "public")
     assert not site.access.asked
 
 
