@@ -185,6 +185,7 @@ def _profile_value(profile: Profile) -> dict[str, Any]:
         "methods": dict(sorted(profile.specifics.methods().items())),
         "pacing": asdict(profile.pacing),
         "quiet_hours": list(profile.quiet.hours),
+        "counts_changes": profile.specifics.counts_changes(),
         "intervals_s": {kind: seconds for kind in KINDS if (seconds := profile.read.interval_ms(kind) // 1000)},
     }
 
@@ -194,6 +195,9 @@ def _profile_lines(profile: Profile) -> Sequence[str]:
     for kind, method in sorted(profile.specifics.methods().items()):
         seconds = profile.read.interval_ms(kind) // 1000
         lines.append(f"  {kind:<9} {method}, {f'at most every {seconds} s' if seconds else 'at every poll'}")
+    counts = profile.specifics.counts_changes()
+    seen = "shows" if counts else "none: nothing shows"
+    lines.append(f"  counter   {seen} a change and change back between two polls")
     pacing = profile.pacing
     lines.append(
         f"  pacing    {pacing.pause_ms} ms before a request; while busy, {pacing.busy_repeats} repeats "
@@ -240,9 +244,10 @@ def _file_value(file: DeviceFile) -> dict[str, Any]:
 def _reading_lines(value: Mapping[str, Any]) -> Sequence[str]:
     lines = [f"{value['device']}: read in {value['duration_ms']} ms with {value['requests']} requests"]
     lines += [f"  {name:<9} {text}" for name, text in value["identity"].items()]
+    lines += [] if value["revision"] is None else [f"  counter   {value['revision']} changes"]
     for part in value["artefacts"]:
         said = f"{part['read_size']} of {part['size']} bytes" if part["word"] is None else f"it says {part['word']}"
-        lines.append(f"  {part['kind']} {part['version']}: {said}")
+        lines.append(f"  {' '.join(filter(None, (part['kind'], part['version'])))}: {said}")
         lines.append(f"    sha256     {part['sha256']}")
         lines.append(f"    chunk root {part['chunk_root']}")
         errors = f", errors: {', '.join(part['errors'])}" if part["errors"] else ""

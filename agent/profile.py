@@ -34,6 +34,9 @@ class Specifics(Protocol):
     def methods(self) -> Mapping[str, str]:
         """Return by artefact kind the method (`wire.evidence.METHODS`) in which it is obtained at best."""
 
+    def counts_changes(self) -> bool:
+        """Tell whether a counter of the device is read that shows a change and change back between two polls."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pacing:

@@ -25,13 +25,13 @@ from master.admission import Admission
 from master.api.app import build_api, notifier
 from master.blobwiring import build_blobs
 from master.chain import Chain, VerifiedSignatures
+from master.codewatch import CodeWatch, told
 from master.complaints import OldestWatch
 from master.config import NodeConfig, load_genesis
 from master.consensus.events import Now
-from master.consensus.guard import SignerGuard
 from master.engine import Engine
 from master.headers_down import header_stream
-from master.io.guard import GuardFile, create_guard
+from master.io.guard import GuardFile
 from master.io.ingest import Broker, BrokerLink
 from master.io.last_words import take_up
 from master.io.peers import PeerNetwork
@@ -46,20 +46,21 @@ from master.joining import adopt_snapshot, build_state_sync, past_of
 from master.ledger.application import Application
 from master.ledger.faults import FaultCourt
 from master.ledger.proofs import Prover
+from master.making import STORE_FOLDER, TABLES_FILE, WAL_FILE
 from master.mempool import Mempool
 from master.metrics import NodeMetrics, PeerCounters
-from master.node import Node, genesis_parameter
+from master.node import Node
 from master.orders_down import order_stream
 from master.process import Server, collect_rarely
 from master.recorder import RecordedReplica, Recorder
 from master.seams import Hooks, Restart
-from master.seat import GUARD_FILE, PeerBook, VoteKeys, check_seat, load_vote_keys, open_guard, settings_at
+from master.seat import PeerBook, VoteKeys, check_seat, load_vote_keys, open_guard, settings_at
 from master.statesync import Around
 from master.tips import Tips
 from master.views.events import ViewError
 from master.views.fold import catch_up
 from master.views.ports import TablesError
-from wire.block import Block
+from wire.block import BLOCK_BYTES_MAX, Block
 from wire.certificate import ValidatorSet
 from wire.epochs import EPOCHS_MAX
 from wire.genesis import Genesis
@@ -67,11 +68,8 @@ from wire.topics import host_topic
 from wire.tx import SignedTx
 from wire.types import DIGEST_BYTES, Digest
 
-STORE_FOLDER: Final = "ledger"
-WAL_FILE: Final = "wal"
 EVENTS_FOLDER: Final = "events"
 INCIDENTS_FOLDER: Final = "incidents"
-TABLES_FILE: Final = "views.sqlite"
 BUILD_PARTS: Final = 4
 """Of the time that a fresh block may be old, one part is for executing it before it is sent."""
 _GAUGES_EVERY_S: Final = 1.0
@@ -79,29 +77,6 @@ _GRACE_S: Final = 5
 _TABLES_RETRY_S: Final = 1.0
 
 _log = get_logger("app")
-
-
-def init_node(config: NodeConfig, *, is_following: bool = False) -> Genesis:
-    """Make the node's data directory with the state of height 0.
-
-    Args:
-        config: Of the node.
-        is_following: The node joins a ledger that runs, with a key that its genesis file does not name.
-
-    Raises:
-        StorageError: There is a store already.
-        DataError: The genesis file is damaged or asks for contracts that this software lacks.
-    """
-    genesis = load_genesis(config)
-    keys = load_vote_keys(config)
-    check_seat(config, genesis, keys, is_following=is_following)
-    data_dir = config.node.data_dir
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # only with a new store: a new guard beside blocks would hide that the old one is lost
-    if not (data_dir / STORE_FOLDER).exists():
-        create_guard(data_dir / GUARD_FILE, keys.owners(genesis.chain())[0], SignerGuard(is_new=True))
-    Store.create(data_dir / STORE_FOLDER, genesis, map_bytes=config.node.map_mib << 20).close()
-    return genesis
 
 
 class NodeProcess:
@@ -128,14 +103,15 @@ class NodeProcess:
         self._mempool = Mempool()
         tree = store.state_tree()
         verified, state = VerifiedSignatures(), CachedState(store, tree.is_empty)
-        application = Application(genesis, state, tree, verified, self._mempool.open, self._begun_set)
+        of = (genesis, state, tree, verified, self._mempool.open, self._begun_set)
+        with told():
+            application = Application(*of, height=store.head().height)
         self._application = application
-        block_bytes_max = genesis_parameter(genesis, "block_bytes_max")
+        self._code = CodeWatch(application)
         self._accusations = Accusations(FaultCourt(genesis.chain(), self._begun_set), state)
         own, pool, known = config.node.member, self._mempool, self._accusations.waiting
         validators = genesis.validator_set()
-        self._build_ms = genesis_parameter(genesis, "skew_ms") // BUILD_PARTS
-        about = (store, pool, validators, own, block_bytes_max, state, known)
+        about = (store, pool, validators, own, BLOCK_BYTES_MAX, state, known)
         self._chain = Chain(application, *about, patience=self._late)
         epoch = self._chain.epoch
         self._settings = settings_at(genesis, config.node.member, epoch, keys)
@@ -158,7 +134,9 @@ class NodeProcess:
             self._is_replaced.set,
             self._new_block.set,
         )
-        self._state_sync = build_state_sync(config, genesis, sync_disk, around, self._clock)
+        self._state_sync = build_state_sync(
+            config, sync_disk, around, self._clock, lambda: self._chain.parameters.snapshot_blocks
+        )
         self._blobs = build_blobs(
             config, application, store, self._node, self._mempool, self._network, self._release, self._clock
         )
@@ -166,8 +144,10 @@ class NodeProcess:
         self._engine = Engine(*parts, self._hooks(), self._clock)
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
-        self._headers = header_stream(genesis, config.node.member, store.final_header, self._broker, self._clock)
-        self._orders = order_stream(genesis, config.node.member, store, self._broker, self._clock)
+        down = (genesis, config.node.member)
+        by = (self._broker, self._clock)
+        self._headers = header_stream(*down, store.final_header, *by, lambda: self._chain.parameters.heartbeat_ms)
+        self._orders = order_stream(*down, store, *by)
         self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry, blobs=self._blobs)
         self._new_block.set()
         self._views_failure: str | None = None
@@ -220,7 +200,7 @@ class NodeProcess:
         )
 
     def _late(self) -> Callable[[], bool]:
-        until_ms = self._clock.monotonic_ms() + self._build_ms
+        until_ms = self._clock.monotonic_ms() + self._chain.parameters.skew_ms // BUILD_PARTS
         return lambda: self._clock.monotonic_ms() >= until_ms
 
     def _build_recorder(self) -> Recorder | None:
@@ -299,6 +279,7 @@ class NodeProcess:
         self._headers.applied(block.header)
         self._orders.applied(block)
         self._new_block.set()
+        self._code.follow()
 
     def _release(self, digest: Digest) -> None:
         self._engine.release(digest)

@@ -10,8 +10,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from master.consensus.events import Build, Epoch, Head
+from master.consensus.events import Build, Epoch, Head, Timing
 from master.consensus.messages import ViewChangeSet
+from master.contracts import membership
 from master.contracts.validator_records import NAMESPACE as VALIDATORS
 from master.ledger.application import Application
 from master.ledger.refusals import BlockRefused
@@ -124,7 +125,7 @@ class Chain:
             mempool: Gives candidates.
             validators: Of epoch 0.
             member: Name of this node.
-            block_bytes_max: Most bytes of transactions in a block.
+            block_bytes_max: Most bytes of transactions in a block of this node; the ledger's own limit holds, too.
             state: Follows the store.
             fault_proofs: What is known against validators.
             patience: Called when a block is begun; what it returns says when the block has taken long enough.
@@ -135,6 +136,8 @@ class Chain:
         self._mempool = mempool
         self._member = member
         self._block_bytes_max = block_bytes_max
+        self.parameters = application.parameters()
+        """What nodes go by at the next height; replaced when a block changes it."""
         self._executions: OrderedDict[Digest, Execution] = OrderedDict()
         self._fault_proofs = fault_proofs
         self._patience = patience
@@ -185,7 +188,7 @@ class Chain:
     def candidates(self) -> Sequence[SignedTx]:
         """Return pending transactions in a fair order, about one block of them; called on the event loop."""
         self._known_faults = self._fault_proofs()
-        candidates = self._mempool.candidates(self._block_bytes_max)
+        candidates = self._mempool.candidates(min(self._block_bytes_max, self.parameters.block_bytes_max))
         left_out = self._left_out
         return [signed for signed in candidates if signed.id not in left_out] if left_out else candidates
 
@@ -246,7 +249,10 @@ class Chain:
             self._left_out.clear()
         if is_end:
             self._sets = [*self._sets, self._following]
-        if any(write.namespace == VALIDATORS for write in execution.writes):
+        namespaces = {write.namespace for write in execution.writes}
+        if membership.NAMESPACE in namespaces:
+            self.parameters = self._application.parameters()
+        if VALIDATORS in namespaces:
             self._following = self._application.validators()
             self.peers = self._application.peers(self._head)
         elif len(self.peers) > len(self._following):
@@ -258,7 +264,9 @@ class Chain:
         head, present = self._head, self._sets[-1]
         following = self._following.digest() if self._following != present else None
         begun = self.epoch if self._is_epoch_new else None
-        return Head(head.height, head.digest, head.time_ms, proposer, certificate, following, begun)
+        times = self.parameters
+        timing = Timing(times.block_interval_ms, times.heartbeat_ms, times.skew_ms)
+        return Head(head.height, head.digest, head.time_ms, proposer, certificate, following, begun, timing)
 
     def _check_sets(self, block: Block) -> None:
         """Refuse a block that names other validators than this node has for it (docs/spec VM-7).

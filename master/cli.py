@@ -14,11 +14,12 @@ from kit.logs import configure_logs
 from kit.terminal import Terminal
 from kit.tls import self_signed
 from kit.version import offer_version
-from master import replaying, unlocking, upkeep
-from master.app import init_node, run_node
+from master import rehearsing, replaying, unlocking, upkeep
+from master.app import run_node
 from master.config import load_node_config
 from master.consortium import build_genesis
-from master.contracts.table import code_table
+from master.contracts.table import own_software
+from master.making import init_node
 from wire.types import check_identifier
 
 PROGRAM = "gridwitness-node"
@@ -70,7 +71,10 @@ def genesis(
 @app.command("code-table", epilog="Example: gridwitness-node code-table --json")
 def code_table_command(as_json: AsJson = False) -> None:
     """Show the contracts that this software runs and the digests of their code."""
-    rows = [{"name": entry.name, "version": entry.version, "digest": entry.digest.hex()} for entry in code_table()]
+    rows = [
+        {"name": entry.name, "version": entry.version, "digest": entry.digest.hex()}
+        for entry in own_software().everything()
+    ]
     value = {"contracts": rows}
     lines = [f"{row['name']} {row['version']} {row['digest']}" for row in rows]
     Terminal(as_json=as_json).show(value, lambda: lines)
@@ -128,6 +132,7 @@ for command in (
     replaying.replay,
 ):
     app.command()(command)
+app.command("dry-run")(rehearsing.dry_run)
 app.command("lock-report")(unlocking.lock_report)
 app.command()(unlocking.unlock)
 

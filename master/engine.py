@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from kit.clock import Clock
-from kit.exitcodes import DiskFullError, StorageError
+from kit.exitcodes import ConfigurationError, DiskFullError, StorageError
 from kit.logs import get_logger
 from master.answers import LONG_BYTES, AnswerBudget
 from master.consensus.blame import Blame
@@ -129,6 +129,9 @@ class Engine:
 
         While the disk is full it signs nothing, and begins anew from what is on disk once there is room. Returns when
         the disk fails in another way or we made a mistake: then it signs nothing any more. Reads go on in any case.
+
+        Raises:
+            ConfigurationError: The ledger goes on with code that this software does not have: the program must end.
         """
         ticker = asyncio.create_task(self._tick_forever())
         try:
@@ -142,6 +145,9 @@ class Engine:
                     read = partial(tuple, await self._wait_for_room(self.restart))
         except StorageError as error:
             self._stop("storage", str(error))
+        except ConfigurationError as error:
+            self._stop("code-due", str(error))
+            raise
         except Exception as error:  # noqa: BLE001 a broken invariant stops signing, not reading
             self._stop("unexpected", f"unexpected {type(error).__name__}: {error}")
             _log.exception("this must never happen")

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from kit.clock import Clock
 from kit.logs import get_logger
-from master.node import down_topics, genesis_parameter
+from master.node import down_topics
 from wire.finality import FinalHeader, encode_header_item
 from wire.genesis import Genesis
 from wire.header import Header
@@ -41,7 +41,7 @@ class HeaderStream:
         final: Callable[[int], FinalHeader | None],
         publish: Callable[[str, bytes], None],
         clock: Clock,
-        interval_ms: int,
+        interval_ms: Callable[[], int],
     ) -> None:
         """Prepare the stream.
 
@@ -51,7 +51,7 @@ class HeaderStream:
             final: Reads a final header of the ledger; blocking.
             publish: Hands a message to the broker.
             clock: For the interval.
-            interval_ms: From one header to the next, at least.
+            interval_ms: Tells how long it takes from one header to the next, at least.
         """
         self._member = member
         self._topics = topics
@@ -68,7 +68,7 @@ class HeaderStream:
         is_busy = self._sending is not None and not self._sending.done()
         if now_ms < self._next_ms or is_busy or not self._topics or header.proposer != self._member:
             return
-        self._next_ms = now_ms + self._interval_ms
+        self._next_ms = now_ms + self._interval_ms()
         self._sending = asyncio.create_task(self._send(header.height))
 
     async def _send(self, height: int) -> None:
@@ -89,11 +89,12 @@ def header_stream(
     final: Callable[[int], FinalHeader | None],
     broker: Publisher | None,
     clock: Clock,
+    heartbeat_ms: Callable[[], int],
 ) -> HeaderStream:
     """Return the stream to all gateways of a ledger, every half heartbeat; without a broker it sends nothing."""
     topics = () if broker is None else tuple(down_topics(genesis).values())
-    interval_ms = genesis_parameter(genesis, "heartbeat_ms") // 2
-    return HeaderStream(member, topics, final, _nowhere if broker is None else broker.publish, clock, interval_ms)
+    publish = _nowhere if broker is None else broker.publish
+    return HeaderStream(member, topics, final, publish, clock, lambda: heartbeat_ms() // 2)
 
 
 def _nowhere(_topic: str, _item: bytes) -> None:

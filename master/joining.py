@@ -13,7 +13,6 @@ from master.config import NodeConfig
 from master.io.guard import GuardFile
 from master.io.store import Store
 from master.io.sync_disk import SyncDisk, adopt
-from master.node import genesis_parameter
 from master.statesync import Around, StateSync
 from wire.genesis import Genesis
 
@@ -37,13 +36,15 @@ def adopt_snapshot(store_path: Path, genesis: Genesis, map_bytes: int, guard_fil
         _log.warning("this node goes on from a snapshot", height=height)
 
 
-def build_state_sync(config: NodeConfig, genesis: Genesis, disk: SyncDisk, around: Around, clock: Clock) -> StateSync:
+def build_state_sync(
+    config: NodeConfig, disk: SyncDisk, around: Around, clock: Clock, snapshot_blocks: Callable[[], int]
+) -> StateSync:
     """Return the state sync of a node."""
     return StateSync(
         disk,
         around,
         clock,
-        snapshot_blocks=genesis_parameter(genesis, "snapshot_blocks"),
+        snapshot_blocks=snapshot_blocks,
         lag_blocks=config.node.snapshot_lag_blocks,
     )
 

@@ -139,8 +139,6 @@ class Node:
         self._replica = replica
         self._metrics = metrics
         self._clock = clock
-        self._stale_ms = genesis_parameter(genesis, "stale_ms")
-        self._ledger_stale_ms = 2 * genesis_parameter(genesis, "heartbeat_ms")
         self._topics = down_topics(genesis)
         self.validators: Sequence[str] = [entry.member for entry in genesis.validators]
         """Who decides the next block."""
@@ -212,11 +210,11 @@ class Node:
 
     def ledger_stale(self) -> bool:
         """Tell whether no block came for two heartbeats."""
-        return self.now_ms() - self._chain.head.time_ms > self._ledger_stale_ms
+        return self.now_ms() - self._chain.head.time_ms > 2 * self._chain.parameters.heartbeat_ms
 
     def stale_ms(self) -> int:
         """Return the on-chain parameter ``stale_ms``."""
-        return self._stale_ms
+        return self._chain.parameters.stale_ms
 
     def unready(self) -> str | None:
         """Return why the node does not take part or its lists stand still, or None."""

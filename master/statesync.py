@@ -113,14 +113,16 @@ class Around:
 class StateSync:
     """One per node; belongs to the event loop."""
 
-    def __init__(self, disk: Disk, around: Around, clock: Clock, *, snapshot_blocks: int, lag_blocks: int) -> None:
+    def __init__(
+        self, disk: Disk, around: Around, clock: Clock, *, snapshot_blocks: Callable[[], int], lag_blocks: int
+    ) -> None:
         """Take up what an earlier start began.
 
         Args:
             disk: See `Disk`.
             around: The node.
             clock: For time-outs.
-            snapshot_blocks: Every so many blocks a snapshot is written.
+            snapshot_blocks: Tells after how many blocks a snapshot is written.
             lag_blocks: From how many blocks behind on a snapshot is preferred to blocks.
         """
         self._disk = disk
@@ -189,7 +191,7 @@ class StateSync:
 
     def applied(self, height: int) -> None:
         """Begin a snapshot when it is time; called before the next block can be stored."""
-        if height % self._snapshot_blocks:
+        if height % self._snapshot_blocks():
             return
         if self._is_writing:
             self._around.report("snapshot-skipped", f"height {height}: the one before is still being written")

@@ -11,7 +11,6 @@ import typer
 from kit.exitcodes import DataError, TryAgainError
 from kit.files import read_bounded, write_new
 from kit.terminal import Terminal
-from master.app import STORE_FOLDER, WAL_FILE
 from master.config import NodeConfig, load_genesis, load_node_config
 from master.consensus.guard import SignerGuard
 from master.consensus.records import Prepared, Record, decode_record, encode_record
@@ -20,6 +19,7 @@ from master.contracts import membership
 from master.io.store import Store
 from master.io.wal import WriteAheadLog
 from master.ledger.call import decode_entry
+from master.making import STORE_FOLDER, WAL_FILE
 from master.seat import VoteKeys, load_vote_keys, open_guard
 from wire.certificate import Certificate, ValidatorSet
 from wire.errors import WireError

@@ -11,7 +11,6 @@ import typer
 from kit.clock import SystemClock
 from kit.exitcodes import ExitCode, UsageError
 from kit.terminal import Terminal
-from master.app import STORE_FOLDER, TABLES_FILE
 from master.blobsync import ORPHAN_S
 from master.blobwiring import BLOBS_FOLDER
 from master.config import NodeConfig, load_genesis, load_node_config
@@ -34,6 +33,7 @@ from master.io.store_tools import (
 from master.io.store_tools import prune as prune_blocks
 from master.io.store_tools import rebuild as rebuild_store
 from master.ledger.blobs import known_blobs
+from master.making import STORE_FOLDER, TABLES_FILE
 from master.seat import RESTORED_FILE
 from wire.genesis import Genesis
 

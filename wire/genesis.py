@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -167,9 +167,8 @@ class Genesis:
         )
 
     def code_table_hash(self) -> Digest:
-        """Return the header's code_table_hash: SHA-256 of the canonical table."""
-        names = _TABLES["code_table"]
-        return sha256(cbor.encode([{name: getattr(entry, name) for name in names} for entry in self.code_table]))
+        """Return the code_table_hash of the first headers: SHA-256 of the canonical table."""
+        return code_table_hash(self.code_table)
 
 
 _PARAMETER_PATTERN: Final = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
@@ -185,6 +184,12 @@ _TABLES: Final = {
 }
 # fields that a row has only when it says something; null does not stand in a file
 _OPTIONAL: Final = {"organisations": ("parent", "root_key")}
+
+
+def code_table_hash(entries: Iterable[CodeEntry]) -> Digest:
+    """Return SHA-256 of the canonical table of the contract versions that execute a block, sorted by name."""
+    names = _TABLES["code_table"]
+    return sha256(cbor.encode([{name: getattr(entry, name) for name in names} for entry in entries]))
 
 
 def decode_genesis(raw: bytes) -> Genesis:

@@ -86,6 +86,10 @@ class FolderProfile:
     """A file counts once it has not changed for so long."""
     files: tuple[FolderFile, ...] = field(metadata=rule(key="file", minimum=1, maximum=len(KINDS), unique="kind"))
 
+    def counts_changes(self) -> bool:
+        """Tell that nothing counts what happened to a device whose files are copies."""
+        return False
+
     def methods(self) -> Mapping[str, str]:
         """Return the method of each artefact kind: it is always a copy."""
         return {file.kind: METHOD for file in self.files}
@@ -386,7 +390,11 @@ class FolderDriver:
                 loop.call_soon_threadsafe(lambda: None if answer.done() else deliver())
 
         self._is_out = True
-        threading.Thread(target=run, name=f"folder-{self._device.id}", daemon=True).start()
+        try:
+            threading.Thread(target=run, name=f"folder-{self._device.id}", daemon=True).start()
+        except RuntimeError as error:
+            self._is_out = False
+            raise DeviceUnreachableError(self._device.id, "no-thread", f"cannot be looked at now: {error}") from None
         return await answer
 
     def _busy(self, copy: _Copy) -> DeviceBusyError:

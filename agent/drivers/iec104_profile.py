@@ -197,6 +197,10 @@ class Iec104Profile:
         """Return where artefacts are, sorted by kind."""
         return tuple(sorted((*self.files, *self.checksums, *self.versions), key=lambda place: place.kind))
 
+    def counts_changes(self) -> bool:
+        """Tell whether the device's own counter of changes is read."""
+        return self.revision_at is not None
+
     def methods(self) -> Mapping[str, str]:
         """Return the method of each artefact kind."""
         return {place.kind: _METHODS[type(place)] for place in self.places()}

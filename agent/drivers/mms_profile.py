@@ -75,6 +75,10 @@ class MmsProfile:
         if self.settings is not None and any(file.kind == SETTINGS for file in self.files):
             raise ValueError("settings: they are a [[mms.file]] or [mms.settings], not both")
 
+    def counts_changes(self) -> bool:
+        """Tell whether the device's own counter of changes is read."""
+        return bool(self.revision_at)
+
     def methods(self) -> Mapping[str, str]:
         """Return the method of each artefact kind: files whole, settings from their attributes."""
         found = {file.kind: "full-file" for file in self.files}

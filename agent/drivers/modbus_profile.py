@@ -261,6 +261,10 @@ class ModbusProfile:
         """Return where artefacts are, the directory left out."""
         return (*self.files, *self.registers, *self.checksums, *self.versions)
 
+    def counts_changes(self) -> bool:
+        """Tell whether the device's own counter of changes is read."""
+        return self.revision_at is not None
+
     def methods(self) -> Mapping[str, str]:
         """Return the method of each artefact kind; a directory may list any kind."""
         found = dict.fromkeys(KINDS, FULL_FILE) if self.directory is not None else {}

@@ -29,6 +29,7 @@ PUBLIC_NAMESPACES: Final = (
     "blobs",
     "consistency",
     "faults",
+    "governance",
     "membership",
     "models",
     "notary",

@@ -26,6 +26,15 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """Times that are parameters of the ledger, in milliseconds; as the state after one block says."""
+
+    block_interval_ms: int
+    heartbeat_ms: int
+    skew_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """The newest block that this node has stored."""
 
@@ -40,6 +49,8 @@ class Head:
     """What the next header must name as the set after it; None while no change is under way."""
     epoch: Epoch | None = None
     """The epoch that begins with the next height; None when the present one goes on."""
+    timing: Timing | None = None
+    """What holds for the next height; None: what held for the last one."""
 
 
 @dataclass(frozen=True, slots=True)

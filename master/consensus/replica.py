@@ -90,9 +90,7 @@ class Replica:
             guard: What the key signed last; None when that is not known.
             nonce: 32 bytes that no earlier start of this node used.
         """
-        if head.epoch is not None:
-            settings = replace(settings, epoch=head.epoch.number, validators=head.epoch.validators)
-        self._settings = settings
+        self._settings = settings = settings.at(head)
         self._now = now
         self._height = open_height(settings, head)
         self._voice = Voice(settings, head.height, sign, guard, Recovery(settings, nonce, now))
@@ -324,6 +322,7 @@ class Replica:
             return []
         later = [received for _, received in self._height.later.values()]
         self._views.applied(event, now, is_led_on=event.head.proposer == self.head.proposer)
+        self._settings = self._views.settings = self._settings.at(event.head)
         self._height = open_height(self._settings, event.head)
         self._sync.opened()
         effects = [] if event.head.epoch is None else self._turn(event.head.epoch)
@@ -334,7 +333,6 @@ class Replica:
 
     def _turn(self, epoch: Epoch) -> list[Effect]:
         """Begin an epoch: from this height on others decide."""
-        self._settings = replace(self._settings, epoch=epoch.number, validators=epoch.validators)
         members = ", ".join(entry.member for entry in epoch.validators.validators)
         report = Report("epoch", f"epoch {epoch.number} begins at height {self._height.rules.height}: {members}")
         return [report, *self._voice.turn(self._height)]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
 from master.consensus.checks import Rules, next_base
-from master.consensus.events import Epoch, Head, Received
+from master.consensus.events import Epoch, Head, Received, Timing
 from master.consensus.guard import statement_of
 from master.consensus.messages import Propose, ViewChange, ViewChangeSet, Vote, proposal_digest
 from master.consensus.records import Accepted, Fetched, Record, Signed
@@ -41,6 +41,13 @@ class Settings:
     """How long a transaction may be the oldest, under one leader, before that leader is left."""
     vote_keys: tuple[bytes, ...] = ()
     """Public keys with which this node can sign; empty when the caller answers for the right one."""
+
+    def at(self, head: Head) -> Settings:
+        """Return the settings for the height above ``head``."""
+        epoch = head.epoch or Epoch(self.epoch, self.validators)
+        timing = head.timing or Timing(self.block_interval_ms, self.heartbeat_ms, self.skew_ms)
+        changed = replace(self, epoch=epoch.number, validators=epoch.validators, **asdict(timing))
+        return self if changed == self else changed
 
     def is_seated(self, validators: ValidatorSet) -> bool:
         """Tell whether this node votes in a set: it is in it, with a key that it has."""
@@ -195,8 +202,8 @@ class HeightState:
 
 def open_height(settings: Settings, head: Head) -> HeightState:
     """Return the empty state of the height above ``head``."""
-    epoch = head.epoch or Epoch(settings.epoch, settings.validators)
-    base = next_base(head, epoch.validators, settings.rotation_blocks)
-    rules = Rules(settings.chain, epoch.number, epoch.validators, head, base, settings.skew_ms)
-    frame = (epoch.number, rules.height)
+    settings = settings.at(head)
+    base = next_base(head, settings.validators, settings.rotation_blocks)
+    rules = Rules(settings.chain, settings.epoch, settings.validators, head, base, settings.skew_ms)
+    frame = (settings.epoch, rules.height)
     return HeightState(rules, VoteBook(*frame), ViewChangeBook(*frame))

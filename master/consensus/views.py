@@ -19,7 +19,8 @@ class Views:
     """Timers and view changes of one replica; the state of the height is handed to every call."""
 
     def __init__(self, settings: Settings, voice: Voice, sync: Sync, now: Now) -> None:
-        self._settings = settings
+        self.settings = settings
+        """Of the present height."""
         self._voice = voice
         self._sync = sync
         self.waiting_ms = 0
@@ -30,7 +31,7 @@ class Views:
     @property
     def block_due_ms(self) -> int:
         """Monotonic time before which view 0 brings no further block."""
-        return self._last_applied_ms + self._settings.block_interval_ms
+        return self._last_applied_ms + self.settings.block_interval_ms
 
     def applied(self, event: Applied, now: Now, *, is_led_on: bool) -> None:
         """Note a block that is stored; ``is_led_on`` tells whether who proposed it also proposed the one before."""
@@ -45,7 +46,7 @@ class Views:
 
     def is_heartbeat_due(self, now: Now) -> bool:
         """Tell whether a block must come even without transactions."""
-        return now.monotonic_ms - self._last_applied_ms >= self._settings.heartbeat_ms
+        return now.monotonic_ms - self._last_applied_ms >= self.settings.heartbeat_ms
 
     def leave(self, state: HeightState, now: Now, cause: str, reason: str) -> list[Effect]:
         """Go one view on; beyond view 1 only while a quorum is known to be in this view or above.
@@ -85,7 +86,7 @@ class Views:
         signature = self._voice.sign(state, step, digest, None if state.prepared is None else state.prepared.view)
         if signature is None:
             return self._voice.refused(state, step)
-        message = ViewChange(self._settings.member, rules.epoch, rules.height, state.view, state.prepared, signature)
+        message = ViewChange(self.settings.member, rules.epoch, rules.height, state.view, state.prepared, signature)
         state.own[step] = message
         state.view_changes.add(message)
         return [Persist((encode_record(Signed(message)),)), self._voice.seal(), Broadcast(message)]
@@ -94,7 +95,7 @@ class Views:
         """Leave view 0 of a leader that has led for long while one transaction waited for long (request timer)."""
         rules = state.rules
         led_ms = now.monotonic_ms - self._led_since_ms
-        is_late = min(self.waiting_ms, led_ms) >= self._settings.complain_ms
+        is_late = min(self.waiting_ms, led_ms) >= self.settings.complain_ms
         if state.view or not is_late or rules.head.proposer not in (None, rules.leader(0)):
             return []
         return self.leave(state, now, "complaint", f"{rules.leader(0)} leaves a transaction waiting")
@@ -107,8 +108,8 @@ class Views:
             return []
         if state.deadline_ms is not None:
             return []
-        doubled_ms = self._settings.timeout_ms << min(state.view, 16)
-        state.deadline_ms = now.monotonic_ms + min(doubled_ms, self._settings.timeout_max_ms)
+        doubled_ms = self.settings.timeout_ms << min(state.view, 16)
+        state.deadline_ms = now.monotonic_ms + min(doubled_ms, self.settings.timeout_max_ms)
         return [Wake(state.deadline_ms)]
 
     def _is_block_due(self, state: HeightState, now: Now) -> bool:

@@ -110,6 +110,9 @@ Opening = Callable[[BlockContext, Digest], None]
 """Looks at every block before its transactions; takes the state root of the block before it. It must cost next to
 nothing while it has nothing to do."""
 
+Activation = Callable[[BlockContext], None]
+"""Runs once, before everything else in the first block of a version that takes the place of another."""
+
 Reaction = Callable[[Context, Event], None]
 """Follows up an event of another contract within the same transaction; it cannot refuse."""
 
@@ -137,8 +140,19 @@ class Contract:
     modules: tuple[str, ...]
     """Modules whose source the code table digests, sorted."""
     opening: Opening | None = None
+    activation: Activation | None = None
+    """Turns the entries of the version before into its own; None where they are the same."""
+    speaks_from: int | None = None
+    """Oldest version whose calls it takes as its own, so that what was signed before an upgrade still counts; None:
+    calls of its own version alone."""
+
     blobs: Mapping[str, tuple[BlobArgument, ...]] = field(default_factory=dict)
     """Method -> which of its arguments name blobs; no node votes for a block whose blobs it does not hold."""
+
+    def takes(self, version: int) -> bool:
+        """Tell whether a call that names ``version`` of this contract is one for it."""
+        oldest = self.version if self.speaks_from is None else self.speaks_from
+        return oldest <= version <= self.version
 
 
 def blob_of(args: Mapping[str, Value], argument: BlobArgument) -> BlobRef | None:

@@ -24,6 +24,8 @@ from wire.membership import REGISTER, key_bytes
 DEVICE: Final = "device"
 GATEWAY: Final = "gateway"
 KINDS: Final = (DEVICE, GATEWAY)
+DEVICES_SHOWN_MAX: Final = 256
+"""Devices of a gateway that moves, in the event that tells of it; further ones keep their former station in lists."""
 AGENCY: Final = "agency"
 """Its light node has no devices."""
 
@@ -198,6 +200,7 @@ def _check_devices_allowed(context: Context, organisation: str) -> None:
 
 
 def _move(context: Context, kind: str, name: str, to: str, owner: str) -> None:
+    data: dict[str, Value] = {kind: name, "to": to, "organisation": owner}
     if kind == DEVICE:
         before = membership.device(context, name)
         assert before is not None
@@ -206,7 +209,8 @@ def _move(context: Context, kind: str, name: str, to: str, owner: str) -> None:
     else:
         context.put(f"gateway/{name}".encode("ascii"), {"station": to})
         move_keys(context, name, owner)
-    context.emit(f"{kind}_moved", name, {kind: name, "to": to, "organisation": owner})
+        data["devices"] = list(islice(membership.devices_behind(context, name), DEVICES_SHOWN_MAX))
+    context.emit(f"{kind}_moved", name, data)
 
 
 def _put_device(context: Context, device: Device) -> None:

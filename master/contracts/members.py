@@ -28,6 +28,7 @@ from master.contracts.member_state import (
     signature_of,
     signature_or_none,
 )
+from master.contracts.membership_decisions import on_accepted
 from wire.cbor import Value
 from wire.cose import SIGNATURE_BYTES
 from wire.errors import WireError
@@ -478,12 +479,13 @@ MEMBERSHIP: Final = Contract(
         "bind": member_places.bind,
         "unbind": member_places.unbind,
     },
-    reactions={},
+    reactions={("governance", "proposal_accepted"): on_accepted},
     modules=(
         "master.contracts.member_keys",
         "master.contracts.member_places",
         "master.contracts.member_state",
         "master.contracts.members",
+        "master.contracts.membership_decisions",
         "master.contracts.validator_records",
     ),
     opening=open_block,

@@ -22,7 +22,9 @@ State of the namespace
   binding/KIND/ID               to, by: one side of a device's or gateway's move; it waits for the other
   model/SHA-256 of it/DEVICE    gateway
   validator/MEMBER              of the genesis file
-  parameter/NAME, code/NAME/VERSION
+  role/ROLE/ID                  true: the organisation has the role, suspended or not
+  parameter/NAME                value
+  code/NAME/VERSION             digest, from_height: see `membership_decisions`
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from typing import Final
 
 from master.contracts import parameters
 from master.contracts.context import Context, Entries, Reads
+from master.contracts.membership_decisions import code_entry, code_value
 from wire import cbor
 from wire.cose import kid_of
 from wire.fields import Fields
@@ -112,7 +115,7 @@ def genesis_entries(genesis: Genesis) -> Iterator[tuple[bytes, bytes]]:
         yield model_entry(device.model, device.id), cbor.encode(device.gateway)
         yield _key("behind/" + device.gateway, device.id), cbor.encode(value=True)
     for entry in genesis.code_table:
-        yield b"code/" + entry.name.encode() + b"/" + entry.version.to_bytes(2, "big"), cbor.encode(entry.digest)
+        yield code_entry(entry.name, entry.version), cbor.encode(code_value(entry.digest, 0))
 
 
 def account_key(state: Reads, kid: bytes) -> AccountKey | None:

@@ -1,4 +1,4 @@
-"""Parameters of the ledger: their names, defaults and ranges. On-chain data, set by the genesis file."""
+"""Parameters of the ledger, their defaults and ranges. On-chain data, set by the genesis file, changed by vote."""
 
 from __future__ import annotations
 
@@ -23,13 +23,30 @@ class IntegerParameter:
     high: int
 
 
+def weight_parameter(role: str) -> str:
+    """Return the name of the parameter that holds the weight of a role."""
+    return f"weight_{role.replace('-', '_')}"
+
+
+_WEIGHTS: Final[Mapping[str, int]] = {
+    "dispatch-centre": 4,
+    "sub-centre": 2,
+    "regulator": 2,
+    "laboratory": 1,
+    "manufacturer": 1,
+    "grid-company": 1,
+    "trading-centre": 1,
+}
+"""Roles whose organisations vote on proposals unless the ledger says otherwise."""
+
 INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     # widest distance between block time and a voter's clock
-    "skew_ms": IntegerParameter(1000, 1, DAY_MS),
+    "skew_ms": IntegerParameter(1000, 100, DAY_MS),
     # age of the last completed read at which a device counts as stale
     "stale_ms": IntegerParameter(1_800_000, 1000, 365 * DAY_MS),
     # how far ahead of block time valid_until_ms may lie
-    "tx_valid_ms_max": IntegerParameter(7 * DAY_MS, 1000, 365 * DAY_MS),
+    # at least what gateways sign with, so that no vote cuts them off
+    "tx_valid_ms_max": IntegerParameter(7 * DAY_MS, 900_000, 365 * DAY_MS),
     "block_bytes_max": IntegerParameter(1_048_576, 65_536, 4_194_304),
     "block_interval_ms": IntegerParameter(30, 0, 60_000),
     "heartbeat_ms": IntegerParameter(30_000, 100, 3_600_000),
@@ -53,6 +70,19 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "inspect_deadline_ms_max": IntegerParameter(DAY_MS, 1000, 30 * DAY_MS),
     # how old, in blocks, the state may be that a joiner shows; and how long who left may still follow
     "ready_blocks_max": IntegerParameter(100, 2, 1000),
+    # share of all weights (of the data centres, for corrections) that must be in favour of a proposal, rounded up
+    "parameters_votes_percent": IntegerParameter(67, 51, 100),
+    "upgrade_votes_percent": IntegerParameter(67, 51, 100),
+    "correction_votes_percent": IntegerParameter(67, 51, 100),
+    # how far ahead of block time the deadline of a proposal may lie
+    "proposal_deadline_ms_max": IntegerParameter(30 * DAY_MS, 60_000, 365 * DAY_MS),
+    # proposals that may be open at a time, of one organisation and in all
+    "proposals_each_max": IntegerParameter(4, 1, 16),
+    "proposals_open_max": IntegerParameter(64, 1, 256),
+    # how many blocks there must be between the vote that decides an upgrade and the block from which it runs
+    "upgrade_blocks_min": IntegerParameter(10, 2, 1_000_000),
+    # weight of the vote of an organisation by its role
+    **{weight_parameter(role): IntegerParameter(_WEIGHTS.get(role, 0), 0, 1000) for role in ROLES},
     # bytes of new blobs that one organisation may bring to the ledger per UTC day of block time
     "blob_day_bytes_max": IntegerParameter(1_073_741_824, 0, 1_099_511_627_776),
     # applications for membership that may wait at a time
@@ -75,6 +105,16 @@ SUPER_ONLY_DEFAULT: Final = ("membership.admit",)
 """Calls, "contract.method", that organisations with the role dispatch-centre alone may make."""
 SUPER_ONLY_MAX: Final = 64
 _ACT: Final = re.compile(r"[a-z0-9-]{1,64}\.[a-z0-9-]{1,64}", re.ASCII)
+
+
+def defaults() -> dict[str, Value]:
+    """Return every parameter with the value that it has while nobody sets it."""
+    return {
+        **{name: limits.default for name, limits in INTEGERS.items()},
+        "clock_policy": CLOCK_POLICY_DEFAULT,
+        "endorser_roles": list(ENDORSER_ROLES_DEFAULT),
+        "super_only": list(SUPER_ONLY_DEFAULT),
+    }
 
 
 def check_parameters(parameters: Mapping[str, Value]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from typing import Final
 
 from master.contracts.consistency import CONSISTENCY
 from master.contracts.context import Contract
+from master.contracts.governance import GOVERNANCE
 from master.contracts.members import MEMBERSHIP
 from master.contracts.models import MODELS
 from master.contracts.notary import NOTARY
@@ -20,11 +22,17 @@ from wire.errors import FormatError
 from wire.genesis import CodeEntry
 from wire.types import Digest, sha256
 
-_SHARED: Final = ("master.contracts.context", "master.contracts.membership", "master.contracts.parameters")
+_SHARED: Final = (
+    "master.contracts.context",
+    "master.contracts.membership",
+    "master.contracts.membership_decisions",
+    "master.contracts.parameters",
+)
 """Modules that every contract stands on."""
 
 _ALL: Final = (
     CONSISTENCY,
+    GOVERNANCE,
     MEMBERSHIP,
     MODELS,
     NOTARY,
@@ -36,34 +44,55 @@ _ALL: Final = (
 CONTRACTS: Final[Mapping[tuple[str, int], Contract]] = {(entry.name, entry.version): entry for entry in _ALL}
 
 
-@cache
-def code_table() -> tuple[CodeEntry, ...]:
-    """Return name, version and digest of every contract, sorted: what goes into a genesis file.
+@dataclass(frozen=True, slots=True)
+class Software:
+    """The contract versions that a program can run, with the digests of their code."""
 
-    The digest covers the source of the contract's modules, of the rules that it calls and of what all contracts share,
+    contracts: Mapping[tuple[str, int], Contract]
+    digests: Mapping[tuple[str, int], Digest]
+
+    def newest(self) -> tuple[CodeEntry, ...]:
+        """Return name, version and digest of the newest version of every contract, sorted: what a new ledger runs."""
+        newest = dict(sorted(self.digests))
+        return tuple(CodeEntry(name, version, self.digests[name, version]) for name, version in sorted(newest.items()))
+
+    def everything(self) -> tuple[CodeEntry, ...]:
+        """Return name, version and digest of every contract version, sorted."""
+        return tuple(CodeEntry(*key, digest) for key, digest in sorted(self.digests.items()))
+
+    def lack(self, entries: Iterable[CodeEntry]) -> str | None:
+        """Return in words which of these versions it does not have, or has with other code; None: it has all."""
+        for entry in entries:
+            digest = self.digests.get((entry.name, entry.version))
+            if digest is None:
+                return f"contract {entry.name} version {entry.version}, which this software does not have"
+            if digest != entry.digest:
+                return (
+                    f"contract {entry.name} version {entry.version} with the code {entry.digest.hex()[:16]}, "
+                    f"which this software has with the code {digest.hex()[:16]}"
+                )
+        return None
+
+
+def software_of(contracts: Iterable[Contract]) -> Software:
+    """Return what runs these contracts.
+
+    The digests cover the source of each contract's modules, of the rules that it calls and of what all contracts share,
     with line ends as they are in the repository.
     """
-    return tuple(
-        CodeEntry(name, version, _code_digest(CONTRACTS[name, version])) for name, version in sorted(CONTRACTS)
-    )
+    table = {(entry.name, entry.version): entry for entry in contracts}
+    return Software(table, {key: _code_digest(contract) for key, contract in table.items()})
 
 
-def check_code_table(entries: Iterable[CodeEntry]) -> None:
-    """Refuse contracts that this software does not have, or has with other code.
+@cache
+def own_software() -> Software:
+    """Return what this program can run."""
+    return software_of(CONTRACTS.values())
 
-    Raises:
-        FormatError: Names the contract.
-    """
-    own = {(entry.name, entry.version): entry.digest for entry in code_table()}
-    for entry in entries:
-        digest = own.get((entry.name, entry.version))
-        if digest is None:
-            raise FormatError(f"code table: this software has no contract {entry.name} version {entry.version}")
-        if digest != entry.digest:
-            raise FormatError(
-                f"code table: contract {entry.name} version {entry.version} has the code {digest.hex()[:16]} here, "
-                f"{entry.digest.hex()[:16]} is due"
-            )
+
+def code_table() -> tuple[CodeEntry, ...]:
+    """Return name, version and digest of the newest version of every contract: what goes into a genesis file."""
+    return own_software().newest()
 
 
 def _code_digest(contract: Contract) -> Digest:

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from master.contracts import membership, validator_records
-from master.contracts.context import OK, Contract, Refused
-from master.contracts.table import CONTRACTS, check_code_table
+from master.contracts.context import OK, Refused
+from master.contracts.membership_decisions import Code
+from master.contracts.table import Software, own_software
 from master.contracts.validator_records import Admitted
 from master.ledger import genesis as height_0
 from master.ledger.blobs import BlobRoom, check_room, named_blobs, record
 from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings, decode_entry
+from master.ledger.code import RunningCode
 from master.ledger.faults import EpochSets, FaultCourt, FaultRefusedError
+from master.ledger.parameters import LedgerParameters, ledger_parameters
 from master.ledger.preview import preview
 from master.ledger.ran import FAULT_RESULT, Ran, execution_of, results_of
 from master.ledger.refusals import BlockRefused, ContractFaultError, TxRefused
@@ -73,10 +76,12 @@ class Application:
         verify: Checks a signature; the shell injects one that remembers.
         open_tx: Opens a block's transactions; the shell injects one that remembers.
         epochs: Validators of every epoch up to now; without it, those of the genesis file alone.
+        height: Of the newest committed block.
+        software: The contracts that can be run; this program's own if not given.
 
     Raises:
-        FormatError: The genesis file asks for contracts that this software does not have, or for parameters that it
-            does not know.
+        FormatError: The genesis file asks for parameters that this software does not know; a `CodeDueError` when the
+            next block is executed by contracts that it does not have.
     """
 
     def __init__(
@@ -87,17 +92,12 @@ class Application:
         verify: Verify,
         open_tx: Open = open_tx,
         epochs: EpochSets | None = None,
+        *,
+        height: int = 0,
+        software: Software | None = None,
     ) -> None:
-        check_code_table(genesis.code_table)
         self._genesis_writes = height_0.genesis_writes(genesis)
         self._chain = genesis.chain()
-        self._code_table_hash = genesis.code_table_hash()
-        self._contracts: dict[tuple[str, int], Contract] = {
-            (entry.name, entry.version): CONTRACTS[entry.name, entry.version] for entry in genesis.code_table
-        }
-        self._openings = [
-            (entry.name, entry.opening) for _, entry in sorted(self._contracts.items()) if entry.opening is not None
-        ]
         self._reader = reader
         self._tree = tree
         self._verify = verify
@@ -107,6 +107,24 @@ class Application:
         self._account_keys: dict[bytes, tuple[bytes, AccountKey]] = {}
         self._windows: dict[bytes, tuple[bytes, SequenceWindow]] = {}
         self._tx_valid: tuple[bytes | None, int] | None = None
+        self._code = RunningCode(software or own_software(), reader, height)
+        self._code.check()
+
+    def check_code(self) -> None:
+        """Return if this software can execute the next block.
+
+        Raises:
+            CodeDueError: It cannot.
+        """
+        self._code.check()
+
+    def coming_code(self) -> tuple[Code, ...]:
+        """Return the contract versions that begin after the next block, sorted by name and version."""
+        return self._code.coming()
+
+    def parameters(self) -> LedgerParameters:
+        """Return the parameters by which nodes go, as the newest committed state says."""
+        return ledger_parameters(StateReads(Overlay(self._reader)))
 
     def validators(self) -> ValidatorSet:
         """Return the set that decides the next block but one, as the newest committed state says."""
@@ -233,7 +251,7 @@ class Application:
             history_root=head.history.head(),
             validators_hash=validators_hash,
             next_validators_hash=next_validators_hash,
-            code_table_hash=self._code_table_hash,
+            code_table_hash=self._code.hash,
             fault_proof_root=tree_head(proofs),
         )
         block = Block(header, tuple(taken), proofs)
@@ -287,6 +305,7 @@ class Application:
             ValueError: The execution does not follow the state that the tree stands for.
         """
         self._tree.apply(execution.tree_update)
+        self._code.follow(execution.head.height, execution.writes)
 
     def _take(
         self,
@@ -337,7 +356,7 @@ class Application:
             ("parent", header.parent == head.digest, "it does not follow the head"),
             ("history-root", header.history_root == head.history.head(), "another history_root"),
             ("time", header.time_ms > head.time_ms, f"{header.time_ms} is not above the head's {head.time_ms}"),
-            ("code-table", header.code_table_hash == self._code_table_hash, "another code_table_hash"),
+            ("code-table", header.code_table_hash == self._code.hash, "another code_table_hash"),
             ("fault-proofs", header.fault_proof_root == tree_head(block.fault_proofs), "another fault_proof_root"),
         )
         for code, holds, detail in rules:
@@ -347,7 +366,8 @@ class Application:
     def _open_block(self, head: Head, place: _Place) -> Overlay:
         """Return the state on which a block's transactions run: contracts have looked at the block before."""
         state = Overlay(self._reader)
-        for name, opening in self._openings:
+        self._code.begin(state, place.time_ms)
+        for name, opening in self._code.openings:
             opening(BlockCall(name, state, place.height, place.time_ms), head.state_root)
         return state
 
@@ -359,8 +379,8 @@ class Application:
         call = tx.tx
         if call.chain != self._chain:
             raise TxRefused("wrong-chain")
-        contract = self._contracts.get((call.contract, call.version))
-        if contract is None:
+        contract = self._code.contracts.get(call.contract)
+        if contract is None or not contract.takes(call.version):
             raise TxRefused("unknown-contract")
         if call.method not in contract.methods:
             raise TxRefused("unknown-method")
@@ -454,7 +474,7 @@ class Application:
 
     def _call(self, around: Surroundings, state: Overlay, events: list[Event]) -> str:
         call = around.signed.tx
-        contract = self._contracts[call.contract, call.version]
+        contract = self._code.contracts[call.contract]
         context = CallContext(around, contract.name, state, events)
         if not membership.may(context, f"{contract.name}.{call.method}"):
             raise Refused("super-node-only")
@@ -462,8 +482,7 @@ class Application:
         if code != OK:
             return code
         for event in tuple(events):
-            for name, version in sorted(self._contracts):
-                other = self._contracts[name, version]
+            for name, other in self._code.contracts.items():
                 reaction = other.reactions.get((event.contract, event.type))
                 if reaction is not None:
                     reaction(CallContext(around, name, state, events), event)

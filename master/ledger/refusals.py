@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from wire.errors import FormatError
 from wire.types import Digest
 
 DIVERGENCES: Final = frozenset({"outcome-root", "state-root", "contract-fault"})
@@ -45,6 +46,10 @@ class BlockRefused(Exception):  # noqa: N818 - a refusal is an answer, not an er
     def diverged(self) -> bool:
         """Whether executing gave another result, rather than the block breaking a rule."""
         return self.code in DIVERGENCES
+
+
+class CodeDueError(FormatError):
+    """This software cannot execute the next block: the ledger runs a contract version that it does not have."""
 
 
 class ContractFaultError(Exception):

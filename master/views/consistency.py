@@ -255,31 +255,29 @@ def _start(genesis: Genesis) -> Iterable[Put]:
     gateways = {gateway.id: stations[gateway.station] for gateway in genesis.gateways}
     for device in genesis.devices:
         station = gateways[device.gateway]
-        yield Put(
-            DEVICES.name,
-            {
-                "device": device.id,
-                "gateway": device.gateway,
-                "station": station.id,
-                "area": station.area,
-                "vendor": device.vendor,
-                "model": device.model,
-                "serial": device.serial,
-                "status": None,
-                "verdicts": {},
-                "artefacts": [],
-                "causes": [],
-                "identity": None,
-                "read_from_ms": None,
-                "read_to_ms": None,
-                "report_height": None,
-                "report_tx": None,
-                "report_time_ms": None,
-                "pending_until_ms": None,
-                "condition": "never_read",
-                "fresh_ms": 0,
-            },
-        )
+        plate: Row = {name: getattr(device, name) for name in ("gateway", "vendor", "model", "serial")}
+        place: Row = {"device": device.id, "station": station.id, "area": station.area}
+        yield Put(DEVICES.name, device_row({**plate, **place}))
+
+
+def device_row(plate: Row) -> Row:
+    """Return the row of a device that nobody has read yet, from its id, its place and its nameplate."""
+    return {
+        **plate,
+        "status": None,
+        "verdicts": {},
+        "artefacts": [],
+        "causes": [],
+        "identity": None,
+        "read_from_ms": None,
+        "read_to_ms": None,
+        "report_height": None,
+        "report_tx": None,
+        "report_time_ms": None,
+        "pending_until_ms": None,
+        "condition": "never_read",
+        "fresh_ms": 0,
+    }
 
 
 def _judged(row: Row) -> Row:

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from master.views import consistency, faults, orders, references, validators
+from master.views import consistency, faults, governance, members, orders, references, validators
 from master.views.schema import Table, View
 
 VIEWS: Final[Mapping[str, View]] = {
-    view.contract: view for view in (consistency.VIEW, faults.VIEW, orders.VIEW, references.VIEW, validators.VIEW)
+    view.contract: view
+    for view in (
+        consistency.VIEW,
+        faults.VIEW,
+        governance.VIEW,
+        members.VIEW,
+        orders.VIEW,
+        references.VIEW,
+        validators.VIEW,
+    )
 }
 """View by the contract whose events it folds."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from master.contracts.validators import ADD, REMOVE, ROTATE, URGENT
+from master.contracts.validators import REMOVE, URGENT
 from master.ledger.rows import EventRow
-from master.views.events import Data, broken
-from master.views.schema import Column, Kind, Put, Row, Rows, Table, View, sequence, text
+from master.views.events import Data
+from master.views.proposals import APPROVED, CLOSED, EXECUTED, PENDING, PROPOSALS, proposal_of, with_vote
+from master.views.schema import Column, Json, Kind, Put, Row, Rows, Table, View
 from wire.types import sha256
 
 if TYPE_CHECKING:
@@ -31,34 +32,6 @@ VALIDATORS: Final = Table(
         *_RECORD,
         Column("since_height", "Block from which it decides with this record.", Kind.INTEGER),
         Column("until_height", "Block from which it does not decide any more.", Kind.INTEGER, nullable=True),
-    ),
-)
-PROPOSALS: Final = Table(
-    name="proposals",
-    about="Proposed change of the validators.",
-    key="proposal",
-    order=("proposed_height", "proposed_index"),
-    newest_first=True,
-    columns=(
-        Column("proposal", "Id of the transaction that proposes it."),
-        Column("kind", "What is to change.", choices=(ADD, REMOVE, ROTATE, URGENT)),
-        Column("member", "Whose record it concerns.", filtered="member"),
-        Column(
-            "status",
-            "pending: being voted on; approved: waits for the READY of its joiner.",
-            filtered="status",
-            choices=("pending", "approved", "executed", "closed"),
-        ),
-        Column("by", "Organisation that proposed it."),
-        Column("votes_due", "Organisations that must be in favour.", Kind.INTEGER),
-        Column("in_favour", "Organisations in favour.", Kind.JSON, content=sequence(text())),
-        Column("against", "Organisations against.", Kind.JSON, content=sequence(text())),
-        Column("deadline_ms", "Block time after which it is void.", Kind.INTEGER),
-        *_RECORD,
-        Column("reason", "Why it was closed.", nullable=True),
-        Column("from_height", "First block that the changed set decides.", Kind.INTEGER, nullable=True),
-        Column("proposed_height", "Block in which it was proposed.", Kind.INTEGER),
-        Column("proposed_index", "Event of that block.", Kind.INTEGER, public=False),
     ),
 )
 
@@ -87,14 +60,6 @@ def _record(data: Data) -> Row:
     }
 
 
-def _proposal(event: EventRow, rows: Rows) -> Row:
-    proposal = Data(event).hexadecimal("proposal")
-    row = rows.row(PROPOSALS.name, proposal)
-    if row is None:
-        raise broken(event, f"there is no proposal {proposal}")
-    return row
-
-
 def _proposed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
     del rows, genesis
     data = Data(event)
@@ -102,15 +67,19 @@ def _proposed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
         PROPOSALS.name,
         {
             "proposal": data.hexadecimal("proposal"),
+            "contract": CONTRACT,
             "kind": data.text("kind"),
+            "subject": event.subject,
             "member": event.subject,
-            "status": "pending",
+            "state": PENDING,
             "by": data.text("by"),
-            "votes_due": data.integer("votes_due"),
+            "body": _record(data),
             "in_favour": [data.text("by")],
             "against": [],
+            "weight_in_favour": 1,
+            "weight_against": 0,
+            "votes_due": data.integer("votes_due"),
             "deadline_ms": data.integer("deadline_ms"),
-            **_record(data),
             "reason": None,
             "from_height": None,
             "proposed_height": event.height,
@@ -121,28 +90,32 @@ def _proposed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
 
 def _voted(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
     del genesis
-    row, data = _proposal(event, rows), Data(event)
-    side = "in_favour" if data.json("in_favour") is True else "against"
-    names = row[side]
+    row = with_vote(event, proposal_of(event, rows))
+    yield Put(
+        PROPOSALS.name, {**row, "weight_in_favour": _count(row["in_favour"]), "weight_against": _count(row["against"])}
+    )
+
+
+def _count(names: Json) -> int:
     assert isinstance(names, list)
-    yield Put(PROPOSALS.name, {**row, side: [*names, data.text("organisation")]})
+    return len(names)
 
 
 def _approved(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
     del genesis
-    yield Put(PROPOSALS.name, {**_proposal(event, rows), "status": "approved"})
+    yield Put(PROPOSALS.name, {**proposal_of(event, rows), "state": APPROVED})
 
 
 def _closed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
     del genesis
-    yield Put(PROPOSALS.name, {**_proposal(event, rows), "status": "closed", "reason": Data(event).text("reason")})
+    yield Put(PROPOSALS.name, {**proposal_of(event, rows), "state": CLOSED, "reason": Data(event).text("reason")})
 
 
 def _changed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
     del genesis
-    row, data = _proposal(event, rows), Data(event)
+    row, data = proposal_of(event, rows), Data(event)
     height = data.integer("from_height")
-    yield Put(PROPOSALS.name, {**row, "status": "executed", "from_height": height})
+    yield Put(PROPOSALS.name, {**row, "state": EXECUTED, "from_height": height})
     is_gone = data.text("kind") in (REMOVE, URGENT)
     before = rows.row(VALIDATORS.name, event.subject)
     since: Row = {"since_height": height} if before is None or not is_gone else {"since_height": before["since_height"]}
@@ -160,7 +133,7 @@ def _changed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
 
 VIEW: Final = View(
     contract=CONTRACT,
-    tables=(VALIDATORS, PROPOSALS),
+    tables=(VALIDATORS,),
     start=_start,
     folds={
         "change_proposed": _proposed,

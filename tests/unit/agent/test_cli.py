@@ -110,10 +110,15 @@ def test_profile_check_shows_what_is_obtained_and_how(
     assert "firmware  full-file, at most every 600 s" in shown
     assert "settings  full-file, at every poll" in shown
     assert "01:00-02:00 UTC" in shown
+    assert "counter   none: nothing shows a change and change back between two polls" in shown
     assert call(monkeypatch, "profile", "check", str(path), "--json") == 0
     value = json.loads(capsys.readouterr().out)
     assert value["methods"] == dict.fromkeys(("firmware", "settings", "strategy"), "full-file")
     assert value["intervals_s"] == {"firmware": 600}
+    assert value["counts_changes"] is False
+    path.write_text(text + "[modbus]\nrevision_at = {address = 300, count = 2}\n[modbus.directory]\naddress = 100\n")
+    assert call(monkeypatch, "profile", "check", str(path)) == 0
+    assert "counter   shows a change and change back" in capsys.readouterr().out
 
 
 def test_profile_check_of_a_wrong_file_exits_with_78_and_names_the_line(

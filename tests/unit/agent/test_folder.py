@@ -453,6 +453,20 @@ def test_folder_that_never_answers_keeps_one_thread_and_is_read_once_it_does(
     assert bench.read().files[0].digest == fingerprint(FIRMWARE)
 
 
+def test_gateway_without_room_for_a_thread_says_so_and_reads_once_there_is(
+    collected: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    bench = Bench(collected)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        error = bench.failure()
+    assert (type(error), error.reason) == (DeviceUnreachableError, "no-thread")
+    assert bench.read().files[0].digest == fingerprint(FIRMWARE)
+
+
 def test_copy_from_the_future_is_not_young_for_ever(collected: Path) -> None:
     file = FolderFile(kind="firmware", pattern="*.bin", max_age_s=3600)
     assert Bench(collected, profile_of(file), ahead_s=-3000, retries=1).read().files

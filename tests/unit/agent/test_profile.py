@@ -32,6 +32,7 @@ def test_every_packaged_profile_is_sound_and_says_what_it_is_for(path: Path) -> 
     assert methods
     assert set(methods) <= set(KINDS)
     assert set(methods.values()) <= set(METHODS)
+    assert profile.specifics.counts_changes() == (profile.protocol != "folder")
 
 
 # holds PF-1

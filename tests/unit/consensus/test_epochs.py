@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from master.consensus.checks import check_proposal, next_base
-from master.consensus.events import Applied, Epoch, Head
+from master.consensus.events import Applied, Epoch, Head, Timing
 from master.consensus.guard import SignerGuard
 from master.consensus.message_checks import FlawedProposalError, UnknownEpochError, known_part, verify_by_epoch
 from master.consensus.messages import Blocks, GetStanding, Propose, Standing, Status, Vote, standing_bytes
@@ -347,3 +347,23 @@ def test_proposal_and_its_view_changes_are_proven_by_the_epoch_of_its_block() ->
     with pytest.raises(UnknownEpochError):
         verify_by_epoch(late, CHAIN, sets, KEYS.verify)
     assert isinstance(good, Propose)
+
+
+# holds GV-6
+def test_replica_goes_by_the_times_of_the_height() -> None:
+    bench = Bench(1)
+    assert (bench.replica._views.settings.heartbeat_ms, bench.state.rules.skew_ms) == (1_000_000, 1_000)
+    block = bench.block(b"x")
+    timing = Timing(block_interval_ms=7, heartbeat_ms=2_000, skew_ms=500)
+    header = block.header
+    bench.feed(Applied(Head(1, header.digest(), header.time_ms, header.proposer, timing=timing)))
+    assert bench.state.rules.skew_ms == 500
+    assert bench.replica._views.block_due_ms == bench.now_ms + 7
+    bench.now_ms += 1_999
+    assert not bench.replica._views.is_heartbeat_due(bench.now)
+    bench.now_ms += 1
+    assert bench.replica._views.is_heartbeat_due(bench.now)
+    bench.feed(Applied(Head(2, sha256(b"2"), header.time_ms + 1, header.proposer)))
+    assert bench.state.rules.skew_ms == 500, "who does not say keeps what holds"
+    started = Bench(1, head=replace(GENESIS, timing=timing))
+    assert (started.state.rules.skew_ms, started.replica._views.settings.heartbeat_ms) == (500, 2_000)

@@ -172,8 +172,8 @@ def test_parameters_that_are_not_set_have_their_defaults() -> None:
 
 
 def test_parameters_that_are_set_are_read_from_the_state() -> None:
-    reads = state({"skew_ms": 5, "clock_policy": "synchronised", "endorser_roles": ["manufacturer"]})
-    assert membership.integer_parameter(reads, "skew_ms") == 5
+    reads = state({"skew_ms": 500, "clock_policy": "synchronised", "endorser_roles": ["manufacturer"]})
+    assert membership.integer_parameter(reads, "skew_ms") == 500
     assert membership.clock_policy(reads) == "synchronised"
     assert membership.endorser_roles(reads) == ("manufacturer",)
 
@@ -181,7 +181,7 @@ def test_parameters_that_are_set_are_read_from_the_state() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("skew_ms", 0, "1..86400000"),
+        ("skew_ms", 99, "100..86400000"),
         ("skew_ms", "1000", "an integer"),
         ("heartbeat_ms", 3_600_001, "100..3600000"),
         ("reappraise_devices_max", 1025, "1..1024"),

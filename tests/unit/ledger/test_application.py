@@ -284,7 +284,7 @@ def quarrel(monkeypatch: pytest.MonkeyPatch) -> World:
     """Return a ledger with one more contract, which does what it is told."""
     contract = Contract("quarrel", 1, {"do": _quarrel}, {}, ())
     world = World()
-    monkeypatch.setattr(world.application, "_contracts", {**world.application._contracts, ("quarrel", 1): contract})
+    monkeypatch.setitem(world.application._code.contracts, "quarrel", contract)
     return world
 
 
@@ -440,14 +440,14 @@ def test_committed_execution_of_another_state_is_refused(proposed: tuple[World, 
 def test_application_with_a_contract_of_other_code_is_refused() -> None:
     genesis = make_genesis()
     changed = (replace(genesis.code_table[0], digest=bytes(32)), *genesis.code_table[1:])
-    with pytest.raises(FormatError, match="contract consistency version 1 has the code"):
+    with pytest.raises(FormatError, match="consistency version 1 with the code 0000000000000000"):
         World(replace(genesis, code_table=changed))
 
 
 def test_application_with_an_unknown_contract_is_refused() -> None:
     genesis = make_genesis()
     more = (*genesis.code_table, CodeEntry("zoning", 3, bytes(32)))
-    with pytest.raises(FormatError, match="no contract zoning version 3"):
+    with pytest.raises(FormatError, match="zoning version 3, which this software does not have"):
         World(replace(genesis, code_table=more))
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from nacl.signing import SigningKey
 
-from master.contracts.table import code_table
+from master.contracts.table import Software, code_table
 from master.ledger.application import Application
 from master.ledger.genesis import genesis_root, genesis_writes, leaves_of
 from master.ledger.rows import Execution, Head, Leaf, genesis_head
@@ -163,18 +163,25 @@ class Done:
 class World:
     """One ledger in memory: signs calls, builds a block for each, processes and commits it."""
 
-    def __init__(self, genesis: Genesis | None = None) -> None:
+    def __init__(self, genesis: Genesis | None = None, software: Software | None = None) -> None:
         self.genesis = genesis if genesis is not None else make_genesis()
         writes = genesis_writes(self.genesis)
         self.state = MemoryState(writes, leaves_of(writes))
         self.tree = self.state.tree()
         self.head: Head = genesis_head(self.genesis, genesis_root(writes))
-        self.application = Application(self.genesis, self.state, self.tree, SignedTx.verify)
+        self.restart(software)
         self.wait_ms = 0
         """Block time that passes before the next block beside the second that always does."""
         self.seqs: dict[str, int] = {}
         self.seen: set[str] = set()
         """Types of all events so far."""
+
+    def restart(self, software: Software | None) -> None:
+        """Go on with a release that can run other contracts; None: with this program."""
+        at = self.head.height
+        self.application = Application(
+            self.genesis, self.state, self.tree, SignedTx.verify, height=at, software=software
+        )
 
     def sign(self, sender: str, contract: str, method: str, args: dict[str, Value], /, **changes: object) -> SignedTx:
         """Return a signed call with the sender's next number; ``changes`` replace fields, ``key`` the signer."""

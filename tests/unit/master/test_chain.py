@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 
 from master.chain import Chain
-from master.consensus.events import Build, Epoch
+from master.consensus.events import Build, Epoch, Timing
 from master.ledger.rows import Execution
 from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
@@ -204,3 +204,32 @@ def test_block_that_is_late_at_once_holds_one_transaction_behind_those_that_cann
     )
     assert ledger.block(note, *others).transactions == (others[0].raw,)
     assert ledger.chain.refused == [note.id]
+
+
+# holds GV-6
+def test_chain_goes_by_the_parameters_of_the_state_from_the_block_after_the_change() -> None:
+    ledger = Ledger()
+    values: dict[str, Value] = {"block_bytes_max": 65_536, "heartbeat_ms": 7000, "skew_ms": 300, "block_interval_ms": 9}
+    made = ledger.world.sign(
+        "dispatch",
+        "governance",
+        "propose",
+        {"kind": "parameters", "body": {"values": values}, "deadline_ms": DEADLINE_MS},
+    )
+    ledger.apply(ledger.block(made))
+    assert ledger.chain.parameters.heartbeat_ms == 30_000
+    votes = [
+        ledger.world.sign(name, "governance", "vote", {"proposal": made.id, "in_favour": True})
+        for name in ("regulator", "grid", "lab")
+    ]
+    block = ledger.block(*votes)
+    before = ledger.chain.consensus_head().timing
+    place = (Step.COMMIT, block.header.epoch, block.header.height, 0, block.header.digest())
+    after = ledger.chain.apply(block, Certificate(*place, signatures=())).timing
+    assert before == Timing(30, 30_000, 1000)
+    assert after == Timing(9, 7000, 300) == ledger.open().consensus_head().timing
+    assert ledger.chain.parameters.block_bytes_max == 65_536
+    big = [ledger.world.sign("grid", "notary", "put", {"key": f"k-{n}", "data": bytes(1024)}) for n in range(80)]
+    for signed in big:
+        ledger.chain._mempool.add(signed)
+    assert 0 < len(ledger.chain.candidates()) < 65

@@ -127,7 +127,7 @@ def test_results_of_a_contract_that_fails_end_with_a_mark(monkeypatch: pytest.Mo
     block = site.build()
     other = Site()
     application: Any = other.world.application
-    contract = application._contracts["notary", 1]
+    contract = application._code.contracts["notary"]
     calls = []
 
     def fail_later(ctx: Any, args: Any) -> str:  # noqa: ANN401
@@ -136,7 +136,7 @@ def test_results_of_a_contract_that_fails_end_with_a_mark(monkeypatch: pytest.Mo
             raise KeyError("mistake")
         return str(contract.methods["put"](ctx, args))
 
-    monkeypatch.setitem(application._contracts, ("notary", 1), replace(contract, methods={"put": fail_later}))
+    monkeypatch.setitem(application._code.contracts, "notary", replace(contract, methods={"put": fail_later}))
     with pytest.raises(BlockRefusedError, match="contract-fault"):
         other.chain.execute(block)
     found = other.chain.results(block.header.digest())

@@ -23,7 +23,12 @@ class Ledger:
         self.clock = FakeClock()
         self.final: FinalHeader | None = FINAL
         self.stream = HeaderStream(
-            HEADER.proposer, topics, self.read, lambda topic, raw: self.published.append((topic, raw)), self.clock, 1000
+            HEADER.proposer,
+            topics,
+            self.read,
+            lambda topic, raw: self.published.append((topic, raw)),
+            self.clock,
+            lambda: 1000,
         )
 
     def read(self, height: int) -> FinalHeader | None:
@@ -96,7 +101,9 @@ def test_stream_of_a_ledger_goes_to_the_gateways_of_its_genesis_file(*, has_brok
             sent.append(topic)
 
     clock = FakeClock()
-    stream = header_stream(GENESIS, HEADER.proposer, lambda _: FINAL, Broker() if has_broker else None, clock)
+    stream = header_stream(
+        GENESIS, HEADER.proposer, lambda _: FINAL, Broker() if has_broker else None, clock, lambda: 1000
+    )
 
     async def work() -> None:
         for _ in range(2):

@@ -17,6 +17,7 @@ from master.consensus.events import Head, Now
 from master.consensus.guard import SignerGuard
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
+from master.ledger.parameters import LedgerParameters
 from master.ledger.refusals import TxRefused
 from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
@@ -49,11 +50,15 @@ GENESIS = Genesis(
 TOPIC = "gridwitness/v1/east/st-1/gw-1/down"
 
 
+PARAMETERS = LedgerParameters(1 << 20, 30, 1000, 1000, 1000, 1_800_000)
+
+
 @dataclass
 class FakeChain:
     """A head that does not move."""
 
     head: LedgerHead
+    parameters: LedgerParameters = PARAMETERS
     refused: list[bytes] = field(default_factory=list)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from kit.config import HostPort
 from kit.exitcodes import DataError, StorageError
-from master.app import STORE_FOLDER, TABLES_FILE, WAL_FILE, NodeProcess, init_node
+from master.app import NodeProcess
 from master.config import NodeConfig, load_genesis
 from master.consensus.guard import SignerGuard
 from master.contracts.validator_records import Admitted
@@ -23,6 +23,7 @@ from master.io.store import Store
 from master.io.sync_disk import SyncDisk
 from master.io.tables import Tables
 from master.io.wal import WriteAheadLog
+from master.making import STORE_FOLDER, TABLES_FILE, WAL_FILE, init_node
 from master.seat import GUARD_FILE, load_vote_keys, open_guard
 from tests.unit.ledger.worlds import key_of, make_genesis
 from tests.unit.master.test_seat import Site

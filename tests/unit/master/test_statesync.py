@@ -114,7 +114,7 @@ class Bench:
             lambda: self.marks.append("installed"),
             lambda: self.marks.append("filled"),
         )
-        self.sync = StateSync(disk, around, self.clock, snapshot_blocks=8, lag_blocks=5)
+        self.sync = StateSync(disk, around, self.clock, snapshot_blocks=lambda: 8, lag_blocks=5)
 
     def hear(self, height: int = HEIGHT + 2) -> None:
         for member in ("a", "b"):

@@ -139,7 +139,7 @@ def test_store_that_does_not_exist_is_not_opened(tmp_path: Path, world: World) -
 def test_store_of_another_genesis_is_not_opened(tmp_path: Path, store: Store) -> None:
     store.close()
     with pytest.raises(StoreError, match="belongs to the ledger with genesis"):
-        Store.open(tmp_path / "store", make_genesis({"skew_ms": 7}), map_bytes=MAP_BYTES)
+        Store.open(tmp_path / "store", make_genesis({"skew_ms": 700}), map_bytes=MAP_BYTES)
 
 
 def test_store_that_another_holds_is_not_opened(tmp_path: Path, store: Store, world: World) -> None:

@@ -160,7 +160,7 @@ def test_apply_failed_write_leaves_rows_and_position_and_later_works(tables: Tab
 @pytest.mark.parametrize("limit", [1, 2, 5, 1000])
 @pytest.mark.parametrize("name", list(TABLES))
 def test_page_walk_covers_every_row_once_in_order(tables: Tables, name: str, limit: int) -> None:
-    story, table = told(60, seed=4), TABLES[name]
+    story, table = told(150, seed=4), TABLES[name]
     catch_up(MemoryEvents(story.events), tables, story.height)
     found: list[Row] = []
     after = None

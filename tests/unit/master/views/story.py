@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from master.ledger.rows import EventRow
 from tests.unit.wire import samples
+from wire import cbor
 from wire.cbor import Value
 from wire.genesis import Device, Gateway, Genesis, Station
 from wire.types import sha256
@@ -89,10 +90,33 @@ class Story:
                 self._release,
                 self._fault,
                 self._change,
+                self._govern,
                 self._work,
                 self._inspection,
+                self._member,
             )
         )()
+
+    def _member(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        """Tell of an applicant, of a device that may move, and of an organisation that has lost its keys."""
+        application = sha256(f"application {self.height} {self._random.random()}".encode())
+        who: dict[str, Value] = {"organisation": "wind", "role": "generator", "parent": None, "title": "Wind Ltd"}
+        missing: dict[str, Value] = {"missing": ["regulator"]}
+        review: dict[str, Value] = {"organisation": "office", "in_favour": True, "reason": "seen", "missing": []}
+        offer: dict[str, Value] = {"kind": "device", "id": self._device(), "to": "gw-1", "by": "grid"}
+        name, key = f"member-{self.height}", sha256(f"key {self.height}".encode())
+        lost: dict[str, Value] = {"organisation": name, "key": key, "opens_ms": self.time_ms + 1000}
+        signs: dict[str, Value] = {"account": name, "organisation": name, "key": key, "kid": key[:16]}
+        station: dict[str, Value] = {"station": f"station-of-{name}", "area": "east", "organisation": "grid"}
+        entered: dict[str, Value] = {"application": application, "data_centre": "dispatch"}
+        return [
+            ("membership", "member_applied", "wind", {**entered, **who, **missing}),
+            ("membership", "application_reviewed", "wind", {"application": application, **review}),
+            ("membership", "move_offered", str(offer["id"]), offer),
+            ("membership", "recovery_opened", name, lost),
+            ("membership", "key_added", name, signs),
+            ("membership", "station_added", str(station["station"]), station),
+        ]
 
     def _work(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         """Tell of a work order and how far it gets."""
@@ -153,6 +177,42 @@ class Story:
         told.append(("validators", "change_approved", member, {"proposal": proposal}))
         data: dict[str, Value] = {"proposal": proposal, "kind": kind, "from_height": self.height + 2, **record}
         return [*told, ("validators", "validators_changed", member, data)]
+
+    def _govern(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        """Tell of one proposal of the contract `governance`, from the beginning to its end."""
+        proposal = sha256(f"decision {self.height} {self._random.random()}".encode())
+        kind = self._random.choice(("parameters", "upgrade", "correction"))
+        code: Value = [{"name": "notary", "version": self.height + 2, "digest": sha256(b"code")}]
+        old, new = cbor.encode(self.height), cbor.encode("better")
+        bodies: dict[str, dict[str, Value]] = {
+            "parameters": {"values": {"stale_ms": self.height * 1000, "clock_policy": "bench"}},
+            "upgrade": {"code": code, "height": self.height + 10, "base_height": 0, "state_root": None},
+            "correction": {"target": {"tx": proposal}, "old": old, "new": new, "reason": "typing error"},
+        }
+        weights: dict[str, Value] = {"weight_against": 0, "weight_total": 3, "weight_due": 2}
+        made: dict[str, Value] = {
+            "proposal": proposal,
+            "kind": kind,
+            "by": "grid",
+            "body": bodies[kind],
+            "deadline_ms": self.time_ms + 1000,
+            "weight_in_favour": 1,
+            **weights,
+        }
+        vote: dict[str, Value] = {"proposal": proposal, "organisation": "office", "in_favour": True, **weights}
+        told: list[tuple[str, str, str, dict[str, Value]]] = [
+            ("governance", "proposal_made", "something", made),
+            ("governance", "proposal_voted", "something", {**vote, "weight_in_favour": 2}),
+        ]
+        if self._random.random() < 0.2:
+            closed: dict[str, Value] = {"proposal": proposal, "reason": "expired"}
+            return [*told, ("governance", "proposal_closed", "something", closed)]
+        accepted: dict[str, Value] = {"proposal": proposal, "kind": kind, "body": bodies[kind]}
+        told.append(("governance", "proposal_accepted", "something", accepted))
+        if kind == "correction":
+            record: dict[str, Value] = {**bodies[kind], "proposal": proposal, "number": 1, "supersedes": None}
+            told.append(("governance", "data_corrected", "something", record))
+        return told
 
     def _device(self) -> str:
         return self._random.choice(GENESIS.devices).id
