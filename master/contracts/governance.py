@@ -308,6 +308,8 @@ GOVERNANCE: Final = Contract(
         "master.contracts.governance",
         "master.contracts.governance_kinds",
         "master.contracts.membership_decisions",
+        "master.contracts.references_policy",
+        "master.contracts.references_records",
         "master.contracts.validator_records",
     ),
 )

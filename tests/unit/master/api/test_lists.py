@@ -18,7 +18,7 @@ from tests.unit.master.views.story import GENESIS
 @pytest.fixture(scope="module")
 def world() -> World:
     found = World(seed=11)
-    while found.story.height < 110:
+    while found.story.height < 200:
         found.block(5)
     return found
 

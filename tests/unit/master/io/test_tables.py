@@ -204,7 +204,7 @@ def test_page_rows_that_come_in_between_are_neither_doubled_nor_in_the_way(table
     ],
 )
 def test_page_filter_equals_that_in_memory(tables: Tables, name: str, parameter: str, value: str) -> None:
-    story, table, memory = told(90, seed=8), TABLES[name], MemoryTables(GENESIS)
+    story, table, memory = told(200, seed=8), TABLES[name], MemoryTables(GENESIS)
     for target in (tables, memory):
         catch_up(MemoryEvents(story.events), target, story.height)
     conditions: tuple[Condition, ...] = table.condition(parameter, value, Reading(story.time_ms, 600_000))
