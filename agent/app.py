@@ -368,6 +368,7 @@ def _device_snapshot(poller: DevicePoller) -> DeviceSnapshot:
         device=poller.config.id,
         status=state.status if state is not None and poller.was_polled else "not-yet-read",
         last_read_ms=None if state is None else state.read_to_ms,
+        oldest_read_ms=None if state is None else state.read_from_ms,
         item=digest,
         has_receipt=state is not None and state.has_receipt,
         differences=poller.differences(),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 import uvloop
@@ -32,6 +32,8 @@ from wire.errors import WireError
 from wire.evidence import KINDS
 
 PROGRAM = "gridwitness-agent"
+_KEPT_MS_MIN: Final = 60_000
+"""A file that was read so long before the device's last read is told apart."""
 
 app = typer.Typer(
     name=PROGRAM,
@@ -271,6 +273,8 @@ def _status_lines(value: Mapping[str, Any]) -> Sequence[str]:
         age = "never read"
         if device["last_read_ms"] is not None:
             age = f"read {max(0, value['time_ms'] - device['last_read_ms'])} ms ago"
+            kept_ms = device["last_read_ms"] - device.get("oldest_read_ms", device["last_read_ms"])
+            age += f", the oldest file {kept_ms // 1000} s before" if kept_ms > _KEPT_MS_MIN else ""
         receipt = "has a receipt" if device["has_receipt"] else "no receipt yet"
         error = f"; {device['last_error']}" if device["last_error"] else ""
         lines.append(f"  {device['device']}: {device['status']}, {age}, {receipt}{error}")

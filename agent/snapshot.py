@@ -15,6 +15,8 @@ class DeviceSnapshot:
     """As in evidence, or ``not-yet-read`` before the first poll has ended."""
     last_read_ms: int | None
     """End of the last completed read, milliseconds since 1970 UTC."""
+    oldest_read_ms: int | None
+    """Start of the oldest read that what is known of it stands on; a kind may be read less often than the others."""
     item: str | None
     """Digest of the item, hex."""
     has_receipt: bool

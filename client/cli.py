@@ -7,13 +7,17 @@ from typing import Final
 import typer
 
 from client.commands import (
+    alarm_actions,
     alarms,
     anchor,
+    compliance,
     demo,
     gaps,
     keys,
     ledger,
+    models,
     orders,
+    proposals,
     quarantine,
     refs,
     state,
@@ -37,9 +41,16 @@ app = typer.Typer(
 offer_version(app, PROGRAM)
 app.add_typer(keys.app, name="keys")
 app.add_typer(refs.app, name="refs")
+for answer in alarm_actions.COMMANDS:
+    alarms.app.command()(answer)
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(alarms.devices_app, name="devices")
+app.add_typer(compliance.app, name="compliance")
+app.add_typer(models.app, name="models")
 app.add_typer(orders.app, name="orders")
+app.add_typer(proposals.app, name="proposals")
+app.add_typer(proposals.parameters_app, name="parameters")
+app.add_typer(proposals.corrections_app, name="corrections")
 app.add_typer(gaps.app, name="gaps")
 app.add_typer(tx.app, name="tx")
 app.add_typer(state.app, name="state")

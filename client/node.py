@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +27,10 @@ _REFUSALS: Final[Mapping[str, str]] = {
     "already-submitted": "the ledger has this release already; see 'gridwitness refs list'",
     "already-endorsed": "this organisation has endorsed it before, which counts",
     "name-taken": "another release has this name; choose another one in release.toml",
+    "stale-parent": "somebody stored another version meanwhile; look at 'gridwitness models list' and store again",
+    "not-owner": "another organisation keeps this model; choose another name",
+    "wrong-region": "this model is of another region; choose another name for a model of this one",
+    "blob-quota": "this organisation has brought as many bytes as it may on one day; see blob_day_bytes_max",
     "wrong-role": "this organisation may not do this; see the roles with 'gridwitness genesis show'",
     "wrong-manufacturer": "only the manufacturer whom the release names stands behind it, by submitting it",
     "unknown-device": "the ledger knows no device of that name",
@@ -114,13 +118,39 @@ def submit(client: NodeClient, raw: bytes) -> str:
         NodeProblemError: The node refused it.
         DataError: The answer says something else.
     """
+    return submit_with_blobs(client, raw)[0]
+
+
+def submit_with_blobs(client: NodeClient, raw: bytes) -> tuple[str, list[str]]:
+    """Hand a signed transaction to a node; return its id, and the digests of blobs that the node lacks for it, hex.
+
+    Raises:
+        NodeProblemError: The node refused it.
+        DataError: The answer says something else.
+    """
     results = client.post_cbor("/v1/tx", raw, content_type=TX_MEDIA_TYPE).get("results")
     if not isinstance(results, list) or len(results) != 1 or not isinstance(results[0], dict):
         raise DataError(f"{client.node} does not answer as a node does")
     result = results[0]
     if result.get("status") not in {"pending", "duplicate"}:
         raise DataError(f"{client.node} refused the transaction: {result.get('reason', result.get('status'))}")
-    return str(result["id"])
+    return str(result["id"]), [str(digest) for digest in result.get("blobs", ())]
+
+
+def bring_blobs(client: NodeClient, missing: Iterable[str], blobs: Mapping[str, bytes]) -> None:
+    """Upload the blobs that a node lacks.
+
+    Args:
+        client: The node that took the transaction.
+        missing: Their digests, hex.
+        blobs: All that the transaction names.
+
+    Raises:
+        NodeProblemError: The node has no room for one, or nobody names it any more.
+    """
+    for digest in missing:
+        if digest in blobs:
+            client.put_bytes(f"/v1/blobs/{digest}", blobs[digest])
 
 
 def wait_outcome(client: NodeClient, tx: str, timeout_s: float) -> Outcome:

@@ -86,3 +86,13 @@ def when(time_ms: object) -> str:
         return "-"
     moment = dt.datetime.fromtimestamp(time_ms / _MS_PER_S, tz=dt.UTC)
     return moment.isoformat(sep=" ", timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def duration(time_ms: object) -> str:
+    """Write a time span in the largest unit that leaves two digits before the point."""
+    if not isinstance(time_ms, int):
+        return "-"
+    for unit, unit_ms in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
+        if time_ms >= 2 * unit_ms:
+            return f"{time_ms / unit_ms:.1f} {unit}"
+    return f"{time_ms / _MS_PER_S:.1f} s"

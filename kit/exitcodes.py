@@ -63,6 +63,7 @@ FINDINGS: dict[str, Finding] = {
     "incomplete": Finding.CHANGED,
     "altered_between_polls": Finding.CHANGED,
     "identity_changed": Finding.CHANGED,
+    "evidence_conflict": Finding.CHANGED,
     "unknown_reference": Finding.UNKNOWN_REFERENCE,
     "stale": Finding.STALE,
     "clock_untrusted": Finding.STALE,

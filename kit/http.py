@@ -177,6 +177,11 @@ class NodeClient:
         request = _Request("POST", path, None, {"Content-Type": content_type}, body)
         return json_object(self._first(request, self._read), f"the answer to {path}")
 
+    def put_bytes(self, path: str, body: bytes) -> dict[str, Any]:
+        """PUT bytes at the node that is asked first and return the JSON object that answers; raises as ``get_json``."""
+        request = _Request("PUT", path, None, {"Content-Type": "application/octet-stream"}, body)
+        return json_object(self._first(request, self._read), f"the answer to {path}")
+
     def events(
         self,
         path: str = "/v1/events",

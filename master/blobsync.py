@@ -232,7 +232,7 @@ class BlobSync:
             code = "contract-fault"
         if code == "ok":
             return None
-        detail = "The contract would not do it now, so its blobs are not taken."
+        detail = f"The contract would answer {code}, so the blobs that it names are not taken."
         return SubmitResult(signed.id, "refused", code, HTTPStatus.CONFLICT, detail)
 
     # ---- the API's port -----------------------------------------------------------------------

@@ -109,6 +109,11 @@ class Parameters:
     validator_deadline_ms_max: int | None = None
     validator_wait_ms: int | None = None
     ready_blocks_max: int | None = None
+    alarm_shelf_ms_max: int | None = None
+    alarm_flood_ms: int | None = None
+    alarm_flood_alarms: int | None = None
+    baseline_days_max: int | None = None
+    alarm_severities: tuple[str, ...] | None = None
     snapshot_blocks: int | None = None
     parameters_votes_percent: int | None = None
     upgrade_votes_percent: int | None = None

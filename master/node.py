@@ -216,6 +216,10 @@ class Node:
         """Return the on-chain parameter ``stale_ms``."""
         return self._chain.parameters.stale_ms
 
+    def baseline_days_max(self) -> int:
+        """Return the on-chain parameter ``baseline_days_max``."""
+        return self._chain.parameters.baseline_days_max
+
     def unready(self) -> str | None:
         """Return why the node does not take part or its lists stand still, or None."""
         return self.failure() or self.views_failure()

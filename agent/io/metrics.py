@@ -67,18 +67,25 @@ def _devices(devices: tuple[DeviceSnapshot, ...]) -> Iterator[Metric]:
     last_read = GaugeMetricFamily(
         f"{PREFIX}device_last_read_timestamp_seconds", "End of the last completed read.", labels=["device"]
     )
+    oldest_read = GaugeMetricFamily(
+        f"{PREFIX}device_oldest_read_timestamp_seconds",
+        "Start of the oldest read that what is known of the device stands on.",
+        labels=["device"],
+    )
     duration = GaugeMetricFamily(f"{PREFIX}device_poll_seconds", "Length of the last poll.", labels=["device"])
     state = GaugeMetricFamily(f"{PREFIX}device_state", "1 for the device's state.", labels=["device", "state"])
     failures = CounterMetricFamily(f"{PREFIX}device_failures", "Failed polls.", labels=["device", "reason"])
     for device in devices:
         if device.last_read_ms is not None:
             last_read.add_metric([device.device], device.last_read_ms / 1000)
+        if device.oldest_read_ms is not None:
+            oldest_read.add_metric([device.device], device.oldest_read_ms / 1000)
         duration.add_metric([device.device], device.last_duration_ms / 1000)
         for name in STATES:
             state.add_metric([device.device, name], int(device.status == name))
         for reason, count in device.failures.items():
             failures.add_metric([device.device, reason], count)
-    yield from (last_read, duration, state, failures)
+    yield from (last_read, oldest_read, duration, state, failures)
     for name, (text, attribute) in _DEVICE_COUNTERS.items():
         counter = CounterMetricFamily(f"{PREFIX}{name}", text, labels=["device"])
         for device in devices:

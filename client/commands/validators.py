@@ -101,12 +101,12 @@ def proposals(
     *,
     json: JsonOption = False,
 ) -> None:
-    """List proposed changes and who is in favour, the newest first.
+    """List proposed changes of validators and who is in favour, the newest first.
 
     Example: gridwitness validators proposals --node http://localhost:8080 --status pending
     """
     with NodeClient([node]) as client:
-        found = items(client, "/v1/proposals", {"status": status})
+        found = items(client, "/v1/proposals", {"contract": CONTRACT, "status": status})
     show_items(
         Terminal(as_json=json),
         ("proposal", "kind", "member", "status", "in favour", "against", "due", "until"),

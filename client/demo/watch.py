@@ -25,6 +25,7 @@ class Sighting:
     event_id: str
     type: str
     device: str
+    """Or gateway, when the alarm is about none of its devices."""
     cause: str
     alarm_id: str
     at_s: float
@@ -140,7 +141,7 @@ class AlarmWatch:
             member=member,
             event_id=event_id,
             type=kind,
-            device=str(data["device"]),
+            device=str(data["device"] or data["gateway"]),
             cause=str(data["cause"]),
             alarm_id=str(data["alarm_id"]),
             at_s=at_s,

@@ -8,10 +8,11 @@ from typing import Final
 from starlette.responses import Response
 
 from master.api.call import Call, Handler, answer
-from master.api.parameters import Cursor, Number, Parameter, Word, cursor_of
+from master.api.parameters import Cursor, Form, Number, Parameter, Word, cursor_of
 from master.api.past import demand
 from master.api.problems import not_found
-from master.views.schema import Condition, Schema, Table, integer, nullable, record, sequence, text
+from master.views.schema import Column, Condition, Kind, Schema, Table, integer, nullable, record, sequence, text
+from wire.types import INT_MAX
 
 LIMIT_MAX: Final = 1000
 LIMIT_DEFAULT: Final = 100
@@ -28,8 +29,12 @@ LIMIT: Final = Parameter("limit", "Most items of the answer.", Number(1, LIMIT_M
 
 def list_parameters(table: Table) -> tuple[Parameter[object], ...]:
     """Return the query parameters of a table's list: its filters, ``after`` and ``limit``."""
-    filters = tuple(Parameter(name, column.about, Word(column.choices)) for name, column in table.filters().items())
+    filters = tuple(Parameter(name, column.about, _form(column)) for name, column in table.filters().items())
     return (*filters, Parameter("after", "The 'next' of the page before.", Cursor(table)), LIMIT)
+
+
+def _form(column: Column) -> Form[object]:
+    return Number(0, INT_MAX - 1) if column.kind is Kind.INTEGER else Word(column.choices)
 
 
 def list_schema(item: Schema) -> Schema:

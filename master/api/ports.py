@@ -126,6 +126,10 @@ class NodePort(Protocol):
         """Return the on-chain parameter ``stale_ms``: when a device counts as stale."""
         ...
 
+    def baseline_days_max(self) -> int:
+        """Return the on-chain parameter ``baseline_days_max``: when a device must be verified anew."""
+        ...
+
     def unready(self) -> str | None:
         """Return why the node cannot serve now, or None when it can."""
         ...

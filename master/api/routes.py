@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from master.api import blobs, chain, faults, lists, proofs, service, stream, submit
+from master.api import blobs, chain, compliance, faults, lists, proofs, service, stream, submit
 from master.api.call import Handler
 from master.api.parameters import Parameter
 from master.views.schema import Schema, Table, hexadecimal, record, sequence, text
@@ -219,6 +219,14 @@ ROUTES: Final[tuple[Route, ...]] = (
             200: Answer("It was here already.", {JSON: blobs.SCHEMA}),
         },
         problems=(400, 408, 409, 413, 429, 507),
+    ),
+    Route(
+        path=compliance.PATH,
+        name="list_compliance",
+        about="When each device was verified last, against the parameter baseline_days_max. By device.",
+        handler=compliance.report,
+        parameters=compliance.PARAMETERS,
+        answers={200: Answer("A page of it.", {JSON: compliance.LIST_SCHEMA, compliance.CSV_TYPE: _PLAIN})},
     ),
     Route(
         path="/v1/faults/{id}/proof",

@@ -1,33 +1,102 @@
-"""Alarms of the contract `consistency`: one per device and cause, with the artefacts concerned inside.
+"""Alarms of the contract `consistency`: what evidence does to them. `alarm_actions` has what people do.
 
-raised -> changed -> returned -> raised again ... ; only a person closes an alarm, which this version does not offer.
-State: alarm/DEVICE/CAUSE.
+There is one alarm per device and cause, with the artefacts concerned inside; its life is the table of `alarm_states`.
+Whatever happens to it is told by an event that carries the whole alarm and who did it.
+
+State
+  alarm/DEVICE/CAUSE            the newest alarm of a device and cause, closed ones too
+  gateway_alarm/GATEWAY/CAUSE   the same of a gateway, for causes that concern no device
+  flood/AREA/CAUSE              the group that the next alarm of the area and cause may join
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from master.contracts import membership
+from master.contracts.alarm_states import (
+    ACKNOWLEDGE,
+    ANSWERED,
+    APPEAR,
+    CHANGE,
+    CLOSE,
+    CLOSED,
+    OF_GATEWAYS,
+    PRESENT,
+    RAISED,
+    RETURN,
+    SHELVE,
+    STATES,
+    UNSHELVE,
+    moved,
+)
 from master.contracts.context import Context
 from rules.appraisal import Fill, Finding, Owner
+from rules.severity import SEVERITIES, severity
 from wire import cbor
 from wire.cbor import Value
 from wire.fields import Fields
+from wire.genesis import Station
 from wire.types import Digest, sha256
 
-RAISED: Final = "raised"
-RETURNED: Final = "returned"
-_STATES: Final = (RAISED, RETURNED)
-_RECORD: Final = ("alarm_id", "state", "artefacts", "count", "opening_tx", "raised_ms", "raised_height")
+Record = dict[str, Value]
+"""An alarm as it stands in the state."""
+EVENTS: Final[Mapping[str, str]] = {
+    APPEAR: "alarm_raised",
+    CHANGE: "alarm_changed",
+    RETURN: "alarm_returned",
+    ACKNOWLEDGE: "alarm_acknowledged",
+    SHELVE: "alarm_shelved",
+    UNSHELVE: "alarm_unshelved",
+    CLOSE: "alarm_closed",
+}
+"""Event type by move."""
+FLOOD: Final = "alarm_flood"
+"""Event type: a group has grown to a flood."""
+
+_RECORD: Final = (
+    "alarm_id",
+    "state",
+    "present",
+    "severity",
+    "artefacts",
+    "count",
+    "group",
+    "opening_tx",
+    "raised_ms",
+    "raised_height",
+    "acknowledged",
+    "shelf",
+    "closed",
+)
+_GROUP: Final = ("group", "first_ms", "alarms")
 _FILL: Final = ("record", "account", "organisation", "order", "release", "time_ms")
 _ARTEFACTS_MAX: Final = 8
 _ID_BYTES: Final = 16
+_NOBODY: Final[Mapping[str, Value]] = dict.fromkeys(("by", "organisation", "reason", "action"))
+"""Who made a move that evidence made."""
 
 
-def alarm_id(device: str, cause: str, opening_tx: Digest) -> str:
-    """Return the id of an alarm: 32 hex digits of SHA-256 over the CBOR array [device, cause, opening tx]."""
-    return sha256(cbor.encode([device, cause, opening_tx]))[:_ID_BYTES].hex()
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What an alarm is about."""
+
+    device: str | None
+    """None: the gateway itself."""
+    gateway: str
+    cause: str
+
+    @property
+    def subject(self) -> str:
+        """Id of the device or gateway that it is about."""
+        return self.gateway if self.device is None else self.device
+
+
+def alarm_id(subject: str, cause: str, opening_tx: Digest) -> str:
+    """Return the id of an alarm: 32 hex digits of SHA-256 over the CBOR array [subject, cause, opening tx]."""
+    return sha256(cbor.encode([subject, cause, opening_tx]))[:_ID_BYTES].hex()
 
 
 def finding_value(finding: Finding) -> dict[str, Value]:
@@ -60,77 +129,200 @@ def _fill_value(fill: Fill) -> dict[str, Value]:
 def update(context: Context, device: str, gateway: str, causes: Mapping[str, Sequence[Finding]]) -> None:
     """Bring the alarms of a device to what was found: raise, change or return them.
 
+    A closed alarm is over: its cause, when it is there again, opens another one.
+
     Args:
         context: The running call.
         device: Id of the device.
         gateway: Gateway that reads it.
         causes: Findings by cause; a cause that is not in it is not present.
     """
-    known = dict(context.scan(_prefix(device)))
-    present = {_key(device, cause): cause for cause in causes}
-    for key in sorted({*known, *present}):
-        cause = key[len(_prefix(device)) :].decode("ascii")
+    prefix = key_of(device, "")
+    known = dict(context.scan(prefix))
+    for cause in sorted({*causes, *(key[len(prefix) :].decode("ascii") for key in known)}):
+        stored = known.get(prefix + cause.encode("ascii"))
+        record = None if stored is None else decode(stored, context.time_ms)
         found: list[Value] = [finding_value(finding) for finding in causes.get(cause, ())]
-        if key not in known:
-            _save(context, "alarm_raised", device, gateway, cause, _opened(context, device, cause, found))
-            continue
-        record = _decode(known[key])
-        if found and record["state"] == RETURNED:
-            again = {**record, "state": RAISED, "artefacts": found, "count": _count(record) + 1}
-            _save(context, "alarm_raised", device, gateway, cause, again)
-        elif found and record["artefacts"] != found:
-            changed = {**record, "artefacts": found, "count": _count(record) + 1}
-            _save(context, "alarm_changed", device, gateway, cause, changed)
-        elif not found and record["state"] == RAISED:
-            _save(context, "alarm_returned", device, gateway, cause, {**record, "state": RETURNED})
+        _follow(context, Place(device, gateway, cause), record, found)
 
 
 def raise_missed(context: Context, device: str, gateway: str, causes: Mapping[str, Sequence[Finding]]) -> None:
     """Raise and return at once what evidence found that arrived after newer evidence.
 
-    A cause that has an alarm already is left as it is.
+    A cause that has an open alarm already is left as it is.
     """
     for cause in sorted(causes):
-        if context.get(_key(device, cause)) is None:
-            found: list[Value] = [finding_value(finding) for finding in causes[cause]]
-            record = _opened(context, device, cause, found)
-            _save(context, "alarm_raised", device, gateway, cause, record)
-            _save(context, "alarm_returned", device, gateway, cause, {**record, "state": RETURNED})
+        record = load(context, device, cause)
+        if record is None or record["state"] == CLOSED:
+            place = Place(device, gateway, cause)
+            opened = _open(context, place, [finding_value(finding) for finding in causes[cause]])
+            make_move(context, place, opened, RETURN, {})
 
 
-def _opened(context: Context, device: str, cause: str, found: list[Value]) -> dict[str, Value]:
-    return {
-        "alarm_id": alarm_id(device, cause, context.tx_id),
-        "state": RAISED,
-        "artefacts": found,
-        "count": 1,
-        "opening_tx": context.tx_id,
-        "raised_ms": context.time_ms,
-        "raised_height": context.height,
-    }
+def happened(context: Context, gateway: str, finding: Finding) -> None:
+    """Raise or change the alarm of a gateway: something happened once, and nothing takes it back.
+
+    The same finding again changes nothing; the alarm lists the newest eight.
+    """
+    place = Place(None, gateway, finding.verdict)
+    record = load(context, gateway, finding.verdict)
+    artefact: Value = finding_value(finding)
+    if record is None or record["state"] == CLOSED:
+        if record is None or artefact not in _artefacts(record):
+            _open(context, place, [artefact])
+    elif artefact not in _artefacts(record):
+        make_move(context, place, record, CHANGE, {"artefacts": [*_artefacts(record), artefact][-_ARTEFACTS_MAX:]})
 
 
-def _save(context: Context, event_type: str, device: str, gateway: str, cause: str, record: dict[str, Value]) -> None:
-    context.put(_key(device, cause), record)
-    context.emit(event_type, device, {"device": device, "gateway": gateway, "cause": cause, **record})
+def load(context: Context, subject: str, cause: str) -> Record | None:
+    """Return the newest alarm of a device or gateway and a cause, without a shelf that has ended."""
+    stored = context.get(key_of(subject, cause))
+    return None if stored is None else decode(stored, context.time_ms)
 
 
-def _decode(value: Value) -> dict[str, Value]:
-    fields = Fields(value, _RECORD, "consistency.alarm")
-    fields.choice("state", _STATES)
-    fields.sequence("artefacts", _ARTEFACTS_MAX)
-    return {name: fields.raw(name) for name in _RECORD}
+def make_move(
+    context: Context,
+    place: Place,
+    record: Record,
+    move: str,
+    changes: Mapping[str, Value],
+    by: Mapping[str, Value] = _NOBODY,
+) -> None:
+    """Store an alarm after an allowed move, and tell it.
+
+    Args:
+        context: The running call.
+        place: What the alarm is about.
+        record: As it stands.
+        move: One that `moved` allows.
+        changes: Fields that the move sets.
+        by: Who made it: by, organisation, reason, action.
+    """
+    before = str(record["state"])
+    state = moved(place.cause, before, move)
+    assert state is not None
+    after = {**record, "state": state, "present": (before if state == CLOSED else state) in PRESENT, **changes}
+    if move in (APPEAR, CHANGE):
+        after["count"] = count_of(record) + 1
+        after["severity"] = _severity(context, place.cause, _artefacts(after))
+        if after["artefacts"] != record["artefacts"]:
+            after["shelf"] = None  # what nobody had seen when it was put away is not hidden
+    if state not in (*ANSWERED, CLOSED):
+        after["acknowledged"] = None
+    _save(context, place, after, move, {"from_state": before, **by})
 
 
-def _count(record: Mapping[str, Value]) -> int:
+def count_of(record: Mapping[str, Value]) -> int:
+    """Return how often an alarm was raised or changed."""
     count = record["count"]
     assert isinstance(count, int)
     return count
 
 
-def _prefix(device: str) -> bytes:
-    return b"alarm/" + device.encode("ascii") + b"/"
+def key_of(subject: str, cause: str) -> bytes:
+    """Return the key of an alarm in the state; without a cause, what the keys of a device's alarms start with."""
+    table = "gateway_alarm" if cause in OF_GATEWAYS else "alarm"
+    return f"{table}/{subject}/{cause}".encode("ascii")
 
 
-def _key(device: str, cause: str) -> bytes:
-    return _prefix(device) + cause.encode("ascii")
+def _follow(context: Context, place: Place, record: Record | None, found: list[Value]) -> None:
+    """Bring one alarm to what was found of its cause, nothing included."""
+    if record is None or record["state"] == CLOSED:
+        if found and not (record is not None and record["present"] and record["artefacts"] == found):
+            _open(context, place, found)
+        elif not found and record is not None and record["present"]:
+            context.put(key_of(place.subject, place.cause), {**record, "present": False})
+    elif found and record["state"] not in PRESENT:
+        make_move(context, place, record, APPEAR, {"artefacts": found})
+    elif found and record["artefacts"] != found:
+        make_move(context, place, record, CHANGE, {"artefacts": found})
+    elif not found and record["state"] in PRESENT:
+        make_move(context, place, record, RETURN, {})
+
+
+def _open(context: Context, place: Place, found: list[Value]) -> Record:
+    """Open an alarm and tell it."""
+    name = alarm_id(place.subject, place.cause, context.tx_id)
+    group, is_flood = _join_group(context, place, name)
+    record: Record = {
+        "alarm_id": name,
+        "state": RAISED,
+        "present": True,
+        "severity": _severity(context, place.cause, found),
+        "artefacts": found,
+        "count": 1,
+        "group": group["group"],
+        "opening_tx": context.tx_id,
+        "raised_ms": context.time_ms,
+        "raised_height": context.height,
+        "acknowledged": None,
+        "shelf": None,
+        "closed": None,
+    }
+    _save(context, place, record, APPEAR, {"from_state": None, **_NOBODY})
+    if is_flood:
+        context.emit(FLOOD, str(group["group"]), {**group, "cause": place.cause})
+    return record
+
+
+def _join_group(context: Context, place: Place, name: str) -> tuple[Record, bool]:
+    """Return the group of a new alarm, and whether it has grown to a flood by it.
+
+    Alarms of one cause in one area belong together when they open at most ``alarm_flood_ms`` after the first of them.
+    """
+    key = f"flood/{_station(context, place.gateway).area}/{place.cause}".encode("ascii")
+    stored = context.get(key)
+    group: Record = {"group": name, "first_ms": context.time_ms, "alarms": 1}
+    if stored is not None:
+        fields = Fields(stored, _GROUP, "consistency.flood")
+        first_ms = fields.integer("first_ms")
+        if context.time_ms - first_ms <= membership.integer_parameter(context, "alarm_flood_ms"):
+            group = {"group": fields.text("group"), "first_ms": first_ms, "alarms": fields.integer("alarms") + 1}
+    context.put(key, group)
+    return group, group["alarms"] == membership.integer_parameter(context, "alarm_flood_alarms")
+
+
+def _save(context: Context, place: Place, record: Record, move: str, told: Mapping[str, Value]) -> None:
+    context.put(key_of(place.subject, place.cause), record)
+    station = _station(context, place.gateway)
+    where: dict[str, Value] = {
+        "device": place.device,
+        "gateway": place.gateway,
+        "station": station.id,
+        "area": station.area,
+        "cause": place.cause,
+    }
+    context.emit(EVENTS[move], place.subject, {**where, **record, "move": move, **told})
+
+
+def _station(context: Context, gateway: str) -> Station:
+    found = membership.gateway(context, gateway)
+    assert found is not None
+    station = membership.station(context, found.station)
+    assert station is not None
+    return station
+
+
+def _severity(context: Context, cause: str, found: Sequence[Value]) -> str:
+    artefacts = [Fields(one, one, "consistency.alarm.artefacts") for one in found if isinstance(one, dict)]
+    concerned = [(one.text("kind"), None if one.is_null("method") else one.text("method")) for one in artefacts]
+    return severity(cause, concerned, membership.alarm_severities(context))
+
+
+def _artefacts(record: Mapping[str, Value]) -> list[Value]:
+    artefacts = record["artefacts"]
+    assert isinstance(artefacts, list)
+    return artefacts
+
+
+def decode(value: Value, time_ms: int) -> Record:
+    """Return an alarm of the state as it is at a block time: without a shelf that has ended."""
+    fields = Fields(value, _RECORD, "consistency.alarm")
+    fields.choice("state", STATES)
+    fields.choice("severity", SEVERITIES)
+    fields.sequence("artefacts", _ARTEFACTS_MAX)
+    record = {name: fields.raw(name) for name in _RECORD}
+    shelf = record["shelf"]
+    if isinstance(shelf, dict) and Fields(shelf, shelf, "consistency.alarm.shelf").integer("until_ms") <= time_ms:
+        record["shelf"] = None
+    return record

@@ -10,7 +10,7 @@ State of the namespace
   item/DEVICE/DIGEST            the newest items of a device, whole
   counters/GATEWAY              which numbers of its evidence were accepted (`rules.gaps`)
   due, due/END/DEVICE           devices that a work order excuses until END, and the first END
-  alarm/DEVICE/CAUSE            see `master.contracts.alarms`
+  alarm/..., gateway_alarm/..., flood/...   see `master.contracts.alarms`
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from functools import partial
 from itertools import islice
 from typing import Final
 
-from master.contracts import alarms, gateways, membership, orders, references
+from master.contracts import alarm_actions, alarms, gateways, membership, orders, references
 from master.contracts.alarms import finding_value
 from master.contracts.context import (
     OK,
@@ -398,7 +398,13 @@ def _item_key(device: str, digest: Digest) -> bytes:
 CONSISTENCY: Final = Contract(
     name=NAME,
     version=1,
-    methods={"report": report},
+    methods={
+        "report": report,
+        "acknowledge-alarm": alarm_actions.acknowledge,
+        "close-alarm": alarm_actions.close,
+        "shelve-alarm": alarm_actions.shelve,
+        "unshelve-alarm": alarm_actions.unshelve,
+    },
     reactions={
         (orders.NAME, "filled"): follow_work,
         (orders.NAME, "work_approved"): follow_work,
@@ -407,6 +413,8 @@ CONSISTENCY: Final = Contract(
         (references.NAME, references.REVOKED_EVENT): follow_release,
     },
     modules=(
+        "master.contracts.alarm_actions",
+        "master.contracts.alarm_states",
         "master.contracts.alarms",
         "master.contracts.consistency",
         "master.contracts.gateways",
@@ -418,5 +426,6 @@ CONSISTENCY: Final = Contract(
         "rules.appraisal",
         "rules.difference",
         "rules.gaps",
+        "rules.severity",
     ),
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final
 
-from master.contracts import membership
+from master.contracts import alarms, membership
 from master.contracts.context import OK, Context, Refused
 from rules import gaps
+from rules.appraisal import Finding
+from rules.severity import EVIDENCE_CONFLICT
 from wire.cbor import Value
 from wire.evidence import Entry, Evidence
 from wire.fields import Fields
@@ -192,6 +194,8 @@ def _tell_conflict(context: Context, evidence: Evidence, known: Digest, digest: 
             "evidence_digest": digest,
         },
     )
+    where = f"boot {evidence.boot}, seq {evidence.seq}"
+    alarms.happened(context, evidence.gateway, Finding("evidence", EVIDENCE_CONFLICT, known, digest, where))
 
 
 def _told(entry: Entry) -> dict[str, Value]:

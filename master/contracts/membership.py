@@ -408,6 +408,13 @@ def _suspension(state: Reads, account: str) -> Fields | None:
     return None if value is None else Fields(value, _SUSPENSION, "membership.suspended")
 
 
+def alarm_severities(state: Reads) -> dict[str, str]:
+    """Return the severities that the consortium gives to causes of alarms, in place of those of `rules.severity`."""
+    value = _entries(state).get(b"parameter/alarm_severities")
+    entries = value if isinstance(value, list) else []
+    return {cause: level for cause, _, level in (str(entry).partition(" ") for entry in entries)}
+
+
 def _entries(state: Reads) -> Entries:
     return state.namespace(NAMESPACE)
 

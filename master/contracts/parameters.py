@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from rules.severity import SEVERITIES
 from wire.cbor import Value
 from wire.errors import FormatError
 from wire.genesis import ROLES
@@ -70,6 +71,14 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "inspect_deadline_ms_max": IntegerParameter(DAY_MS, 1000, 30 * DAY_MS),
     # how old, in blocks, the state may be that a joiner shows; and how long who left may still follow
     "ready_blocks_max": IntegerParameter(100, 2, 1000),
+    # how far ahead of block time the end of an alarm's shelf may lie
+    "alarm_shelf_ms_max": IntegerParameter(7 * DAY_MS, 60_000, 365 * DAY_MS),
+    # alarms of one cause and area belong together that open at most so long after the first of them
+    "alarm_flood_ms": IntegerParameter(600_000, 1000, DAY_MS),
+    # from so many on, such a group is called a flood
+    "alarm_flood_alarms": IntegerParameter(10, 2, 1000),
+    # days after which a device must have been verified anew; NERC CIP-010 asks for 35
+    "baseline_days_max": IntegerParameter(35, 1, 3650),
     # share of all weights (of the data centres, for corrections) that must be in favour of a proposal, rounded up
     "parameters_votes_percent": IntegerParameter(67, 51, 100),
     "upgrade_votes_percent": IntegerParameter(67, 51, 100),
@@ -106,6 +115,8 @@ SUPER_ONLY_DEFAULT: Final = ("membership.admit",)
 """Calls, "contract.method", that organisations with the role dispatch-centre alone may make."""
 SUPER_ONLY_MAX: Final = 64
 _ACT: Final = re.compile(r"[a-z0-9-]{1,64}\.[a-z0-9-]{1,64}", re.ASCII)
+ALARM_SEVERITIES_MAX: Final = 32
+_SEVERITY_OF_CAUSE: Final = re.compile(rf"([a-z_]{{1,64}}) (?:{'|'.join(SEVERITIES)})", re.ASCII)
 
 
 def defaults() -> dict[str, Value]:
@@ -115,6 +126,7 @@ def defaults() -> dict[str, Value]:
         "clock_policy": CLOCK_POLICY_DEFAULT,
         "endorser_roles": list(ENDORSER_ROLES_DEFAULT),
         "super_only": list(SUPER_ONLY_DEFAULT),
+        "alarm_severities": [],
     }
 
 
@@ -139,6 +151,8 @@ def check_parameters(parameters: Mapping[str, Value]) -> None:
             _check_relations(value)
         elif name == "super_only":
             _check_acts(value)
+        elif name == "alarm_severities":
+            _check_severities(value)
         else:
             raise FormatError(f"parameter {name}: unknown")
 
@@ -165,3 +179,12 @@ def _check_acts(value: Value) -> None:
     acts = [str(act) for act in value]
     if not all(map(_ACT.fullmatch, acts)) or acts != sorted(set(acts)):
         raise FormatError("parameter super_only: calls such as membership.admit, sorted and unique, are due")
+
+
+def _check_severities(value: Value) -> None:
+    if not isinstance(value, list | tuple) or len(value) > ALARM_SEVERITIES_MAX:
+        raise FormatError(f"parameter alarm_severities: a list of at most {ALARM_SEVERITIES_MAX} texts is due")
+    found = [_SEVERITY_OF_CAUSE.fullmatch(str(entry)) for entry in value]
+    causes = [match[1] for match in found if match is not None]
+    if len(causes) < len(value) or causes != sorted(set(causes)):
+        raise FormatError("parameter alarm_severities: texts such as 'superseded high', a cause once, are due, sorted")

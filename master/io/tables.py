@@ -64,7 +64,7 @@ class Tables:
         self._genesis = genesis
         self._writing = threading.Lock()
         self._cache: OrderedDict[tuple[str, str], Row] = OrderedDict()
-        self._metadata, self._meta, self._tables = _declare()
+        self._metadata, self._meta, self._tables, self._words = _declare()
         with _typed("open"):
             self._engine = _engine(url)
             statements = {_META: self._meta, **self._tables}
@@ -107,7 +107,7 @@ class Tables:
             TablesError: Nothing was changed.
         """
         with self._writing, _typed("rebuild"), self._engine.begin() as connection:
-            for table in self._tables.values():
+            for table in (*self._tables.values(), *self._words.values()):
                 connection.execute(table.delete())
             self._write(connection, start_rows(self._genesis), START)
             self._cache.clear()
@@ -130,7 +130,7 @@ class Tables:
         query = sa.select(stored).limit(min(limit, ROWS_PAGE_MAX))
         query = query.order_by(*(part.desc() if table.newest_first else part for part in order))
         for condition in conditions:
-            query = query.where(_clause(stored.c[condition.column], condition))
+            query = query.where(self._clause(table, condition))
         if after is not None:
             at, last = sa.tuple_(*order), sa.tuple_(*(sa.literal(part) for part in after))
             query = query.where(at < last if table.newest_first else at > last)
@@ -138,6 +138,15 @@ class Tables:
             position = self._position
             found = connection.execute(query).mappings().all()
         return Page(tuple(_row(table, entry) for entry in found), position)
+
+    def _clause(self, table: Table, condition: Condition) -> sa.ColumnElement[bool]:
+        stored = self._tables[table.name]
+        if condition.comparison is not Comparison.HOLDS:
+            return _clause(stored.c[condition.column], condition)
+        # whichever of the two is rarer, the planner begins there: with the words, or with the rows in their order
+        words = self._words[table.name, condition.column]
+        of_word = sa.select(*(words.c[name] for name in table.order)).where(words.c.word == condition.value)
+        return sa.tuple_(*(stored.c[name] for name in table.order)).in_(of_word)
 
     def row(self, table: str, key: str) -> Row | None:
         """Return one row by its key.
@@ -172,6 +181,10 @@ class Tables:
         for name, rows in values.items():
             if rows:
                 connection.execute(self._upserts[name], rows)
+        for (name, column), words in self._words.items():
+            new = [word for (at, _), row in changed.items() if at == name for word in _words(TABLES[name], column, row)]
+            if new:
+                connection.execute(_insert_new(words, self._engine.dialect.name), new)
         place = [
             {"name": "height", "content": str(through.height)},
             {"name": "index", "content": str(through.index)},
@@ -254,7 +267,7 @@ def _sqlite_settings(connection: Any, record: object) -> None:  # noqa: ANN401 -
     cursor.close()
 
 
-def _declare() -> tuple[sa.MetaData, sa.Table, dict[str, sa.Table]]:
+def _declare() -> tuple[sa.MetaData, sa.Table, dict[str, sa.Table], dict[tuple[str, str], sa.Table]]:
     metadata = sa.MetaData()
     meta = sa.Table(
         _PREFIX + _META,
@@ -262,17 +275,43 @@ def _declare() -> tuple[sa.MetaData, sa.Table, dict[str, sa.Table]]:
         sa.Column("name", sa.Text(), primary_key=True),
         sa.Column("content", sa.Text(), nullable=False),
     )
-    tables = {}
+    tables: dict[str, sa.Table] = {}
+    words: dict[tuple[str, str], sa.Table] = {}
     for table in TABLES.values():
         stored = sa.Table(_PREFIX + table.name, metadata, *(_column(table, column) for column in table.columns))
         order = [stored.c[name] for name in table.order]
         if table.order != (table.key,):
             sa.Index(f"{stored.name}_order", *order, unique=True)
         for column in table.columns:
-            if column.filtered is not None:
+            if column.each:
+                words[table.name, column.name] = _word_table(metadata, table, column)
+            elif column.filtered is not None or column.indexed:
                 sa.Index(f"{stored.name}_{column.name}", stored.c[column.name], *order)
+        for names in table.indices:
+            sa.Index(f"{stored.name}_by_{'_'.join(names)}", *(stored.c[name] for name in names), *order)
         tables[table.name] = stored
-    return metadata, meta, tables
+    return metadata, meta, tables, words
+
+
+def _word_table(metadata: sa.MetaData, table: Table, column: Column) -> sa.Table:
+    """Declare where the elements of an array stand, each with the place of its row in the order of the table."""
+    order = [sa.Column(name, _TYPES[table.column(name).kind], primary_key=True) for name in table.order]
+    word = sa.Column("word", _TEXT, primary_key=True)
+    return sa.Table(f"{_PREFIX}{table.name}_of_{column.name}", metadata, word, *order, sqlite_with_rowid=False)
+
+
+def _words(table: Table, column: str, row: Row) -> list[dict[str, Json]]:
+    """Return the elements of an array for its word table."""
+    found = row[column]
+    assert isinstance(found, list)
+    place = {name: row[name] for name in table.order}
+    return [{"word": str(word), **place} for word in dict.fromkeys(map(str, found))]
+
+
+def _insert_new(table: sa.Table, make: str) -> sa.Insert:
+    """Return the statement that adds rows that are not there yet."""
+    insert = postgresql.insert(table) if make == "postgresql" else sqlite.insert(table)
+    return insert.on_conflict_do_nothing()
 
 
 def _column(table: Table, column: Column) -> sa.Column[Any]:
@@ -308,7 +347,7 @@ def _clause(column: sa.Column[Any], condition: Condition) -> sa.ColumnElement[bo
             return column < value
         case Comparison.AT_LEAST:
             return column >= value
-        case Comparison.ONE_OF:
+        case _:
             return column.in_(value if isinstance(value, tuple) else (value,))
 
 

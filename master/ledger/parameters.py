@@ -9,6 +9,7 @@ from master.contracts.context import Reads
 from master.contracts.membership import integer_parameter
 
 NAMES: Final = (
+    "baseline_days_max",
     "block_bytes_max",
     "block_interval_ms",
     "heartbeat_ms",
@@ -22,6 +23,8 @@ NAMES: Final = (
 class LedgerParameters:
     """As the state after one block says; they hold for the next one. Ranges: `master.contracts.parameters`."""
 
+    baseline_days_max: int
+    """Days after which a device must have been verified anew."""
     block_bytes_max: int
     """Most bytes of a block's transactions."""
     block_interval_ms: int

@@ -1,14 +1,16 @@
-"""Devices and alarms, as the contract `consistency` tells them."""
+"""Devices and the verdicts about them, as the contract `consistency` tells them; `alarms` has its alarms."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from master.contracts.alarms import RAISED, RETURNED
-from master.contracts.consistency import CLOCK_UNTRUSTED
+from master.contracts.alarm_states import CLOSED
+from master.contracts.alarms import EVENTS, FLOOD
 from master.ledger.rows import EventRow
+from master.views import alarms
 from master.views.events import Data, broken
+from master.views.findings import ARTEFACT, PAST_ARTEFACT
 from master.views.schema import (
     Column,
     Comparison,
@@ -23,16 +25,12 @@ from master.views.schema import (
     Schema,
     Table,
     View,
-    hexadecimal,
-    integer,
-    nullable,
     record,
     sequence,
     text,
 )
-from rules.appraisal import ALTERED, IDENTITY_CHANGED, IDENTITY_KIND, PENDING, REVISION_KIND, VERDICTS, claim
-from wire.difference import UNITS
-from wire.evidence import ERROR_CODES, KINDS, METHODS, STATUSES
+from rules.appraisal import MATCH, PENDING, VERDICTS, claim
+from wire.evidence import KINDS, METHODS, STATUSES
 
 if TYPE_CHECKING:
     from wire.genesis import Genesis
@@ -45,62 +43,19 @@ _AGEING: Final = ("match", "pending", "unknown_reference", "unreachable")
 WINDOW_OVER: Final = "window_over"
 """Pending, but the time of its work order is past: the next report brings the verdict that counts."""
 STATES: Final = (*_CONDITIONS, "stale", WINDOW_OVER)
+_BASELINE: Final = ("baseline_ms", "baseline_height", "baseline_tx", "baseline_method")
+
+_PAST: Final = ("kind", "verdict", "read_sha256", "detail", "method")
 
 _IDENTITY: Final = record(
     {name: text() for name in ("vendor", "product", "revision", "serial", "model")},
     "What the device says of itself.",
 )
-_FINDING: Final[Mapping[str, Schema]] = {
-    "kind": text(
-        "Artefact kind; identity, revision or clock for the device itself.",
-        (*KINDS, IDENTITY_KIND, REVISION_KIND, "clock"),
-    ),
-    "verdict": text("What the appraisal said of it.", (*VERDICTS, IDENTITY_CHANGED, ALTERED, CLOCK_UNTRUSTED)),
-    "expected_sha256": nullable(hexadecimal("Reference value.", 32)),
-    "read_sha256": nullable(hexadecimal("What was read.", 32)),
-    "detail": nullable(text("What else there is to say, for people.")),
-    "difference": nullable(
-        record(
-            {
-                "unit": text("items: settings or rows; chunks: of 65,536 bytes, the first is 0.", UNITS),
-                "count": integer("How many differ; 0 items: the file is only written otherwise.", 0),
-                "numbers": sequence(integer("Number of an item or chunk.", 0)),
-            },
-            "Where it differs, if the gateway holds the release package; what differs is not said here.",
-        )
-    ),
-    "method": nullable(text("How it was read: it says no more than this shows.", METHODS)),
-    "owner": nullable(
-        record(
-            {"target": text("Device or model."), "kind": text("Artefact kind.", KINDS), "release": text()},
-            "Whose reference value it is, of a file of another device or of an old release.",
-        )
-    ),
-    "fill": nullable(
-        record(
-            {
-                "record": hexadecimal("Transaction that says so.", 32),
-                "account": text("Who signed it."),
-                "organisation": text(),
-                "order": hexadecimal("Work order that it was done under.", 32),
-                "release": text("Name of the release that was to be filled."),
-                "time_ms": integer("Block time of the record, ms since 1970 UTC."),
-            },
-            "Who signed last for filling this device, where the file is another device's.",
-        )
-    ),
+_VERDICTS: Final[Schema] = {
+    "type": "object",
+    "propertyNames": {"enum": list(KINDS)},
+    "additionalProperties": text(choices=VERDICTS),
 }
-_ARTEFACT: Final = record(
-    {
-        **_FINDING,
-        "name": nullable(text("As the device names it.")),
-        "version": nullable(text("As the device declares it.")),
-        "size": nullable(integer("Bytes that the device declares.", 0)),
-        "read_size": nullable(integer("Bytes that were read.", 0)),
-        "claim": nullable(text("What the verdict is about, by its method; null where nothing was read.")),
-        "errors": sequence(text(choices=ERROR_CODES)),
-    }
-)
 
 
 def _state(row: Row, reading: Reading) -> str:
@@ -153,13 +108,9 @@ DEVICES: Final = Table(
             "verdicts",
             "Newest verdict by artefact kind.",
             Kind.JSON,
-            content={
-                "type": "object",
-                "propertyNames": {"enum": list(KINDS)},
-                "additionalProperties": text(choices=VERDICTS),
-            },
+            content=_VERDICTS,
         ),
-        Column("artefacts", "What was read and found, newest verdicts.", Kind.JSON, content=sequence(_ARTEFACT)),
+        Column("artefacts", "What was read and found, newest verdicts.", Kind.JSON, content=sequence(ARTEFACT)),
         Column("causes", "Causes of its open alarms.", Kind.JSON, content=sequence(text())),
         Column(
             "identity",
@@ -203,6 +154,19 @@ DEVICES: Final = Table(
             Kind.INTEGER,
             nullable=True,
         ),
+        Column(
+            "baseline_ms",
+            "As of when every artefact was verified: block time or the oldest read that it stands on, whichever is "
+            "older; null: never.",
+            Kind.INTEGER,
+            nullable=True,
+        ),
+        Column("baseline_height", "Block that verified it last.", Kind.INTEGER, nullable=True),
+        Column("baseline_tx", "Transaction that verified it last.", nullable=True),
+        Column("baseline_method", "The weakest method that it rests on.", nullable=True, choices=METHODS),
+        Column("verified_ms", "The same, -1 for never.", Kind.INTEGER, public=False, indexed=True),
+        Column("verified_item", "Item whose artefacts all match; its reads verify.", nullable=True, public=False),
+        Column("verified_method", "The weakest method of that item.", nullable=True, public=False),
         Column("condition", "State without regard to age.", public=False, choices=_CONDITIONS),
         Column("fresh_ms", "Time up to which the condition holds.", Kind.INTEGER, public=False),
     ),
@@ -220,32 +184,25 @@ DEVICES: Final = Table(
     ),
 )
 
-ALARMS: Final = Table(
-    name="alarms",
-    about="One alarm of one device and cause.",
-    key="alarm_id",
-    order=("raised_height", "raised_index"),
+VERDICTS_TABLE: Final = Table(
+    name="verdicts",
+    about="One appraisal of a device that found something else than the one before it, or something else was read.",
+    key="place",
+    order=("height", "event_index"),
     newest_first=True,
     columns=(
-        Column("alarm_id", "Id of the alarm."),
+        Column("place", "HEIGHT-INDEX of its event."),
         Column("device", "Device that it is about.", filtered="device"),
-        Column("gateway", "Gateway that reads the device.", filtered="gateway"),
-        Column("station", "Station of the gateway.", filtered="station"),
-        Column("cause", "Verdict that raised it.", filtered="cause"),
-        Column(
-            "state",
-            "raised: the cause is present; returned: it is gone.",
-            filtered="state",
-            choices=(RAISED, RETURNED),
-        ),
-        Column("artefacts", "The artefacts concerned.", Kind.JSON, content=sequence(record(_FINDING))),
-        Column("raised_ms", "Block time at which it was first raised, ms since 1970 UTC.", Kind.INTEGER),
-        Column("raised_height", "Block in which it was first raised.", Kind.INTEGER),
-        Column("raised_index", "Event of that block.", Kind.INTEGER, public=False),
-        Column("opening_tx", "Transaction that first raised it."),
-        Column("changed_height", "Block of its newest change.", Kind.INTEGER),
-        Column("changed_ms", "Block time of its newest change, ms since 1970 UTC.", Kind.INTEGER),
-        Column("count", "Times that it was raised or changed, the first included.", Kind.INTEGER),
+        Column("gateway", "Gateway that read the device.", filtered="gateway"),
+        Column("station", "Station of the device.", filtered="station"),
+        Column("verdicts", "Verdict by artefact kind.", Kind.JSON, content=_VERDICTS),
+        Column("artefacts", "What was read and found.", Kind.JSON, content=sequence(PAST_ARTEFACT)),
+        Column("identity_changed", "Whether it was another device.", Kind.JSON, content={"type": "boolean"}),
+        Column("item_digest", "Digest of the item that was appraised."),
+        Column("time_ms", "Block time, ms since 1970 UTC.", Kind.INTEGER),
+        Column("height", "Block.", Kind.INTEGER),
+        Column("event_index", "Event of that block.", Kind.INTEGER, public=False),
+        Column("tx", "Transaction that led to it: a report, or an endorsement that made a release count."),
     ),
 )
 
@@ -275,6 +232,10 @@ def device_row(plate: Row) -> Row:
         "report_tx": None,
         "report_time_ms": None,
         "pending_until_ms": None,
+        **dict.fromkeys(_BASELINE),
+        "verified_ms": -1,
+        "verified_item": None,
+        "verified_method": None,
         "condition": "never_read",
         "fresh_ms": 0,
     }
@@ -309,33 +270,64 @@ def _device(rows: Rows, device: str, event: EventRow) -> Row:
     return row
 
 
+def _verified(row: Row, event: EventRow) -> Row:
+    """Return a device's row after an event by which all of its artefacts match."""
+    read_from_ms, known_ms = row["read_from_ms"], row["baseline_ms"]
+    at_ms = min(event.time_ms, read_from_ms) if isinstance(read_from_ms, int) else event.time_ms
+    if isinstance(known_ms, int) and at_ms <= known_ms:
+        return row
+    values = (at_ms, event.height, event.tx.hex(), row["verified_method"])
+    return {**row, **dict(zip(_BASELINE, values, strict=True)), "verified_ms": at_ms}
+
+
 def _report_accepted(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
     del genesis
     for entry in Data(event).entries("devices"):
-        row = _device(rows, str(entry["device"]), event)
-        yield Put(
-            DEVICES.name,
-            _judged(
-                {
-                    **row,
-                    "status": entry["status"],
-                    "read_from_ms": entry["read_from_ms"],
-                    "read_to_ms": entry["read_to_ms"],
-                    "report_height": event.height,
-                    "report_tx": event.tx.hex(),
-                    "report_time_ms": event.time_ms,
-                }
-            ),
-        )
+        row = {
+            **_device(rows, str(entry["device"]), event),
+            "status": entry["status"],
+            "read_from_ms": entry["read_from_ms"],
+            "read_to_ms": entry["read_to_ms"],
+            "report_height": event.height,
+            "report_tx": event.tx.hex(),
+            "report_time_ms": event.time_ms,
+        }
+        # another item than the one that matched is appraised first, and tells that itself
+        if entry["status"] == "read" and row["verified_item"] is not None:
+            row = _verified(row, event) if entry["item_digest"] == row["verified_item"] else row
+        yield Put(DEVICES.name, _judged(row))
 
 
 def _verdict_changed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
     del genesis
     data = Data(event)
     row = _device(rows, data.text("device"), event)
-    changed = {name: data.json(name) for name in ("verdicts", "identity", "pending_until_ms")}
-    artefacts: list[Json] = [_claimed(entry) for entry in data.entries("artefacts")]
-    yield Put(DEVICES.name, _judged({**row, **changed, "artefacts": artefacts}))
+    verdicts, item = data.json("verdicts"), data.hexadecimal("item_digest")
+    assert isinstance(verdicts, dict)
+    artefacts = data.entries("artefacts")
+    claimed: list[Json] = [_claimed(entry) for entry in artefacts]
+    changed = {name: data.json(name) for name in ("identity", "pending_until_ms")}
+    row = {**row, **changed, "verdicts": verdicts, "artefacts": claimed}
+    matches = set(verdicts.values()) == {MATCH} and data.json("identity_changed") is False
+    row["verified_item"] = item if matches else None
+    # the methods are named in such a way that the weakest comes last
+    row["verified_method"] = max(str(artefact["method"]) for artefact in artefacts) if matches else None
+    yield Put(DEVICES.name, _judged(_verified(row, event) if matches else row))
+    yield Put(
+        VERDICTS_TABLE.name,
+        {
+            "place": f"{event.height}-{event.index}",
+            **{name: row[name] for name in ("device", "gateway", "station")},
+            "verdicts": verdicts,
+            "artefacts": [{name: artefact[name] for name in _PAST} for artefact in artefacts],
+            "identity_changed": data.json("identity_changed"),
+            "item_digest": item,
+            "time_ms": event.time_ms,
+            "height": event.height,
+            "event_index": event.index,
+            "tx": event.tx.hex(),
+        },
+    )
 
 
 def _claimed(entry: Row) -> Row:
@@ -345,33 +337,21 @@ def _claimed(entry: Row) -> Row:
 
 
 def _alarm(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
-    """Show an alarm as its newest event has it; one that is raised again keeps its place."""
+    """Show an alarm as its newest event has it, and the device as its alarms leave it."""
     del genesis
     data = Data(event)
-    device = _device(rows, data.text("device"), event)
-    alarm_id, cause, state = data.text("alarm_id"), data.text("cause"), data.text("state")
-    known = rows.row(ALARMS.name, alarm_id)
-    yield Put(
-        ALARMS.name,
-        {
-            "alarm_id": alarm_id,
-            "device": device["device"],
-            "gateway": device["gateway"],
-            "station": device["station"],
-            "cause": cause,
-            "state": state,
-            "artefacts": data.json("artefacts"),
-            "raised_ms": data.integer("raised_ms"),
-            "raised_height": data.integer("raised_height"),
-            "raised_index": event.index if known is None else known["raised_index"],
-            "opening_tx": data.hexadecimal("opening_tx"),
-            "changed_height": event.height,
-            "changed_ms": event.time_ms,
-            "count": data.integer("count"),
-        },
-    )
-    causes = _causes(device, cause, present=state == RAISED)
-    yield Put(DEVICES.name, _judged({**device, "causes": causes}))
+    yield from alarms.fold(event, rows)
+    name = data.text_or_none("device")
+    if name is None:
+        return
+    device = _device(rows, name, event)
+    present = data.json("present") is True and data.text("state") != CLOSED
+    yield Put(DEVICES.name, _judged({**device, "causes": _causes(device, data.text("cause"), present=present)}))
+
+
+def _flood(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
+    del genesis
+    return alarms.fold_flood(event, rows)
 
 
 def _causes(device: Row, cause: str, *, present: bool) -> list[Json]:
@@ -383,13 +363,12 @@ def _causes(device: Row, cause: str, *, present: bool) -> list[Json]:
 
 VIEW: Final = View(
     contract=CONTRACT,
-    tables=(DEVICES, ALARMS),
+    tables=(DEVICES, VERDICTS_TABLE, *alarms.TABLES),
     start=_start,
     folds={
         "report_accepted": _report_accepted,
         "verdict_changed": _verdict_changed,
-        "alarm_raised": _alarm,
-        "alarm_changed": _alarm,
-        "alarm_returned": _alarm,
+        **dict.fromkeys(EVENTS.values(), _alarm),
+        FLOOD: _flood,
     },
 )

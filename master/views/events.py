@@ -42,6 +42,10 @@ class Data:
             return value
         raise self._wrong(name, f"a {type(value).__name__}, not text")
 
+    def text_or_none(self, name: str) -> str | None:
+        """Return a text, or None."""
+        return None if self._get(name) is None else self.text(name)
+
     def integer(self, name: str) -> int:
         """Return an integer."""
         value = self._get(name)

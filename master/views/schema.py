@@ -37,6 +37,8 @@ class Comparison(StrEnum):
     LESS = "<"
     AT_LEAST = ">="
     ONE_OF = "in"
+    HOLDS = "holds"
+    """One element of an array, as text, is the value; of columns with `each` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,15 @@ class Column:
     """Name of the query parameter that asks for rows with one value of this column."""
     public: bool = True
     """False: stored for filters and order, never shown."""
+    indexed: bool = False
+    """True: rows are found by it quickly although no query parameter is it alone."""
     choices: tuple[str, ...] = ()
     """Closed set of values of a text column; empty when open."""
     content: Schema | None = None
     """Schema of a JSON column."""
+    each: bool = False
+    """Of a JSON column that holds an array of texts or integers which never changes: ``filtered`` asks for an
+    element."""
 
     def schema(self) -> Schema:
         """Return the JSON Schema of the column."""
@@ -101,6 +108,16 @@ class Derived:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A query parameter with a number that stands for no column of its own."""
+
+    column: Column
+    """Name and documentation; an integer, never stored nor shown."""
+    conditions: Callable[[int], tuple[Condition, ...]]
+    """Stored rows that it asks for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """Rows of one kind: a SQL table, a list route and an item route."""
 
@@ -115,6 +132,9 @@ class Table:
     newest_first: bool = False
     """True: descending in every column of ``order``."""
     derived: tuple[Derived, ...] = ()
+    asked: tuple[Asked, ...] = ()
+    indices: tuple[tuple[str, ...], ...] = ()
+    """Columns of further indices."""
 
     @property
     def path(self) -> str:
@@ -133,8 +153,12 @@ class Table:
         raise KeyError(name)
 
     def filters(self) -> dict[str, Column]:
-        """Return the column behind each query parameter, derived ones included."""
-        columns = (*self.columns, *(entry.column for entry in self.derived))
+        """Return the column behind each query parameter, derived and asked ones included."""
+        columns = (
+            *self.columns,
+            *(entry.column for entry in self.derived),
+            *(entry.column for entry in self.asked),
+        )
         return {column.filtered: column for column in columns if column.filtered is not None}
 
     def condition(self, parameter: str, value: str, reading: Reading) -> tuple[Condition, ...]:
@@ -147,7 +171,10 @@ class Table:
         for entry in self.derived:
             if entry.column == column:
                 return entry.conditions(value, reading)
-        return (Condition(column.name, Comparison.EQUAL, value),)
+        for asked in self.asked:
+            if asked.column == column:
+                return asked.conditions(int(value))
+        return (Condition(column.name, Comparison.HOLDS if column.each else Comparison.EQUAL, value),)
 
     def present(self, row: Row, reading: Reading) -> Row:
         """Return what a reader sees of ``row`` at the moment ``reading``."""

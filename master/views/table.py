@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from master.views import consistency, faults, governance, members, orders, references, validators
+from master.views import consistency, faults, governance, members, models, orders, references, validators
 from master.views.schema import Table, View
 
 VIEWS: Final[Mapping[str, View]] = {
@@ -15,6 +15,7 @@ VIEWS: Final[Mapping[str, View]] = {
         faults.VIEW,
         governance.VIEW,
         members.VIEW,
+        models.VIEW,
         orders.VIEW,
         references.VIEW,
         validators.VIEW,

@@ -196,19 +196,39 @@ STATUS: dict[str, Any] = {
 
 
 def write_status(
-    config: Path, *devices: str, is_connected: bool = True, age_ms: int = 0, trust: dict[str, object] | None = None
+    config: Path,
+    *devices: str,
+    is_connected: bool = True,
+    age_ms: int = 0,
+    trust: dict[str, object] | None = None,
+    kept_ms: int = 500,
 ) -> None:
     now_ms = SystemClock().now_ms() - age_ms
     folder = StateFolder(config.parent / "state")
     more = {"has_receipt": True, "last_error": "", "differences": ["settings: setting 17 differs from release r-1"]}
     rows = [
-        {"device": f"sps-{number}", "status": name, "last_read_ms": now_ms if number else None, **more}
+        {
+            "device": f"sps-{number}",
+            "status": name,
+            "last_read_ms": now_ms if number else None,
+            "oldest_read_ms": now_ms - kept_ms if number else None,
+            **more,
+        }
         for number, name in enumerate(devices)
     ]
     broker = {"address": "b:1", "is_connected": is_connected, "sent": 1, "resent": 0}
     believed = {**STATUS["trust"], **(trust or {})}
     folder.write_status({**STATUS, "trust": believed, "time_ms": now_ms, "devices": rows, "broker": broker})
     folder.release()
+
+
+def test_status_says_how_old_the_oldest_file_is_where_one_is_read_less_often(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kept_ms, says in ((500, False), (86_400_000, True)):
+        write_status(config, "read", "read", kept_ms=kept_ms)
+        assert call(monkeypatch, "status", "--config", str(config)) == 0
+        assert ("the oldest file 86400 s before" in capsys.readouterr().out) == says
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ DEVICE = DeviceSnapshot(
     device="sps-1",
     status="read",
     last_read_ms=NOW_MS,
+    oldest_read_ms=NOW_MS - 3_600_000,
     item="00",
     has_receipt=True,
     last_error="",
@@ -37,7 +38,7 @@ SNAPSHOT = Snapshot(
     clock_source="system",
     clock_offset_ms=-1500,
     is_running=True,
-    devices=(DEVICE, replace(DEVICE, device="sps-2", status="not-yet-read", last_read_ms=None)),
+    devices=(DEVICE, replace(DEVICE, device="sps-2", status="not-yet-read", last_read_ms=None, oldest_read_ms=None)),
     outbox=OutboxSnapshot(items=4, bytes=5000, oldest_age_ms=1500),
     broker=BrokerSnapshot("b:1", is_connected=True, connects=2, failures=1, sent=9, resent=6),
     block=BlockSnapshot(42, "00"),
@@ -60,6 +61,7 @@ def test_metrics_show_what_the_snapshot_holds() -> None:
     lines = shown(SNAPSHOT)
     for line in (
         'gridwitness_agent_device_last_read_timestamp_seconds{device="sps-1"} 1.79e+09',
+        'gridwitness_agent_device_oldest_read_timestamp_seconds{device="sps-1"} 1.7899964e+09',
         'gridwitness_agent_device_poll_seconds{device="sps-1"} 0.25',
         'gridwitness_agent_device_state{device="sps-1",state="read"} 1.0',
         'gridwitness_agent_device_state{device="sps-1",state="unreachable"} 0.0',

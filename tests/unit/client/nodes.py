@@ -51,6 +51,10 @@ class FakeNode:
         self.posted.append((path, body, content_type))
         return _give(self.post_answer, {})
 
+    def put_bytes(self, path: str, body: bytes) -> dict[str, Any]:
+        self.files[path] = body
+        return {}
+
     def events(
         self,
         path: str = "/v1/events",
@@ -73,7 +77,7 @@ def _give(answer: Answer, params: Mapping[str, str]) -> dict[str, Any]:
 def use_node(monkeypatch: pytest.MonkeyPatch, module: str, node: FakeNode) -> None:
     """Let a command module talk to ``node`` whatever address it is given."""
 
-    def open_node(urls: Sequence[str], timeout_s: float = 10.0) -> FakeNode:
+    def open_node(urls: Sequence[str], timeout_s: float = 10.0, **_: object) -> FakeNode:
         assert list(urls)
         return node
 

@@ -109,12 +109,18 @@ def item(
 
 
 def entry(
-    device: str, content: Item | None, *, whole: bool = True, status: str = "read", read_to_ms: int = 1500
+    device: str,
+    content: Item | None,
+    *,
+    whole: bool = True,
+    status: str = "read",
+    read_from_ms: int = 1000,
+    read_to_ms: int = 1500,
 ) -> Entry:
     """Return one device's line in a report; without an item, of a device that was never read."""
     if content is None:
         return Entry(device, status, None, None, None, None)
-    return Entry(device, status, 1000, read_to_ms, content.digest(), content if whole else None)
+    return Entry(device, status, read_from_ms, read_to_ms, content.digest(), content if whole else None)
 
 
 def evidence(
@@ -141,11 +147,11 @@ def send(world: World, made: Evidence, sender: str | None = None) -> Done:
 
 
 def alarm_events(done: Done) -> list[tuple[str, str, str]]:
-    """Return (event type, device, cause) of all alarm events."""
+    """Return (event type, device, cause) of all events of one alarm."""
     return [
         (event.type, event.subject, str(event.data["cause"]))
         for event in done.outcome.events
-        if event.type.startswith("alarm_")
+        if event.type.startswith("alarm_") and event.type != "alarm_flood"
     ]
 
 

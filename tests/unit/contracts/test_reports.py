@@ -95,11 +95,14 @@ def test_report_with_other_evidence_under_a_pair_is_a_conflict_and_is_told() -> 
     world, first, second = World(), report_of("dev-1"), report_of("dev-2")
     send(world, first)
     done = send(world, second)
-    assert (done.code, done.event_types) == ("conflict", ["evidence_conflict"])
+    assert (done.code, done.event_types) == ("conflict", ["evidence_conflict", "alarm_raised"])
     (conflict,) = done.events("evidence_conflict")
     assert (conflict["gateway"], conflict["boot"], conflict["seq"]) == ("gw-1", 1, 1)
     assert conflict["accepted_digest"] != conflict["evidence_digest"]
-    assert [namespace for namespace, _ in done.written] == ["sequence"]
+    assert [key for namespace, key in done.written if namespace == "consistency"] == [
+        b"flood/north/evidence_conflict",
+        b"gateway_alarm/gw-1/evidence_conflict",
+    ]
     assert send(world, first).code == "duplicate"
 
 

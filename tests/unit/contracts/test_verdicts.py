@@ -143,6 +143,7 @@ def test_alarm_names_the_items_that_differ() -> None:
     assert alarm_events(done) == [("alarm_changed", "dev-1", "mismatch")]
 
 
+# holds AL-4
 def test_alarm_event_carries_all_that_a_view_shows() -> None:
     bench = Bench()
     done = bench.read(item(firmware=b"evil"))
@@ -151,8 +152,14 @@ def test_alarm_event_carries_all_that_a_view_shows() -> None:
         "alarm_id": alarm_id("dev-1", "mismatch", done.tx.id),
         "device": "dev-1",
         "gateway": "gw-1",
+        "station": "st-1",
+        "area": "north",
         "cause": "mismatch",
+        "move": "appear",
+        "from_state": None,
         "state": "raised",
+        "present": True,
+        "severity": "critical",
         "artefacts": [
             {
                 "kind": "firmware",
@@ -167,9 +174,17 @@ def test_alarm_event_carries_all_that_a_view_shows() -> None:
             }
         ],
         "count": 1,
+        "group": alarm_id("dev-1", "mismatch", done.tx.id),
         "opening_tx": done.tx.id,
         "raised_ms": bench.world.head.time_ms,
         "raised_height": bench.world.head.height,
+        "acknowledged": None,
+        "shelf": None,
+        "closed": None,
+        "by": None,
+        "organisation": None,
+        "reason": None,
+        "action": None,
     }
 
 

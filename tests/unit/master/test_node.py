@@ -50,7 +50,7 @@ GENESIS = Genesis(
 TOPIC = "gridwitness/v1/east/st-1/gw-1/down"
 
 
-PARAMETERS = LedgerParameters(1 << 20, 30, 1000, 1000, 1000, 1_800_000)
+PARAMETERS = LedgerParameters(35, 1 << 20, 30, 1000, 1000, 1000, 1_800_000)
 
 
 @dataclass

@@ -173,6 +173,7 @@ class FakeNode:
     ledger: MemoryLedger
     clock_ms: int = GENESIS.time_ms
     stale: bool = False
+    days_max: int = 35
     reason: str | None = None
     waiting: dict[bytes, SignedTx] = field(default_factory=dict)
     refuse: SubmitResult | None = None
@@ -243,6 +244,9 @@ class FakeNode:
 
     def stale_ms(self) -> int:
         return 1_800_000
+
+    def baseline_days_max(self) -> int:
+        return self.days_max
 
     def unready(self) -> str | None:
         return self.reason

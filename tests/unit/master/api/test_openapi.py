@@ -106,6 +106,8 @@ def good_requests(world: World) -> Iterator[tuple[str, str]]:
         yield table.path, f"{table.path}?limit=2"
         yield f"{table.path}/{{id}}", f"{table.path}/{next(key for one, key in world.tables.rows if one == name)}"
     yield "/v1/faults/{id}/proof", f"/v1/faults/{fault}/proof"
+    yield "/v1/compliance", "/v1/compliance?limit=2"
+    yield "/v1/compliance", "/v1/compliance?format=csv"
     yield "/metrics", "/metrics"
     yield "/healthz", "/healthz"
     yield "/openapi.json", "/openapi.json"

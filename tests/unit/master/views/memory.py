@@ -69,6 +69,8 @@ def _holds(value: Json, condition: Condition) -> bool:
             return isinstance(asked, tuple) and value in asked
         case Comparison.LESS:
             return isinstance(value, int) and isinstance(asked, int) and value < asked
+        case Comparison.HOLDS:
+            return isinstance(value, list) and asked in [str(entry) for entry in value]
         case Comparison.AT_LEAST:
             return isinstance(value, int) and isinstance(asked, int) and value >= asked
 

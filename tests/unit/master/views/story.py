@@ -45,6 +45,23 @@ ARTEFACT: dict[str, Value] = {
     "chunk_root": sha256(b"chunks"),
 }
 
+NOTE: dict[str, Value] = {"by": "grid", "organisation": "grid", "reason": "test", "action": "looked at it"}
+STAMPED: dict[str, Value] = {**NOTE, "time_ms": START_MS, "height": 1, "tx": sha256(b"note")}
+_MOVES = {
+    "raised": (
+        ("alarm_changed", "change", "raised"),
+        ("alarm_returned", "return", "returned"),
+        ("alarm_acknowledged", "acknowledge", "acknowledged"),
+        ("alarm_shelved", "shelve", "raised"),
+    ),
+    "acknowledged": (("alarm_returned", "return", "returned_acknowledged"),),
+    "returned": (
+        ("alarm_raised", "appear", "raised"),
+        ("alarm_acknowledged", "acknowledge", "returned_acknowledged"),
+    ),
+    "returned_acknowledged": (("alarm_closed", "close", "closed"), ("alarm_raised", "appear", "raised")),
+}
+
 
 class Story:
     """Tells events block by block; the same seed tells the same story."""
@@ -55,8 +72,10 @@ class Story:
         self.time_ms = START_MS
         self.events: list[EventRow] = []
         self._alarms: dict[tuple[str, str], dict[str, Value]] = {}
+        self._groups: dict[str, str] = {}
         self._releases: list[dict[str, Value]] = []
         self._effective: bytes | None = None
+        self._models: dict[str, list[bytes]] = {}
 
     def block(self, events: int = 3) -> list[EventRow]:
         """Return the events of the next block."""
@@ -95,6 +114,7 @@ class Story:
                 self._work,
                 self._inspection,
                 self._member,
+                self._model,
             )
         )()
 
@@ -118,6 +138,29 @@ class Story:
             ("membership", "key_added", name, signs),
             ("membership", "station_added", str(station["station"]), station),
         ]
+
+    def _model(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        """Tell of the next version of a model."""
+        model = self._random.choice(("north", "south"))
+        versions = self._models.setdefault(model, [])
+        digest = sha256(f"{model} {len(versions)} {self._random.random()}".encode())
+        data: dict[str, Value] = {
+            "number": len(versions) + 1,
+            "region": f"{model}-area",
+            "organisation": "office",
+            "format": self._random.choice(("pandapower", "cgmes")),
+            "file": f"{model}.json",
+            "reason": self._random.choice(("monthly", "line out")),
+            "digest": digest,
+            "size": 1 + len(versions),
+            "parent": versions[-1] if versions else None,
+            "equipment": ["bus", f"line/{self._random.randrange(3)}"],
+            "voltages_v": [110_000, self._random.choice((220_000, 380_000))],
+            "height": self.height,
+            "time_ms": self.time_ms,
+        }
+        versions.append(digest)
+        return [("models", "model_stored", model, data)]
 
     def _work(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         """Tell of a work order and how far it gets."""
@@ -252,24 +295,34 @@ class Story:
         return [("consistency", "verdict_changed", device, data)]
 
     def _alarm(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        """Tell of an alarm that opens, or of what evidence or a person does to one."""
         device, cause = self._device(), self._random.choice(("mismatch", "misfilled"))
         known = self._alarms.get((device, cause))
-        if known is None:
-            opening = sha256(f"{device} {cause} {self.height}".encode())
+        told: list[tuple[str, str, str, dict[str, Value]]] = []
+        if known is None or known["state"] == "closed":
+            opening = sha256(f"{device} {cause} {self.height} {self._random.random()}".encode())
             data = alarm_data(opening[:16].hex(), device, cause)
             data.update(opening_tx=opening, raised_ms=self.time_ms, raised_height=self.height)
+            if cause not in self._groups or self._random.random() < 0.6:
+                self._groups[cause] = str(data["alarm_id"])
+            data["group"] = self._groups[cause]
             kind = "alarm_raised"
-        elif known["state"] == "returned":
-            kind, data = "alarm_raised", {**known, "state": "raised"}
+            if self._random.random() < 0.2:
+                flood: dict[str, Value] = {"group": data["group"], "first_ms": 0, "alarms": 2, "cause": cause}
+                told.append(("consistency", "alarm_flood", str(data["group"]), flood))
         else:
-            kind = self._random.choice(("alarm_changed", "alarm_returned"))
-            data = {**known, "state": "returned" if kind == "alarm_returned" else "raised"}
-        if known is not None and kind != "alarm_returned":
-            count = known["count"]
-            assert isinstance(count, int)
-            data["count"] = count + 1
+            kind, move, after = self._random.choice(_MOVES[str(known["state"])])
+            data = {**known, "state": after, "move": move, "from_state": known["state"], "shelf": None}
+            data["present"] = after in ("raised", "acknowledged")
+            if move in ("appear", "change"):
+                assert isinstance(known["count"], int)
+                data["count"] = known["count"] + 1
+            if move in ("acknowledge", "shelve", "close"):
+                data.update(NOTE)
+            if move == "shelve":
+                data["shelf"] = {**STAMPED, "reason": None, "until_ms": self.time_ms + 100_000}
         self._alarms[device, cause] = data
-        return [("consistency", kind, device, data)]
+        return [("consistency", kind, device, data), *told]
 
     def _fault(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         data: dict[str, Value] = {
@@ -348,7 +401,8 @@ def verdict_data(device: str, verdicts: Mapping[str, str]) -> dict[str, Value]:
     artefacts: list[Value] = [{**read, "kind": kind, "verdict": verdict} for kind, verdict in verdicts.items()]
     until_ms = START_MS + 900_000 if "pending" in verdicts.values() else None
     told: dict[str, Value] = {"verdicts": {**verdicts}, "identity": {**IDENTITY}, "pending_until_ms": until_ms}
-    return {"device": device, **told, "artefacts": artefacts}
+    item: dict[str, Value] = {"item_digest": sha256(device.encode()), "identity_changed": False}
+    return {"device": device, **told, **item, "artefacts": artefacts}
 
 
 def alarm_data(alarm: str, device: str, cause: str, count: int = 1, state: str = "raised") -> dict[str, Value]:
@@ -364,14 +418,25 @@ def alarm_data(alarm: str, device: str, cause: str, count: int = 1, state: str =
         "owner": None,
         "fill": None,
     }
+    gateway = next((one.gateway for one in GENESIS.devices if one.id == device), "gw-1")
+    station = next(one.station for one in GENESIS.gateways if one.id == gateway)
     return {
         "alarm_id": alarm,
         "device": device,
+        "gateway": gateway,
+        "station": station,
+        "area": next(one.area for one in GENESIS.stations if one.id == station),
         "cause": cause,
+        "severity": "high",
         "state": state,
+        "present": state in ("raised", "acknowledged"),
+        "move": "return" if state == "returned" else "appear",
+        "from_state": None,
         "artefacts": [finding],
         "count": count,
+        "group": alarm,
         "opening_tx": sha256(b"opening"),
         "raised_ms": START_MS,
         "raised_height": 1,
+        **dict.fromkeys(("acknowledged", "shelf", "closed", "by", "organisation", "reason", "action")),
     }

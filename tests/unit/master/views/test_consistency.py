@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from master.ledger.rows import EventRow
-from master.views.consistency import ALARMS, DEVICES, STATES
+from master.views.alarms import ALARMS
+from master.views.consistency import DEVICES, STATES
 from master.views.ports import END, Position
 from master.views.schema import Reading, Row
 from tests.unit.master.views.memory import MemoryTables
@@ -155,15 +156,15 @@ def test_alarms_life_is_raised_changed_returned() -> None:
     story, tables = Story(), MemoryTables(GENESIS)
     apply(tables, [tell(story, "alarm_raised", "a1", "mismatch")])
     row = alarm_row(tables, "a1")
-    assert (row["state"], row["count"], row["gateway"], row["station"]) == ("raised", 1, "gw-2", "station-2")
+    assert (row["life"], row["count"], row["gateway"], row["station"]) == ("raised", 1, "gw-2", "station-2")
     assert (row["raised_height"], row["changed_height"]) == (1, 1)
     changed = tell(story, "alarm_changed", "a1", "mismatch", 2)
     apply(tables, [changed])
     row = alarm_row(tables, "a1")
-    assert (row["state"], row["count"]) == ("raised", 2)
+    assert (row["life"], row["count"]) == ("raised", 2)
     assert (row["changed_ms"], row["changed_height"]) == (changed.time_ms, changed.height)
     apply(tables, [tell(story, "alarm_returned", "a1", "mismatch", 2)])
-    assert alarm_row(tables, "a1")["state"] == "returned"
+    assert alarm_row(tables, "a1")["life"] == "returned"
     assert shown(tables, "sps-04", story.time_ms)["causes"] == []
 
 
@@ -176,7 +177,7 @@ def test_alarms_raised_again_is_the_same_alarm_in_its_old_place() -> None:
     apply(tables, [story.row("consistency", "alarm_returned", "sps-04", {**data, "state": "returned"})])
     apply(tables, [story.row("consistency", "alarm_raised", "sps-04", {**data, "count": 2})])
     row = alarm_row(tables, "a1")
-    assert (row["state"], row["count"], row["raised_height"], row["raised_index"]) == ("raised", 2, 1, 1)
+    assert (row["life"], row["count"], row["raised_height"], row["raised_index"]) == ("raised", 2, 1, 1)
     assert shown(tables, "sps-04", story.time_ms)["state"] == "alarm"
 
 

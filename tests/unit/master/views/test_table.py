@@ -48,7 +48,13 @@ def test_table_is_declared_soundly(table: Table) -> None:
     for column in table.columns:
         assert column.about.endswith(".")
         assert (column.content is not None) == (column.kind is Kind.JSON)
-        assert column.filtered is None or column.kind is Kind.TEXT
+        assert column.filtered is None or column.kind is Kind.TEXT or column.each
+        assert not column.each or column.kind is Kind.JSON
+    for entry in table.asked:
+        assert (entry.column.kind, entry.column.filtered) == (Kind.INTEGER, entry.column.name)
+        assert entry.column.about.endswith(".")
+    for index in table.indices:
+        assert all(not table.column(name).nullable for name in index)
     with pytest.raises(KeyError):
         table.column("nothing")
     with pytest.raises(KeyError):

@@ -1,0 +1,196 @@
+"""gridwitness alarms acknowledge, close, shelve and unshelve: what people do with alarms, signed by their account."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from client.commands.alarms import AlarmArgument, about, fetch
+from client.node import Item, open_signer, require_ok, submit, wait_outcome
+from client.options import (
+    TIMEOUT_S_DEFAULT,
+    JsonOption,
+    KeyOption,
+    NodeOption,
+    NoWaitOption,
+    SenderOption,
+    TimeoutOption,
+)
+from client.output import when
+from kit.exitcodes import DataError, UsageError
+from kit.http import NodeClient
+from kit.terminal import Terminal
+from wire import cbor
+
+CONTRACT: Final = "consistency"
+CLOSING_REASONS: Final = (
+    "approved-change",
+    "communication-fault",
+    "configuration-error",
+    "device-replaced",
+    "equipment-fault",
+    "reference-error",
+    "tampering",
+    "test",
+    "wrong-file",
+)
+REASONS: Final = (*CLOSING_REASONS, "under-investigation")
+HOURS_DEFAULT: Final = 8.0
+_HOUR_MS: Final = 3_600_000
+_WORDS: Final[Mapping[str, str]] = {
+    "not-permitted": "the station's owner, agencies above it and the dispatch centre act on its alarms, no gateway",
+    "changed-since": "it has changed while you looked; see 'gridwitness alarms show' and decide anew",
+    "other-alarm": "it was closed, and another one has opened since; see 'gridwitness alarms list'",
+    "shelved": "it is on a shelf already; take it off first with 'gridwitness alarms unshelve'",
+    "not-shelved": "it is on no shelf",
+    "bad-time": "a shelf ends after now and within the parameter alarm_shelf_ms_max",
+    "unknown-alarm": "the ledger's state has no such alarm any more",
+}
+_WRONG_STATE: Final[Mapping[str, str]] = {
+    "acknowledge": "somebody has acknowledged it already, or it is closed",
+    "close": "it must be acknowledged, and its cause must be gone: correct the device, or shelve the alarm meanwhile",
+    "shelve": "it waits for nothing but its close",
+    "unshelve": "it is closed",
+}
+
+ReasonOption = Annotated[str, typer.Option("--reason", help=f"What it is taken for: {', '.join(REASONS)}.")]
+ClosingReasonOption = Annotated[str, typer.Option("--reason", help=f"What it was: {', '.join(CLOSING_REASONS)}.")]
+ActionOption = Annotated[str, typer.Option("--action", help="What is being done about it, up to 256 characters.")]
+
+
+def acknowledge(
+    alarm: AlarmArgument,
+    reason: ReasonOption,
+    action: ActionOption,
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Take note of an alarm as the node shows it now, signed.
+
+    Example: gridwitness alarms acknowledge 5f0c... --reason under-investigation --action "crew on its way"
+    --key grid.key --node http://localhost:8080
+    """
+    _check_reason(reason, REASONS)
+    more: dict[str, cbor.Value] = {"reason": reason, "action": action}
+    _act("acknowledge", alarm, more, key, node, sender, timeout, no_wait=no_wait, json=json)
+
+
+def close(
+    alarm: AlarmArgument,
+    reason: ClosingReasonOption,
+    action: ActionOption,
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Close an acknowledged alarm whose cause is gone, with what it was and what was done.
+
+    Example: gridwitness alarms close 5f0c... --reason wrong-file --action "release 2.4.1 filled again"
+    --key grid.key --node http://localhost:8080
+    """
+    _check_reason(reason, CLOSING_REASONS)
+    more: dict[str, cbor.Value] = {"reason": reason, "action": action}
+    _act("close", alarm, more, key, node, sender, timeout, no_wait=no_wait, json=json)
+
+
+def shelve(
+    alarm: AlarmArgument,
+    action: ActionOption,
+    key: KeyOption,
+    node: NodeOption,
+    hours: Annotated[float, typer.Option("--hours", min=0.01, max=8760.0, help="For how long.")] = HOURS_DEFAULT,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Put an alarm away for a time; it comes back by itself, or at once when it says more than now.
+
+    Example: gridwitness alarms shelve 5f0c... --hours 4 --action "spare part ordered" --key grid.key
+    --node http://localhost:8080
+    """
+    now_ms = int(dt.datetime.now(tz=dt.UTC).timestamp() * 1000)
+    more: dict[str, cbor.Value] = {"until_ms": now_ms + int(hours * _HOUR_MS), "action": action}
+    _act("shelve", alarm, more, key, node, sender, timeout, no_wait=no_wait, json=json)
+
+
+def unshelve(
+    alarm: AlarmArgument,
+    action: ActionOption,
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Take an alarm off its shelf.
+
+    Example: gridwitness alarms unshelve 5f0c... --action "part has come" --key grid.key --node http://localhost:8080
+    """
+    _act("unshelve", alarm, {"action": action}, key, node, sender, timeout, no_wait=no_wait, json=json)
+
+
+def _act(
+    move: str,
+    alarm: str,
+    more: Mapping[str, cbor.Value],
+    key: Path,
+    node: str,
+    sender: str | None,
+    timeout: float,
+    *,
+    no_wait: bool,
+    json: bool,
+) -> None:
+    with NodeClient([node], timeout) as client:
+        seen = fetch(client, alarm)
+        args: dict[str, cbor.Value] = {
+            "subject": str(seen["gateway"] if seen["device"] is None else seen["device"]),
+            "cause": str(seen["cause"]),
+            "alarm": alarm,
+            "count": int(seen["count"]),
+            **more,
+        }
+        signer = open_signer(client, key, sender)
+        tx = submit(client, signer.sign(CONTRACT, f"{move}-alarm", args))
+        outcome = None if no_wait else wait_outcome(client, tx, timeout)
+    if outcome is not None and outcome.code not in (None, "ok"):
+        words = _WRONG_STATE[move] if outcome.code == "wrong-state" else _WORDS.get(str(outcome.code))
+        if words is not None:
+            raise DataError(f"the contract refused to {move} alarm {alarm}: {outcome.code}: {words}")
+        require_ok(outcome)
+    shown: Item = {"alarm": alarm, "move": move, "tx": tx, "height": None if outcome is None else outcome.height}
+    Terminal(as_json=json).show(shown, lambda: [_sentence(move, seen, more, shown)])
+
+
+def _sentence(move: str, seen: Item, more: Mapping[str, cbor.Value], shown: Item) -> str:
+    until = f" until {when(more['until_ms'])}" if "until_ms" in more else ""
+    where = f"transaction {shown['tx']}"
+    if shown["height"] is not None:
+        where = f"{where}, block {shown['height']}"
+    return f"{move}: {seen['cause']} of {about(seen)}{until}, {where}"
+
+
+def _check_reason(reason: str, allowed: tuple[str, ...]) -> None:
+    if reason not in allowed:
+        raise UsageError(f"--reason {reason!r} is not known; it is one of {', '.join(allowed)}")
+
+
+COMMANDS: Final = (acknowledge, close, shelve, unshelve)
+"""Commands of ``gridwitness alarms`` beside those that only look."""

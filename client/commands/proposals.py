@@ -1,0 +1,464 @@
+"""gridwitness proposals: what organisations vote on; parameters, corrections: what came of it."""
+
+from __future__ import annotations
+
+import json as jsons
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+import typer
+
+from client.node import Item, Outcome, listing, open_signer, require_ok, submit, wait_outcome
+from client.options import (
+    TIMEOUT_S_DEFAULT,
+    JsonOption,
+    KeyOption,
+    NodeOption,
+    NoWaitOption,
+    SenderOption,
+    TimeoutOption,
+)
+from client.output import lines_of, short, show_listing, when
+from kit.exitcodes import DataError, UsageError
+from kit.files import read_bounded
+from kit.http import NodeClient
+from kit.terminal import Terminal
+from wire import cbor
+from wire.errors import WireError
+from wire.fields import Fields
+from wire.types import DIGEST_BYTES
+
+CONTRACT: Final = "governance"
+DAYS_DEFAULT: Final = 7
+PLAN_BYTES_MAX: Final = 64 * 1024
+_DAY_MS: Final = 86_400_000
+_HEX: Final = "hex:"
+_PLAN: Final = ("code", "height", "base_height", "state_root")
+_WORDS: Final[Mapping[str, str]] = {
+    "no-say": "only organisations with a weight vote on this, and on corrections those that run a validator, each with "
+    "a key of its own account",
+    "too-many": "too many proposals are open; withdraw one of yours, or wait until some are decided",
+    "bad-value": "a parameter is unknown or its value out of range; see 'gridwitness parameters list'",
+    "wrong-old": "the old value is not what counts now: see 'gridwitness corrections list' and give --old",
+    "no-such-entry": "nothing stands under this key of the state",
+    "too-soon": "the height lies fewer than upgrade_blocks_min blocks ahead, or an older version begins no sooner",
+    "old-version": "the ledger knows a version of this contract that is as new; see /v1/code",
+    "closed": "it has been decided or closed; see 'gridwitness proposals show'",
+    "expired": "its deadline is past",
+    "voted": "this organisation has voted on it, and each votes once",
+    "not-yours": "only who proposed it withdraws it; after its deadline anybody closes it with 'proposals count'",
+}
+
+app = typer.Typer(no_args_is_help=True, help="List proposals; propose, vote, withdraw, count.")
+parameters_app = typer.Typer(no_args_is_help=True, help="List the parameters of the ledger.")
+corrections_app = typer.Typer(no_args_is_help=True, help="List corrections of data.")
+
+DaysOption = Annotated[int, typer.Option("--days", min=1, max=365, help="How long the proposal stands.")]
+ProposalArgument = Annotated[str, typer.Argument(metavar="PROPOSAL", help="Id of the proposal: 64 hex digits.")]
+
+
+@app.command("list")
+def list_proposals(
+    node: NodeOption,
+    status: Annotated[
+        str | None, typer.Option("--status", help="pending, approved, executed, closed or expired alone.")
+    ] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Of one kind alone, such as parameters.")] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """List proposals of all kinds, changes of validators too, the newest first.
+
+    Example: gridwitness proposals list --node http://localhost:8080 --status pending
+    """
+    with NodeClient([node]) as client:
+        found = listing(client, "/v1/proposals", {"status": status, "kind": kind})
+    show_listing(
+        Terminal(as_json=json),
+        ("proposal", "kind", "about", "status", "by", "in favour", "against", "due", "until"),
+        found,
+        lambda item: (
+            item["proposal"],
+            item["kind"],
+            item["subject"],
+            item["reason"] or item["status"],
+            item["by"],
+            item["weight_in_favour"],
+            item["weight_against"],
+            item["votes_due"],
+            when(item["deadline_ms"]),
+        ),
+        empty="no proposals",
+    )
+
+
+@app.command()
+def show(proposal: ProposalArgument, node: NodeOption, *, json: JsonOption = False) -> None:
+    """Show one proposal: what exactly is to change, and who voted how.
+
+    Example: gridwitness proposals show 5f0c... --node http://localhost:8080
+    """
+    with NodeClient([node]) as client:
+        item = _proposal(client, proposal)
+    told = {
+        **{name: item[name] for name in ("proposal", "contract", "kind", "subject", "status", "reason", "by")},
+        "body": jsons.dumps(item["body"], sort_keys=True),
+        "in favour": ", ".join(item["in_favour"]),
+        "against": ", ".join(item["against"]),
+        "weight": f"{item['weight_in_favour']} in favour, {item['weight_against']} against, {item['votes_due']} due",
+        "until": when(item["deadline_ms"]),
+        "from height": item["from_height"],
+    }
+    Terminal(as_json=json).show(item, lambda: lines_of(told))
+
+
+@app.command("parameters")
+def propose_parameters(
+    values: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", help="New values; JSON for lists.")],
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    days: DaysOption = DAYS_DEFAULT,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Propose new values of parameters; all of them or none.
+
+    Example: gridwitness proposals parameters stale_ms=900000 'endorser_roles=["laboratory","manufacturer"]'
+    --key dispatch.key --node http://localhost:8080
+    """
+    found: dict[str, cbor.Value] = {}
+    for text in values:
+        name, mark, value = text.partition("=")
+        if not mark or not name:
+            raise UsageError(f"{text!r} is no NAME=VALUE, such as stale_ms=900000")
+        found[name] = _value(value)
+    _propose("parameters", {"values": found}, key, node, sender, days, timeout, no_wait=no_wait, json=json)
+
+
+@app.command()
+def upgrade(
+    plan: Annotated[Path, typer.Argument(metavar="FILE", help="What 'gridwitness-node dry-run --json' printed.")],
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    days: DaysOption = DAYS_DEFAULT,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Propose the contract versions of a plan from its height on, with the state root that its dry run came to.
+
+    Example: gridwitness proposals upgrade plan.json --key dispatch.key --node http://localhost:8080
+    """
+    _propose("upgrade", _body_of(read_plan(plan)), key, node, sender, days, timeout, no_wait=no_wait, json=json)
+
+
+@app.command()
+def correct(
+    new: Annotated[str, typer.Option("--new", metavar="JSON", help="What is to count; bytes as hex:00ff.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why the old value is wrong.")],
+    key: KeyOption,
+    node: NodeOption,
+    tx: Annotated[str | None, typer.Option("--tx", metavar="ID", help="Transaction that is corrected.")] = None,
+    entry: Annotated[
+        str | None, typer.Option("--entry", metavar="NAMESPACE/KEY", help="State entry that is corrected.")
+    ] = None,
+    old: Annotated[
+        str | None, typer.Option("--old", metavar="JSON", help="What counts now; of an entry the node is asked.")
+    ] = None,
+    sender: SenderOption = None,
+    days: DaysOption = DAYS_DEFAULT,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Propose a correction: a record beside what was wrong, which itself stays as it is. Data centres vote on it.
+
+    Example: gridwitness proposals correct --tx 5f0c... --old 490 --new 480 --reason "typing error" --key dispatch.key
+    --node http://localhost:8080
+    """
+    if (tx is None) == (entry is None):
+        raise UsageError("give --tx or --entry, one of them")
+    if entry is None:
+        if old is None:
+            raise UsageError("with --tx give --old, too: what the transaction said")
+        target: dict[str, cbor.Value] = {"tx": _digest(str(tx))}
+        before = cbor.encode(_value(old))
+    else:
+        namespace, _, name = entry.partition("/")
+        target = {"namespace": namespace, "key": name.encode()}
+        with NodeClient([node], timeout) as client:
+            before = _standing(client, namespace, name) if old is None else cbor.encode(_value(old))
+    body: dict[str, cbor.Value] = {
+        "target": target,
+        "old": before,
+        "new": cbor.encode(_value(new)),
+        "reason": reason,
+    }
+    _propose("correction", body, key, node, sender, days, timeout, no_wait=no_wait, json=json)
+
+
+@app.command()
+def vote(
+    proposal: ProposalArgument,
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option("--plan", metavar="FILE", help="Vote only if it says what 'gridwitness-node dry-run' printed."),
+    ] = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    against: Annotated[bool, typer.Option("--against", help="Vote against it.")] = False,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Vote on a proposal of any kind, changes of validators too.
+
+    Example: gridwitness proposals vote 5f0c... --plan mine.json --key grid.key --node http://localhost:8080
+    """
+    with NodeClient([node], timeout) as client:
+        item = _proposal(client, proposal)
+    wanted = item["body"] if plan is None else read_plan(plan)
+    if item["body"] != wanted:
+        differing = ", ".join(name for name in _PLAN if item["body"].get(name) != wanted[name])
+        raise DataError(f"proposal {short(proposal)} differs from {plan} in {differing}; nothing was signed")
+    args: dict[str, cbor.Value] = {"proposal": _digest(proposal), "in_favour": not against}
+    _call(str(item["contract"]), "vote", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+
+
+@app.command()
+def withdraw(
+    proposal: ProposalArgument,
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """End a proposal of your own.
+
+    Example: gridwitness proposals withdraw 5f0c... --key dispatch.key --node http://localhost:8080
+    """
+    with NodeClient([node], timeout) as client:
+        contract = str(_proposal(client, proposal)["contract"])
+    _call(contract, "withdraw", {"proposal": _digest(proposal)}, key, node, sender, timeout, no_wait=no_wait, json=json)
+
+
+@app.command()
+def count(
+    proposal: ProposalArgument,
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Have the votes counted anew, after weights have changed, or a proposal closed whose deadline is past.
+
+    Example: gridwitness proposals count 5f0c... --key grid.key --node http://localhost:8080
+    """
+    args: dict[str, cbor.Value] = {"proposal": _digest(proposal)}
+    _call(CONTRACT, "count", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+
+
+@parameters_app.command("list")
+def list_parameters(
+    node: NodeOption,
+    source: Annotated[str | None, typer.Option("--source", help="default, genesis or vote alone.")] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """List the parameters of the ledger with who set them.
+
+    Example: gridwitness parameters list --node http://localhost:8080 --source vote
+    """
+    with NodeClient([node]) as client:
+        found = listing(client, "/v1/parameters", {"source": source})
+    show_listing(
+        Terminal(as_json=json),
+        ("name", "value", "set by", "since", "proposal"),
+        found,
+        lambda item: (
+            item["name"],
+            jsons.dumps(item["value"]),
+            item["source"],
+            item["since_height"],
+            short(item["proposal"]),
+        ),
+        empty="no parameters",
+    )
+
+
+@corrections_app.command("list")
+def list_corrections(
+    node: NodeOption,
+    tx: Annotated[str | None, typer.Option("--tx", metavar="ID", help="Of one transaction alone.")] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """List corrections of data, the newest first, with what they correct.
+
+    Example: gridwitness corrections list --node http://localhost:8080 --tx 5f0c...
+    """
+    with NodeClient([node]) as client:
+        found = listing(client, "/v1/corrections", {"tx": tx})
+    show_listing(
+        Terminal(as_json=json),
+        ("correction", "of", "old", "new", "reason", "superseded by", "time"),
+        found,
+        lambda item: (
+            short(item["correction"]),
+            item["tx"] or f"{item['namespace']}/{bytes.fromhex(item['key']).decode(errors='replace')}",
+            jsons.dumps(item["old"]),
+            jsons.dumps(item["new"]),
+            item["reason"],
+            short(item["superseded_by"]),
+            when(item["time_ms"]),
+        ),
+        empty="no corrections",
+    )
+
+
+def read_plan(path: Path) -> Item:
+    """Read a plan of an upgrade.
+
+    Raises:
+        DataError: The file holds something else.
+    """
+    try:
+        found = jsons.loads(read_bounded(path, bytes_max=PLAN_BYTES_MAX))
+        _body_of(found)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, WireError) as error:
+        raise DataError(f"{path} is no plan of gridwitness-node dry-run --json: {error}") from error
+    plan: Item = found
+    return plan
+
+
+def _body_of(plan: Item) -> dict[str, cbor.Value]:
+    Fields(plan, _PLAN, "plan")
+    root = plan["state_root"]
+    body: dict[str, cbor.Value] = {
+        "code": [{**one, "digest": bytes.fromhex(one["digest"])} for one in plan["code"]],
+        "height": plan["height"],
+        "base_height": plan["base_height"],
+        "state_root": None if root is None else bytes.fromhex(root),
+    }
+    cbor.encode(body)
+    return body
+
+
+def _value(text: str) -> cbor.Value:
+    """Return a value as people write it: JSON without fractions, bytes as hex:00ff; what is no JSON is text.
+
+    Raises:
+        UsageError: It has no form on the ledger.
+    """
+    try:
+        value = _plain(jsons.loads(text))
+        cbor.encode(value)
+    except jsons.JSONDecodeError:
+        return _plain(text)
+    except (ValueError, RecursionError, WireError) as error:
+        raise UsageError(f"{text!r} has no form on the ledger: {error}") from error
+    return value
+
+
+def _plain(value: Any) -> cbor.Value:  # noqa: ANN401 whatever JSON holds
+    if isinstance(value, str) and value.startswith(_HEX):
+        try:
+            return bytes.fromhex(value.removeprefix(_HEX))
+        except ValueError as error:
+            raise UsageError(f"{value!r} is no hex") from error
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    found: cbor.Value = value
+    return found
+
+
+def _standing(client: NodeClient, namespace: str, name: str) -> bytes:
+    """Return what stands under a key of the state, canonical; the contract refuses it if a correction counts instead.
+
+    Raises:
+        DataError: Nothing stands there.
+    """
+    value = client.get_json(f"/v1/state/{namespace}/{quote(name, safe='')}").get("value")
+    if value is None:
+        raise DataError(f"nothing stands under {namespace}/{name}; see 'gridwitness state get --help'")
+    return bytes.fromhex(str(value))
+
+
+def _proposal(client: NodeClient, proposal: str) -> Item:
+    return client.get_json(f"/v1/proposals/{_digest(proposal).hex()}")
+
+
+def _propose(
+    kind: str,
+    body: dict[str, cbor.Value],
+    key: Path,
+    node: str,
+    sender: str | None,
+    days: int,
+    timeout_s: float,
+    *,
+    no_wait: bool,
+    json: bool,
+) -> None:
+    deadline_ms = time.time_ns() // 1_000_000 + days * _DAY_MS
+    args: dict[str, cbor.Value] = {"kind": kind, "body": body, "deadline_ms": deadline_ms}
+    _call(CONTRACT, "propose", args, key, node, sender, timeout_s, no_wait=no_wait, json=json)
+
+
+def _call(
+    contract: str,
+    method: str,
+    args: Mapping[str, cbor.Value],
+    key: Path,
+    node: str,
+    sender: str | None,
+    timeout_s: float,
+    *,
+    no_wait: bool,
+    json: bool,
+) -> None:
+    """Sign and submit one call, wait for its outcome and show it; the id of a proposal is that of its transaction.
+
+    Raises:
+        DataError: The contract refused it.
+    """
+    with NodeClient([node], timeout_s) as client:
+        tx = submit(client, open_signer(client, key, sender).sign(contract, method, args))
+        outcome = Outcome(tx, "pending", None, None)
+        if not no_wait:
+            outcome = wait_outcome(client, tx, timeout_s)
+    words = _WORDS.get(str(outcome.code))
+    if words is not None:
+        raise DataError(f"the contract refused transaction {tx}: {outcome.code}: {words}")
+    require_ok(outcome)
+    value: Item = {"method": method, **outcome.to_json()}
+    Terminal(as_json=json).show(value, lambda: lines_of(value))
+
+
+def _digest(text: str) -> bytes:
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != DIGEST_BYTES:
+        raise UsageError(f"{text!r} is no id of 64 hex digits; see 'gridwitness proposals list'")
+    return found

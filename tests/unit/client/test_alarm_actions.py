@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.commands import alarm_actions, alarms
+from kit.http import NodeProblemError
+from kit.keystore import create_key
+from master.contracts import alarm_actions as contract
+from master.contracts.alarms import EVENTS
+from tests.unit.client.nodes import FakeNode, call, use_node
+from wire.tx import Transaction, open_tx
+
+TX = "ab" * 32
+ALARM = "ab" * 16
+
+
+class Desk:
+    def __init__(self, folder: Path, node: FakeNode) -> None:
+        self.node = node
+        create_key(folder, "grid")
+        self.by = ("--key", str(folder / "grid.key"), "--node", "http://node", "--action", "looked at it")
+
+    def sent(self) -> Transaction:
+        (posted,) = self.node.posted
+        return open_tx(posted[1]).tx
+
+    def answer(self, code: str) -> None:
+        self.node.answers[f"/v1/tx/{TX}"] = {"status": "committed", "code": code, "height": 9}
+
+    def show(self, **changes: Any) -> None:  # noqa: ANN401
+        shown = {"device": "dev-1", "gateway": "gw-1", "cause": "mismatch", "count": 3}
+        self.node.answers[f"/v1/alarms/{ALARM}"] = {**shown, **changes}
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    node = FakeNode({"/v1/status": {"chain": "demo-00000000"}})
+    node.post_answer = {"results": [{"id": TX, "status": "pending"}]}
+    use_node(monkeypatch, "alarm_actions", node)
+    made = Desk(tmp_path, node)
+    made.show()
+    made.answer("ok")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("words", "method", "more"),
+    [
+        (("acknowledge", ALARM, "--reason", "under-investigation"), "acknowledge-alarm", "under-investigation"),
+        (("close", ALARM, "--reason", "wrong-file"), "close-alarm", "wrong-file"),
+        (("unshelve", ALARM), "unshelve-alarm", None),
+    ],
+)
+def test_alarm_is_acted_on_as_the_node_shows_it(
+    words: tuple[str, ...], method: str, more: str | None, desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("alarms", *words, *desk.by) == 0
+    sent = desk.sent()
+    assert (sent.contract, sent.method, sent.sender) == ("consistency", method, "grid")
+    seen = {"subject": "dev-1", "cause": "mismatch", "alarm": ALARM, "count": 3, "action": "looked at it"}
+    assert sent.args == (seen if more is None else {**seen, "reason": more})
+    assert f"{words[0]}: mismatch of dev-1, transaction {TX}, block 9" in capsys.readouterr().out
+
+
+def test_shelve_names_a_time_and_says_it(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("alarms", "shelve", ALARM, "--hours", "2", *desk.by, "--json") == 0
+    until_ms = desk.sent().args["until_ms"]
+    assert isinstance(until_ms, int)
+    assert abs(until_ms - desk.sent().valid_until_ms - 3_600_000) < 60_000  # that is valid for one hour
+    told = {"alarm": ALARM, "move": "shelve", "tx": TX, "height": 9}
+    assert json.loads(capsys.readouterr().out) == told
+    desk.node.posted.clear()
+    assert call("alarms", "shelve", ALARM, *desk.by) == 0
+    assert "mismatch of dev-1 until 20" in capsys.readouterr().out
+
+
+def test_alarm_of_a_gateway_names_the_gateway(desk: Desk) -> None:
+    desk.show(device=None, cause="evidence_conflict")
+    assert call("alarms", "acknowledge", ALARM, "--reason", "test", *desk.by, "--no-wait") == 0
+    assert desk.sent().args["subject"] == "gw-1"
+
+
+@pytest.mark.parametrize(
+    ("move", "code", "words"),
+    [
+        ("acknowledge", "not-permitted", "the station's owner, agencies above it and the dispatch centre"),
+        ("acknowledge", "changed-since", "decide anew"),
+        ("acknowledge", "wrong-state", "somebody has acknowledged it already"),
+        ("close", "wrong-state", "its cause must be gone"),
+        ("close", "something-new", "something-new"),
+    ],
+)
+def test_refusal_says_what_to_do(
+    move: str, code: str, words: str, desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    desk.answer(code)
+    assert call("alarms", move, ALARM, "--reason", "test", *desk.by) == 65
+    assert words in capsys.readouterr().err
+
+
+def test_reason_that_does_not_fit_is_refused_before_anything_is_signed(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("alarms", "close", ALARM, "--reason", "under-investigation", *desk.by) == 64
+    assert "one of approved-change" in capsys.readouterr().err
+    assert call("alarms", "acknowledge", ALARM, "--reason", "because", *desk.by) == 64
+    assert not desk.node.posted
+
+
+def test_unknown_alarm_is_named_as_such(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.node.answers[f"/v1/alarms/{ALARM}"] = NodeProblemError("http://node", 404, {"title": "not found"})
+    assert call("alarms", "unshelve", ALARM, *desk.by) == 64
+    assert "no alarm" in capsys.readouterr().err
+    assert not desk.node.posted
+
+
+def test_client_knows_the_words_of_the_contract() -> None:
+    assert alarm_actions.REASONS == contract.REASONS
+    assert alarm_actions.CLOSING_REASONS == contract.CLOSING_REASONS
+    assert set(alarms.ALARM_EVENTS) == set(EVENTS.values())
