@@ -19,8 +19,10 @@ from benchmarks import (
     memory,
     mms,
     proofs,
+    queries,
     simulator,
     soak,
+    verdicts,
 )
 from benchmarks.results import Result, show, write
 
@@ -36,7 +38,9 @@ GROUPS: dict[str, Callable[[], Sequence[Result]]] = {
     "memory": memory.measure,
     "proofs": proofs.measure,
     "ledger": ledger.measure,
+    "queries": queries.measure,
     "simulator": simulator.measure,
+    "verdicts": verdicts.measure,
     "soak": soak.measure,
 }
 _USAGE = 64

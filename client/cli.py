@@ -15,6 +15,7 @@ from client.commands import (
     gaps,
     keys,
     ledger,
+    members,
     models,
     orders,
     proposals,
@@ -41,6 +42,7 @@ app = typer.Typer(
 offer_version(app, PROGRAM)
 app.add_typer(keys.app, name="keys")
 app.add_typer(refs.app, name="refs")
+app.add_typer(members.app, name="members")
 for answer in alarm_actions.COMMANDS:
     alarms.app.command()(answer)
 app.add_typer(alarms.app, name="alarms")

@@ -122,6 +122,43 @@ class Authority:
         builder = _leaf(builder, hosts).add_extension(authority_key, critical=False)
         return _identity(builder.sign(self._key, hashes.SHA256()), key)
 
+    def certify(self, request_der: bytes, common_name: str) -> bytes:
+        """Issue a certificate for a key that somebody else keeps; return it as PEM.
+
+        Args:
+            request_der: PKCS #10 request in DER, signed by the P-256 key that it is for; of its names nothing is taken.
+            common_name: Of the certificate, 1..64 characters.
+
+        Raises:
+            DataError: It is no request, or not signed by its own P-256 key.
+        """
+        try:
+            request = x509.load_der_x509_csr(request_der)
+            is_proven = request.is_signature_valid
+        except ValueError as error:
+            raise DataError("what is to be certified is no PKCS #10 request") from error
+        key = request.public_key()
+        if not is_proven or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise DataError("the request is not signed by the P-256 key that it is for")
+        builder = _builder(_name(common_name), self._certificate.subject, key)
+        authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = _leaf(builder, ()).add_extension(authority_key, critical=False)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def request_certificate(common_name: str) -> tuple[bytes, bytes]:
+    """Make a P-256 key and ask for a certificate for it; return the PKCS #10 request in DER and the key in PEM.
+
+    Args:
+        common_name: 1..64 characters.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(_name(common_name)).sign(key, hashes.SHA256())
+    pem_key = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return request.public_bytes(serialization.Encoding.DER), pem_key
+
 
 def self_signed(common_name: str, hosts: Sequence[str] = ()) -> Identity:
     """Make a validator's certificate, signed by its own key.

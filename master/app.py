@@ -52,6 +52,7 @@ from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node
 from master.orders_down import order_stream
 from master.process import Server, collect_rarely
+from master.reading import Reads
 from master.recorder import RecordedReplica, Recorder
 from master.seams import Hooks, Restart
 from master.seat import PeerBook, VoteKeys, check_seat, load_vote_keys, open_guard, settings_at
@@ -144,11 +145,12 @@ class NodeProcess:
         self._engine = Engine(*parts, self._hooks(), self._clock)
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
-        down = (genesis, config.node.member)
-        by = (self._broker, self._clock)
+        down, by = (genesis, config.node.member), (self._broker, self._clock)
         self._headers = header_stream(*down, store.final_header, *by, lambda: self._chain.parameters.heartbeat_ms)
         self._orders = order_stream(*down, store, *by)
-        self._api = build_api(self._node, store, Prover(store, tree), tables, self._registry, blobs=self._blobs)
+        self._reads = Reads(config, store, genesis.chain(), self._clock)
+        shown = (self._node, store, Prover(store, tree), tables, self._registry)
+        self._api = build_api(*shown, blobs=self._blobs, access=self._reads.room)
         self._new_block.set()
         self._views_failure: str | None = None
         self._damage: str | None = None
@@ -325,6 +327,7 @@ class NodeProcess:
             asyncio.create_task(self._refresh_gauges()),
             asyncio.create_task(self._state_sync.run()),
             asyncio.create_task(self._blobs.run()),
+            asyncio.create_task(self._reads.run(lambda raw: self._node.take(raw, "http"))),
             asyncio.create_task(server.serve()),
         ]
         if self._broker is not None:
@@ -357,6 +360,7 @@ class NodeProcess:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._reads.log.close()
         if self._recorder is not None:
             self._recorder.close()
 

@@ -72,6 +72,18 @@ class MqttSection:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadsSection:
+    """The log of restricted reads; without this section it is kept, and never anchored in the ledger."""
+
+    key: Path = field(metadata=rule(exists="file"))
+    """NAME.key of the member's own account, which sends the anchors."""
+    anchor_s: int = field(default=3600, metadata=rule(minimum=1, maximum=604_800, unit="s"))
+    """So long after the first entry that is not anchored, an anchor is sent."""
+    anchor_entries: int = field(default=1000, metadata=rule(minimum=1, maximum=100_000, unit="entries"))
+    """Or as soon as so many entries are not anchored."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeConfig:
     """The whole file."""
 
@@ -79,6 +91,7 @@ class NodeConfig:
     peers: PeersSection
     api: ApiSection
     mqtt: MqttSection | None = None
+    reads: ReadsSection | None = None
 
 
 def load_node_config(path: Path) -> NodeConfig:

@@ -25,6 +25,7 @@ from master.api.parameters import Arguments
 from master.api.ports import BlobPort, LedgerPort, NodePort, ProofPort, TablesPort
 from master.api.problems import Problem, on_http_exception, on_problem
 from master.api.routes import ROUTES, Route
+from master.api.signed import AccessPort, NoAccess
 from master.api.stream import EventStream
 from master.ledger.rows import EventRow
 from master.views.ports import Position
@@ -41,6 +42,7 @@ def build_api(
     limits: Limits = LIMITS,
     *,
     blobs: BlobPort | None = None,
+    access: AccessPort | None = None,
 ) -> Starlette:
     """Return the application.
 
@@ -55,6 +57,7 @@ def build_api(
         registry: Registry that /metrics shows; one API per registry.
         limits: Bounds.
         blobs: Beside the ledger; None: there are none.
+        access: Who may read what is restricted; None: nobody.
     """
     threads = anyio.CapacityLimiter(limits.threads_max)
 
@@ -68,6 +71,7 @@ def build_api(
         proofs=proofs,
         tables=tables,
         blobs=blobs or NoBlobs(),
+        access=access or NoAccess(),
         registry=registry,
         limits=limits,
         feed=Feed(read, node.head_height),

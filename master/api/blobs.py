@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from master.api.access import permit_blob
 from master.api.call import Call, answer
 from master.api.context import Context
 from master.api.parameters import HexDigest, Parameter
@@ -42,6 +43,11 @@ async def get(call: Call) -> Response:
         file = await context.blocking(lambda: context.blobs.open(digest))
     except BlobRefusedError as error:
         raise _problem(error) from error
+    try:
+        await permit_blob(call, file)
+    except BaseException:
+        file.close()
+        raise
     return BlobResponse(context, file, headers)
 
 

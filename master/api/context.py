@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from master.api.feed import Feed
 from master.api.metrics import Metrics
 from master.api.ports import BlobPort, LedgerPort, NodePort, ProofPort, TablesPort
+from master.api.signed import AccessPort, NoAccess, Nonces
 from master.views.schema import Reading
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Context:
     feed: Feed
     metrics: Metrics
     threads: anyio.CapacityLimiter
+    access: AccessPort = field(default_factory=NoAccess)
+    nonces: Nonces = field(default_factory=Nonces)
     document: Mapping[str, object] = field(default_factory=dict)
     """The OpenAPI document."""
     streams: int = 0

@@ -17,6 +17,10 @@ ROUTE: Final = "gridwitness.route"
 """Key of the scope under which a handler leaves its route's path."""
 STREAM: Final = "gridwitness.stream"
 """Key of the scope that is set once an answer is an event stream."""
+GRANT: Final = "gridwitness.grant"
+"""Key of the scope under which a handler leaves what permits a restricted read."""
+PUBLIC: Final = "public"
+_ERRORS: Final = 400
 _UNKNOWN: Final = "none"
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _LOG: Final = structlog.get_logger("gridwitness.api")
@@ -40,7 +44,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send)
+        answer = _Answer(scope, send)
         started = time.monotonic()
         self._in_flight += 1
         self._context.metrics.in_flight.set(self._in_flight)
@@ -88,8 +92,8 @@ class Guard:
 class _Answer:
     """The way out: remembers the status and adds the headers that every answer has."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope, self._send = scope, send
         self.status = 0
 
     async def __call__(self, message: Message) -> None:
@@ -98,5 +102,7 @@ class _Answer:
             headers = [*message["headers"], (b"x-content-type-options", b"nosniff")]
             if not any(name == b"cache-control" for name, _ in headers):
                 headers.append((b"cache-control", b"no-store"))
+            if self.status < _ERRORS:
+                headers.append((b"gridwitness-grant", str(self._scope.get(GRANT, PUBLIC)).encode("ascii")))
             message = {**message, "headers": headers}
         await self._send(message)

@@ -26,6 +26,7 @@ from wire.stateproof import KEY_BYTES_MAX, StateProof
 from wire.types import DIGEST_BYTES, INT_MAX
 
 PUBLIC_NAMESPACES: Final = (
+    "access",
     "blobs",
     "consistency",
     "faults",

@@ -200,11 +200,12 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         path="/v1/blobs/{digest}",
         name="get_blob",
-        about="The bytes of a blob; the node has hashed them just now.",
+        about="The bytes of a blob; the node has hashed them just now. A sealed file is given to its readers alone, to "
+        "a request that is signed by RFC 9421 (docs/spec HR-1), and each such read is logged.",
         handler=blobs.get,
         parameters=(blobs.DIGEST,),
         answers={200: Answer("The bytes.", {blobs.MEDIA_TYPE: _OCTETS})},
-        problems=(400, 429),
+        problems=(400, 401, 403, 429),
     ),
     Route(
         path="/v1/blobs/{digest}",

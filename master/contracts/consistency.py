@@ -245,11 +245,18 @@ def _appraise_entry(context: Context, device: Device, entry: Entry, *, trusted: 
     item = _item(context, entry)
     record.clock_trusted = trusted
     if item_changed:
-        last = None if record.item is None else _stored_item(context, device.id, record.item)
         # an approved work order says that it will be changed
-        record.altered = None if window is not None else altered_between(last, item)
-        _keep_item(context, device.id, record, item)
+        record.altered = None if window is not None else _altered(context, device, record, item)
+        assert entry.item_digest is not None
+        _keep_item(context, device.id, record, item, entry.item_digest)
     _conclude(context, device, record, item, item_changed=item_changed)
+
+
+def _altered(context: Context, device: Device, record: _Record, item: Item) -> str | None:
+    """Tell what the device's counter says; most have none, and the item before is not looked at."""
+    if item.revision is None or record.item is None:
+        return None
+    return altered_between(_stored_item(context, device.id, record.item), item)
 
 
 def _appraise_late(context: Context, device: Device, entry: Entry) -> None:
@@ -321,9 +328,8 @@ def _stored_item(context: Context, device: str, digest: Digest) -> Item | None:
     return None if value is None else decode_item(value)
 
 
-def _keep_item(context: Context, device: str, record: _Record, item: Item) -> None:
+def _keep_item(context: Context, device: str, record: _Record, item: Item, digest: Digest) -> None:
     """Make an item the one that counts, and forget the oldest when there are too many."""
-    digest = item.digest()
     items = (digest, *(known for known in record.items if known != digest))
     if digest not in record.items:
         context.put(_item_key(device, digest), item.to_value())

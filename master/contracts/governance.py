@@ -307,6 +307,8 @@ GOVERNANCE: Final = Contract(
         "master.contracts.corrections",
         "master.contracts.governance",
         "master.contracts.governance_kinds",
+        "master.contracts.member_keys",
+        "master.contracts.member_state",
         "master.contracts.membership_decisions",
         "master.contracts.references_policy",
         "master.contracts.references_records",

@@ -10,6 +10,7 @@ from typing import Final
 from master.contracts import membership, validator_records
 from master.contracts.context import EVENT_SUBJECT_CHARACTERS_MAX, Context, Reads
 from master.contracts.corrections import CORRECTION, check_correction, decode_wanted
+from master.contracts.member_keys import KEY_RECOVERY, check_recovery
 from master.contracts.membership_decisions import PARAMETERS, UPGRADE, check_upgrade, check_values, decode_upgrade
 from master.contracts.parameters import weight_parameter
 from master.contracts.references_policy import ENDORSEMENT_POLICY, check_policy_change, policy_subject
@@ -69,11 +70,16 @@ def _name_of_target(body: Body) -> str:
     return target.tx.hex() if target.tx is not None else f"{target.namespace} {(target.key or b'').hex()}"
 
 
+def _name_of_organisation(body: Body) -> str:
+    return str(body["organisation"])
+
+
 KINDS: Final[Mapping[str, Kind]] = {
     PARAMETERS: Kind(check_values, by_role, "parameters_votes_percent", _names_of_values),
     UPGRADE: Kind(check_upgrade, by_role, "upgrade_votes_percent", _names_of_code),
     ENDORSEMENT_POLICY: Kind(check_policy_change, by_role, "policy_votes_percent", policy_subject),
     CORRECTION: Kind(check_correction, by_data_centre, "correction_votes_percent", _name_of_target),
+    KEY_RECOVERY: Kind(check_recovery, by_data_centre, "recovery_votes_percent", _name_of_organisation),
 }
 
 

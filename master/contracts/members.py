@@ -42,6 +42,7 @@ from wire.membership import (
     decode_application,
     key_bytes,
 )
+from wire.receipt import Event
 from wire.types import Digest
 
 REVIEWERS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -348,6 +349,12 @@ def open_block(context: BlockContext, state_root: Digest) -> None:
         context.delete(_suspended_entry(key[len(_UNTIL) + 8 :].decode("ascii")))
 
 
+def follow_proposal(context: Context, event: Event) -> None:
+    """Carry out what was voted on: parameters, contract versions, the recovery of lost keys."""
+    on_accepted(context, event)
+    member_keys.open_recovery(context, event)
+
+
 def _check_applicant(context: Context, wanted: Application) -> None:
     """Refuse an applicant that could not become a member as things are.
 
@@ -479,7 +486,7 @@ MEMBERSHIP: Final = Contract(
         "bind": member_places.bind,
         "unbind": member_places.unbind,
     },
-    reactions={("governance", "proposal_accepted"): on_accepted},
+    reactions={("governance", "proposal_accepted"): follow_proposal},
     modules=(
         "master.contracts.member_keys",
         "master.contracts.member_places",

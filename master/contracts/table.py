@@ -8,6 +8,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Final
 
+from master.contracts.access import ACCESS
 from master.contracts.consistency import CONSISTENCY
 from master.contracts.context import Contract
 from master.contracts.governance import GOVERNANCE
@@ -31,6 +32,7 @@ _SHARED: Final = (
 """Modules that every contract stands on."""
 
 _ALL: Final = (
+    ACCESS,
     CONSISTENCY,
     GOVERNANCE,
     MEMBERSHIP,

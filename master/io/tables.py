@@ -128,8 +128,17 @@ class Tables:
         stored = self._tables[table.name]
         order = [stored.c[name] for name in table.order]
         query = sa.select(stored).limit(min(limit, ROWS_PAGE_MAX))
+        rest = list(conditions)
+        if rest and all(condition.comparison is Comparison.HOLDS for condition in rest):
+            # the words stand in the order of the table: the first page of the rarest, who knows, is soon together
+            first = max(rest, key=lambda condition: len(str(condition.value)))
+            rest.remove(first)
+            words = self._words[table.name, first.column]
+            order = [words.c[name] for name in table.order]
+            pairs = (stored.c[name] == words.c[name] for name in table.order)
+            query = query.join_from(words, stored, sa.and_(*pairs)).where(words.c.word == first.value)
         query = query.order_by(*(part.desc() if table.newest_first else part for part in order))
-        for condition in conditions:
+        for condition in rest:
             query = query.where(self._clause(table, condition))
         if after is not None:
             at, last = sa.tuple_(*order), sa.tuple_(*(sa.literal(part) for part in after))
@@ -143,10 +152,9 @@ class Tables:
         stored = self._tables[table.name]
         if condition.comparison is not Comparison.HOLDS:
             return _clause(stored.c[condition.column], condition)
-        # whichever of the two is rarer, the planner begins there: with the words, or with the rows in their order
-        words = self._words[table.name, condition.column]
-        of_word = sa.select(*(words.c[name] for name in table.order)).where(words.c.word == condition.value)
-        return sa.tuple_(*(stored.c[name] for name in table.order)).in_(of_word)
+        words = self._words[table.name, condition.column].alias()
+        is_there = (words.c[name] == stored.c[name] for name in table.order)
+        return sa.exists().where(words.c.word == condition.value, *is_there)
 
     def row(self, table: str, key: str) -> Row | None:
         """Return one row by its key.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import ledger, profiled, recovery, soak
+from benchmarks import ledger, profiled, queries, recovery, soak, verdicts
 from benchmarks.soak import Samples
 
 pytestmark = pytest.mark.e2e
@@ -21,6 +21,19 @@ def test_ledger_of_few_keys_is_measured() -> None:
         assert 0 < rows[f"{updates} updates, {keys} keys: p50"] <= rows[f"{updates} updates, {keys} keys: p95"]
         assert rows[f"state proof, {keys} keys, newest height"] > 1_000
     assert rows["state proof, 0.002 M keys, 13 blocks ago: made p50"] > 0
+
+
+def test_lists_over_a_short_past_are_measured() -> None:
+    rows = {row.name: row for row in queries.measure_past(devices=20, verdicts=1_000, rounds=2)}
+    for title in ("alarms, newest 100", "past of one device, deep in it", "compliance, 100 devices"):
+        assert 0 < rows[f"{title}: p50"].value <= rows[f"{title}: p95"].value
+    assert rows["database"].note == "20 devices, 1,000 verdicts, 20 alarms"
+
+
+def test_report_of_60_artefacts_is_measured() -> None:
+    rows = {row.name: row.value for row in verdicts.measure(rounds=2)}
+    assert len(rows) == 8
+    assert 0 < rows["rule: 60 artefacts appraised: p50"] < rows["report: 60 artefacts, nothing changed: p50"]
 
 
 @pytest.mark.timeout(180)

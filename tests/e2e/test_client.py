@@ -10,7 +10,8 @@ import pytest
 
 from client.demo.cluster import Cluster
 from client.demo.layout import VERSION_NEW
-from client.demo.topology import LABORATORY, MANUFACTURER, MEMBERS, REGULATOR
+from client.demo.processes import wait_until
+from client.demo.topology import DISPATCH, GRID_COMPANY, LABORATORY, MANUFACTURER, MEMBERS, REGULATOR
 from tests.e2e.harness import run_program
 
 
@@ -83,6 +84,43 @@ def test_watch_shows_an_alarm_and_ends_after_it(cluster: Cluster) -> None:
         cluster.restore()
     assert (shown["type"], shown["data"]["device"], shown["data"]["cause"]) == ("alarm_raised", device, "mismatch")
     assert [alarm["alarm_id"] for alarm in listed] == [shown["data"]["alarm_id"]]
+
+
+def test_alarm_is_acknowledged_and_closed_by_people_whom_the_station_concerns(cluster: Cluster) -> None:
+    """The alarm of the test before, whose cause is gone: everybody sees who answered it."""
+    (alarm,) = (
+        item
+        for item in client(cluster, "alarms", "list")["items"]
+        if item["device"] == cluster.layout.topology.devices[0].id
+    )
+    name = alarm["alarm_id"]
+    wait_until(lambda: _alarm(cluster, name)["state"] == "returned", within_s=20, what="the cause to be gone")
+
+    def answer(method: str, by: str, code: int = 0) -> Any:  # noqa: ANN401 JSON
+        key = ("--key", str(cluster.layout.keys / f"{by}.key"))
+        words = ("--reason", "wrong-file", "--action", "the file was filled again")
+        return client(cluster, "alarms", method, name, *words, *key, code=code)
+
+    assert "not-permitted" in answer("acknowledge", MANUFACTURER, 65)["error"]
+    assert "must be acknowledged" in answer("close", GRID_COMPANY, 65)["error"]
+    answer("acknowledge", GRID_COMPANY)
+    closed = answer("close", DISPATCH)
+    cluster.wait_same_height()
+    for member in MEMBERS:
+        shown = client(cluster, "alarms", "show", name, member=member)
+        assert [(entry["move"], entry["by"]) for entry in shown["history"][:2]] == [
+            ("close", DISPATCH),
+            ("acknowledge", GRID_COMPANY),
+        ]
+        assert (shown["history"][0]["tx"], shown["alarm"]["state"]) == (closed["tx"], "closed")
+    assert name not in {item["alarm_id"] for item in client(cluster, "alarms", "list")["items"]}
+    assert "no device" in client(cluster, "alarms", "list", "--device", "no-such-device", code=64)["error"]
+    due = client(cluster, "compliance", "list")["items"]
+    assert {(item["status"], item["days"]) for item in due} == {("compliant", 0)}
+
+
+def _alarm(cluster: Cluster, name: str) -> Any:  # noqa: ANN401 JSON
+    return client(cluster, "alarms", "show", name)["alarm"]
 
 
 def _release(cluster: Cluster, digest: str) -> Any:  # noqa: ANN401 JSON

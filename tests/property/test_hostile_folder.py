@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
 
@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from agent.drivers import folder
 from agent.drivers.content import FileBytes
 from agent.drivers.errors import DeviceError
-from agent.drivers.folder import FolderFile, FolderProfile
+from agent.drivers.folder import FolderFile
 from agent.model import Reading
 from rules.fingerprint import fingerprint
 from tests.fuzz.hostile import check_error, check_reading
-from tests.unit.agent.test_folder import PROFILE, Bench, open_files
+from tests.unit.agent.folderbench import Bench, grow, open_files, profile_of
 from wire.types import Digest
 
 pytestmark = pytest.mark.property
@@ -77,11 +77,6 @@ def flip(path: Path) -> None:
     for at in {0, len(content) - 1} if content else ():
         content[at] ^= 1
     path.write_bytes(content)
-
-
-def grow(path: Path) -> None:
-    with path.open("ab") as stream:
-        stream.write(b"more")
 
 
 Act = Callable[[Site, str], object]
@@ -168,7 +163,7 @@ def read_while(
         return real_stat(number)
 
     files = tuple(FolderFile(kind=kind, pattern=PATTERNS[kind].format("*"), choose=choose) for kind in PATTERNS)
-    bench = Bench(site.path, replace(PROFILE, specifics=FolderProfile(settle_s=5, files=files)), retries=2)
+    bench = Bench(site.path, profile_of(*files), retries=2)
     bench.at_sleep = lambda: act_at("waited")
     with ExitStack() as patches:
         patches.enter_context(mock.patch.object(folder, "FileBytes", Watched))

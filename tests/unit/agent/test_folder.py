@@ -2,83 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import errno
-import itertools
 import os
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
 
 import pytest
 
 from agent.config import load_agent_config
 from agent.drivers import folder
 from agent.drivers.content import FileBytes
-from agent.drivers.errors import DeviceBusyError, DeviceError, DeviceProtocolError, DeviceUnreachableError
-from agent.drivers.folder import FolderDriver, FolderFile, FolderOptions, FolderProfile
-from agent.model import Reading
-from agent.planned import read_within
-from agent.profile import Profile
-from kit.clock import FakeClock
+from agent.drivers.errors import DeviceBusyError, DeviceProtocolError, DeviceUnreachableError
+from agent.drivers.folder import FolderFile, FolderOptions
 from kit.config import ConfigProblemsError
 from rules.fingerprint import fingerprint
-from tests.unit.agent.bench import PROFILES, device_config
+from tests.unit.agent.folderbench import FIRMWARE, Bench, collect, grow, profile_of
 from tests.unit.agent.site import write_site
-from wire.cbor import check_text
-
-PROFILE = PROFILES["folder"]
-FIRMWARE = bytes(range(256)) * 3000
-
-
-def profile_of(*files: FolderFile, settle_s: int = 5) -> Profile:
-    return replace(PROFILE, specifics=FolderProfile(settle_s=settle_s, files=files))
-
-
-class Bench:
-    """A folder, and a clock that stands ``ahead_s`` after the files' own times."""
-
-    def __init__(self, path: Path, profile: Profile = PROFILE, *, ahead_s: int = 60, retries: int = 0) -> None:
-        self.path = path
-        self.clock = FakeClock(time.time_ns() // 1_000_000 + 1000 * ahead_s)
-        self.slept_s: list[float] = []
-        self.at_sleep: Callable[[], None] = lambda: None
-        options = FolderOptions(path=path, vendor="V", model="M", serial="S\x07")
-        self.config = device_config(0, protocol="folder", profile="folder", host="", options=options, retries=retries)
-        self.driver = FolderDriver(self.config, profile, self.clock, self._sleep)
-
-    async def _sleep(self, seconds: float) -> None:
-        self.slept_s.append(seconds)
-        self.clock.advance(round(1000 * seconds))
-        self.at_sleep()
-
-    def read(self, kinds: frozenset[str] | None = None) -> Reading:
-        async def once() -> Reading:
-            try:
-                return await self.driver.read(kinds)
-            finally:
-                await self.driver.close()
-
-        return asyncio.run(once())
-
-    def failure(self) -> DeviceError:
-        with pytest.raises(DeviceError) as caught:
-            self.read()
-        assert str(caught.value).startswith("device dev-a: ")
-        return caught.value
 
 
 @pytest.fixture
 def collected(tmp_path: Path) -> Path:
-    (tmp_path / "relay.bin").write_bytes(FIRMWARE)
-    (tmp_path / "settings-7.csv").write_bytes(b"1,Frequency,50.00\n")
-    (tmp_path / "notes.txt").write_bytes(b"not of the device")
-    return tmp_path
+    return collect(tmp_path)
 
 
 def test_files_are_read_as_copies_with_the_identity_of_the_configuration(collected: Path) -> None:
@@ -175,11 +120,6 @@ def shrink(path: Path) -> None:
     os.truncate(path, 300_000)
 
 
-def grow(path: Path) -> None:
-    with path.open("ab") as stream:
-        stream.write(b"more")
-
-
 def overwrite(path: Path) -> None:
     with path.open("r+b") as stream:
         stream.write(b"!")
@@ -270,209 +210,6 @@ def test_file_beyond_all_bounds_is_marked_and_not_read(collected: Path) -> None:
 def test_hidden_files_of_a_copy_in_progress_do_not_count(collected: Path) -> None:
     (collected / ".relay.bin.tmp.bin").write_bytes(b"half")
     assert Bench(collected).read().files[0].digest == fingerprint(FIRMWARE)
-
-
-# --- hostile folders ----------------------------------------------------------------------------------------------
-
-
-class Entry:
-    """One name of a folder that does not exist."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-class Listing:
-    """A folder of very many names, which counts how many were taken."""
-
-    def __init__(self, names: Iterator[str]) -> None:
-        self.names = names
-        self.taken = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def __iter__(self) -> Iterator[Entry]:
-        for name in self.names:
-            self.taken += 1
-            yield Entry(name)
-
-
-# holds PF-10
-@pytest.mark.parametrize(
-    ("pattern", "taken", "what"),
-    [
-        ("other-{}", folder.ENTRIES_MAX + 1, "100000 names"),
-        ("settings-{}.csv", folder.ENTRIES_MAX + 1, "100000 names"),
-    ],
-)
-def test_folder_of_a_million_names_is_refused_and_not_held(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, taken: int, what: str
-) -> None:
-    listing = Listing(pattern.format(number) for number in range(1_000_000))
-    monkeypatch.setattr("agent.drivers.folder.os.scandir", lambda _: listing)
-    error = Bench(tmp_path).failure()
-    assert isinstance(error, DeviceProtocolError)
-    assert (error.reason, error.detail) == ("too-many", f"{tmp_path} holds more than {what}")
-    assert listing.taken == taken
-
-
-# holds PF-10
-def test_folder_of_very_many_names_that_fit_is_refused_before_one_is_looked_at(
-    collected: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    listing = Listing(f"settings-{number}.csv" for number in range(folder.MATCHES_MAX + 1))
-    monkeypatch.setattr("agent.drivers.folder.os.scandir", lambda _: listing)
-    monkeypatch.setattr(Path, "lstat", None)
-    error = Bench(collected).failure()
-    assert error.detail == f"{collected} holds more than 10000 names that fit one file of the profile"
-
-
-# holds PF-10
-def test_folder_of_just_as_many_names_as_allowed_is_read(collected: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = (f"other-{number}" for number in range(folder.ENTRIES_MAX - 1))
-    monkeypatch.setattr("agent.drivers.folder.os.scandir", lambda _: Listing(itertools.chain(names, ["relay.bin"])))
-    assert Bench(collected).read().files[0].digest == fingerprint(FIRMWARE)
-
-
-# holds PF-10
-@pytest.mark.parametrize("name", ["a\x1b[2J\n.bin", "\x07\udc80\udcff.bin", "\u202eexe.bin", "\n" * 200 + ".bin"])
-def test_name_with_control_characters_is_shown_with_escapes(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(FIRMWARE)
-    file = FolderFile(kind="firmware", pattern="*.bin", version=r"(.*)\.bin")
-    (part,) = Bench(tmp_path, profile_of(file)).read().files
-    assert part.digest == fingerprint(FIRMWARE)
-    check_text(part.name)
-    check_text(part.version)
-    assert f"{part.name}{part.version}".isprintable()
-    (tmp_path / name).unlink()
-    (tmp_path / name).symlink_to("/etc/hostname")
-    error = Bench(tmp_path, profile_of(file)).failure()
-    assert str(error).isprintable()
-    (tmp_path / "b.bin").write_bytes(b"")
-    (tmp_path / name).unlink()
-    (tmp_path / name).write_bytes(b"")
-    error = Bench(tmp_path, profile_of(file)).failure()
-    assert (error.reason, str(error).isprintable()) == ("ambiguous", True)
-
-
-# holds PF-10
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ELOOP, errno.ENXIO])
-@pytest.mark.parametrize("call", ["scandir", "open", "fstat", "read"])
-def test_folder_or_file_that_cannot_be_read_is_a_typed_error(
-    collected: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
-) -> None:
-    def failing(*_: object) -> object:
-        raise OSError(number, os.strerror(number))
-
-    before = open_files()
-    with monkeypatch.context() as patch:
-        patch.setattr(f"agent.drivers.folder.os.{call}", failing)
-        error = Bench(collected).failure()
-    where = collected if call == "scandir" else collected / "relay.bin"
-    kind = DeviceUnreachableError if call == "scandir" else DeviceProtocolError
-    assert (type(error), error.detail) == (kind, f"{where}: {os.strerror(number)}")
-    assert open_files() == before
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def to_fifo(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def to_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def to_link(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("notes.txt")
-
-
-def to_socket(path: Path) -> None:
-    path.unlink()
-    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as made:
-        made.bind(path.name)
-
-
-# holds PF-10
-@pytest.mark.parametrize("act", [to_fifo, to_folder, to_link, to_socket])
-def test_name_that_becomes_another_node_before_it_is_opened_is_an_error_and_never_waited_for(
-    collected: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[Path], None]
-) -> None:
-    real, before = os.open, open_files()
-
-    def opening(path: Path, flags: int) -> int:
-        act(path)
-        return real(path, flags)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("agent.drivers.folder.os.open", opening)
-        error = Bench(collected).failure()
-    assert error.reason in {"busy", "unreadable"}
-    assert open_files() == before
-
-
-# holds PF-10
-def test_folder_that_never_answers_keeps_one_thread_and_is_read_once_it_does(
-    collected: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench, answers, real = Bench(collected), threading.Event(), os.scandir
-
-    def hanging(path: Path) -> object:
-        answers.wait()
-        return real(path)
-
-    def waiting() -> list[threading.Thread]:
-        return [thread for thread in threading.enumerate() if thread.name == "folder-dev-a"]
-
-    async def reads() -> list[str]:
-        reasons = []
-        for _ in range(3):
-            with pytest.raises(DeviceUnreachableError) as caught:
-                await read_within(bench.driver, replace(bench.config, deadline_ms=1))
-            reasons.append(caught.value.reason)
-            assert len(waiting()) == 1
-        return reasons
-
-    with monkeypatch.context() as patch:
-        patch.setattr("agent.drivers.folder.os.scandir", hanging)
-        assert asyncio.run(reads()) == ["deadline", "stuck", "stuck"]
-    (thread,) = waiting()
-    assert thread.daemon
-    answers.set()
-    thread.join()
-    assert bench.read().files[0].digest == fingerprint(FIRMWARE)
-
-
-def test_gateway_without_room_for_a_thread_says_so_and_reads_once_there_is(
-    collected: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    bench = Bench(collected)
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", full)
-        error = bench.failure()
-    assert (type(error), error.reason) == (DeviceUnreachableError, "no-thread")
-    assert bench.read().files[0].digest == fingerprint(FIRMWARE)
-
-
-def test_copy_from_the_future_is_not_young_for_ever(collected: Path) -> None:
-    file = FolderFile(kind="firmware", pattern="*.bin", max_age_s=3600)
-    assert Bench(collected, profile_of(file), ahead_s=-3000, retries=1).read().files
-    error = Bench(collected, profile_of(file), ahead_s=-4000).failure()
-    assert (type(error), error.reason) == (DeviceUnreachableError, "future-copy")
-    assert "s ahead of the gateway's clock" in error.detail
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_software_with_two_versions_begins_new_ledgers_with_the_newer_and_tells_
     own = own_software()
     assert own.lack([second]) == "contract notary version 2, which this software does not have"
     other = replace(own.newest()[0], digest=bytes(32))
-    assert "contract consistency version 1 with the code 0000000000000000, which" in str(own.lack([other]))
+    assert f"contract {other.name} version 1 with the code 0000000000000000, which" in str(own.lack([other]))
 
 
 # holds GV-7

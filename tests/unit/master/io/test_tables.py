@@ -237,6 +237,27 @@ def test_page_filter_equals_that_in_memory(tables: Tables, name: str, parameter:
     assert found.rows or value in ("nothing", "stale", "0")
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"equipment": "line/1", "voltage_v": "380000"},
+        {"equipment": "bus", "voltage_v": "110000", "region": "north-area"},
+        {"equipment": "line/2", "as_of_ms": str(START_MS + 1_000_000)},
+    ],
+)
+def test_page_of_several_words_equals_that_in_memory_and_goes_on(tables: Tables, asked: dict[str, str]) -> None:
+    story, table, memory = told(60, seed=8), TABLES["models"], MemoryTables(GENESIS)
+    for target in (tables, memory):
+        catch_up(MemoryEvents(story.events), target, story.height)
+    reading = Reading(story.time_ms, 600_000)
+    conditions = [one for name, value in asked.items() for one in table.condition(name, value, reading)]
+    found = tables.page(table, conditions, None, 1000)
+    assert found == memory.page(table, conditions, None, 1000)
+    assert found.rows
+    after = tuple(found.rows[0][name] for name in table.order)
+    assert tables.page(table, conditions, after, 1000).rows == found.rows[1:]
+
+
 def test_row_unknown_key_is_none(tables: Tables) -> None:
     assert tables.row("devices", "nothing") is None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from master.ledger.rows import EventRow, Execution, event_rows
+from master.ledger.rows import Execution, event_rows
 from master.views.events import ViewError
 from master.views.ports import END, Position
 from master.views.schema import Comparison, Condition, Reading, Row
@@ -127,15 +127,8 @@ def test_keys_are_shown_with_what_became_of_them() -> None:
 
 def test_recovery_is_shown_from_its_time_lock_to_its_end() -> None:
     shown = Shown()
-    decided = Decided(shown)
-    decided.accept(decided.body())
-    (event,) = decided.events
-    height = shown.world.head.height + 1
-    place = Position(height, END)
-    row = EventRow(height, 0, shown.time_ms, bytes(32), event.contract, event.type, event.subject, event.data)
-    shown.tables.apply([row], place)
+    Decided(shown).accept()
     assert shown.rows("recoveries")["grid"]["status"] == "waiting"
-    shown.pass_blocks()
     shown.call("lab", "complete-recovery", organisation="grid")
     assert shown.rows("recoveries", status="completed")["grid"]["key"] == public("next").hex()
     assert shown.rows("account_keys")[shown.kid("grid").hex()]["status"] == "lost"

@@ -1,0 +1,286 @@
+"""gridwitness members: operators and keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from client.members import Way, call, chain_of, in_days, show, word
+from client.node import items
+from client.options import (
+    TIMEOUT_S_DEFAULT,
+    JsonOption,
+    KeyOption,
+    NodeOption,
+    NoWaitOption,
+    SenderOption,
+    TimeoutOption,
+)
+from client.output import short, show_items, when
+from kit.exitcodes import UsageError
+from kit.http import NodeClient
+from kit.keystore import load_signing_key
+from kit.terminal import Terminal
+from wire import cbor
+from wire.cose import KID_BYTES
+from wire.membership import RECOVER, REGISTER, REPLACE, REVOKE, ROOT, ROTATE
+
+RECOVERY_DAYS: Final = 7
+
+NewKeyOption = Annotated[Path, typer.Option("--new-key", metavar="FILE", help="NAME.key of the new key.")]
+
+
+def add_operator(
+    account: Annotated[str, typer.Argument(help="Id of the operator's account.")],
+    new_key: NewKeyOption,
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Give a person or program of your organisation an account of its own.
+
+    Example: gridwitness members add-operator shift-1 --new-key shift-1.key --key grid-company.key
+    --node http://localhost:8080
+    """
+    new = load_signing_key(new_key)
+    way = Way(key, node, sender, timeout, no_wait, json)
+    with NodeClient([node], timeout) as client:
+        signature = word(new, chain_of(client), account, REGISTER, (None, new.public))
+        args: dict[str, cbor.Value] = {"operator": account, "key": new.public, "signature": signature}
+        outcome = call(client, way, "add-operator", args)
+    show(way, "add-operator", outcome, {"account": account, "kid": new.kid.hex()})
+
+
+def rotate_key(
+    new_key: NewKeyOption,
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Put a new key in the place of --key; both sign. From the next transaction on the old one signs nothing.
+
+    Example: gridwitness members rotate-key --new-key lab-2.key --key lab.key --sender lab --node http://localhost:8080
+    """
+    new, old = load_signing_key(new_key), load_signing_key(key)
+    way = Way(key, node, sender, timeout, no_wait, json)
+    with NodeClient([node], timeout) as client:
+        signature = word(new, chain_of(client), sender or old.name, ROTATE, (old.public, new.public))
+        outcome = call(client, way, "rotate-key", {"new_key": new.public, "signature": signature})
+    show(way, "rotate-key", outcome, {"old_kid": old.kid.hex(), "new_kid": new.kid.hex()})
+
+
+def replace_key(
+    account: Annotated[str, typer.Argument(help="Operator or gateway of your organisation that has lost its key.")],
+    new_key: NewKeyOption,
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Put a new key in the place of all that an operator or gateway has.
+
+    Example: gridwitness members replace-key gw-linden --new-key gw-linden-2.key --key grid-company.key
+    --node http://localhost:8080
+    """
+    new = load_signing_key(new_key)
+    way = Way(key, node, sender, timeout, no_wait, json)
+    with NodeClient([node], timeout) as client:
+        signature = word(new, chain_of(client), account, REPLACE, (None, new.public))
+        args: dict[str, cbor.Value] = {"account": account, "new_key": new.public, "signature": signature}
+        outcome = call(client, way, "replace-key", args)
+    show(way, "replace-key", outcome, {"account": account, "new_kid": new.kid.hex()})
+
+
+def revoke_key(
+    kid: Annotated[str, typer.Argument(help="Key id, 32 hex digits; see 'gridwitness members show'.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, for people.")],
+    key: KeyOption,
+    node: NodeOption,
+    root_key: Annotated[
+        Path | None, typer.Option("--root-key", metavar="FILE", help="Root key of the key's organisation.")
+    ] = None,
+    account: Annotated[
+        str, typer.Option("--account", metavar="ID", help="Whose key it is; needed beside --root-key.")
+    ] = "",
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Take a key that others may hold from its account, at once and for ever.
+
+    Example: gridwitness members revoke-key 5f0c... --reason 'laptop stolen' --key grid-company.key
+    --node http://localhost:8080
+    """
+    identifier = _kid(kid)
+    if (root_key is None) != (not account):
+        raise UsageError("--root-key and --account go together: the root key says whose key it revokes")
+    way = Way(key, node, sender, timeout, no_wait, json)
+    with NodeClient([node], timeout) as client:
+        root_signature: bytes | None = None
+        if root_key is not None:
+            root_signature = word(load_signing_key(root_key), chain_of(client), account, REVOKE, (identifier, None))
+        args: dict[str, cbor.Value] = {"kid": identifier, "reason": reason, "root_signature": root_signature}
+        outcome = call(client, way, "revoke-key", args)
+    show(way, "revoke-key", outcome, {"kid": kid})
+
+
+def set_root_key(
+    new_key: NewKeyOption,
+    key: KeyOption,
+    node: NodeOption,
+    root_key: Annotated[
+        Path | None, typer.Option("--root-key", metavar="FILE", help="NAME.key of the one before, if there is one.")
+    ] = None,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Give your organisation a root key for the loss of all others; keep it apart, offline.
+
+    Example: gridwitness members set-root-key --new-key root.key --key grid-company.key --node http://localhost:8080
+    """
+    new, old = load_signing_key(new_key), None if root_key is None else load_signing_key(root_key)
+    way = Way(key, node, sender, timeout, no_wait, json)
+    account = sender or load_signing_key(key).name
+    with NodeClient([node], timeout) as client:
+        chain, keys = chain_of(client), (None if old is None else old.public, new.public)
+        args: dict[str, cbor.Value] = {
+            "root_key": new.public,
+            "signature": word(new, chain, account, ROOT, keys),
+            "root_signature": None if old is None else word(old, chain, account, ROOT, keys),
+        }
+        outcome = call(client, way, "set-root-key", args)
+    show(way, "set-root-key", outcome, {"kid": new.kid.hex()})
+
+
+def recover_key(
+    organisation: Annotated[str, typer.Argument(help="Organisation that has lost its keys.")],
+    new_key: NewKeyOption,
+    root_key: Annotated[Path, typer.Option("--root-key", metavar="FILE", help="NAME.key of its root key.")],
+    key: KeyOption,
+    node: NodeOption,
+    days: Annotated[int, typer.Option("--days", min=1, max=365, help="How long the proposal stands.")] = RECOVERY_DAYS,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Propose a new key for an organisation that has lost its own, as a data centre; data centres vote on it.
+
+    Once it is accepted a time lock runs, in which the organisation may cancel it with a key that it still has.
+
+    Example: gridwitness members recover-key wind --new-key wind-2.key --root-key wind-root.key --key centre-east.key
+    --node http://localhost:8080
+    """
+    new, root = load_signing_key(new_key), load_signing_key(root_key)
+    way = Way(key, node, sender, timeout, no_wait, json)
+    with NodeClient([node], timeout) as client:
+        chain = chain_of(client)
+        body: dict[str, cbor.Value] = {
+            "organisation": organisation,
+            "new_key": new.public,
+            "signature": word(new, chain, organisation, RECOVER, (None, new.public)),
+            "root_signature": word(root, chain, organisation, RECOVER, (None, new.public)),
+        }
+        proposal: dict[str, cbor.Value] = {"kind": "key-recovery", "body": body, "deadline_ms": in_days(days)}
+        outcome = call(client, way, "propose", proposal, contract="governance")
+    show(way, "recover-key", outcome, {"proposal": outcome.tx, "new_kid": new.kid.hex()})
+
+
+def complete_recovery(
+    organisation: Annotated[str, typer.Argument(help="Organisation whose time lock has run out.")],
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Put the recovered key in its place; anybody may.
+
+    Example: gridwitness members complete-recovery wind --key centre-east.key --node http://localhost:8080
+    """
+    way = Way(key, node, sender, timeout, no_wait, json)
+    with NodeClient([node], timeout) as client:
+        outcome = call(client, way, "complete-recovery", {"organisation": organisation})
+    show(way, "complete-recovery", outcome)
+
+
+def cancel_recovery(
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """End a recovery of your own organisation, whose key is not lost.
+
+    Example: gridwitness members cancel-recovery --key wind.key --node http://localhost:8080
+    """
+    way = Way(key, node, sender, timeout, no_wait, json)
+    with NodeClient([node], timeout) as client:
+        outcome = call(client, way, "cancel-recovery", {})
+    show(way, "cancel-recovery", outcome)
+
+
+def recoveries(node: NodeOption, *, json: JsonOption = False) -> None:
+    """List recoveries of lost keys.
+
+    Example: gridwitness members recoveries --node http://localhost:8080
+    """
+    with NodeClient([node]) as client:
+        found = items(client, "/v1/recoveries", {})
+    show_items(
+        Terminal(as_json=json),
+        ("organisation", "status", "new key", "may be completed from"),
+        found,
+        lambda item: (item["organisation"], item["status"], short(item["key"]), when(item["opens_ms"])),
+        empty="no recoveries",
+    )
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (
+        add_operator,
+        rotate_key,
+        replace_key,
+        revoke_key,
+        set_root_key,
+        recover_key,
+        complete_recovery,
+        cancel_recovery,
+        recoveries,
+    ):
+        app.command(command.__name__.replace("_", "-"))(command)
+
+
+def _kid(text: str) -> bytes:
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if len(found) != KID_BYTES:
+        raise UsageError(f"{text!r} is no key id; expected 32 hex digits, see 'gridwitness members show'")
+    return found

@@ -1,0 +1,398 @@
+"""gridwitness members: who takes part, who asks to, and who may sign."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import quote
+
+import typer
+
+from client.commands import member_keys, member_places
+from client.members import (
+    Way,
+    call,
+    chain_of,
+    in_days,
+    read_application,
+    show,
+    write_application,
+)
+from client.node import Item, items, listing
+from client.options import (
+    TIMEOUT_S_DEFAULT,
+    JsonOption,
+    KeyOption,
+    NodeOption,
+    NoWaitOption,
+    SenderOption,
+    TimeoutOption,
+)
+from client.output import lines_of, short, show_items, show_listing, when
+from kit.exitcodes import DataError
+from kit.files import MODE_PRIVATE, write_new
+from kit.http import NodeClient
+from kit.keystore import load_signing_key
+from kit.terminal import Terminal
+from kit.tls import Authority, der_of, request_certificate
+from wire import cbor
+from wire.membership import Application, decode_application
+
+CA_NAME: Final = "authority"
+
+app = typer.Typer(no_args_is_help=True, help="Members of the consortium, their keys, stations, gateways and devices.")
+
+NameArgument = Annotated[str, typer.Argument(help="Id of the organisation.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for people.")]
+FolderOption = Annotated[Path, typer.Option("--ca", metavar="DIR", help="Folder with authority.crt and authority.key.")]
+
+
+@app.command("list")
+def list_members(
+    node: NodeOption,
+    role: Annotated[str | None, typer.Option("--role", help="Only this role.")] = None,
+    status: Annotated[str | None, typer.Option("--status", help="Only those that are active or suspended.")] = None,
+    expiry: Annotated[
+        str | None, typer.Option("--expiry", help="Only those that are valid, expiring or expired.")
+    ] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """List the members with their roles and places in the jurisdiction.
+
+    Example: gridwitness members list --role laboratory --node http://localhost:8080
+    """
+    with NodeClient([node]) as client:
+        found = listing(client, "/v1/members", {"role": role, "status": status, "expiry": expiry})
+    show_listing(
+        Terminal(as_json=json),
+        ("organisation", "role", "under", "status", "membership", "due", "data centre", "certificate"),
+        found,
+        lambda item: (
+            item["organisation"],
+            item["role"],
+            item["parent"],
+            item["status"],
+            item["expiry"],
+            when(item["expires_ms"]),
+            item["data_centre"],
+            short(item["certificate"]),
+        ),
+        empty="no members",
+    )
+
+
+@app.command("show")
+def show_member(organisation: NameArgument, node: NodeOption, *, json: JsonOption = False) -> None:
+    """Show one member with its accounts and their keys.
+
+    Example: gridwitness members show grid-company --node http://localhost:8080
+    """
+    with NodeClient([node]) as client:
+        member = client.get_json(f"/v1/members/{quote(organisation, safe='')}")
+        accounts = items(client, "/v1/accounts", {"organisation": organisation})
+        keys = [
+            key for account in accounts for key in items(client, "/v1/account-keys", {"account": account["account"]})
+        ]
+    value: Item = {**member, "accounts": list(accounts), "keys": keys}
+    told = {name: member[name] for name in member if name not in ("head_age_ms", "ledger_stale")}
+    lines = lines_of(told)
+    lines += [f"account {entry['account']}: {entry['kind']}, {entry['status']}" for entry in accounts]
+    lines += [f"key {entry['kid']} of {entry['account']}: {entry['status']}" for entry in keys]
+    Terminal(as_json=json).show(value, lambda: lines)
+
+
+@app.command()
+def applications(
+    node: NodeOption,
+    status: Annotated[
+        str | None, typer.Option("--status", help="Only those that are pending, admitted, rejected or withdrawn.")
+    ] = None,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """List who asked to become a member, and whose reviews are missing.
+
+    Example: gridwitness members applications --status pending --node http://localhost:8080
+    """
+    with NodeClient([node]) as client:
+        found = items(client, "/v1/applications", {"status": status})
+    show_items(
+        Terminal(as_json=json),
+        ("organisation", "role", "under", "through", "status", "missing", "applied"),
+        found,
+        lambda item: (
+            item["organisation"],
+            item["role"],
+            item["parent"],
+            item["data_centre"],
+            item["status"],
+            ", ".join(item["missing"]) or "-",
+            when(item["applied_ms"]),
+        ),
+        empty="no applications",
+    )
+
+
+@app.command()
+def authority(
+    folder: FolderOption,
+    name: Annotated[str, typer.Option("--name", help="Common name of its certificate.")] = "gridwitness consortium",
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Make the consortium's authority, which certifies members: DIR/authority.crt and DIR/authority.key (P-256).
+
+    Nothing is overwritten. Keep the folder where the super node's people work, and no copy of the key anywhere else.
+
+    Example: gridwitness members authority --ca ca
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    certificate, key = folder / f"{CA_NAME}.crt", folder / f"{CA_NAME}.key"
+    Authority.create(name).identity().save(certificate, key)
+    value: Item = {"certificate": str(certificate), "key": str(key)}
+    Terminal(as_json=json).show(value, lambda: lines_of(value))
+
+
+@app.command()
+def request(
+    organisation: NameArgument,
+    role: Annotated[str, typer.Option("--role", help="What it does, such as generator.")],
+    key: Annotated[Path, typer.Option("--key", metavar="FILE", help="NAME.key that would sign for its account.")],
+    node: NodeOption,
+    title: Annotated[str, typer.Option("--title", help="What people call it; its id if not told.")] = "",
+    parent: Annotated[
+        str | None, typer.Option("--parent", metavar="ID", help="In whose jurisdiction it would be.")
+    ] = None,
+    root_key: Annotated[
+        Path | None,
+        typer.Option("--root-key", metavar="FILE", help="NAME.key that is kept apart, for the loss of all others."),
+    ] = None,
+    folder: Annotated[Path, typer.Option("--dir", help="Folder for the files.")] = Path(),
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Write an application: ORG.application to hand to a data centre, and ORG.tls.key, which stays here.
+
+    Example: gridwitness members request wind --role generator --parent centre-east --key wind.key
+    --root-key wind-root.key --node http://localhost:8080
+    """
+    with NodeClient([node]) as client:
+        chain = chain_of(client)
+    own, root = load_signing_key(key), None if root_key is None else load_signing_key(root_key)
+    csr, tls_key = request_certificate(organisation)
+    wanted = Application(
+        chain, organisation, role, parent, title or organisation, own.public, None if root is None else root.public, csr
+    )
+    raw = write_application(wanted, own, root)
+    paths = folder / f"{organisation}.application", folder / f"{organisation}.tls.key"
+    write_new(paths[1], tls_key, mode=MODE_PRIVATE)
+    write_new(paths[0], raw)
+    value: Item = {"organisation": organisation, "application": str(paths[0]), "tls_key": str(paths[1])}
+    Terminal(as_json=json).show(value, lambda: lines_of(value))
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Argument(help="ORG.application as 'gridwitness members request' wrote it.")],
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Bring an application into the ledger, as an organisation that runs a validator.
+
+    Example: gridwitness members apply wind.application --key centre-east.key --node http://localhost:8080
+    """
+    way = Way(key, node, sender, timeout, no_wait, json)
+    wanted, args = read_application(file)
+    with NodeClient([node], timeout) as client:
+        outcome = call(client, way, "apply", args)
+    show(way, "apply", outcome, {"organisation": wanted.organisation, "role": wanted.role})
+
+
+@app.command()
+def review(
+    organisation: NameArgument,
+    reason: ReasonOption,
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    against: Annotated[bool, typer.Option("--against", help="Be against it, which ends it.")] = False,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Say whether an applicant should become a member, as an organisation whose role reviews such members.
+
+    Example: gridwitness members review wind --reason 'licence 17 seen' --key trading.key --node http://localhost:8080
+    """
+    args: dict[str, cbor.Value] = {"organisation": organisation, "in_favour": not against, "reason": reason}
+    _send("review", args, Way(key, node, sender, timeout, no_wait, json))
+
+
+@app.command()
+def withdraw(
+    organisation: NameArgument,
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """End an application that your data centre brought in.
+
+    Example: gridwitness members withdraw wind --key centre-east.key --node http://localhost:8080
+    """
+    _send("withdraw", {"organisation": organisation}, Way(key, node, sender, timeout, no_wait, json))
+
+
+@app.command()
+def approve(
+    organisation: NameArgument,
+    folder: FolderOption,
+    key: KeyOption,
+    node: NodeOption,
+    out: Annotated[Path | None, typer.Option("--out", help="Where the certificate goes; ORG.crt if not told.")] = None,
+    expires_days: Annotated[
+        int | None, typer.Option("--expires-days", min=1, max=36_500, help="When its membership is due for renewal.")
+    ] = None,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Admit an applicant whose reviews are all there: certify its request, write the certificate, and say so.
+
+    Example: gridwitness members approve wind --ca ca --key dispatch.key --node http://localhost:8080
+    """
+    way = Way(key, node, sender, timeout, no_wait=False, json=json)
+    path = out or Path(f"{organisation}.crt")
+    signer = Authority.load(folder / f"{CA_NAME}.crt", folder / f"{CA_NAME}.key")
+    if path.exists():
+        raise DataError(f"{path} exists and is never overwritten; move it away or give --out")
+    with NodeClient([node], timeout) as client:
+        pem = signer.certify(_application(client, organisation).request, organisation)
+        args: dict[str, cbor.Value] = {
+            "organisation": organisation,
+            "certificate": der_of(pem),
+            "expires_ms": in_days(expires_days),
+        }
+        outcome = call(client, way, "admit", args)
+    write_new(path, pem)
+    show(way, "admit", outcome, {"organisation": organisation, "certificate": str(path)})
+
+
+@app.command()
+def renew(
+    organisation: NameArgument,
+    key: KeyOption,
+    node: NodeOption,
+    expires_days: Annotated[
+        int | None, typer.Option("--expires-days", min=1, max=36_500, help="Due in so many days; never if not told.")
+    ] = None,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Say when a membership is due again.
+
+    Example: gridwitness members renew wind --expires-days 365 --key trading.key --node http://localhost:8080
+    """
+    args: dict[str, cbor.Value] = {"organisation": organisation, "expires_ms": in_days(expires_days)}
+    _send("renew", args, Way(key, node, sender, timeout, no_wait, json))
+
+
+@app.command()
+def suspend(
+    account: Annotated[str, typer.Argument(help="Organisation, operator or gateway.")],
+    reason: ReasonOption,
+    key: KeyOption,
+    node: NodeOption,
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, max=36_500, help="For so long; open if not told.")
+    ] = None,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Let an account sign nothing; a suspended organisation's gateways go on reporting.
+
+    Example: gridwitness members suspend wind --reason audit --days 7 --key dispatch.key --node http://localhost:8080
+    """
+    args: dict[str, cbor.Value] = {"account": account, "until_ms": in_days(days), "reason": reason}
+    _send("suspend", args, Way(key, node, sender, timeout, no_wait, json))
+
+
+@app.command()
+def resume(
+    account: Annotated[str, typer.Argument(help="Organisation, operator or gateway.")],
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Lift a suspension, as who made it or as the dispatch centre.
+
+    Example: gridwitness members resume wind --key dispatch.key --node http://localhost:8080
+    """
+    _send("resume", {"account": account}, Way(key, node, sender, timeout, no_wait, json))
+
+
+@app.command()
+def attach(
+    key: KeyOption,
+    node: NodeOption,
+    data_centre: Annotated[
+        str | None, typer.Option("--data-centre", metavar="ID", help="Who runs the full node; none if not told.")
+    ] = None,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Attach your organisation's clients to a data centre.
+
+    Example: gridwitness members attach --data-centre centre-west --key wind.key --node http://localhost:8080
+    """
+    _send("attach", {"data_centre": data_centre}, Way(key, node, sender, timeout, no_wait, json))
+
+
+def _send(method: str, args: dict[str, cbor.Value], way: Way) -> None:
+    with NodeClient([way.node], way.timeout_s) as client:
+        outcome = call(client, way, method, args)
+    show(way, method, outcome)
+
+
+def _application(client: NodeClient, organisation: str) -> Application:
+    """Return an application as the newest state has it.
+
+    Raises:
+        DataError: None waits.
+    """
+    found = client.get_json(f"/v1/state/membership/{quote(f'application/{organisation}', safe='')}").get("value")
+    if found is None:
+        raise DataError(f"no application of {organisation} waits; see 'gridwitness members applications'")
+    record = cbor.decode(bytes.fromhex(str(found)))
+    raw = record.get("application") if isinstance(record, dict) else None
+    if not isinstance(raw, bytes):
+        raise DataError(f"{client.node} does not answer as a node does")
+    return decode_application(raw)
+
+
+member_keys.add_to(app)
+member_places.add_to(app)

@@ -1,0 +1,134 @@
+"""What the commands about members share: calls of the contract `membership`, words of keys, application files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from client.node import Item, Outcome, open_signer, require_ok, submit, wait_outcome
+from client.output import lines_of
+from kit.exitcodes import DataError
+from kit.files import read_bounded
+from kit.http import NodeClient
+from kit.keystore import KeyFile
+from kit.terminal import Terminal
+from wire import cbor
+from wire.cose import SIGNATURE_BYTES
+from wire.errors import WireError
+from wire.fields import Fields
+from wire.membership import APPLICATION_BYTES_MAX, Application, application_bytes, decode_application, key_bytes
+
+CONTRACT: Final = "membership"
+DAY_MS: Final = 86_400_000
+_FILE: Final = ("application", "signature", "root_signature")
+_WORDS: Final[Mapping[str, str]] = {
+    "already-applied": "an application of that name waits; see 'gridwitness members applications'",
+    "already-reviewed": "your organisation has said so before, which counts",
+    "bad-signature": "a new key must sign for itself, and the root key where it is asked; was this the right key file?",
+    "certificate-in-use": "the ledger has this certificate already",
+    "key-in-use": "the key signs, signed, votes or is a root key; make a new one with 'gridwitness keys new'",
+    "no-devices-here": "an agency's light node has no devices",
+    "no-root-key": "the organisation has no root key; 'gridwitness members set-root-key' sets one in time",
+    "no-such-application": "no application of that name waits; see 'gridwitness members applications'",
+    "not-a-data-centre": "only an organisation that runs a validator does this; see 'gridwitness validators list'",
+    "not-an-organisation": "an organisation does this with its own key, not with that of an operator or gateway",
+    "not-responsible": "your role does not review such members; see 'gridwitness members applications'",
+    "not-reviewed": "reviews are missing; see 'gridwitness members applications'",
+    "not-yours": "what it is about belongs to somebody else",
+    "offered": "your side has said so; now the other side must, see 'gridwitness members moves'",
+    "runs-a-validator": "remove its validator first, which is voted on: 'gridwitness validators propose-removal'",
+    "super-node-only": "the genesis file leaves this to the dispatch centre",
+    "taken": "somebody has that name already",
+    "too-soon": "the time lock runs; see opens_ms in 'gridwitness members recoveries'",
+    "wrong-parent": "a sub-centre stands under a dispatch centre, an agency under a sub-centre or agency",
+}
+"""What codes of the contract mean to a person, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a call is signed, sent and shown."""
+
+    key: Path
+    node: str
+    sender: str | None
+    timeout_s: float
+    no_wait: bool
+    json: bool
+
+
+def call(
+    client: NodeClient, way: Way, method: str, args: Mapping[str, cbor.Value], contract: str = CONTRACT
+) -> Outcome:
+    """Sign and submit one call and wait for its outcome.
+
+    Raises:
+        DataError: The contract refused it.
+    """
+    tx = submit(client, open_signer(client, way.key, way.sender).sign(contract, method, args))
+    outcome = Outcome(tx, "pending", None, None) if way.no_wait else wait_outcome(client, tx, way.timeout_s)
+    words = _WORDS.get(str(outcome.code))
+    if words is not None:
+        raise DataError(f"the contract refused transaction {tx}: {outcome.code}: {words}")
+    return require_ok(outcome)
+
+
+def show(way: Way, method: str, outcome: Outcome, told: Mapping[str, str | int | None] | None = None) -> None:
+    """Show what came of a call, and what else there is to tell."""
+    value: Item = {"method": method, **outcome.to_json(), **(told or {})}
+    Terminal(as_json=way.json).show(value, lambda: lines_of(value))
+
+
+def chain_of(client: NodeClient) -> str:
+    """Return the name of a node's ledger.
+
+    Raises:
+        DataError: It does not say.
+    """
+    chain = client.get_json("/v1/status").get("chain")
+    if not isinstance(chain, str):
+        raise DataError(f"{client.node} does not say which ledger it keeps")
+    return chain
+
+
+def word(key: KeyFile, chain: str, account: str, purpose: str, keys: tuple[bytes | None, bytes | None]) -> bytes:
+    """Return what a key says about (old, new) keys of an account."""
+    return key.signing_key.sign(key_bytes(chain, account, purpose, *keys)).signature
+
+
+def write_application(wanted: Application, key: KeyFile, root_key: KeyFile | None) -> bytes:
+    """Return the file that an applicant hands to a data centre: its application, signed by its keys."""
+    raw = wanted.encode()
+    decode_application(raw)
+    signed = application_bytes(raw)
+    return cbor.encode(
+        {
+            "application": raw,
+            "signature": key.signing_key.sign(signed).signature,
+            "root_signature": None if root_key is None else root_key.signing_key.sign(signed).signature,
+        }
+    )
+
+
+def read_application(path: Path) -> tuple[Application, dict[str, cbor.Value]]:
+    """Return the application of a file, and the arguments of the call that brings it into the ledger.
+
+    Raises:
+        DataError: The file holds something else.
+    """
+    raw = read_bounded(path, bytes_max=2 * APPLICATION_BYTES_MAX)
+    try:
+        fields = Fields(cbor.decode(raw), _FILE, "file")
+        wanted = decode_application(fields.octets("application", 1, APPLICATION_BYTES_MAX))
+        fields.octets("signature", SIGNATURE_BYTES, SIGNATURE_BYTES)
+    except WireError as error:
+        raise DataError(f"{path} holds no application as 'gridwitness members request' writes it: {error}") from error
+    return wanted, {name: fields.raw(name) for name in _FILE}
+
+
+def in_days(days: int | None) -> int | None:
+    """Return the time in so many days, milliseconds since 1970 UTC; None for none."""
+    return None if days is None else time.time_ns() // 1_000_000 + days * DAY_MS

@@ -1,0 +1,102 @@
+"""What reads of restricted data need of the node, and the nonces that were used (docs/spec, clauses HR-4 to HR-6)."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+NONCES_MAX: Final = 65_536
+NONCES_PER_KEY_MAX: Final = 4096
+"""Of signatures that have not ended: one key cannot take the room of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A restricted read as somebody asks for it."""
+
+    account: str
+    kid: bytes
+    data_class: str
+    subject: str
+    content: bytes | None
+    """Digest of a sealed content, None for anything else."""
+    item: str
+    """What is read: the path of the request, at most 256 characters."""
+
+
+class AccessError(Exception):
+    """The read cannot be logged, and so is not answered; the message says why."""
+
+
+class AccessPort(Protocol):
+    """Who may read what. Called from worker threads; may block on the disk."""
+
+    @property
+    def tag(self) -> str:
+        """The audience of signatures for this node: `wire.httpsig.audience`."""
+        ...
+
+    def account_key(self, kid: bytes) -> tuple[str, bytes] | None:
+        """Return account and public key of a key id."""
+        ...
+
+    def admit(self, reading: Reading) -> str | None:
+        """Log a read that is permitted and return what permits it; None when nothing does.
+
+        Raises:
+            AccessError: It cannot be logged.
+        """
+        ...
+
+
+class NoAccess:
+    """Implements `AccessPort` where nobody may read anything restricted."""
+
+    tag = "gridwitness/-/-"
+
+    def account_key(self, kid: bytes) -> tuple[str, bytes] | None:
+        """There is none."""
+        del kid
+        return None
+
+    def admit(self, reading: Reading) -> str | None:
+        """Nothing permits it."""
+        del reading
+        return None
+
+
+class Nonces:
+    """Nonces of signatures that could still be sent again."""
+
+    def __init__(self) -> None:
+        self._until: dict[tuple[bytes, str], int] = {}
+        self._ends: list[tuple[int, bytes, str]] = []
+        self._count: dict[bytes, int] = {}
+
+    def take(self, kid: bytes, nonce: str, until_ms: int, now_ms: int) -> bool | None:
+        """Remember a nonce of a verified signature.
+
+        Args:
+            kid: Who signed.
+            nonce: Of the signature.
+            until_ms: Until when it counts, milliseconds since 1970 UTC, skew included.
+            now_ms: Milliseconds since 1970 UTC.
+
+        Returns:
+            True when it is new, False when it was used before, None when there is no room for it.
+        """
+        while self._ends and self._ends[0][0] < now_ms:
+            _, old_kid, old_nonce = heapq.heappop(self._ends)
+            del self._until[old_kid, old_nonce]
+            self._count[old_kid] -= 1
+            if not self._count[old_kid]:
+                del self._count[old_kid]
+        if (kid, nonce) in self._until:
+            return False
+        if len(self._until) >= NONCES_MAX or self._count.get(kid, 0) >= NONCES_PER_KEY_MAX:
+            return None
+        self._until[kid, nonce] = until_ms
+        heapq.heappush(self._ends, (until_ms, kid, nonce))
+        self._count[kid] = self._count.get(kid, 0) + 1
+        return True

@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import pytest
+from nacl.public import PrivateKey
+
+from master.contracts import access_records
+from master.contracts.access_records import GATEWAY, OWNER, SEALER, Question, permission
+from master.ledger.call import StateReads
+from tests.unit.ledger.worlds import Done, World
+from wire import cbor
+from wire.cbor import Value
+from wire.cose import kid_of
+from wire.grants import PAGE_GRANTS, PAGES_MAX, page_key
+from wire.types import sha256
+
+CONTENT, BLOB = sha256(b"content"), sha256(b"sealed file")
+NOTHING: Mapping[str, Value] = MappingProxyType({})
+ROOM = Question("settings", "device/dev-1")
+
+
+def grant(world: World, sender: str = "grid", changes: Mapping[str, Value] = NOTHING, **more: Value) -> Done:
+    args: dict[str, Value] = {
+        "class": "settings",
+        "subject": "device/dev-1",
+        "reader": "organisation/lab",
+        "from_ms": None,
+        "until_ms": None,
+    }
+    return world.call(sender, "access", "grant", args | dict(changes) | more)
+
+
+def revoke(world: World, wanted: Value, sender: str = "grid") -> Done:
+    return world.call(sender, "access", "revoke", {"grant": wanted})
+
+
+def public(name: str) -> bytes:
+    return PrivateKey(sha256(name.encode())).public_key.encode()
+
+
+def register(world: World, sender: str, name: str) -> Done:
+    return world.call(sender, "access", "register", {"key": public(name)})
+
+
+def seal(
+    world: World,
+    sender: str = "maker-a",
+    wrapped: Sequence[str] = ("maker",),
+    changes: Mapping[str, Value] = NOTHING,
+    **more: Value,
+) -> Done:
+    args: dict[str, Value] = {
+        "content": CONTENT,
+        "blob": BLOB,
+        "size": 4096,
+        "class": "settings",
+        "subject": "device/dev-1",
+        "title": "linden-1-2-4",
+        "keys": list[Value](sorted(kid_of(public(key)) for key in wrapped)),
+    }
+    return world.call(sender, "access", "seal", args | dict(changes) | more)
+
+
+def allowed(world: World, account: str, question: Question = ROOM, *, later_ms: int = 0) -> str | None:
+    head = world.head
+    return permission(StateReads(world.state), account, question, head.height, head.time_ms + later_ms)
+
+
+# holds AC-4
+def test_owner_and_gateway_read_their_own_and_nobody_else_does() -> None:
+    world = World()
+    assert [allowed(world, name) for name in ("grid", "gw-1", "gw-2", "lab", "dispatch", "nobody")] == [
+        OWNER,
+        GATEWAY,
+        None,
+        None,
+        None,
+        None,
+    ]
+    assert allowed(world, "gw-1", Question("settings", "station/st-1")) == GATEWAY
+    assert allowed(world, "gw-1", Question("settings", "organisation/grid")) is None
+    assert allowed(world, "grid", Question("settings", "station/st-2")) == OWNER
+    assert allowed(world, "grid", Question("settings", "organisation/grid")) == OWNER
+    assert allowed(world, "grid", Question("settings", "all")) is None
+    assert allowed(world, "grid", Question("settings", "device/unknown")) is None
+    assert allowed(world, "grid", Question("settings", "station/unknown")) is None
+
+
+# holds AC-2 AC-4
+@pytest.mark.parametrize("subject", ["device/dev-1", "station/st-1", "organisation/grid"])
+def test_grant_on_a_subject_lets_read_what_is_in_it_from_its_block_on(subject: str) -> None:
+    world = World()
+    done = grant(world, subject=subject)
+    assert (done.code, done.event_types) == ("ok", ["access_granted"])
+    assert allowed(world, "lab") == done.tx.id.hex()
+    assert [allowed(world, name) for name in ("lab-b", "maker-a")] == [None, None]
+    assert allowed(world, "lab", Question("measurements", "device/dev-1")) is None
+
+
+# holds AC-2
+@pytest.mark.parametrize(("reader", "able"), [("role/laboratory", ["lab", "lab-b"]), ("account/lab-b", ["lab-b"])])
+def test_grant_to_a_role_or_account_is_for_them_alone(reader: str, able: list[str]) -> None:
+    world = World()
+    assert grant(world, reader=reader).code == "ok"
+    assert [name for name in ("lab", "lab-b", "regulator") if allowed(world, name) is not None] == able
+
+
+# holds AC-3
+def test_revocation_counts_from_its_block_on_and_leaves_the_record() -> None:
+    world = World()
+    given = grant(world)
+    held_height = world.head.height
+    done = revoke(world, given.tx.id)
+    assert (done.code, done.event_types) == ("ok", ["access_revoked"])
+    assert allowed(world, "lab") is None
+    (record,) = access_records.grants(StateReads(world.state), "settings", "device/dev-1")
+    assert (record.ended_height, record.ended_by) == (world.head.height, "grid")
+    assert record.holds(held_height, world.head.time_ms)
+    assert not record.holds(held_height - 1, world.head.time_ms)
+    assert revoke(world, given.tx.id).code == "already-revoked"
+
+
+# holds AC-3
+def test_grant_counts_between_its_times_alone() -> None:
+    world = World()
+    start = world.head.time_ms
+    given = grant(world, from_ms=start + 10_000, until_ms=start + 20_000)
+    offset = start - world.head.time_ms
+    held = [allowed(world, "lab", later_ms=offset + after) for after in (9_999, 10_000, 19_999, 20_000)]
+    assert held == [None, given.tx.id.hex(), given.tx.id.hex(), None]
+
+
+# holds AC-1
+def test_only_the_super_node_grants_for_all_subjects() -> None:
+    world = World()
+    assert grant(world, subject="all", reader="role/regulator").code == "super-node-only"
+    assert grant(world, "dispatch", subject="all", reader="role/regulator").code == "ok"
+    assert allowed(world, "regulator") is not None
+    given = grant(world, "dispatch", subject="all")
+    assert revoke(world, given.tx.id).code == "super-node-only"
+    assert revoke(world, given.tx.id, "dispatch").code == "ok"
+
+
+# holds AC-1
+@pytest.mark.parametrize("sender", ["maker-a", "gw-1", "dispatch"])
+def test_grant_by_somebody_else_than_the_owner_is_refused(sender: str) -> None:
+    world = World()
+    assert grant(world, sender).code == "not-the-owner"
+    assert revoke(world, grant(world).tx.id, sender).code == "not-the-owner"
+
+
+# holds AC-1 AC-2
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"class": "public"}, "bad-class"),
+        ({"class": 7}, "bad-class"),
+        ({"subject": "dev-1"}, "bad-subject"),
+        ({"subject": "device/A"}, "bad-subject"),
+        ({"subject": 7}, "bad-subject"),
+        ({"subject": "device/dev-9"}, "unknown-subject"),
+        ({"subject": "station/st-9"}, "unknown-subject"),
+        ({"subject": "organisation/gw-1"}, "unknown-subject"),
+        ({"reader": "lab"}, "bad-reader"),
+        ({"reader": None}, "bad-reader"),
+        ({"reader": "role/wizard"}, "bad-reader"),
+        ({"reader": "account/A"}, "bad-reader"),
+        ({"reader": "organisation/nobody"}, "unknown-reader"),
+        ({"reader": "account/nobody"}, "unknown-reader"),
+        ({"from_ms": "now"}, "bad-args"),
+        ({"until_ms": -1}, "bad-args"),
+        ({"until_ms": 5}, "bad-period"),
+        ({"from_ms": 2**62, "until_ms": 2**62}, "bad-period"),
+        ({"more": 1}, "bad-args"),
+    ],
+)
+def test_grant_with_wrong_arguments_is_refused(changes: dict[str, Value], code: str) -> None:
+    done = grant(World(), changes=changes)
+    assert done.code == code
+    assert {namespace for namespace, _ in done.written} == {"sequence"}
+
+
+def test_revocation_of_what_there_is_not_is_refused() -> None:
+    assert revoke(World(), bytes(32)).code == "unknown-grant"
+    assert revoke(World(), b"short").code == "bad-args"
+
+
+# holds AC-3
+def test_grants_fill_page_after_page_up_to_a_bound() -> None:
+    world = World()
+    first = grant(world)
+    value = world.state.get("access", page_key("settings", "device/dev-1", 0))
+    assert value is not None
+    full = value[:1] + value[1:8] + b"\x98\x40" + value[9:] * PAGE_GRANTS
+    for page in range(PAGES_MAX - 1):
+        world.state.entries["access", page_key("settings", "device/dev-1", page)] = full
+    found = list(access_records.grants(StateReads(world.state), "settings", "device/dev-1"))
+    assert len(found) == (PAGES_MAX - 1) * PAGE_GRANTS
+    assert {entry.id for entry in found} == {first.tx.id}
+    world = World()
+    for page in range(PAGES_MAX):
+        world.state.entries["access", page_key("settings", "device/dev-1", page)] = full
+    assert len(list(access_records.grants(StateReads(world.state), "settings", "device/dev-1"))) == 4096
+    assert grant(world).code == "too-many-grants"
+
+
+# holds AC-5
+def test_reading_key_replaces_the_one_before_and_never_comes_back() -> None:
+    world = World()
+    assert register(world, "lab", "first").events("reading_key_registered")[0]["replaces"] is None
+    done = register(world, "lab", "second")
+    assert done.events("reading_key_registered")[0]["replaces"] == kid_of(public("first"))
+    assert access_records.reading_key(StateReads(world.state), "lab") == public("second")
+    assert [register(world, name, "first").code for name in ("lab", "regulator")] == ["key-in-use", "key-in-use"]
+    assert register(world, "gw-1", "gateway").code == "ok"
+
+
+# holds AC-5
+@pytest.mark.parametrize("number", [0, 1, 2**255 - 20, 2**255 - 19, 2**255, 2**255 - 18])
+def test_reading_key_of_small_order_is_refused(number: int) -> None:
+    args: dict[str, Value] = {"key": number.to_bytes(32, "little")}
+    assert World().call("lab", "access", "register", args).code == "bad-key"
+
+
+# holds AC-5
+def test_reading_key_of_an_operator_is_refused() -> None:
+    world = World()
+    world.state.entries["membership", b"operator/gw-1"] = cbor.encode({"organisation": "grid"})
+    del world.state.entries["membership", b"gateway/gw-1"]
+    assert register(world, "gw-1", "operator").code == "wrong-sender"
+    assert grant(world, "gw-1", subject="station/st-1").code == "ok"
+
+
+def test_reading_key_of_another_length_is_refused() -> None:
+    assert World().call("lab", "access", "register", {"key": bytes(31)}).code == "bad-args"
+
+
+# holds AC-6
+def test_sealed_content_is_read_by_who_sealed_it_and_by_the_owner() -> None:
+    world = World()
+    register(world, "maker-a", "maker")
+    done = seal(world)
+    assert (done.code, done.event_types) == ("ok", ["content_sealed"])
+    question = Question("settings", "device/dev-1", CONTENT)
+    assert [allowed(world, name, question) for name in ("maker-a", "grid", "gw-1", "maker-b")] == [
+        SEALER,
+        OWNER,
+        GATEWAY,
+        None,
+    ]
+    assert allowed(world, "maker-a", Question("settings", "device/dev-1", BLOB)) is None
+
+
+# holds AC-6
+def test_sealed_content_is_wrapped_anew_for_other_keys_by_its_sealer_alone() -> None:
+    world = World()
+    for sender in ("maker-a", "lab", "maker-b"):
+        register(world, sender, sender)
+    assert seal(world, wrapped=["maker-a"]).code == "ok"
+    assert seal(world, wrapped=["maker-a"]).code == "already-sealed"
+    register(world, "maker-a", "rotated")
+    again: dict[str, Value] = {"blob": sha256(b"rewrapped")}
+    assert seal(world, wrapped=["maker-a"], changes=again).code == "retired-key"
+    assert seal(world, "maker-b", wrapped=["maker-b"], changes=again).code == "not-the-sealer"
+    assert seal(world, wrapped=["rotated"], changes=again, title="another").code == "other-content"
+    assert seal(world, wrapped=["rotated", "lab"], changes=again).code == "ok"
+    record = access_records.sealed(StateReads(world.state), CONTENT)
+    assert record is not None
+    assert (record.blob, record.keys) == (again["blob"], tuple(sorted(kid_of(public(n)) for n in ("rotated", "lab"))))
+
+
+# holds AC-6
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"blob": None}, "bad-blob"),
+        ({"size": 0}, "bad-blob"),
+        ({"content": b"short"}, "bad-args"),
+        ({"class": "public"}, "bad-class"),
+        ({"subject": "device"}, "bad-subject"),
+        ({"subject": "device/dev-9"}, "unknown-subject"),
+        ({"title": ""}, "bad-title"),
+        ({"title": "x" * 129}, "bad-title"),
+        ({"title": "two\nlines"}, "bad-title"),
+        ({"title": 1}, "bad-title"),
+        ({"keys": []}, "bad-keys"),
+        ({"keys": 1}, "bad-keys"),
+        ({"keys": [b"short"]}, "bad-keys"),
+        ({"keys": [bytes(16), bytes(16)]}, "bad-keys"),
+        ({"keys": [bytes(16)]}, "retired-key"),
+        ({"more": 1}, "bad-args"),
+    ],
+)
+def test_seal_with_wrong_arguments_is_refused(changes: dict[str, Value], code: str) -> None:
+    world = World()
+    register(world, "maker-a", "maker")
+    assert seal(world, changes=changes).code == code
+    assert seal(world, subject="all").code == "ok"
+
+
+def test_gateway_neither_seals_nor_anchors() -> None:
+    world = World()
+    register(world, "gw-1", "maker")
+    assert seal(world, "gw-1").code == "wrong-sender"
+    assert anchor(world, 1, 1, "gw-1").code == "wrong-sender"
+
+
+def anchor(world: World, number: Value, entries: Value, sender: str = "dispatch") -> Done:
+    args: dict[str, Value] = {"number": number, "entries": entries, "head": sha256(str(entries).encode())}
+    return world.call(sender, "access", "anchor", args)
+
+
+# holds AC-7
+def test_anchors_of_a_read_log_are_numbered_and_grow() -> None:
+    world = World()
+    assert anchor(world, 1, 10).event_types == ["read_log_anchored"]
+    assert anchor(world, 2, 11).code == "ok"
+    assert [anchor(world, *wrong).code for wrong in ((2, 12), (4, 12), (3, 11))] == ["bad-order"] * 3
+    assert [anchor(world, *wrong).code for wrong in ((0, 12), (3, "many"), (True, 12))] == ["bad-args"] * 3
+    assert anchor(world, 1, 1, "lab").code == "ok"
+    assert world.state.get("access", b"anchor/dispatch/2") is not None
+
+
+# holds AC-4
+def test_whoever_is_suspended_reads_nothing() -> None:
+    world = World()
+    given = grant(world)
+    record: Value = {"until_ms": None, "by": "dispatch", "reason": "audit", "height": 1}
+    assert allowed(world, "lab") == given.tx.id.hex()
+    for account in ("lab", "grid", "gw-1"):
+        world.state.entries["membership", b"suspended/" + account.encode()] = cbor.encode(record)
+        assert allowed(world, account) is None
