@@ -7,6 +7,7 @@ from typing import Final
 import typer
 
 from client.commands import (
+    access,
     alarm_actions,
     alarms,
     anchor,
@@ -21,6 +22,7 @@ from client.commands import (
     proposals,
     quarantine,
     refs,
+    sealed,
     state,
     tx,
     validators,
@@ -43,6 +45,8 @@ offer_version(app, PROGRAM)
 app.add_typer(keys.app, name="keys")
 app.add_typer(refs.app, name="refs")
 app.add_typer(members.app, name="members")
+app.add_typer(access.app, name="access")
+app.add_typer(sealed.app, name="sealed")
 for answer in alarm_actions.COMMANDS:
     alarms.app.command()(answer)
 app.add_typer(alarms.app, name="alarms")

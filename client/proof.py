@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wire import cbor, faultproof, historyproof, lightclient, stateproof
+from wire import accessproof, cbor, faultproof, historyproof, lightclient, stateproof
+from wire.accessproof import Access, decode_access_proof, verify_access_proof
 from wire.cose import kid_of
 from wire.errors import FormatError, SignatureError
 from wire.evidence import Entry, Evidence, decode_evidence
@@ -183,11 +184,28 @@ def prove_other(raw: bytes, genesis: Genesis) -> dict[str, object] | None:
             "old_time_ms": old.time_ms,
             **_final(history.final),
         }
+    if kind == accessproof.TYPE:
+        return access_to_json(verify_access_proof(decode_access_proof(raw), genesis))
     if kind == faultproof.FILE_TYPE:
         return _prove_fault(raw, genesis)
     if kind == lightclient.TYPE:
         return _prove_conflict(raw, genesis)
     return None
+
+
+def access_to_json(found: Access) -> dict[str, object]:
+    """Return who could read, as proven, as plain JSON values."""
+    return {
+        "verified": True,
+        "type": accessproof.TYPE,
+        "class": found.data_class,
+        "subject": found.subject,
+        "height": found.height,
+        "time_ms": found.time_ms,
+        "known_height": found.known_height,
+        "grants": [to_json(entry.to_value()) for entry in found.grants],
+        "others": [to_json(entry.to_value()) for entry in found.others],
+    }
 
 
 def _prove_fault(raw: bytes, genesis: Genesis) -> dict[str, object]:

@@ -18,7 +18,9 @@ import urllib3
 
 from kit.clock import SystemClock
 from kit.exitcodes import DataError, ExitCode, GridwitnessError, UnreachableError, UsageError
+from kit.httpsign import RequestSigner
 from kit.sse import ServerEvent, SseParser, json_object
+from wire.httpsig import audience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -93,6 +95,7 @@ class _Request:
     headers: Mapping[str, str]
     body: bytes | None = None
     silence_s: float | None = None
+    signer: RequestSigner | None = None
 
 
 def _ignore(_sentence: str) -> None:
@@ -168,9 +171,14 @@ class NodeClient:
         """
         return json_object(self.get_bytes(path, params), f"the answer to {path}")
 
-    def get_bytes(self, path: str, params: Mapping[str, str] | None = None) -> bytes:
-        """GET bytes, such as a bundle; raises as ``get_json``."""
-        return self._first(_Request("GET", path, params, {}), self._read)
+    def get_bytes(
+        self, path: str, params: Mapping[str, str] | None = None, *, signer: RequestSigner | None = None
+    ) -> bytes:
+        """GET bytes, such as a bundle; raises as ``get_json``.
+
+        With a signer the request is signed (RFC 9421) for the node that it goes to, anew at every attempt.
+        """
+        return self._first(_Request("GET", path, params, {}, signer=signer), self._read)
 
     def post_cbor(self, path: str, body: bytes, *, content_type: str = "application/cbor") -> dict[str, Any]:
         """POST bytes and return the JSON object that answers; raises as ``get_json``."""
@@ -262,6 +270,10 @@ class NodeClient:
         url = self.node + request.path
         read_s = self._timeout_s if request.silence_s is None else request.silence_s
         headers = {"Accept-Encoding": "identity", **request.headers}
+        if request.signer is not None:
+            sent = requests.Request(request.method, url, params=request.params).prepare()
+            tag = self._audience()
+            headers |= request.signer.headers(request.method, str(sent.url), request.body, tag)
         try:
             response = self._session.request(
                 request.method,
@@ -279,6 +291,12 @@ class NodeClient:
             return response
         data = self._read(response, bytes_max=PROBLEM_BYTES_MAX)
         raise NodeProblemError(url, response.status_code, _problem(data))
+
+    def _audience(self) -> str:
+        """Return whom a signature for the first node is for, as the node itself says: no other one takes it."""
+        raw = self._read(self._open(_Request("GET", "/v1/status", None, {})))
+        status = json_object(raw, "the answer to /v1/status")
+        return audience(str(status.get("chain")), str(status.get("node")))
 
     def _read(self, response: requests.Response, *, bytes_max: int | None = None) -> bytes:
         limit = self._answer_bytes_max if bytes_max is None else bytes_max

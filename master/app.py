@@ -139,7 +139,15 @@ class NodeProcess:
             config, sync_disk, around, self._clock, lambda: self._chain.parameters.snapshot_blocks
         )
         self._blobs = build_blobs(
-            config, application, store, self._node, self._mempool, self._network, self._release, self._clock
+            config,
+            application,
+            store,
+            self._node,
+            self._mempool,
+            self._network,
+            self._chain,
+            self._release,
+            self._clock,
         )
         parts = (self._replica, self._settings, self._chain, wal, guard, self._network)
         self._engine = Engine(*parts, self._hooks(), self._clock)

@@ -33,7 +33,7 @@ from wire.blob import BLOCK_BLOB_BYTES_MAX, BlobRef
 from wire.block import Block
 from wire.receipt import Outcome
 from wire.tx import SignedTx
-from wire.types import Digest
+from wire.types import Digest, sha256
 
 ResultT = TypeVar("ResultT")
 
@@ -113,7 +113,10 @@ class Around:
     """Size of a blob that the ledger names."""
     known_blobs: Callable[[], Iterable[BlobRef]]
     """All blobs that the ledger names; called in a thread."""
+    brought: Callable[[Block], tuple[BlobRef, ...]]
+    """Blobs that accepted calls of a block which was executed just now name for the first time."""
     named_in: Callable[[Block], tuple[BlobRef, ...]]
+    """All blobs that the calls of a block name."""
 
 
 class BlobSync:
@@ -164,7 +167,7 @@ class BlobSync:
 
     def holds_back(self, block: Block) -> bool:
         """Tell whether this node must not vote for a block yet; what is missing is fetched at once."""
-        missing = self._held.holds_back(block.header.digest(), self._around.named_in(block))
+        missing = self._held.holds_back(block.header.digest(), self._around.brought(block))
         for blob in missing:
             self.fetch.want(blob, is_urgent=True, hint=block.header.proposer)
         if missing:
@@ -180,10 +183,15 @@ class BlobSync:
         for blob in self._around.named_in(block):
             if not self._disk.holds(blob) and self._around.known_size(blob.digest) == blob.size:
                 self._owed.add(blob)
+        if len(self.room):
+            self.room.remove(map(sha256, block.transactions))
         named = self.room.named()
         self.fetch.keep(lambda blob: blob in self._owed or named.get(blob.digest) == blob.size)
         for blob in self._owed:
             self.fetch.want(blob)
+        unwanted = self._arriving.keys() - {blob.digest for blob in self.fetch.wanted}
+        if unwanted:
+            self._start(self._on_worker(partial(self._give_up, unwanted)))
 
     def overheard(self, member: str, message: Message) -> bool:
         """Look at a message; tell whether it is for here alone."""
@@ -216,8 +224,8 @@ class BlobSync:
             refusal = self._refusal(signed)
             if refusal is not None:
                 return refusal
-            if not self.room.enter(signed, way):
-                detail = "Too many transactions of this sender wait for their blobs; bring those first."
+            if not self.room.enter(signed, way, self._clock.now_ms()):
+                detail = "This sender has too many transactions that wait for blobs, or brought too many bytes today."
                 return SubmitResult(signed.id, "refused", "sender-full", HTTPStatus.TOO_MANY_REQUESTS, detail)
         for blob in missing:
             self.fetch.want(blob, hint=self._gossiper if way == "gossip" else None)
@@ -328,6 +336,8 @@ class BlobSync:
                 older.abort()
             beyond = BLOCK_BLOB_BYTES_MAX if self._held.needs(part.blob) or part.blob in self._owed else 0
             self._arriving[digest] = self._disk.begin(part.blob, beyond_bytes=beyond)
+        if digest not in self._arriving:
+            raise StorageError(f"blob {digest.hex()} was given up meanwhile")
         try:
             self._arriving[digest].write(part.data)
             if part.is_last:
@@ -335,6 +345,13 @@ class BlobSync:
         except (DataError, StorageError):
             self._arriving.pop(digest, None)
             raise
+
+    def _give_up(self, digests: Iterable[Digest]) -> None:
+        """Give up what arrives and nobody needs any more; on the worker thread."""
+        for digest in digests:
+            arriving = self._arriving.pop(digest, None)
+            if arriving is not None:
+                arriving.abort()
 
     def _came(self, digest: Digest) -> None:
         """Go on with what waited for a blob, if it is here."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from kit.clock import Clock
 from master.blobsync import Around, BlobSync
+from master.chain import Chain
 from master.config import NodeConfig
 from master.io.blobs import BlobStore
 from master.io.peers import PeerNetwork
@@ -24,13 +25,14 @@ from wire.types import Digest
 BLOBS_FOLDER: Final = "blobs"
 
 
-def build_blobs(
+def build_blobs(  # noqa: PLR0913 PLR0917 all that blobs have to do with
     config: NodeConfig,
     application: Application,
     store: Store,
     node: Node,
     mempool: Mempool,
     network: PeerNetwork,
+    chain: Chain,
     release: Callable[[Digest], None],
     clock: Clock,
 ) -> BlobSync:
@@ -57,6 +59,7 @@ def build_blobs(
         outcome_of=outcome_of,
         known_size=lambda digest: known_size(store, digest),
         known_blobs=lambda: known_blobs(store),
+        brought=chain.brought,
         named_in=named_in,
     )
     disk = BlobStore(config.node.data_dir / BLOBS_FOLDER, config.node.blobs_mib << 20)

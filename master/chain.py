@@ -15,12 +15,14 @@ from master.consensus.messages import ViewChangeSet
 from master.contracts import membership
 from master.contracts.validator_records import NAMESPACE as VALIDATORS
 from master.ledger.application import Application
+from master.ledger.blobs import brought
 from master.ledger.refusals import BlockRefused
 from master.ledger.rows import Execution
 from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
 from master.recent import RecentSet
 from master.seams import BlockRefusedError
+from wire.blob import BlobRef
 from wire.block import Block
 from wire.certificate import Certificate, ValidatorSet
 from wire.epochs import EPOCHS_MAX, EpochEnd
@@ -296,6 +298,11 @@ class Chain:
         differing = self._differing
         is_it = differing is not None and differing[0].header.digest() == digest
         return differing if is_it else None
+
+    def brought(self, block: Block) -> tuple[BlobRef, ...]:
+        """Return the blobs that a block which was executed on the head brings; called on the event loop."""
+        execution = self._executions.get(block.header.digest())
+        return () if execution is None else brought(execution.writes)
 
     def leave_out(self, transactions: Sequence[Digest]) -> None:
         """Build without these transactions until a block is final that this node built."""

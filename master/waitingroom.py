@@ -16,6 +16,11 @@ PER_SENDER_MAX: Final = 16
 PER_SENDER_BYTES_MAX: Final = 4 * BLOB_BYTES_MAX
 """Of the blobs that the waiting transactions of one sender name."""
 
+PER_SENDER_DAY_BYTES_MAX: Final = 2 * 1024 * 1024 * 1024
+"""The same over a UTC day: what waits may yet be refused, and what was brought for it stays for a day."""
+SENDERS_MAX: Final = 65_536
+_DAY_MS: Final = 86_400_000
+
 Way = Literal["mqtt", "http", "gossip"]
 
 
@@ -35,6 +40,8 @@ class WaitingRoom:
     def __init__(self) -> None:
         """Begin empty."""
         self._guests: dict[Digest, Guest] = {}
+        self._day = 0
+        self._day_bytes: dict[str, int] = {}
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -45,8 +52,14 @@ class WaitingRoom:
         guest = self._guests.get(tx_id)
         return None if guest is None else guest.signed
 
-    def enter(self, signed: SignedTx, way: Way) -> bool:
-        """Let a transaction wait; False when there is no room for it."""
+    def enter(self, signed: SignedTx, way: Way, now_ms: int) -> bool:
+        """Let a transaction wait; False when there is no room for it.
+
+        Args:
+            signed: Verified, and acceptable now.
+            way: How it came.
+            now_ms: Clock of this node, ms since 1970 UTC.
+        """
         if signed.id in self._guests:
             return True
         guest = Guest(signed, way, named_blobs(signed.tx))
@@ -54,7 +67,19 @@ class WaitingRoom:
         size = sum(blob.size for other in (*own, guest) for blob in other.blobs)
         if len(self._guests) >= TRANSACTIONS_MAX or len(own) >= PER_SENDER_MAX or size > PER_SENDER_BYTES_MAX:
             return False
+        if not self._charge(signed.tx.sender, sum(blob.size for blob in guest.blobs), now_ms // _DAY_MS):
+            return False
         self._guests[signed.id] = guest
+        return True
+
+    def _charge(self, sender: str, size: int, day: int) -> bool:
+        """Count bytes of a sender's day; False when they are too many."""
+        if day != self._day:
+            self._day, self._day_bytes = day, {}
+        total = self._day_bytes.get(sender, 0) + size
+        if total > PER_SENDER_DAY_BYTES_MAX or len(self._day_bytes) >= SENDERS_MAX:
+            return False
+        self._day_bytes[sender] = total
         return True
 
     def leave(self, holds: Callable[[BlobRef], bool]) -> list[Guest]:

@@ -15,7 +15,7 @@ from master.contracts.parameters import DAY_MS
 from master.contracts.table import CONTRACTS
 from master.ledger.call import StateReads, decode_entry
 from master.ledger.refusals import BlockRefused
-from master.ledger.state import Entries, Overlay
+from master.ledger.state import Entries, Overlay, Write
 from wire import cbor
 from wire.blob import BLOCK_BLOB_BYTES_MAX, BLOCK_BLOBS_MAX, BlobRef
 from wire.fields import Fields
@@ -95,6 +95,15 @@ def record(state: Overlay, blobs: Sequence[BlobRef], organisation: str, height: 
     state.put(NAMESPACE, key, cbor.encode({"day": day, "bytes": total}))
     for blob in new:
         state.put(NAMESPACE, entry_key(blob.digest), cbor.encode({"size": blob.size, "height": height}))
+
+
+def brought(writes: Sequence[Write]) -> tuple[BlobRef, ...]:
+    """Return the blobs that accepted calls among a block's name for the first time: what its voters must hold."""
+    return tuple(
+        BlobRef(write.key[len(_PREFIX) :], _size(write.value))
+        for write in writes
+        if write.namespace == NAMESPACE and write.key.startswith(_PREFIX) and write.value is not None
+    )
 
 
 def entry_key(digest: Digest) -> bytes:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from master.views import consistency, faults, governance, members, models, orders, references, validators
+from master.views import access, consistency, faults, governance, members, models, orders, references, validators
 from master.views.schema import Table, View
 
 VIEWS: Final[Mapping[str, View]] = {
     view.contract: view
     for view in (
+        access.VIEW,
         consistency.VIEW,
         faults.VIEW,
         governance.VIEW,

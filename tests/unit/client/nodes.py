@@ -11,6 +11,7 @@ import pytest
 
 from client.cli import app
 from kit.exitcodes import run
+from kit.httpsign import RequestSigner
 from kit.sse import ServerEvent
 
 Answer = dict[str, Any] | Exception | Callable[[Mapping[str, str]], dict[str, Any]]
@@ -43,7 +44,9 @@ class FakeNode:
         self.asked.append((path, dict(params or {})))
         return _give(self.answers[path], params or {})
 
-    def get_bytes(self, path: str, params: Mapping[str, str] | None = None) -> bytes:
+    def get_bytes(
+        self, path: str, params: Mapping[str, str] | None = None, *, signer: RequestSigner | None = None
+    ) -> bytes:
         self.asked.append((path, dict(params or {})))
         return self.files[path]
 

@@ -59,6 +59,7 @@ def test_fetch_drops_what_nobody_asked_for() -> None:
     bench = Bench()
     assert bench.take("a", BLOB, 0, b"x") == []
     bench.fetch.want(SMALL)
+    bench.fetch.failed(SMALL.digest, bench.now)
     assert bench.take("a", SMALL, 0, b"abc") == []
     bench.tick("b")
     assert bench.take("a", SMALL, 0, b"abc") == []

@@ -194,6 +194,16 @@ def test_open_proposals_are_bounded_for_each_and_in_all_until_they_end() -> None
     assert len(list(room.world.state.scan("governance", b"open/"))) == 3
 
 
+# holds GV-5
+def test_one_organisation_has_its_share_of_the_open_proposals_and_no_more() -> None:
+    room = assembly(proposals_each_max=1)
+    assert codes([room.set(stale_ms=60_000), room.set(stale_ms=60_000), room.set("lab", stale_ms=60_000)]) == [
+        "ok",
+        "too-many",
+        "ok",
+    ]
+
+
 # holds GV-1
 @pytest.mark.parametrize(
     ("method", "args", "code"),

@@ -7,7 +7,7 @@ import pytest
 
 from master.contracts.parameters import DAY_MS
 from master.contracts.table import CONTRACTS
-from master.ledger.blobs import BlobRoom, entry_key, known_blobs, known_size, named_blobs, record
+from master.ledger.blobs import BlobRoom, brought, entry_key, known_blobs, known_size, named_blobs, record
 from master.ledger.refusals import BlockRefused
 from master.ledger.state import Overlay
 from tests.unit.contracts.model_calls import MIB, arguments, store
@@ -94,6 +94,21 @@ def test_ledger_notes_a_blob_at_the_block_that_named_it_first() -> None:
     assert world.state.get("blobs", entry_key(BLOB.digest)) == raw
     assert known_size(world.state, BLOB.digest) == 6
     assert list(known_blobs(world.state)) == [BLOB]
+
+
+# holds BL-7
+def test_block_brings_what_its_accepted_calls_name_first() -> None:
+    world = World()
+    calls = [
+        world.sign("dispatch", "models", "store", arguments()),
+        world.sign("dispatch", "models", "store", arguments(model="again", region="other")),
+        world.sign("maker-a", "models", "store", arguments(b"refused")),
+    ]
+    execution, _ = world.propose(*calls)
+    assert brought(execution.writes) == (BLOB,)
+    world.commit(execution)
+    execution, _ = world.propose(world.sign("dispatch", "models", "store", arguments(model="third")))
+    assert brought(execution.writes) == ()
 
 
 # holds BL-4

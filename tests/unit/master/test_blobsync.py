@@ -78,9 +78,14 @@ class Place:
             ),
             known_size=lambda digest: known_size(world.state, digest),
             known_blobs=lambda: known_blobs(world.state),
-            named_in=lambda block: tuple(blob for raw in block.transactions for blob in named_blobs(open_tx(raw).tx)),
+            brought=self._named,
+            named_in=self._named,
         )
         self.sync = BlobSync(self.disk, self.around, town.clock)
+
+    @staticmethod
+    def _named(block: Block) -> tuple[BlobRef, ...]:
+        return tuple(blob for raw in block.transactions for blob in named_blobs(open_tx(raw).tx))
 
     def _send(self, member: str, raw: bytes) -> None:
         other = self.town.nodes[member]
@@ -278,6 +283,25 @@ def test_blob_of_a_final_block_that_is_missing_is_fetched_later_and_ghosts_are_f
         await town.settle(lambda: here.disk.holds(BLOB))
         here.sync.applied(done.execution.block)
         assert [*here.sync.fetch.wanted, *here.released] == []
+        for node in (here, there):
+            node.sync._worker.shutdown()
+
+    asyncio.run(scene())
+
+
+# holds BL-10
+def test_blob_that_arrives_and_nobody_needs_any_more_is_given_up(tmp_path: Path) -> None:
+    async def scene() -> None:
+        town = Town(tmp_path)
+        here, there = town.node("here"), town.node("there")
+        there.fill()
+        assert here.sync.holds_back(town.block(town.call()))
+        await town.settle(lambda: bool(here.sync._arriving))
+        (done,) = town.world.run(town.world.sign("gw-1", "notary", "put", {"key": "k", "data": b"d"}))
+        here.sync.applied(done.execution.block)
+        await town.settle(lambda: not any((tmp_path / "here" / "part").iterdir()))
+        assert here.sync._arriving == {}
+        here.disk.begin(BlobRef(bytes(32), (1 << 24))).abort()  # its room is free again
         for node in (here, there):
             node.sync._worker.shutdown()
 

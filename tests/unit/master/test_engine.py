@@ -11,7 +11,7 @@ import pytest
 from nacl.signing import SigningKey
 
 from kit.clock import FakeClock
-from kit.exitcodes import DiskFullError, StorageError
+from kit.exitcodes import ConfigurationError, DiskFullError, StorageError
 from master import answers, engine
 from master.consensus.events import (
     Apply,
@@ -381,6 +381,20 @@ def test_engine_with_a_mistake_of_ours_signs_nothing_more_and_keeps_the_incident
     assert "KeyError" in world.engine.failure
     assert world.incidents == [world.engine.failure]
     assert world.reports == ["unexpected"]
+
+
+# holds GV-8
+def test_engine_whose_software_lacks_the_next_code_signs_nothing_more_and_lets_the_program_end() -> None:
+    world = World("a")
+
+    def end(applied: Block) -> None:
+        raise ConfigurationError(f"block {applied.header.height + 1} is executed by other code")
+
+    world.engine._hooks = replace(world.engine._hooks, applied=end)
+    with pytest.raises(ConfigurationError, match="block 2 is executed by other code"):
+        asyncio.run(world.engine.run(lambda: ()))
+    assert len(world.stored) == 1
+    assert (world.reports, world.incidents) == (["code-due"], [])
 
 
 def test_engine_with_damaged_log_signs_nothing_and_says_why() -> None:

@@ -5,81 +5,32 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.wire.samples import GENESIS, HEADER, MEMBERS, certify
+from tests.unit.wire.statetrees import Tree, chain_of
 from wire import cbor
 from wire.accessproof import AccessProof, decode_access_proof, verify_access_proof
 from wire.errors import CertificateError, ProofError, WireError
 from wire.finality import FinalHeader
 from wire.grants import NAMESPACE, PAGE_GRANTS, Grant, page_key
-from wire.header import Header
 from wire.historyproof import HistoryProof
-from wire.merkle import inclusion_path, leaf_digest, tree_head
-from wire.stateproof import StateProof
-from wire.statetree import DEPTH, EMPTY_BUCKET, bucket_digest, bucket_of, leaf_key
-from wire.types import Digest, sha256
+from wire.merkle import inclusion_path
+from wire.types import sha256
 
 CLASS, SUBJECT, BLOCKS = "settings", "device/dev-1", 9
 LAB = Grant(sha256(b"1"), "organisation/lab", "grid", 2, None, None, 6, "grid")
 AUDITOR = Grant(sha256(b"2"), "role/auditor", "grid", 4, None, HEADER.time_ms + 7, None, None)
-_LEVELS = [EMPTY_BUCKET]
-
-
-def node(left: Digest, right: Digest) -> Digest:
-    return sha256(b"\x01" + left + right)
-
-
-for _ in range(DEPTH):
-    _LEVELS.append(node(_LEVELS[-1], _LEVELS[-1]))
-
-
-class Tree:
-    """The state tree over a few entries of one namespace, from the text of ST-1 to ST-5."""
-
-    def __init__(self, entries: dict[bytes, bytes]) -> None:
-        self.entries = entries
-        self.buckets: dict[int, list[tuple[Digest, Digest]]] = {}
-        for key, value in entries.items():
-            place = leaf_key(NAMESPACE, key)
-            self.buckets.setdefault(bucket_of(place), []).append((place, sha256(value)))
-        level = {number: bucket_digest(tuple(sorted(pairs))) for number, pairs in self.buckets.items()}
-        self.levels = []
-        for height in range(DEPTH):
-            self.levels.append(level)
-            level = {
-                number: node(level.get(2 * number, _LEVELS[height]), level.get(2 * number + 1, _LEVELS[height]))
-                for number in {number >> 1 for number in level}
-            }
-        self.root = level.get(0, _LEVELS[DEPTH])
-
-    def prove(self, key: bytes, final: FinalHeader) -> StateProof:
-        number = bucket_of(leaf_key(NAMESPACE, key))
-        path = tuple(level.get((number >> height) ^ 1, _LEVELS[height]) for height, level in enumerate(self.levels))
-        bucket = tuple(sorted(self.buckets.get(number, [])))
-        return StateProof(NAMESPACE, key, self.entries.get(key), bucket, path, final)
 
 
 def page(*grants: Grant) -> bytes:
     return cbor.encode({"grants": [grant.to_value() for grant in grants]})
 
 
-def chain_of(state_root: Digest) -> tuple[list[Header], list[Digest]]:
-    """Return headers 1..BLOCKS, ms apart, the newest with a state root."""
-    digests, headers = [GENESIS.digest()], []
-    for height in range(1, BLOCKS + 1):
-        root = state_root if height == BLOCKS else HEADER.state_root
-        changes = {"height": height, "time_ms": HEADER.time_ms + height, "parent": digests[-1], "state_root": root}
-        header = replace(HEADER, **changes, history_root=tree_head(digests))  # type: ignore[arg-type]
-        headers.append(header)
-        digests.append(header.digest())
-    return headers, [leaf_digest(digest) for digest in digests]
-
-
 def proof_of(asked: int | None, *pages: bytes, count: int | None = None) -> AccessProof:
     """Return a true proof about block ``asked``, with as many pages as are due, or ``count``."""
-    tree = Tree({page_key(CLASS, SUBJECT, number): raw for number, raw in enumerate(pages)})
-    headers, leaves = chain_of(tree.root)
+    tree = Tree({(NAMESPACE, page_key(CLASS, SUBJECT, number)): raw for number, raw in enumerate(pages)})
+    headers, leaves = chain_of(tree.root, BLOCKS)
     final = FinalHeader(headers[-1], certify(headers[-1]), ())
     due = len(pages) + 1 if count is None else count
-    proofs = tuple(tree.prove(page_key(CLASS, SUBJECT, number), final) for number in range(due))
+    proofs = tuple(tree.prove(NAMESPACE, page_key(CLASS, SUBJECT, number), final) for number in range(due))
     path = () if asked is None else inclusion_path(leaves[:BLOCKS], asked)
     history = None if asked is None else HistoryProof(headers[asked - 1], path, final)
     return AccessProof(CLASS, SUBJECT, proofs, history)

@@ -68,6 +68,7 @@ class Story:
 
     def __init__(self, seed: int = 0) -> None:
         self._random = random.Random(seed)
+        self._of_access = random.Random(seed + 1)
         self.height = 0
         self.time_ms = START_MS
         self.events: list[EventRow] = []
@@ -118,6 +119,26 @@ class Story:
             )
         )()
 
+    def _access(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        """Tell of a grant, a reading key, and what is sealed for it; other chances stay as they are."""
+        grant = sha256(f"grant {self.height} {self._of_access.random()}".encode())
+        until_ms = self._of_access.choice((None, self.time_ms + 100_000))
+        about: dict[str, Value] = {
+            "class": "settings",
+            "subject": f"device/{self._of_access.choice(GENESIS.devices).id}",
+        }
+        given: dict[str, Value] = {"grant": grant, "reader": "role/auditor", "by": "grid", "from_ms": None}
+        name, key, content = f"reader-{self.height}", sha256(grant), sha256(b"content" + grant)
+        wrapped: dict[str, Value] = {"content": content, "blob": key, "size": 500, "keys": [key[:16]], "height": 1}
+        told: list[tuple[str, str, str, dict[str, Value]]] = [
+            ("access", "access_granted", str(about["subject"]), {**about, **given, "until_ms": until_ms}),
+            ("access", "reading_key_registered", name, {"key": key, "kid": key[:16], "replaces": None}),
+            ("access", "content_sealed", content.hex(), {**about, **wrapped, "title": "linden", "by": "maker"}),
+        ]
+        if self._of_access.random() < 0.3:
+            told.append(("access", "access_revoked", str(about["subject"]), {"grant": grant, "by": "grid"}))
+        return told
+
     def _member(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         """Tell of an applicant, of a device that may move, and of an organisation that has lost its keys."""
         application = sha256(f"application {self.height} {self._random.random()}".encode())
@@ -137,6 +158,7 @@ class Story:
             ("membership", "recovery_opened", name, lost),
             ("membership", "key_added", name, signs),
             ("membership", "station_added", str(station["station"]), station),
+            *self._access(),
         ]
 
     def _model(self) -> list[tuple[str, str, str, dict[str, Value]]]:
