@@ -246,7 +246,7 @@ def test_page_filter_equals_that_in_memory(tables: Tables, name: str, parameter:
     ],
 )
 def test_page_of_several_words_equals_that_in_memory_and_goes_on(tables: Tables, asked: dict[str, str]) -> None:
-    story, table, memory = told(60, seed=8), TABLES["models"], MemoryTables(GENESIS)
+    story, table, memory = told(200, seed=12), TABLES["models"], MemoryTables(GENESIS)
     for target in (tables, memory):
         catch_up(MemoryEvents(story.events), target, story.height)
     reading = Reading(story.time_ms, 600_000)
