@@ -7,6 +7,7 @@ and only move the read times, so that its digest stands still while nothing chan
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -23,7 +24,9 @@ CONTRACT: Final = "consistency"
 CONTRACT_VERSION: Final = 1
 METHOD: Final = "report"
 READS_MAX: Final = 3
-"""Reads that a change may take before it is reported as unstable."""
+"""Reads of one file that a change may take before the file is reported as unstable."""
+READS_OF_POLL_MAX: Final = 5
+"""Reads of a device in one poll: what is read for the first time late in it is read again, too."""
 UNSTABLE: Final = "unstable"
 
 _SPLIT_RESERVE_BYTES: Final = 16
@@ -122,6 +125,7 @@ class Confirmation:
         self._last = last
         self._reading: Reading | None = None
         self._reads = 0
+        self._reads_of: Counter[str] = Counter()
 
     @property
     def reading(self) -> Reading | None:
@@ -135,6 +139,7 @@ class Confirmation:
             reading: All files the first time, then at least the kinds that were asked for.
         """
         self._reads += 1
+        self._reads_of.update(file.kind for file in reading.files)
         before = self._reading
         if before is not None:
             now = self._reading = merged(before, reading)
@@ -154,17 +159,21 @@ class Confirmation:
             disagreed |= frozenset(listed.kind for listed in now.listed)
         if not disagreed and (before.identity, before.revision) == (now.identity, now.revision):
             return self._confirmed(now, item)
-        first_read = bool({file.kind for file in now.files} - {file.kind for file in before.files})
-        if self._reads < READS_MAX or (first_read and self._reads == READS_MAX):
-            # what was listed anew in mid-poll has been read only once: that is no sign of instability
+        # one change in the midst of a poll makes two reads differ: a file is unstable only if three of its own did
+        rarely_read = sorted(kind for kind in disagreed if self._reads_of[kind] < READS_MAX)
+        if self._reads < READS_MAX or (rarely_read and self._reads < READS_OF_POLL_MAX):
             return ReadAgain(changed_kinds(self._last, item) | disagreed)
         if before.identity != now.identity:
-            return Unsettled(f"says each time of {READS_MAX} that it is another device")
-        if before.revision != now.revision:
-            return Unsettled(f"says each time of {READS_MAX} that it changed once more")
-        if unread:
-            return Unsettled(f"lists each time of {READS_MAX} other files")
-        return self._confirmed(now, _marked_unstable(item, disagreed))
+            detail = f"says each time of {self._reads} that it is another device"
+        elif before.revision != now.revision:
+            detail = f"says each time of {self._reads} that it changed once more"
+        elif unread:
+            detail = f"lists each time of {self._reads} other files"
+        elif rarely_read:
+            detail = f"went on to change {', '.join(rarely_read)} in {self._reads} reads"
+        else:
+            return self._confirmed(now, _marked_unstable(item, disagreed))
+        return Unsettled(detail)
 
     def _confirmed(self, reading: Reading, item: Item) -> Confirmed:
         span = (reading.read_from_ms, max(reading.read_from_ms, reading.read_to_ms))

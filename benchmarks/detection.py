@@ -12,6 +12,7 @@ from rich.console import Console
 
 from benchmarks.results import Result, median, percentile
 from client.demo.cluster import open_cluster
+from client.demo.narrator import Narrator
 from client.demo.story import Story
 from client.demo.tampering import DEMO_TAMPERING
 from client.demo.topology import DEMO, MEMBERS
@@ -22,7 +23,7 @@ ROUNDS = 4
 def measure() -> Sequence[Result]:
     """Tamper with five devices, restore them, and again; every alarm must reach all four nodes."""
     with tempfile.TemporaryDirectory(prefix="gridwitness-bench-") as name, open_cluster(Path(name) / "d", DEMO) as made:
-        story = Story(made, Console(quiet=True))
+        story = Story(made, Narrator(Console(quiet=True)))
         story.prepare()
         phase = random.Random(1)
         for _ in range(ROUNDS):

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from benchmarks.results import Result
 from client.demo.cluster import open_cluster
+from client.demo.narrator import Narrator
 from client.demo.story import Story
 from client.demo.tampering import DEMO_TAMPERING
 from client.demo.topology import DEMO
@@ -22,7 +23,7 @@ SETTLE_S = 30
 def measure() -> Sequence[Result]:
     """Run the demo's story, let everything go on for half a minute, then look."""
     with tempfile.TemporaryDirectory(prefix="gridwitness-bench-") as name, open_cluster(Path(name) / "d", DEMO) as made:
-        story = Story(made, Console(quiet=True))
+        story = Story(made, Narrator(Console(quiet=True)))
         story.prepare()
         story.tamper(DEMO_TAMPERING)
         time.sleep(SETTLE_S)

@@ -156,7 +156,7 @@ class NodeProcess:
         down, by = (genesis, config.node.member), (self._broker, self._clock)
         self._headers = header_stream(*down, store.final_header, *by, lambda: self._chain.parameters.heartbeat_ms)
         self._orders = order_stream(*down, store, *by)
-        self._reads = Reads(config, store, genesis.chain(), self._clock)
+        self._reads = Reads(config, store, genesis.chain(), self._clock, secrets.token_hex(8))
         shown = (self._node, store, Prover(store, tree), tables, self._registry)
         self._api = build_api(*shown, blobs=self._blobs, access=self._reads.room)
         self._new_block.set()

@@ -166,9 +166,14 @@ class Cluster:
             return {str(item["device"]): item for item in items(client, "/v1/devices", {})}
 
     def alarms(self, member: str) -> list[Item]:
-        """Ask a node for all alarms, returned ones too."""
+        """Ask a node for all alarms that nobody has closed, returned ones too."""
         with self.client(member) as client:
-            return list(items(client, "/v1/alarms", {}))
+            return list(items(client, "/v1/alarms", {"phase": "open"}))
+
+    def references(self, member: str) -> dict[str, Item]:
+        """Ask a node for all releases, by name."""
+        with self.client(member) as client:
+            return {str(item["release"]): item for item in items(client, "/v1/references", {})}
 
     def wait_matched(self, within_s: float = MATCHED_WITHIN_S) -> None:
         """Wait until every node says that every device matches.
@@ -230,6 +235,13 @@ class Cluster:
     def fault(self, device: str, body: dict[str, Any]) -> None:
         """Let a device answer wrongly on the line, or rightly again."""
         self._simulator(f"/devices/{device}/fault", body)
+
+    def disturb(self, device: str, what: dict[str, Any]) -> list[Item]:
+        """Do an action to a device, or set a fault, whichever ``what`` names; return what an action changed."""
+        if "fault" not in what:
+            return self.tamper(device, what)
+        self.fault(device, {"action": "set", **what})
+        return [{"device": device}]
 
     def _simulator(self, path: str, body: dict[str, Any]) -> Item:
         try:

@@ -31,6 +31,7 @@ from client.demo.topology import (
     ROLES,
     VENDOR,
     Device,
+    Model,
     Substation,
     Topology,
 )
@@ -189,17 +190,27 @@ def _clear(folder: Path) -> None:
 
 def _write_releases(layout: Layout) -> None:
     """Make the manufacturer's release folders, from nothing but arguments: no device is asked."""
-    orders: list[tuple[str, ...]] = []
-    for model in layout.topology.models:
-        for version in (VERSION_OLD, VERSION_NEW):
-            target = ("--model", model.name, "--version", version, "--kind", "firmware", "--product", model.product)
-            image = ("--size-kib", str(model.firmware_kib), "--seed", model.name)
-            orders.append((release_name(model.slug, version), *target, *image))
-    for device in layout.topology.devices:
-        target = ("--device", device.id, "--version", VERSION_NEW, "--kind", "strategy", "--kind", "settings")
-        orders.append((release_name(device.id, VERSION_NEW), *target))
     with ThreadPoolExecutor(RELEASE_WORKERS) as pool:
-        list(pool.map(lambda order: _make_release(layout, *order), orders))
+        made = [
+            pool.submit(make_firmware, layout, model, version)
+            for model in layout.topology.models
+            for version in (VERSION_OLD, VERSION_NEW)
+        ]
+        made += [pool.submit(_make_device_release, layout, device) for device in layout.topology.devices]
+        for release in made:
+            release.result()
+
+
+def make_firmware(layout: Layout, model: Model, version: str) -> None:
+    """Make the release folder of a model's firmware."""
+    target = ("--model", model.name, "--version", version, "--kind", "firmware", "--product", model.product)
+    image = ("--size-kib", str(model.firmware_kib), "--seed", model.name)
+    _make_release(layout, release_name(model.slug, version), *target, *image)
+
+
+def _make_device_release(layout: Layout, device: Device) -> None:
+    target = ("--device", device.id, "--version", VERSION_NEW, "--kind", "strategy", "--kind", "settings")
+    _make_release(layout, release_name(device.id, VERSION_NEW), *target)
 
 
 def _make_release(layout: Layout, name: str, *options: str) -> None:
@@ -296,6 +307,7 @@ def _write_node(layout: Layout, authority: Authority, member: str) -> None:
         ),
         *table("[peers.addresses]", **addresses),
         *table("[api]", listen=f"{LOOPBACK}:{layout.ports.apis[member]}"),
+        *table("[reads]", key=layout.keys / f"{member}.key", anchor_s=1),
         *_mqtt_table(layout),
     ]
     write_text(folder / "node.toml", lines)

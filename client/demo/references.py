@@ -33,27 +33,43 @@ def register(cluster: Cluster, names: Sequence[str]) -> list[str]:
         DataError: A contract refused a call.
         TryAgainError: The ledger does not move.
     """
+    releases = submit_releases(cluster, names)
+    stand_behind(cluster, releases)
+    return [release.digest().hex() for release in releases]
+
+
+def submit_releases(cluster: Cluster, names: Sequence[str]) -> list[Release]:
+    """Submit release folders of the demo as their manufacturer, and return what they hold.
+
+    Raises:
+        DataError: The contract refused one.
+        TryAgainError: The ledger does not move.
+    """
     for name in names:
         ensure_salt(cluster.layout.release(name))
     releases = [read_release(cluster.layout.release(name), MANUFACTURER) for name in names]
     _send_all(cluster, MANUFACTURER, "submit", [{"release": release.encode()} for release in releases])
-    reports = [sha256(_report(release)) for release in releases]
-    tests: list[dict[str, cbor.Value]] = [
-        {"release": release.digest(), "report": report, "verdict": "pass"}
-        for release, report in zip(releases, reports, strict=True)
+    return releases
+
+
+def stand_behind(cluster: Cluster, releases: Sequence[Release]) -> None:
+    """Test releases and endorse them, and wait until all nodes say that they are effective.
+
+    Raises:
+        DataError: The contract refused a call.
+        TryAgainError: The ledger does not move.
+    """
+    tested: list[dict[str, cbor.Value]] = [
+        {"release": release.digest(), "report": sha256(_report(release))} for release in releases
     ]
-    _send_all(cluster, LABORATORY, "test", tests)
-    endorsements: list[dict[str, cbor.Value]] = [
-        {"release": release.digest(), "report": report} for release, report in zip(releases, reports, strict=True)
-    ]
-    _send_all(cluster, REGULATOR, "endorse", endorsements)
-    digests = [release.digest().hex() for release in releases]
+    _send_all(cluster, LABORATORY, "test", [{**entry, "verdict": "pass"} for entry in tested])
+    _send_all(cluster, REGULATOR, "endorse", tested)
+    digests = {release.digest().hex() for release in releases}
     wait_until(
-        lambda: all(set(digests) <= _effective(cluster, member) for member in MEMBERS),
+        lambda: all(digests <= _effective(cluster, member) for member in MEMBERS),
         within_s=OUTCOME_WITHIN_S,
         what="all nodes to count the releases",
     )
-    return digests
 
 
 def signer_of(cluster: Cluster, client: NodeClient, organisation: str) -> Signer:

@@ -10,12 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-from rich.markup import escape
-from rich.status import Status
 from rich.table import Table
 
 from client.demo.cluster import Cluster
+from client.demo.narrator import Narrator
 from client.demo.processes import wait_until
 from client.demo.references import register
 from client.demo.tampering import Expected, Tampering, differences
@@ -72,15 +70,13 @@ class Story:
 
     Args:
         cluster: Nothing of it runs yet.
-        console: Where it is told.
+        narrator: Tells it.
     """
 
-    def __init__(self, cluster: Cluster, console: Console) -> None:
+    def __init__(self, cluster: Cluster, narrator: Narrator) -> None:
         self.cluster = cluster
         self.result = Result()
-        self._console = console
-        self._step = 0
-        self._began_s = time.monotonic()
+        self._narrator = narrator
 
     def tell(self, plan: Sequence[Tampering]) -> None:
         """Run the whole story.
@@ -90,7 +86,7 @@ class Story:
         """
         self.prepare()
         self.tamper(plan)
-        self._title("The same alarms everywhere")
+        self._narrator.title("The same alarms everywhere")
         self.check(plan, "after the tampering")
         self.restart(plan)
         self.prove()
@@ -99,33 +95,37 @@ class Story:
     def prepare(self) -> None:
         """Start everything and wait until every node says that every device matches."""
         cluster, topology = self.cluster, self.cluster.layout.topology
-        self._title("The consortium")
-        self._say(
+        self._narrator.title("The consortium")
+        self._narrator.say(
             f"{len(topology.substations)} substations of 220 kV with {len(topology.devices)} stability control "
             f"devices and {len(topology.substations)} gateways; {len(MEMBERS)} full nodes: {', '.join(MEMBERS)}"
         )
-        self._say(f"{MANUFACTURER} makes the devices, {LABORATORY} tests them, {REGULATOR} approves")
-        self._say(f"keys, certificates, configurations and logs are in {_relative(cluster.layout.folder)}")
-        self._title("Programs start")
-        with self._busy("starting the devices, the broker and the full nodes"):
+        self._narrator.say(f"{MANUFACTURER} makes the devices, {LABORATORY} tests them, {REGULATOR} approves")
+        self._narrator.say(f"keys, certificates, configurations and logs are in {_relative(cluster.layout.folder)}")
+        self._narrator.title("Programs start")
+        with self._narrator.busy("starting the devices, the broker and the full nodes"):
             cluster.start_simulator()
             cluster.start_broker()
             cluster.start_nodes()
         status = cluster.status(MEMBERS[0])
-        self._say(f"ledger {status['chain']}: {len(MEMBERS)} nodes are connected by TLS, the broker asks certificates")
-        self._title("Reference values, from the manufacturer's files")
-        with self._busy("submitting and endorsing"):
+        self._narrator.say(
+            f"ledger {status['chain']}: {len(MEMBERS)} nodes are connected by TLS, the broker asks certificates"
+        )
+        self._narrator.title("Reference values, from the manufacturer's files")
+        with self._narrator.busy("submitting and endorsing"):
             old = register(cluster, cluster.layout.old_releases())
             new = register(cluster, cluster.layout.new_releases())
-        self._say(
+        self._narrator.say(
             f"{len(old)} old and {len(new)} current releases submitted by {MANUFACTURER}, each endorsed by "
             f"{LABORATORY} and {REGULATOR}"
         )
-        self._title("Gateways read their devices")
-        with self._busy("reading every file of every device"):
+        self._narrator.title("Gateways read their devices")
+        with self._narrator.busy("reading every file of every device"):
             cluster.start_agents()
             cluster.wait_matched()
-        self._say(f"all {len(topology.devices)} devices match, say all {len(MEMBERS)} nodes; each is read every second")
+        self._narrator.say(
+            f"all {len(topology.devices)} devices match, say all {len(MEMBERS)} nodes; each is read every second"
+        )
 
     def tamper(self, plan: Sequence[Tampering]) -> None:
         """Do everything of the plan, one after the other, and wait for the alarms of each.
@@ -139,10 +139,10 @@ class Story:
         # behind every event of the blocks so far
         with AlarmWatch(urls, str(height)) as watch:
             for step in plan:
-                self._title(f"Tampering: {step.title}")
+                self._narrator.title(step.title)
                 began_s = time.monotonic()
-                changes = cluster.tamper(step.device, dict(step.action))
-                self._say(step.describe(changes))
+                changes = cluster.disturb(step.device, dict(step.action))
+                self._narrator.say(step.describe(changes))
                 for expected in step.expected:
                     found = watch.wait_raised(
                         expected.device, expected.cause, began_s, DETECTED_WITHIN_S, cluster.check
@@ -159,16 +159,16 @@ class Story:
         for member in MEMBERS:
             self._check_member(member, expected, when)
         self.result.nodes = len(MEMBERS)
-        untouched = len(self.cluster.layout.topology.devices) - len(expected)
-        self._say(
+        untouched = len(self.cluster.layout.topology.devices) - len({due.device for due in expected})
+        self._narrator.say(
             f"{when}, asked one by one: each of {len(MEMBERS)} nodes has exactly {len(expected)} alarms with the right "
             f"causes, and {untouched} devices that match"
         )
 
     def restart(self, plan: Sequence[Tampering]) -> None:
         """Stop all full nodes, start them again and ask once more."""
-        self._title("All full nodes restart")
-        with self._busy("restarting"):
+        self._narrator.title("All full nodes restart")
+        with self._narrator.busy("restarting"):
             self.cluster.restart_nodes()
         self.check(plan, "after the restart")
 
@@ -178,7 +178,7 @@ class Story:
         Raises:
             WireError: It does not verify.
         """
-        self._title("A proof for somebody who trusts nobody")
+        self._narrator.title("A proof for somebody who trusts nobody")
         member = MEMBERS[-1]
         alarm = min(self.cluster.alarms(member), key=lambda item: int(item["raised_height"]))
         with self.cluster.client(member) as client:
@@ -191,12 +191,12 @@ class Story:
         if not raised or proof.evidence is None:
             raise DataError(f"the report {alarm['opening_tx']} is proven, but raises no alarm")
         signers = proof.receipt.certificate.signers
-        self._say(
+        self._narrator.say(
             f"the report of {proof.evidence.gateway} that raised alarm {alarm['alarm_id']} is in block "
             f"{proof.receipt.header.height}, signed by {', '.join(signers)}"
         )
         command = f"{called('gridwitness')} verify {_relative(path)}"
-        self._say(f"again by hand: {command} --genesis {_relative(self.cluster.layout.genesis)}")
+        self._narrator.say(f"again by hand: {command} --genesis {_relative(self.cluster.layout.genesis)}")
         return proof
 
     def finish(self) -> None:
@@ -208,9 +208,9 @@ class Story:
         for detection in self.result.detections:
             times = (str(detection.by_member_ms[member]) for member in MEMBERS)
             table.add_row(detection.expected.device, detection.expected.cause, *times)
-        self._console.print()
-        self._console.print(table)
-        self._console.print()
+        self._narrator.console.print()
+        self._narrator.console.print(table)
+        self._narrator.console.print()
 
     def _check_member(self, member: str, expected: Sequence[Expected], when: str) -> None:
         """Poll one node until it says what is due: an alarm may still be gaining an artefact."""
@@ -244,23 +244,12 @@ class Story:
         detection = Detection(expected, by_member_ms)
         self.result.detections.append(detection)
         times = ", ".join(f"{member} {by_member_ms[member]}" for member in MEMBERS)
-        self._console.print(
+        self._narrator.console.print(
             f"  [bold red]alarm[/] {expected.device}: [red]{expected.cause}[/] on all {len(found)} nodes after "
             f"[bold]{detection.last_ms} ms[/] [dim]({times})[/]",
             highlight=False,
             soft_wrap=True,
         )
-
-    def _title(self, text: str) -> None:
-        self._step += 1
-        elapsed_s = time.monotonic() - self._began_s
-        self._console.print(f"\n[bold]{self._step}. {escape(text)}[/] [dim]{elapsed_s:.1f} s[/]", highlight=False)
-
-    def _say(self, text: str) -> None:
-        self._console.print(f"  {escape(text)}", highlight=False, soft_wrap=True)
-
-    def _busy(self, text: str) -> Status:
-        return self._console.status(text)
 
 
 def called(name: str) -> str:

@@ -38,16 +38,28 @@ class Tampering:
 
     def describe(self, changes: Sequence[Item]) -> str:
         """Say in one line what the simulator answers that it changed."""
-        first = changes[0]
-        if self.action["action"] == "flip-byte":
-            old, new = int(first["old_byte"]), int(first["new_byte"])
-            return f"byte {first['offset']} of the firmware of {self.device}: 0x{old:02X} -> 0x{new:02X}"
-        if self.action["action"] == "change-setting":
-            values = f"{first['old_value']} -> {first['new_value']} {first['unit']}"
-            return f"setting {first['number']} ({first['name']}) of {self.device}: {values}"
-        if self.action["action"] == "swap":
-            return f"{self.device} and {self.action['with']} now hold each other's files"
-        return f"firmware of {self.device}: {first['old_version']} -> {first['new_version']}"
+        first, device = changes[0], self.device
+        match self.action:
+            case {"fault": "wrong-identity"}:
+                text = f"{device} gives another serial number"
+            case {"action": "flip-byte", "artefact": artefact}:
+                old, new = int(first["old_byte"]), int(first["new_byte"])
+                text = f"byte {first['offset']} of the {artefact} of {device}: 0x{old:02X} -> 0x{new:02X}"
+            case {"action": "change-setting"}:
+                values = f"{first['old_value']} -> {first['new_value']} {first['unit']}"
+                text = f"setting {first['number']} ({first['name']}) of {device}: {values}"
+            case {"action": "change-back"}:
+                value = f"{first['old_value']} {first['unit']}"
+                text = f"setting {first['number']} ({first['name']}) of {device}: another value, then {value} again"
+            case {"action": "truncate", "artefact": artefact, "size": size}:
+                text = f"the {artefact} of {device} ends after {size} bytes"
+            case {"action": "swap", "with": other}:
+                text = f"{device} and {other} now hold each other's files"
+            case _:
+                files = (change for change in changes if "artefact" in change)
+                loaded = (f"{file['artefact']} {file['old_version']} -> {file['new_version']}" for file in files)
+                text = f"{device} takes other files: {', '.join(loaded)}"
+        return text
 
 
 def plan_tampering(topology: Topology) -> tuple[Tampering, ...]:
@@ -61,25 +73,25 @@ def plan_tampering(topology: Topology) -> tuple[Tampering, ...]:
     swapped, other = second[1].id, last[2].id
     return (
         Tampering(
-            "one firmware byte flipped",
+            "Tampering: one firmware byte flipped",
             first[0].id,
             {"action": "flip-byte", "artefact": "firmware", "offset": FLIPPED_OFFSET},
             (Expected(first[0].id, "mismatch", ("firmware",)),),
         ),
         Tampering(
-            "one setting changed",
+            "Tampering: one setting changed",
             first[2].id,
             {"action": "change-setting", "number": SETTING_NUMBER, "value": SETTING_VALUE},
             (Expected(first[2].id, "mismatch", ("settings",)),),
         ),
         Tampering(
-            "two devices filled with each other's files",
+            "Tampering: two devices filled with each other's files",
             swapped,
             {"action": "swap", "with": other},
             (Expected(swapped, "misfilled", ALL_KINDS), Expected(other, "misfilled", ALL_KINDS)),
         ),
         Tampering(
-            "an old release loaded",
+            "Tampering: an old release loaded",
             last[0].id,
             {"action": "old-release"},
             (Expected(last[0].id, "superseded", ("firmware",)),),

@@ -30,10 +30,11 @@ def test_demo_once_gives_five_alarms_on_four_nodes(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])
-    assert summary.keys() == {"alarms", "false_alarms", "nodes", "detect_ms_p50", "detect_ms_max"}
+    assert summary.keys() == {"alarms", "false_alarms", "nodes", "detect_ms_p50", "detect_ms_max", "pilot"}
+    assert summary["pilot"] == {"errors": 10, "alarms": 11, "missed": 0, "invented": 0}
     assert (summary["alarms"], summary["false_alarms"], summary["nodes"]) == (5, 0, 4)
     assert 0 < summary["detect_ms_p50"] <= summary["detect_ms_max"]
-    assert done.stdout.count("misfilled on all 4 nodes") == 2
+    assert done.stdout.count("misfilled on all 4 nodes") == 5
     assert processes_of(folder) == []
     _check_proof(folder)
 
@@ -61,7 +62,7 @@ def test_demo_stays_up_shows_what_one_tries_and_ends_with_ctrl_c(tmp_path: Path)
         wait_until(lambda: "curl" in log.read_text(), within_s=DEMO_WITHIN_S, what="the story to end")
         tamper = next(line.split() for line in log.read_text().splitlines() if "flip-byte" in line)
         assert subprocess.run(tamper, check=False, timeout=30, stdout=subprocess.DEVNULL).returncode == 0
-        wait_until(lambda: "alarm raised linden-sc-2: mismatch" in log.read_text(), within_s=30, what="the alarm")
+        wait_until(lambda: "alarm raised weir-sc-3: mismatch" in log.read_text(), within_s=30, what="the alarm")
         demo.send_signal(signal.SIGINT)
         assert demo.wait(30) == 0
     assert processes_of(folder) == []

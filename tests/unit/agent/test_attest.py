@@ -163,10 +163,35 @@ def test_file_that_is_listed_anew_during_confirmation_is_read_and_never_missing(
     assert {part.kind: part.errors for part in verdict.item.artefacts} == {"firmware": (), "settings": ()}
 
 
+def test_change_in_the_midst_of_a_read_is_no_sign_of_instability() -> None:
+    # the device takes other files after its settings were read and before its firmware is: the counter tells it later
+    before = replace(plain(b"new"), revision=7)
+    after = replace(reading(file("firmware", b"new"), file("settings", b"1,48")), revision=8)
+    confirmation = Confirmation(replace(to_item(plain(b"old")), revision=7))
+    assert confirmation.take(before) == ReadAgain(frozenset({"firmware"}))
+    assert confirmation.take(replace(after, files=after.files[:1])) == ReadAgain(frozenset({"firmware", "settings"}))
+    # of the settings one read is from before the change, one from after it
+    assert isinstance(confirmation.take(after), ReadAgain)
+    verdict = confirmation.take(after)
+    assert isinstance(verdict, Confirmed)
+    assert verdict.item == replace(to_item(after), revision=8)
+
+
+def test_files_that_come_and_change_until_the_last_read_are_unsettled_and_not_unstable() -> None:
+    firmware, settings = file("firmware", b"x"), file("settings", b"1,50")
+    confirmation = Confirmation(None)
+    for files in ((firmware,), (file("firmware", b"y"),), (firmware, settings)):
+        assert isinstance(confirmation.take(reading(*files)), ReadAgain)
+    assert isinstance(confirmation.take(reading(firmware, settings, file("strategy", b"1"))), ReadAgain)
+    verdict = confirmation.take(reading(firmware, settings, file("strategy", b"2")))
+    assert isinstance(verdict, Unsettled)
+    assert "strategy" in verdict.detail
+
+
 def test_directory_that_differs_each_time_is_unsettled() -> None:
     confirmation = Confirmation(to_item(plain(b"old")))
     confirmation.take(plain(b"new"))
-    for version in ("2", "3"):
+    for version in ("2", "3", "4", "5"):
         listing = reading(file("firmware", b"new"), file("settings", b"1,51", version=version))
         verdict = confirmation.take(replace(listing, files=listing.files[:1]))
     assert isinstance(verdict, Unsettled)

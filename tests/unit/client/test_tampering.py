@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from client.demo.pilot import plan_errors
 from client.demo.story import Detection, Result
-from client.demo.tampering import DEMO_TAMPERING, Expected, differences
+from client.demo.tampering import DEMO_TAMPERING, Expected, Tampering, differences
 from client.demo.topology import DEMO, MEMBERS
 
 DUE = Expected("a", "mismatch", ("firmware",))
@@ -32,6 +34,39 @@ def test_demo_swaps_devices_of_different_models() -> None:
     models = {device.id: device.model for device in DEMO.devices}
     swap = next(step for step in DEMO_TAMPERING if step.action["action"] == "swap")
     assert models[swap.device] != models[str(swap.action["with"])]
+
+
+def test_pilot_makes_ten_errors_of_six_causes_in_all_nine_devices() -> None:
+    errors = plan_errors(DEMO, Path)
+    due = [expected for step in errors for expected in step.expected]
+    assert len(errors) == 10
+    assert {expected.device for expected in due} == {device.id for device in DEMO.devices}
+    assert len({(expected.device, expected.cause) for expected in due}) == len(due) == 11
+    causes = {"altered_between_polls", "identity_changed", "incomplete", "misfilled", "mismatch", "superseded"}
+    assert {expected.cause for expected in due} == causes
+
+
+@pytest.mark.parametrize(
+    ("action", "change", "said"),
+    [
+        ({"fault": "wrong-identity"}, {}, "d gives another serial number"),
+        ({"action": "truncate", "artefact": "strategy", "size": 9}, {}, "the strategy of d ends after 9 bytes"),
+        (
+            {"action": "change-back"},
+            {"number": 3, "name": "Delay", "old_value": "2", "unit": "s"},
+            "setting 3 (Delay) of d: another value, then 2 s again",
+        ),
+        (
+            {"action": "upgrade"},
+            {"artefact": "firmware", "old_version": "1", "new_version": "2"},
+            "d takes other files: firmware 1 -> 2",
+        ),
+    ],
+)
+def test_disturbance_is_described_by_what_the_simulator_answers(
+    action: dict[str, Any], change: dict[str, Any], said: str
+) -> None:
+    assert Tampering("t", "d", action, (DUE,)).describe([change]) == said
 
 
 def test_differences_of_the_right_alarms_are_none() -> None:

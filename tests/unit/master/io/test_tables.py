@@ -242,7 +242,7 @@ def test_page_filter_equals_that_in_memory(tables: Tables, name: str, parameter:
     [
         {"equipment": "line/1", "voltage_v": "380000"},
         {"equipment": "bus", "voltage_v": "110000", "region": "north-area"},
-        {"equipment": "line/2", "as_of_ms": str(START_MS + 1_000_000)},
+        {"equipment": "line/2", "as_of_ms": str(START_MS + 5_000_000)},
     ],
 )
 def test_page_of_several_words_equals_that_in_memory_and_goes_on(tables: Tables, asked: dict[str, str]) -> None:
