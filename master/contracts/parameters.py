@@ -83,6 +83,7 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "parameters_votes_percent": IntegerParameter(67, 51, 100),
     "upgrade_votes_percent": IntegerParameter(67, 51, 100),
     "correction_votes_percent": IntegerParameter(67, 51, 100),
+    "policy_votes_percent": IntegerParameter(67, 51, 100),
     # how far ahead of block time the deadline of a proposal may lie
     "proposal_deadline_ms_max": IntegerParameter(30 * DAY_MS, 60_000, 365 * DAY_MS),
     # proposals that may be open at a time, of one organisation and in all

@@ -374,6 +374,17 @@ def test_devices_history_lists_past_verdicts(
     assert "firmware: 4 bytes where 10 are expected" in capsys.readouterr().out
 
 
+def test_alarms_watch_names_gateways_and_people(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = FakeNode()
+    about: dict[str, Any] = {"device": None, "gateway": "gw-1", "cause": "evidence_conflict"}
+    node.stream = [event(5, "alarm_closed", **about, alarm_id="x", artefacts=[], by="grid", action="key replaced")]
+    use_node(monkeypatch, "alarms", node)
+    assert call("alarms", "watch", *NODE) == 0
+    assert "gateway gw-1: evidence_conflict closed by grid: key replaced, alarm x" in capsys.readouterr().out
+
+
 def test_devices_list_shows_how_a_verdict_was_come_by_where_no_whole_file_was_read(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
