@@ -124,6 +124,7 @@ def defaults() -> dict[str, Value]:
     return {
         **{name: limits.default for name, limits in INTEGERS.items()},
         "clock_policy": CLOCK_POLICY_DEFAULT,
+        "endorser_excluded": [],
         "endorser_roles": list(ENDORSER_ROLES_DEFAULT),
         "super_only": list(SUPER_ONLY_DEFAULT),
         "alarm_severities": [],
