@@ -22,8 +22,8 @@ VOTERS_MAX: Final = 4096
 
 Body = Mapping[str, Value]
 Electorate = Callable[[Reads], dict[str, int]]
-"""Whose votes decide: organisation -> weight of its vote, 1 or more. It has no vote while it is suspended, and weighs all
-the same: else whoever suspends the others would decide alone."""
+"""Whose votes decide: organisation -> weight of its vote, 1 or more. A suspended one has no vote and weighs as before:
+else whoever suspends the others would decide alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,8 @@ def store(ctx: Context, args: dict[str, Value]) -> str:
     The digest of the newest version changes nothing and is answered with ``duplicate``.
 
     Raises:
-        Refused: bad-args, bad-blob, wrong-role: a gateway has none, not-owner, wrong-region, or stale-parent: another version is newest.
+        Refused: bad-args, bad-blob, wrong-role: a gateway has none, not-owner, wrong-region, or stale-parent: another
+            version is newest.
     """
     check_arguments(args, _ARGUMENTS)
     blob = blob_argument(args, BLOB)
