@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from benchmarks.modelpast import VERSIONS, ModelPast
 from benchmarks.results import Result, median, percentile
 from master.api.app import build_api
 from master.api.parameters import cursor_of
@@ -63,21 +64,25 @@ def measure_past(devices: int, verdicts: int, rounds: int) -> Sequence[Result]:
         for events in past.blocks(verdicts):
             tables.apply(events, Position(events[-1].height, END))
         filled_s = time.perf_counter() - began_s
+        models = ModelPast(START_MS, max(1, VERSIONS * verdicts // VERDICTS))
+        for events in models.blocks(past.height):
+            tables.apply(events, Position(events[-1].height, END))
         size_mib = sum(file.stat().st_size for file in Path(name).iterdir()) / 2**20
-        asked = ask_all(tables, past, rounds)
+        asked = ask_all(tables, past, rounds, tuple(models.questions()))
         tables.close()
     about = f"{devices:,} devices, {verdicts:,} verdicts, {past.alarms:,} alarms"
     return (
         *asked,
         Result("tables filled", verdicts / filled_s, "verdicts/s", f"{about}; from events, in {filled_s:.0f} s"),
         Result("database", size_mib, "MiB", about),
+        Result("models", models.count, "versions", f"of {models.models} models"),
     )
 
 
-def ask_all(tables: Tables, past: Past, rounds: int) -> Sequence[Result]:
-    """Ask every question over HTTP on loopback, one request at a time."""
+def ask_all(tables: Tables, past: Past, rounds: int, more: Sequence[tuple[str, str]] = ()) -> Sequence[Result]:
+    """Ask every question, and ``more``, over HTTP on loopback, one request at a time."""
     with _Server(tables, past) as server:
-        asked = [_ask(server, title, target, rounds) for title, target in past.questions(tables)]
+        asked = [_ask(server, title, target, rounds) for title, target in (*past.questions(tables), *more)]
     return [result for results in asked for result in results]
 
 

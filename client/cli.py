@@ -49,7 +49,7 @@ app.add_typer(members.app, name="members")
 app.add_typer(access.app, name="access")
 app.add_typer(sealed.app, name="sealed")
 for answer in alarm_actions.COMMANDS:
-    alarms.app.command()(answer)
+    alarms.app.command(answer.__name__.replace("_", "-"))(answer)
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(alarms.devices_app, name="devices")
 app.add_typer(compliance.app, name="compliance")

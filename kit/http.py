@@ -20,7 +20,7 @@ from kit.clock import SystemClock
 from kit.exitcodes import DataError, ExitCode, GridwitnessError, UnreachableError, UsageError
 from kit.httpsign import RequestSigner
 from kit.sse import ServerEvent, SseParser, json_object
-from wire.httpsig import audience
+from wire.httpsig import audience_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -176,7 +176,7 @@ class NodeClient:
     ) -> bytes:
         """GET bytes, such as a bundle; raises as ``get_json``.
 
-        With a signer the request is signed (RFC 9421) for the node that it goes to, anew at every attempt.
+        With a signer the request is signed (RFC 9421) when the node asks for it, for that node alone.
         """
         return self._first(_Request("GET", path, params, {}, signer=signer), self._read)
 
@@ -266,14 +266,10 @@ class NodeClient:
         hint = "check that it runs and that the address is right"
         raise UnreachableError(f"{head}{', '.join(failures)}; {hint}")
 
-    def _open(self, request: _Request) -> requests.Response:
+    def _open(self, request: _Request, more: Mapping[str, str] | None = None) -> requests.Response:
         url = self.node + request.path
         read_s = self._timeout_s if request.silence_s is None else request.silence_s
-        headers = {"Accept-Encoding": "identity", **request.headers}
-        if request.signer is not None:
-            sent = requests.Request(request.method, url, params=request.params).prepare()
-            tag = self._audience()
-            headers |= request.signer.headers(request.method, str(sent.url), request.body, tag)
+        headers = {"Accept-Encoding": "identity", **request.headers, **(more or {})}
         try:
             response = self._session.request(
                 request.method,
@@ -289,14 +285,14 @@ class NodeClient:
             raise _SilentError(_reason(error, self._timeout_s)) from error
         if response.status_code < _REDIRECT:
             return response
+        tag = audience_of(response.headers.get("Accept-Signature", ""))
+        if request.signer is not None and tag is not None and more is None:
+            # the node says for whom to sign: itself, since its last start
+            response.close()
+            sent = requests.Request(request.method, url, params=request.params).prepare()
+            return self._open(request, request.signer.headers(request.method, str(sent.url), request.body, tag))
         data = self._read(response, bytes_max=PROBLEM_BYTES_MAX)
         raise NodeProblemError(url, response.status_code, _problem(data))
-
-    def _audience(self) -> str:
-        """Return whom a signature for the first node is for, as the node itself says: no other one takes it."""
-        raw = self._read(self._open(_Request("GET", "/v1/status", None, {})))
-        status = json_object(raw, "the answer to /v1/status")
-        return audience(str(status.get("chain")), str(status.get("node")))
 
     def _read(self, response: requests.Response, *, bytes_max: int | None = None) -> bytes:
         limit = self._answer_bytes_max if bytes_max is None else bytes_max

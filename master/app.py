@@ -29,7 +29,9 @@ from master.codewatch import CodeWatch, told
 from master.complaints import OldestWatch
 from master.config import NodeConfig, load_genesis
 from master.consensus.events import Now
+from master.down_topics import DownTopics
 from master.engine import Engine
+from master.entrance import Entrance, entrance_of
 from master.headers_down import header_stream
 from master.io.guard import GuardFile
 from master.io.ingest import Broker, BrokerLink
@@ -44,6 +46,7 @@ from master.io.tables import Tables
 from master.io.wal import WriteAheadLog
 from master.joining import adopt_snapshot, build_state_sync, past_of
 from master.ledger.application import Application
+from master.ledger.call import StateReads
 from master.ledger.faults import FaultCourt
 from master.ledger.proofs import Prover
 from master.making import STORE_FOLDER, TABLES_FILE, WAL_FILE
@@ -120,7 +123,7 @@ class NodeProcess:
         self._recorder = self._build_recorder()
         self._replica = RecordedReplica(keys.sign, self._recorder)
         self._boot_replica()
-        self._node = self._build_node(genesis, verified)
+        self._node = self._build_node(genesis, verified, entrance_of(config.node.member, StateReads(state)))
         self._node.validators = [entry.member for entry in epoch.validators.validators]
         book, peers = PeerBook(config.node.member, config.peers), self._chain.peers
         self._network = PeerNetwork(
@@ -153,10 +156,10 @@ class NodeProcess:
         self._engine = Engine(*parts, self._hooks(), self._clock)
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
-        down, by = (genesis, config.node.member), (self._broker, self._clock)
+        down, by = (self._topics(), config.node.member), (self._broker, self._clock)
         self._headers = header_stream(*down, store.final_header, *by, lambda: self._chain.parameters.heartbeat_ms)
         self._orders = order_stream(*down, store, *by)
-        self._reads = Reads(config, store, genesis.chain(), self._clock)
+        self._reads = Reads(config, store, genesis.chain(), self._clock, secrets.token_hex(8))
         shown = (self._node, store, Prover(store, tree), tables, self._registry)
         self._api = build_api(*shown, blobs=self._blobs, access=self._reads.room)
         self._new_block.set()
@@ -164,9 +167,12 @@ class NodeProcess:
         self._damage: str | None = None
         self._connect_node()
 
-    def _build_node(self, genesis: Genesis, verified: VerifiedSignatures) -> Node:
+    def _topics(self) -> DownTopics:
+        return DownTopics(lambda: self._chain.gateways)
+
+    def _build_node(self, genesis: Genesis, verified: VerifiedSignatures, entrance: Entrance) -> Node:
         """Join what takes transactions and tells where the node stands."""
-        return Node(
+        node = Node(
             genesis,
             self._config.node.member,
             version("gridwitness"),
@@ -179,6 +185,8 @@ class NodeProcess:
             clock=self._clock,
             verified=verified,
         )
+        node.entrance = entrance
+        return node
 
     def _hooks(self) -> Hooks:
         """Return what the engine calls."""

@@ -140,6 +140,8 @@ class Chain:
         self._block_bytes_max = block_bytes_max
         self.parameters = application.parameters()
         """What nodes go by at the next height; replaced when a block changes it."""
+        self.gateways = application.gateways()
+        """Every gateway and its station; replaced when a block adds or moves one."""
         self._executions: OrderedDict[Digest, Execution] = OrderedDict()
         self._fault_proofs = fault_proofs
         self._patience = patience
@@ -254,6 +256,8 @@ class Chain:
         namespaces = {write.namespace for write in execution.writes}
         if membership.NAMESPACE in namespaces:
             self.parameters = self._application.parameters()
+            if any(write.key.startswith(membership.GATEWAY) for write in execution.writes):
+                self.gateways = self._application.gateways()
         if VALIDATORS in namespaces:
             self._following = self._application.validators()
             self.peers = self._application.peers(self._head)

@@ -118,6 +118,7 @@ class Parameters:
     parameters_votes_percent: int | None = None
     upgrade_votes_percent: int | None = None
     correction_votes_percent: int | None = None
+    policy_votes_percent: int | None = None
     proposal_deadline_ms_max: int | None = None
     proposals_each_max: int | None = None
     proposals_open_max: int | None = None

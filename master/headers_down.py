@@ -7,14 +7,12 @@ broker has room for receipts in between (docs/spec FH-4).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from kit.clock import Clock
 from kit.logs import get_logger
-from master.node import down_topics
 from wire.finality import FinalHeader, encode_header_item
-from wire.genesis import Genesis
 from wire.header import Header
 
 BATCH: Final = 50
@@ -37,7 +35,7 @@ class HeaderStream:
     def __init__(
         self,
         member: str,
-        topics: Sequence[str],
+        topics: Mapping[str, str],
         final: Callable[[int], FinalHeader | None],
         publish: Callable[[str, bytes], None],
         clock: Clock,
@@ -47,7 +45,7 @@ class HeaderStream:
 
         Args:
             member: Who this node is.
-            topics: Where the gateways listen.
+            topics: Where each gateway listens.
             final: Reads a final header of the ledger; blocking.
             publish: Hands a message to the broker.
             clock: For the interval.
@@ -77,24 +75,26 @@ class HeaderStream:
             _log.error("a block that was applied has no header", height=height)
             return
         item = encode_header_item(final)
-        for number, topic in enumerate(self._topics, start=1):
+        for number, topic in enumerate(tuple(self._topics.values()), start=1):
             self._publish(topic, item)
             if number % BATCH == 0:
                 await asyncio.sleep(PAUSE_S)
 
 
 def header_stream(
-    genesis: Genesis,
+    topics: Mapping[str, str],
     member: str,
     final: Callable[[int], FinalHeader | None],
     broker: Publisher | None,
     clock: Clock,
     heartbeat_ms: Callable[[], int],
 ) -> HeaderStream:
-    """Return the stream to all gateways of a ledger, every half heartbeat; without a broker it sends nothing."""
-    topics = () if broker is None else tuple(down_topics(genesis).values())
+    """Return the stream to all gateways of a ledger, every half heartbeat; without a broker it sends nothing.
+
+    ``topics`` says where each gateway listens; it may change.
+    """
     publish = _nowhere if broker is None else broker.publish
-    return HeaderStream(member, topics, final, publish, clock, lambda: heartbeat_ms() // 2)
+    return HeaderStream(member, {} if broker is None else topics, final, publish, clock, lambda: heartbeat_ms() // 2)
 
 
 def _nowhere(_topic: str, _item: bytes) -> None:

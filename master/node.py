@@ -16,6 +16,8 @@ from master.api.ports import MempoolStatus, NodeStatus, PastStatus, PeerStatus, 
 from master.chain import Chain
 from master.consensus.progress import Progress
 from master.contracts.parameters import INTEGERS
+from master.down_topics import DownTopics
+from master.entrance import Entrance, anywhere
 from master.ledger.application import Application
 from master.ledger.refusals import TxRefused
 from master.mempool import Mempool, MempoolError
@@ -25,7 +27,6 @@ from wire.block import Block
 from wire.errors import SignatureError, WireError
 from wire.genesis import Genesis
 from wire.receipt import Receipt
-from wire.topics import DOWN, GatewayTopic
 from wire.tx import SignedTx, open_tx
 from wire.types import TX_BYTES_MAX, Digest, sha256
 
@@ -39,7 +40,8 @@ _GOSSIP_WAITING_MAX: Final = 20_000
 _VERIFY_THREADS: Final = 2
 _VERIFY_ELSEWHERE_MIN: Final = 48
 """Fewer signatures are verified at once on the event loop: another thread would cost more than it gains."""
-_BAD_REQUEST, _FORBIDDEN, _CONFLICT, _TOO_LARGE, _TOO_MANY, _UNAVAILABLE = 400, 403, 409, 413, 429, 503
+_BAD_REQUEST, _FORBIDDEN, _CONFLICT, _TOO_LARGE, _MISDIRECTED, _TOO_MANY = 400, 403, 409, 413, 421, 429
+_UNAVAILABLE: Final = 503
 _HTTP_STATUS: Final = {
     "unknown-key": _FORBIDDEN,
     "wrong-sender": _FORBIDDEN,
@@ -139,7 +141,9 @@ class Node:
         self._replica = replica
         self._metrics = metrics
         self._clock = clock
-        self._topics = down_topics(genesis)
+        self._topics = DownTopics(lambda: chain.gateways)
+        self.entrance: Entrance = anywhere
+        """Who takes what came by HTTP, if this node does not."""
         self.validators: Sequence[str] = [entry.member for entry in genesis.validators]
         """Who decides the next block."""
         self._arrivals: OrderedDict[Digest, int] = OrderedDict()
@@ -259,12 +263,12 @@ class Node:
 
     def _take_here(self, transactions: Sequence[bytes], way: Way) -> list[SubmitResult]:
         """Check transactions, signatures too, on this thread."""
-        screened = [self._screen(raw) for raw in transactions]
+        screened = [self._screen(raw, way) for raw in transactions]
         return self._settle(screened, self._verify(_to_verify(screened)), way)
 
     async def _take_all(self, transactions: Sequence[bytes], way: Way) -> list[SubmitResult]:
         """Check transactions, many signatures at once on other threads: verifying does not hold the interpreter."""
-        screened = [self._screen(raw) for raw in transactions]
+        screened = [self._screen(raw, way) for raw in transactions]
         waiting = _to_verify(screened)
         if len(waiting) < _VERIFY_ELSEWHERE_MIN:
             return self._settle(screened, self._verify(waiting), way)
@@ -274,7 +278,7 @@ class Node:
         verdicts = await asyncio.gather(*(loop.run_in_executor(self._verifiers, self._verify, part) for part in parts))
         return self._settle(screened, list(itertools.chain.from_iterable(verdicts)), way)
 
-    def _screen(self, raw: bytes) -> SubmitResult | _Screened:
+    def _screen(self, raw: bytes, way: Way) -> SubmitResult | _Screened:
         """Check all of a transaction but its signature."""
         tx_id = sha256(raw)
         if self._mempool.find(tx_id) is not None:
@@ -297,7 +301,14 @@ class Node:
         if reason is not None:
             detail = f"This node does not take part: {reason}"
             return SubmitResult(tx_id, "refused", "not-ready", _UNAVAILABLE, detail)
-        return _Screened(signed, public_key)
+        return self._at_entrance(_Screened(signed, public_key), way)
+
+    def _at_entrance(self, screened: _Screened, way: Way) -> SubmitResult | _Screened:
+        centre = self.entrance(screened.signed) if way == "http" else None
+        if centre is None:
+            return screened
+        detail = f"The sender is attached to the data centre {centre}; send it there, or attach to this one."
+        return SubmitResult(screened.signed.id, "refused", "other-data-centre", _MISDIRECTED, detail)
 
     def _verify(self, waiting: Sequence[_Screened]) -> list[bool]:
         """Tell of each whether its signature verifies; in any thread."""
@@ -471,15 +482,6 @@ def _refused(tx_id: Digest, code: str) -> SubmitResult:
 def whole_past() -> PastStatus:
     """Return the past of a node that has all blocks."""
     return PastStatus(known_from=1, blocks_from=1, snapshot="idle", subtrees_missing=0)
-
-
-def down_topics(genesis: Genesis) -> dict[str, str]:
-    """Return the topic on which each gateway hears its receipts."""
-    areas = {station.id: station.area for station in genesis.stations}
-    return {
-        gateway.id: str(GatewayTopic(areas[gateway.station], gateway.station, gateway.id, DOWN))
-        for gateway in genesis.gateways
-    }
 
 
 def genesis_parameter(genesis: Genesis, name: str) -> int:

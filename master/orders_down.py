@@ -16,9 +16,7 @@ from master.contracts import orders
 from master.headers_down import Publisher
 from master.ledger.call import StateReads
 from master.ledger.state import Entries
-from master.node import down_topics
 from wire.block import Block
-from wire.genesis import Genesis
 from wire.readorder import ReadOrder
 from wire.receipt import Receipt
 from wire.tx import open_tx
@@ -115,12 +113,12 @@ class OrderStream:
 
 
 def order_stream(
-    genesis: Genesis, member: str, source: OrderSource, broker: Publisher | None, clock: Clock
+    topics: Mapping[str, str], member: str, source: OrderSource, broker: Publisher | None, clock: Clock
 ) -> OrderStream:
     """Return the stream to all gateways of a ledger; without a broker it sends nothing."""
     if broker is None:
         return OrderStream(member, {}, source, lambda _topic, _item: None, clock)
-    return OrderStream(member, down_topics(genesis), source, broker.publish, clock)
+    return OrderStream(member, topics, source, broker.publish, clock)
 
 
 def _ordered(block: Block) -> Iterable[str]:

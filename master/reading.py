@@ -51,11 +51,12 @@ class ReadingRoom:
         clock: Of this node.
         chain: Name of the ledger.
         member: Whose node it is.
+        boot: Drawn at this start of the node.
     """
 
-    def __init__(self, ledger: Ledger, log: ReadLog, clock: Clock, chain: str, member: str) -> None:
+    def __init__(self, ledger: Ledger, log: ReadLog, clock: Clock, chain: str, member: str, boot: str) -> None:
         self._ledger, self._log, self._clock = ledger, log, clock
-        self.tag = audience(chain, member)
+        self.tag = audience(chain, member, boot)
 
     def account_key(self, kid: bytes) -> tuple[str, bytes] | None:
         """Return account and public key of a key id."""
@@ -179,8 +180,15 @@ async def keep_anchored(anchoring: Anchoring, submit: Callable[[bytes], SubmitRe
 class Reads:
     """All of a node's process that restricted reads need."""
 
-    def __init__(self, config: NodeConfig, ledger: Ledger, chain: str, clock: Clock) -> None:
+    def __init__(self, config: NodeConfig, ledger: Ledger, chain: str, clock: Clock, boot: str) -> None:
         """Open the log behind what is anchored.
+
+        Args:
+            config: Of the node.
+            ledger: Its store.
+            chain: Name of the ledger.
+            clock: Of the node.
+            boot: Drawn at this start, 1..16 characters.
 
         Raises:
             DataError: The log is damaged.
@@ -189,7 +197,7 @@ class Reads:
         member = config.node.member
         _, entries, head = last_anchor(StateReads(ledger), member)
         self.log = ReadLog(config.node.data_dir / READS_FOLDER, chain, member, begins_after=(entries, head))
-        self.room = ReadingRoom(ledger, self.log, clock, chain, member)
+        self.room = ReadingRoom(ledger, self.log, clock, chain, member, boot)
         self._anchoring: Anchoring | None = None
         if config.reads is not None:
             rule = AnchorRule(config.reads.anchor_s * _MS_PER_S, config.reads.anchor_entries)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from rules.appraisal import ALTERED, IDENTITY_CHANGED, INCOMPLETE, MISFILLED, MISMATCH, MISSING, SUPERSEDED
+from rules.appraisal import ALTERED, IDENTITY_CHANGED, INCOMPLETE, MISFILLED, MISMATCH, MISSING, REVOKED, SUPERSEDED
 
 LOW: Final = "low"
 MEDIUM: Final = "medium"
@@ -25,6 +25,7 @@ _BY_CAUSE: Final[Mapping[str, str]] = {
     MISFILLED: HIGH,
     IDENTITY_CHANGED: HIGH,
     ALTERED: HIGH,
+    REVOKED: HIGH,
     EVIDENCE_CONFLICT: HIGH,
     INCOMPLETE: MEDIUM,
     MISSING: MEDIUM,

@@ -1,7 +1,7 @@
 """Signed HTTP requests (RFC 9421) in one strict form: Ed25519, fixed components (docs/spec, HR-1 to HR-6).
 
 The signature covers method, path, query and, with a body, its Content-Digest (RFC 9530); its parameters say when it
-begins and ends, carry a nonce, and name by ``tag`` the one ledger and node that it is for: another node refuses it.
+begins and ends, carry a nonce, and name by ``tag`` the one running node that it is for: any other refuses it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ _INPUT: Final = re.compile(
 )
 _PARAMETER: Final = re.compile(r';([a-z]+)=(?:([0-9]+)|"([^"]+)")', re.ASCII)
 _VALUE: Final = re.compile(rf"{LABEL}=:([A-Za-z0-9+/=]{{88}}):", re.ASCII)
+_TAG: Final = re.compile(r';tag="([!#-\[\]-~]{1,160})"', re.ASCII)
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 _KID: Final = re.compile(rf"[0-9a-f]{{{2 * KID_BYTES}}}", re.ASCII)
 _SECONDS_PER_MS: Final = 1000
@@ -76,9 +77,15 @@ class Presented:
     signature: bytes
 
 
-def audience(chain: str, node: str) -> str:
-    """Return the tag that names one node of one ledger."""
-    return f"gridwitness/{chain}/{node}"
+def audience(chain: str, node: str, boot: str) -> str:
+    """Return the tag that names one node of one ledger since its last start, which forgot the nonces before."""
+    return f"gridwitness/{chain}/{node}/{boot}"
+
+
+def audience_of(accept_signature: str) -> str | None:
+    """Return the tag that an Accept-Signature asks for (RFC 9421, 5.1); None when it asks for none."""
+    match = _TAG.search(accept_signature[:HEADER_CHARACTERS_MAX])
+    return None if match is None else match[1]
 
 
 def content_digest(body: bytes) -> str:

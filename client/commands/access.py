@@ -288,7 +288,7 @@ def fetch_access_proof(client: NodeClient, data_class: str, subject: str, height
             pages.append(fetch_state_proof(client, NAMESPACE, page_key(data_class, subject, len(pages)), newest))
         history = None
         if height not in (None, newest):
-            raw = client.get_bytes(f"/v1/headers/{height}/proof", {"newer": str(newest), "format": "cbor"})
+            raw = client.get_bytes(f"/v1/headers/{height}/proof", {"in": str(newest), "format": "cbor"})
             history = decode_history_proof(raw)
     except WireError as error:
         raise DataError(f"{client.node} did not send what was asked: {error}") from error

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from client.commands.alarms import AlarmArgument, about, fetch
-from client.node import Item, open_signer, require_ok, submit, wait_outcome
+from client.node import Item, items, open_signer, require_ok, submit, wait_outcome
 from client.options import (
     TIMEOUT_S_DEFAULT,
     JsonOption,
@@ -40,6 +40,9 @@ CLOSING_REASONS: Final = (
 )
 REASONS: Final = (*CLOSING_REASONS, "under-investigation")
 HOURS_DEFAULT: Final = 8.0
+_AT_ONCE: Final = 100
+"""Transactions of one sender that are submitted before their outcomes are waited for; a node holds at most 256."""
+_UNACKNOWLEDGED: Final = ("raised", "returned")
 _HOUR_MS: Final = 3_600_000
 _WORDS: Final[Mapping[str, str]] = {
     "not-permitted": "the station's owner, agencies above it and the dispatch centre act on its alarms, no gateway",
@@ -82,6 +85,50 @@ def acknowledge(
     _check_reason(reason, REASONS)
     more: dict[str, cbor.Value] = {"reason": reason, "action": action}
     _act("acknowledge", alarm, more, key, node, sender, timeout, no_wait=no_wait, json=json)
+
+
+def acknowledge_group(
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="Id of the group; see 'alarms groups'.")],
+    reason: ReasonOption,
+    action: ActionOption,
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Take note of every alarm of a group that nobody has taken note of yet, each signed as the node shows it now.
+
+    Alarms on a shelf are left there. What has changed meanwhile is not acknowledged, and said.
+
+    Example: gridwitness alarms acknowledge-group 5f0c... --reason reference-error --action "release is withdrawn"
+    --key grid.key --node http://localhost:8080
+    """
+    _check_reason(reason, REASONS)
+    more: dict[str, cbor.Value] = {"reason": reason, "action": action}
+    refused: dict[str, str] = {}
+    done = 0
+    with NodeClient([node], timeout) as client:
+        found = items(client, "/v1/alarms", {"group": group, "phase": "open"})
+        if not found:
+            raise UsageError(f"the ledger at {client.node} has no open alarm in a group {group!r}; see 'alarms groups'")
+        waiting = [item for item in found if item["state"] in _UNACKNOWLEDGED]
+        signer = open_signer(client, key, sender)
+        for start in range(0, len(waiting), _AT_ONCE):
+            sent = {
+                str(item["alarm_id"]): submit(client, signer.sign(CONTRACT, "acknowledge-alarm", _args(item, more)))
+                for item in waiting[start : start + _AT_ONCE]
+            }
+            codes = {alarm: wait_outcome(client, tx, timeout).code for alarm, tx in sent.items()}
+            refused |= {alarm: str(code) for alarm, code in codes.items() if code != "ok"}
+            done += len(codes)
+    if refused:
+        alarm, code = next(iter(refused.items()))
+        words = f"{code}: {_WORDS[code]}" if code in _WORDS else code
+        raise DataError(f"{len(refused)} of {done} alarms were not acknowledged, the first of them {alarm}: {words}")
+    shown: Item = {"group": group, "acknowledged": done, "open": len(found)}
+    Terminal(as_json=json).show(shown, lambda: [f"acknowledged {done} of {len(found)} open alarms of group {group}"])
 
 
 def close(
@@ -160,15 +207,8 @@ def _act(
 ) -> None:
     with NodeClient([node], timeout) as client:
         seen = fetch(client, alarm)
-        args: dict[str, cbor.Value] = {
-            "subject": str(seen["gateway"] if seen["device"] is None else seen["device"]),
-            "cause": str(seen["cause"]),
-            "alarm": alarm,
-            "count": int(seen["count"]),
-            **more,
-        }
         signer = open_signer(client, key, sender)
-        tx = submit(client, signer.sign(CONTRACT, f"{move}-alarm", args))
+        tx = submit(client, signer.sign(CONTRACT, f"{move}-alarm", _args(seen, more)))
         outcome = None if no_wait else wait_outcome(client, tx, timeout)
     if outcome is not None and outcome.code not in (None, "ok"):
         words = _WRONG_STATE[move] if outcome.code == "wrong-state" else _WORDS.get(str(outcome.code))
@@ -177,6 +217,17 @@ def _act(
         require_ok(outcome)
     shown: Item = {"alarm": alarm, "move": move, "tx": tx, "height": None if outcome is None else outcome.height}
     Terminal(as_json=json).show(shown, lambda: [_sentence(move, seen, more, shown)])
+
+
+def _args(seen: Item, more: Mapping[str, cbor.Value]) -> dict[str, cbor.Value]:
+    """Name an alarm as it was seen."""
+    return {
+        "subject": str(seen["gateway"] if seen["device"] is None else seen["device"]),
+        "cause": str(seen["cause"]),
+        "alarm": str(seen["alarm_id"]),
+        "count": int(seen["count"]),
+        **more,
+    }
 
 
 def _sentence(move: str, seen: Item, more: Mapping[str, cbor.Value], shown: Item) -> str:
@@ -192,5 +243,5 @@ def _check_reason(reason: str, allowed: tuple[str, ...]) -> None:
         raise UsageError(f"--reason {reason!r} is not known; it is one of {', '.join(allowed)}")
 
 
-COMMANDS: Final = (acknowledge, close, shelve, unshelve)
+COMMANDS: Final = (acknowledge, acknowledge_group, close, shelve, unshelve)
 """Commands of ``gridwitness alarms`` beside those that only look."""

@@ -15,7 +15,7 @@ from client.output import duration, lines_of, short, show_listing, show_rows, wh
 from kit.exitcodes import UsageError, exit_code_of
 from kit.http import NodeClient, NodeProblemError
 from kit.terminal import Terminal, print_json
-from wire.evidence import KINDS
+from wire.evidence import KINDS, METHODS
 
 ALARM_EVENTS: Final = (
     "alarm_raised",
@@ -251,7 +251,9 @@ def list_devices(
     node: NodeOption,
     state: Annotated[
         str | None,
-        typer.Option("--state", help="match, alarm, unknown_reference, unreachable, stale or never_read."),
+        typer.Option(
+            "--state", help="match, alarm, pending, window_over, unknown_reference, unreachable, stale or never_read."
+        ),
     ] = None,
     gateway: Annotated[str | None, typer.Option("--gateway", help="Only those behind one gateway.")] = None,
     *,
@@ -260,8 +262,8 @@ def list_devices(
     """List devices and the verdicts on their files.
 
     The exit code ORs the verdicts: 1 artefact without a slot, 2 missing, 4 changed (mismatch, misfilled, superseded,
-    incomplete, altered, identity changed), 8 unknown reference, 16 stale, never read or the ledger stands
-    still; 69 if a device is unreachable and nothing else was found. 0: every device matches.
+    incomplete, altered, identity changed), 8 unknown reference, 16 stale, never read, past its work order or the ledger
+    stands still; 69 if a device is unreachable and nothing else was found. 0: every device matches.
 
     Example: gridwitness devices list --node http://localhost:8080 --state alarm
     """
@@ -276,7 +278,7 @@ def list_devices(
             item["station"],
             item["model"],
             item["state"],
-            *(item["verdicts"].get(kind) for kind in KINDS),
+            *(_verdict(item, kind) for kind in KINDS),
             when(item["read_from_ms"]),
             when(item["read_to_ms"]),
         ),
@@ -306,7 +308,7 @@ def device_history(
         found,
         lambda item: (
             when(item["time_ms"]),
-            *(item["verdicts"].get(kind) for kind in KINDS),
+            *(_verdict(item, kind) for kind in KINDS),
             [f"{entry['kind']}: {entry['detail']}" for entry in item["artefacts"] if entry["detail"]],
             item["height"],
             short(item["tx"]),
@@ -321,7 +323,7 @@ def findings(device: Item) -> Sequence[str]:
     state = str(device["state"])
     if state in {"unreachable", "stale", "unknown_reference"}:
         words.append(state)
-    elif state == "never_read":
+    elif state in {"never_read", "window_over"}:
         words.append("stale")
     return words
 
@@ -368,6 +370,13 @@ def _state(alarm: Item) -> str:
     if alarm["state"] != "shelved":
         return str(alarm["state"])
     return f"shelved until {when(alarm['shelf']['until_ms'])}"
+
+
+def _verdict(device: Item, kind: str) -> str | None:
+    """Return a verdict, and beside it how what was read was obtained where the whole file was not read."""
+    verdict = device["verdicts"].get(kind)
+    method = next((entry.get("method") for entry in device.get("artefacts", ()) if entry.get("kind") == kind), None)
+    return verdict if verdict is None or method in (None, METHODS[0]) else f"{verdict} ({method})"
 
 
 def _say_aside(sentence: str) -> None:

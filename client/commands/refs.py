@@ -272,6 +272,33 @@ def show_release(
     Terminal(as_json=json).show(item, lambda: lines_of(_told(item)))
 
 
+@app.command("policies")
+def list_policies(node: NodeOption, *, json: JsonOption = False) -> None:
+    """List the endorsement policies that were decided by vote; without one, the ledger's parameters go.
+
+    Example: gridwitness refs policies --node http://localhost:8080
+    """
+    with NodeClient([node]) as client:
+        found = listing(client, "/v1/endorsement-policies", {})
+    show_listing(
+        Terminal(as_json=json),
+        ("for", "endorsements", "decided in"),
+        found,
+        lambda item: (
+            item["subject"],
+            "removed" if item["policy"] is None else _policy_text(item["policy"]),
+            f"block {item['height']}",
+        ),
+        empty="no policy was decided: the parameters endorser_roles and endorser_excluded go",
+    )
+
+
+def _policy_text(policy: Item) -> str:
+    roles = ", ".join(f"{entry['count']} x {entry['role']}" for entry in policy["roles"])
+    excluded = f"; never {', '.join(policy['excluded'])}" if policy["excluded"] else ""
+    return f"{policy['endorsements_due']} of: {roles}{excluded}"
+
+
 def _read(terminal: Terminal, folder: Path, manufacturer: str) -> ReleaseFolder:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no release folder")
@@ -377,9 +404,7 @@ def _told(item: Item) -> dict[str, object]:
         "missing": ", ".join(_missing(item)) or "nobody",
     }
     for policy in item["policies"]:
-        roles = ", ".join(f"{entry['count']} x {entry['role']}" for entry in policy["roles"])
-        excluded = f"; never {', '.join(policy['excluded'])}" if policy["excluded"] else ""
-        told[f"policy of {', '.join(policy['kinds'])}"] = f"{policy['endorsements_due']} of: {roles}{excluded}"
+        told[f"policy of {', '.join(policy['kinds'])}"] = _policy_text(policy)
     for number, entry in enumerate(item["tests"], start=1):
         told[f"test {number}"] = f"{entry['verdict']} by {entry['organisation']}, report {entry['report']}"
     for number, entry in enumerate(item["endorsements"], start=1):

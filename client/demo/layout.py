@@ -307,6 +307,7 @@ def _write_node(layout: Layout, authority: Authority, member: str) -> None:
         ),
         *table("[peers.addresses]", **addresses),
         *table("[api]", listen=f"{LOOPBACK}:{layout.ports.apis[member]}"),
+        *table("[reads]", key=layout.keys / f"{member}.key", anchor_s=1),
         *_mqtt_table(layout),
     ]
     write_text(folder / "node.toml", lines)

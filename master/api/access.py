@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import BinaryIO, Final
 
@@ -19,8 +20,20 @@ _ITEM_CHARACTERS_MAX: Final = 256
 _MS_PER_S: Final = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class _Signer:
+    """Who signed a request."""
+
+    account: str
+    kid: bytes
+    path: str
+    """Of the request, as it was sent."""
+
+
 async def permit_blob(call: Call, file: BinaryIO) -> None:
     """Return when whoever asks may read an open blob; everybody may, but of a sealed file its readers alone.
+
+    What begins as a sealed file is looked into for an account alone, since that costs memory.
 
     Args:
         call: The request.
@@ -29,25 +42,19 @@ async def permit_blob(call: Call, file: BinaryIO) -> None:
     Raises:
         Problem: 401, 403, 429 or 503.
     """
+    if not await call.context.blocking(lambda: _begins_sealed(file)):
+        return
+    signer = await _authenticate(call)
     sealed = await call.context.blocking(lambda: _sealed(file))
     if sealed is not None:
-        await permit(call, sealed.label.data_class, sealed.label.subject, sealed.content)
+        await _admit(call, signer, sealed)
 
 
-async def permit(call: Call, data_class: str, subject: str, content: bytes | None = None) -> None:
-    """Return when the request may read a restricted class of a subject, and that is logged.
-
-    The answer then names in Gridwitness-Grant what permits it.
-
-    Args:
-        call: The request, of a method without a body.
-        data_class: One of `wire.grants.RESTRICTED`.
-        subject: See `wire.grants.split_subject`.
-        content: Digest of a sealed content.
+async def _authenticate(call: Call) -> _Signer:
+    """Return who signed the request.
 
     Raises:
-        Problem: 401 without a good signature, 403 without a permission, 429 for too many signatures at once, 503 when
-            the read cannot be logged.
+        Problem: 401 without a good signature, 429 for too many signatures at once.
     """
     context, request = call.context, call.request
     presented = _presented(call)
@@ -64,21 +71,34 @@ async def permit(call: Call, data_class: str, subject: str, content: bytes | Non
         raise _unsigned(call, "stale-signature", str(error)) from error
     except (SignatureError, UnicodeEncodeError) as error:
         raise _unsigned(call, "bad-signature", str(error)) from error
-    is_new = context.nonces.take(presented.kid, presented.nonce, (presented.expires_s + SKEW_S + 1) * _MS_PER_S, now_ms)
+    until_ms = (presented.expires_s + SKEW_S + 1) * _MS_PER_S
+    is_new = context.nonces.take(presented.kid, presented.nonce, until_ms, now_ms)
     if is_new is None:
         detail = "too many signatures are remembered that have not ended; let yours end sooner"
         raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "busy", detail, {"retry-after": "10"})
     if not is_new:
         raise _unsigned(call, "replayed", f"the nonce {presented.nonce} of this key was used before; sign anew")
-    reading = Reading(account, presented.kid, data_class, subject, content, path[:_ITEM_CHARACTERS_MAX])
+    return _Signer(account, presented.kid, path)
+
+
+async def _admit(call: Call, signer: _Signer, sealed: SealedFile) -> None:
+    """Return when the signer may read a sealed file, and that is logged; Gridwitness-Grant then says why.
+
+    Raises:
+        Problem: 403 without a permission, 503 when the read cannot be logged.
+    """
+    context, label = call.context, sealed.label
+    item = signer.path[:_ITEM_CHARACTERS_MAX]
+    reading = Reading(signer.account, signer.kid, label.data_class, label.subject, sealed.content, item)
     try:
         grant = await context.blocking(lambda: context.access.admit(reading))
     except AccessError as error:
         raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "read-log", str(error)) from error
     if grant is None:
-        detail = f"{account} may not read {data_class} of {subject}; its owner can grant it: gridwitness access grant"
+        what = f"{label.data_class} of {label.subject}"
+        detail = f"{signer.account} may not read {what}; its owner can grant it: gridwitness access grant"
         raise Problem(HTTPStatus.FORBIDDEN, "no-grant", detail)
-    request.scope[GRANT] = grant
+    call.request.scope[GRANT] = grant
 
 
 def _presented(call: Call) -> Presented:
@@ -100,11 +120,16 @@ def _unsigned(call: Call, code: str, detail: str) -> Problem:
     return Problem(HTTPStatus.UNAUTHORIZED, code, detail, headers)
 
 
-def _sealed(file: BinaryIO) -> SealedFile | None:
-    """Return what a blob is when it is a sealed file."""
+def _begins_sealed(file: BinaryIO) -> bool:
     beginning = file.read(_BEGINNING)
+    file.seek(0)
+    return is_sealed(beginning)
+
+
+def _sealed(file: BinaryIO) -> SealedFile | None:
+    """Return the sealed file that a blob is, None when it only begins like one."""
     try:
-        return decode_sealed(beginning + file.read(BLOB_BYTES_MAX)) if is_sealed(beginning) else None
+        return decode_sealed(file.read(BLOB_BYTES_MAX))
     except WireError:
         return None
     finally:

@@ -120,7 +120,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             202: Answer("At least one is pending.", {JSON: RESULTS_SCHEMA}),
             200: Answer("None is pending: each is a duplicate or was refused.", {JSON: RESULTS_SCHEMA}),
         },
-        problems=(400, 403, 408, 409, 413, 415, 429),
+        problems=(400, 403, 408, 409, 413, 415, 421, 429),
     ),
     Route(
         path="/v1/tx/{id}",

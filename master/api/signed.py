@@ -53,7 +53,7 @@ class AccessPort(Protocol):
 class NoAccess:
     """Implements `AccessPort` where nobody may read anything restricted."""
 
-    tag = "gridwitness/-/-"
+    tag = "gridwitness/-/-/-"
 
     def account_key(self, kid: bytes) -> tuple[str, bytes] | None:
         """There is none."""

@@ -20,6 +20,8 @@ DUPLICATE: Final = "duplicate"
 CONFLICT: Final = "conflict"
 Pair = tuple[int, int]
 """(boot, seq) of evidence; pairs are ordered as tuples are."""
+FORGOTTEN_MAX: Final = 2
+"""Pairs that one report forgets at the most."""
 _BEFORE_ALL: Final[Pair] = (0, 0)
 _RECORD: Final = ("boot", "seq", "time_ms", "tx", "height", "accepted", "floor", "devices")
 _DEVICE: Final = ("boot", "seq", "status", "read_to_ms", "item_digest")
@@ -61,8 +63,9 @@ def accept(context: Context, newest: Report, evidence: Evidence, raw: bytes) -> 
         raise Refused("too-old")
     context.put(key, digest)
     newest.accepted += 1
-    if newest.accepted > membership.integer_parameter(context, "evidence_window"):
-        oldest, _ = next(islice(context.scan(_pair_key(evidence.gateway, None)), 1))
+    # a window that was made smaller by vote is reached step by step
+    too_many = min(newest.accepted - membership.integer_parameter(context, "evidence_window"), FORGOTTEN_MAX)
+    for oldest, _ in tuple(islice(context.scan(_pair_key(evidence.gateway, None)), max(0, too_many))):
         context.delete(oldest)
         newest.floor = _pair_of(oldest)
         newest.accepted -= 1

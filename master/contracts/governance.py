@@ -310,6 +310,8 @@ GOVERNANCE: Final = Contract(
         "master.contracts.member_keys",
         "master.contracts.member_state",
         "master.contracts.membership_decisions",
+        "master.contracts.references_policy",
+        "master.contracts.references_records",
         "master.contracts.validator_records",
     ),
 )

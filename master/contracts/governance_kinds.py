@@ -13,6 +13,7 @@ from master.contracts.corrections import CORRECTION, check_correction, decode_wa
 from master.contracts.member_keys import KEY_RECOVERY, check_recovery
 from master.contracts.membership_decisions import PARAMETERS, UPGRADE, check_upgrade, check_values, decode_upgrade
 from master.contracts.parameters import weight_parameter
+from master.contracts.references_policy import ENDORSEMENT_POLICY, check_policy_change, policy_subject
 from wire.cbor import Value
 from wire.genesis import ROLES
 
@@ -76,6 +77,7 @@ def _name_of_organisation(body: Body) -> str:
 KINDS: Final[Mapping[str, Kind]] = {
     PARAMETERS: Kind(check_values, by_role, "parameters_votes_percent", _names_of_values),
     UPGRADE: Kind(check_upgrade, by_role, "upgrade_votes_percent", _names_of_code),
+    ENDORSEMENT_POLICY: Kind(check_policy_change, by_role, "policy_votes_percent", policy_subject),
     CORRECTION: Kind(check_correction, by_data_centre, "correction_votes_percent", _name_of_target),
     KEY_RECOVERY: Kind(check_recovery, by_data_centre, "recovery_votes_percent", _name_of_organisation),
 }

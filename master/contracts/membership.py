@@ -54,6 +54,7 @@ from wire.types import Digest, sha256
 
 NAMESPACE: Final = "membership"
 SUPER_NODE: Final = "dispatch-centre"
+GATEWAY: Final = b"gateway/"
 _ORGANISATION: Final = ("role", "parent", "root_key", "data_centre", "certificate", "expires_ms")
 _SUSPENSION: Final = ("until_ms", "by", "reason", "height")
 
@@ -348,6 +349,17 @@ def gateway(state: Reads, name: str) -> Gateway | None:
     """Return a gateway."""
     value = _entries(state).get(_key("gateway", name))
     return None if value is None else Gateway(name, Fields(value, ("station",), "membership").identifier("station"))
+
+
+def gateways(state: Reads) -> Iterator[tuple[Gateway, Station]]:
+    """Yield every gateway and its station, in ascending order of the gateways' ids."""
+    prefix = _key("gateway", "")
+    for key, _ in _entries(state).scan(prefix):
+        found = gateway(state, key[len(prefix) :].decode("ascii"))
+        assert found is not None
+        place = station(state, found.station)
+        assert place is not None
+        yield found, place
 
 
 def device(state: Reads, name: str) -> Device | None:

@@ -1,13 +1,15 @@
 """Keeps digests of what a member wants to prove later: that it had certain bytes by a certain time.
 
-State, values in CBOR: (sender | "/" | key) -> {digest: SHA-256 of the data, height, time_ms}. What is there is never
-changed. The data itself stands in the transaction.
+State, values in CBOR: (sender | "/" | key) -> {digest: SHA-256 of the data, height, time_ms, data_centre: through which
+it entered, null when the sender's organisation is attached to none}. What is there is never changed. The data itself
+stands in the transaction.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from master.contracts import membership
 from master.contracts.context import OK, Context, Contract, Refused, bytes_argument, check_arguments
 from wire.cbor import Value
 from wire.types import IDENTIFIER_PATTERN, sha256
@@ -33,7 +35,8 @@ def put(ctx: Context, args: dict[str, Value]) -> str:
     key, digest = f"{ctx.sender}/{name}".encode("ascii"), sha256(data)
     known = ctx.get(key)
     if known is None:
-        ctx.put(key, {"digest": digest, "height": ctx.height, "time_ms": ctx.time_ms})
+        centre = membership.data_centre(ctx, ctx.organisation)
+        ctx.put(key, {"digest": digest, "height": ctx.height, "time_ms": ctx.time_ms, "data_centre": centre})
         return OK
     if not isinstance(known, dict) or known["digest"] != digest:
         raise Refused("taken")

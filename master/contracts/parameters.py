@@ -83,6 +83,7 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "parameters_votes_percent": IntegerParameter(67, 51, 100),
     "upgrade_votes_percent": IntegerParameter(67, 51, 100),
     "correction_votes_percent": IntegerParameter(67, 51, 100),
+    "policy_votes_percent": IntegerParameter(67, 51, 100),
     # how far ahead of block time the deadline of a proposal may lie
     "proposal_deadline_ms_max": IntegerParameter(30 * DAY_MS, 60_000, 365 * DAY_MS),
     # proposals that may be open at a time, of one organisation and in all
@@ -123,6 +124,7 @@ def defaults() -> dict[str, Value]:
     return {
         **{name: limits.default for name, limits in INTEGERS.items()},
         "clock_policy": CLOCK_POLICY_DEFAULT,
+        "endorser_excluded": [],
         "endorser_roles": list(ENDORSER_ROLES_DEFAULT),
         "super_only": list(SUPER_ONLY_DEFAULT),
         "alarm_severities": [],

@@ -13,6 +13,7 @@ from typing import Final
 
 from master.contracts import membership
 from master.contracts.context import (
+    EVENT_SUBJECT_CHARACTERS_MAX,
     OK,
     Context,
     Contract,
@@ -39,8 +40,10 @@ from master.contracts.references_effect import (
     unschedule,
 )
 from master.contracts.references_policy import (
+    ENDORSEMENT_POLICY,
     MANUFACTURER,
     Jury,
+    decode_policy_change,
     missing_of,
     missing_value,
     policies_of,
@@ -254,6 +257,25 @@ def revoke_release(context: Context, args: dict[str, Value]) -> str:
     return OK
 
 
+def follow_proposal(context: Context, event: Event) -> None:
+    """Write the policy that an accepted proposal is about; it was checked in the same call."""
+    if event.data["kind"] != ENDORSEMENT_POLICY:
+        return
+    change = decode_policy_change(event.data["body"])
+    if change.policy is None:
+        context.delete(change.key)
+    else:
+        context.put(change.key, change.policy.to_value())
+    data: dict[str, Value] = {
+        "device": change.device,
+        "model": change.model,
+        "kind": change.kind,
+        "policy": None if change.policy is None else change.policy.to_value(),
+        "proposal": event.data["proposal"],
+    }
+    context.emit("policy_changed", change.subject[:EVENT_SUBJECT_CHARACTERS_MAX], data)
+
+
 def follow_report(context: Context, _event: Event) -> None:
     """Tell what the openings of blocks brought into effect, with the next report that is accepted."""
     tell_untold(context)
@@ -396,7 +418,10 @@ REFERENCES: Final = Contract(
     name=NAME,
     version=1,
     methods={"submit": submit, "test": test, "endorse": endorse, "revoke": revoke_release},
-    reactions={("consistency", "report_accepted"): follow_report},
+    reactions={
+        ("consistency", "report_accepted"): follow_report,
+        ("governance", "proposal_accepted"): follow_proposal,
+    },
     modules=(
         "master.contracts.references",
         "master.contracts.references_effect",

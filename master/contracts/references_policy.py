@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Final
 
 from master.contracts import membership
-from master.contracts.context import Reads
+from master.contracts.context import Context, Reads, Refused
 from master.contracts.parameters import OWNER_OF_DEVICE, RELATIONS, SAME_ORGANISATION, UNDER_JURISDICTION
 from master.contracts.references_records import NAMESPACE, Endorsement, Record, device_target, model_target
 from wire.cbor import Value
@@ -25,6 +25,8 @@ from wire.genesis import ROLES
 from wire.release import Release
 from wire.types import check_ascending
 
+ENDORSEMENT_POLICY: Final = "endorsement-policy"
+"""Kind of proposals that change a policy."""
 MANUFACTURER: Final = "manufacturer"
 COUNT_MAX: Final = 16
 """Organisations of one role that a policy may ask for."""
@@ -89,10 +91,33 @@ def decode_policy(value: object) -> Policy:
 class PolicyChange:
     """What an accepted proposal does to the policies."""
 
-    key: bytes
-    """Key of the state entry."""
+    device: str | None
+    model: str | None
+    """Set when it is about one device or model; None with ``device`` for all."""
+    kind: str | None
+    """Artefact kind, None for all."""
     policy: Policy | None
     """None: the entry is removed, and what is about more goes for it."""
+
+    @property
+    def key(self) -> bytes:
+        """Key of the state entry."""
+        target = b""
+        if self.device is not None:
+            target = device_target(self.device)
+        elif self.model is not None:
+            target = model_target(self.model)
+        return policy_key(target, self.kind or "")
+
+    @property
+    def subject(self) -> str:
+        """What it is about, for people."""
+        target = "all devices"
+        if self.device is not None:
+            target = f"device {self.device}"
+        elif self.model is not None:
+            target = f"model {self.model}"
+        return f"{self.kind or 'all kinds'} of {target}"
 
 
 def decode_policy_change(body: object) -> PolicyChange:
@@ -102,16 +127,35 @@ def decode_policy_change(body: object) -> PolicyChange:
         FormatError: It is something else.
     """
     fields = Fields(body, _BODY, "endorsement policy")
-    target = b""
+    device = model = None
     if not fields.is_null("target"):
         row = Fields(fields.raw("target"), ("device", "model"), "endorsement policy.target")
         if row.is_null("device") == row.is_null("model"):
             raise FormatError("endorsement policy.target: either a device or a model is due")
-        is_model = row.is_null("device")
-        target = model_target(row.text("model")) if is_model else device_target(row.identifier("device"))
-    kind = "" if fields.is_null("kind") else fields.choice("kind", KINDS)
+        if row.is_null("device"):
+            model = row.text("model", characters_min=1)
+        else:
+            device = row.identifier("device")
+    kind = None if fields.is_null("kind") else fields.choice("kind", KINDS)
     policy = None if fields.is_null("policy") else decode_policy(fields.raw("policy"))
-    return PolicyChange(policy_key(target, kind), policy)
+    return PolicyChange(device, model, kind, policy)
+
+
+def check_policy_change(_context: Context, body: Mapping[str, Value]) -> None:
+    """Refuse the body of a proposal that is no change of a policy.
+
+    Raises:
+        Refused: bad-body.
+    """
+    try:
+        decode_policy_change(dict(body))
+    except FormatError:
+        raise Refused("bad-body") from None
+
+
+def policy_subject(body: Mapping[str, Value]) -> str:
+    """Return what a checked change of a policy is about, for people."""
+    return decode_policy_change(dict(body)).subject
 
 
 def policy_key(target: bytes, kind: str) -> bytes:

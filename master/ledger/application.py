@@ -31,7 +31,7 @@ from master.ledger.tree import StateTree
 from wire.block import Block
 from wire.certificate import ValidatorSet
 from wire.errors import SignatureError, WireError
-from wire.genesis import AccountKey, Genesis
+from wire.genesis import AccountKey, Gateway, Genesis, Station
 from wire.header import Header, tx_root
 from wire.merkle import tree_head
 from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event, Outcome, decode_outcome
@@ -129,6 +129,10 @@ class Application:
     def validators(self) -> ValidatorSet:
         """Return the set that decides the next block but one, as the newest committed state says."""
         return validator_records.validator_set(StateReads(Overlay(self._reader)))
+
+    def gateways(self) -> tuple[tuple[Gateway, Station], ...]:
+        """Return every gateway and its station, as the newest committed state says."""
+        return tuple(membership.gateways(StateReads(Overlay(self._reader))))
 
     def peers(self, head: Head) -> tuple[Admitted, ...]:
         """Return who may connect to full nodes: the validators of the committed state, and those it admits beside."""

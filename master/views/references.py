@@ -166,6 +166,23 @@ REFERENCES: Final = Table(
 )
 
 
+POLICIES: Final = Table(
+    name="endorsement_policies",
+    about="Policy by which releases are endorsed, as it was decided by vote. Without one, the parameters go.",
+    key="subject",
+    order=("subject",),
+    columns=(
+        Column("subject", "Which artefact kind of which device or model it is for."),
+        Column("device", "The one device that it is for.", nullable=True, filtered="device"),
+        Column("model", "The model that it is for.", nullable=True, filtered="model"),
+        Column("kind", "The artefact kind that it is for; null: all.", nullable=True),
+        Column("policy", "Null: it was removed.", Kind.JSON, nullable=True, content=record(_POLICY)),
+        Column("proposal", "The proposal that decided it."),
+        Column("height", "Block in which it was decided; it holds for releases submitted later.", Kind.INTEGER),
+    ),
+)
+
+
 def _start(genesis: Genesis) -> Iterable[Put]:
     del genesis
     return ()
@@ -279,6 +296,24 @@ def _revoked(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
     )
 
 
+def _policy_changed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
+    del rows, genesis
+    data = Data(event)
+    told = {name: data.json(name) for name in ("device", "model", "kind", "policy")}
+    target = (
+        f"device {told['device']}" if told["device"] else f"model {told['model']}" if told["model"] else "all devices"
+    )
+    yield Put(
+        POLICIES.name,
+        {
+            "subject": f"{told['kind'] or 'all kinds'} of {target}",
+            **told,
+            "proposal": data.hexadecimal("proposal"),
+            "height": event.height,
+        },
+    )
+
+
 def _list(row: Row, name: str) -> list[Json]:
     value = row[name]
     assert isinstance(value, list)  # a column of arrays
@@ -287,7 +322,7 @@ def _list(row: Row, name: str) -> list[Json]:
 
 VIEW: Final = View(
     contract=CONTRACT,
-    tables=(REFERENCES,),
+    tables=(REFERENCES, POLICIES),
     start=_start,
     folds={
         "release_submitted": _submitted,
@@ -298,5 +333,6 @@ VIEW: Final = View(
         "release_superseded": _superseded,
         "release_revoked": _revoked,
         "release_withdrawn": _revoked,
+        "policy_changed": _policy_changed,
     },
 )

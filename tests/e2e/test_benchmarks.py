@@ -25,7 +25,8 @@ def test_ledger_of_few_keys_is_measured() -> None:
 
 def test_lists_over_a_short_past_are_measured() -> None:
     rows = {row.name: row for row in queries.measure_past(devices=20, verdicts=1_000, rounds=2)}
-    for title in ("alarms, newest 100", "past of one device, deep in it", "compliance, 100 devices"):
+    titles = ("alarms, newest 100", "past of one device, deep in it", "compliance, 100 devices")
+    for title in (*titles, "models as of a time, half-way"):
         assert 0 < rows[f"{title}: p50"].value <= rows[f"{title}: p95"].value
     assert rows["database"].note == "20 devices, 1,000 verdicts, 20 alarms"
 

@@ -155,3 +155,23 @@ def _alarm(cluster: Cluster, name: str) -> Any:  # noqa: ANN401 JSON
 
 def _release(cluster: Cluster, digest: str) -> Any:  # noqa: ANN401 JSON
     return next(item for item in client(cluster, "refs", "list")["items"] if item["digest"] == digest)
+
+
+@pytest.mark.timeout(120)
+def test_operator_of_a_member_gets_an_account_a_new_key_and_loses_it(cluster: Cluster, tmp_path: Path) -> None:
+    for name in ("bench", "bench-2"):
+        assert run_program("gridwitness", "keys", "new", name, "--dir", str(tmp_path)).returncode == 0
+    first, second = str(tmp_path / "bench.key"), str(tmp_path / "bench-2.key")
+    laboratory = ("--key", str(cluster.layout.keys / f"{LABORATORY}.key"))
+    client(cluster, "members", "add-operator", "bench", "--new-key", first, *laboratory)
+    client(cluster, "members", "rotate-key", "--new-key", second, "--key", first, member=MEMBERS[1])
+    gone = client(cluster, "members", "rotate-key", "--new-key", first, "--key", first, "--sender", "bench", code=77)
+    assert "No account has this key" in gone["error"]
+    attached = ("members", "attach", "--data-centre", MEMBERS[2], *laboratory)
+    client(cluster, *attached, member=MEMBERS[2])
+    elsewhere = client(cluster, "members", "attach", *laboratory, code=65, member=MEMBERS[0])
+    assert f"attached to the data centre {MEMBERS[2]}" in elsewhere["error"]
+    client(cluster, "members", "attach", *laboratory, member=MEMBERS[2])
+    shown = client(cluster, "members", "show", LABORATORY)
+    assert (shown["role"], shown["status"], shown["data_centre"]) == ("laboratory", "active", None)
+    assert [key["status"] for key in shown["keys"] if key["account"] == "bench"].count("rotated") == 1

@@ -37,6 +37,7 @@ def test_joiner_that_never_comes_is_never_counted() -> None:
 
 # holds VM-12
 def test_validators_change_on_the_real_store() -> None:
-    found = counts("turnover", 3)
+    # the runs of a seed change with the code of the contracts, whose digests name the ledger
+    found = counts("turnover", 0, 2, 6)
     assert found["epoch ended on the real store"]
     assert found["I12 old set"]

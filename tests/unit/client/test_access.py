@@ -50,6 +50,7 @@ class ProvingNode(FakeNode):
             if path == f"/v1/state/{namespace}/{key.decode().replace('/', '%2F')}":
                 return tree.prove(namespace, key, final).encode()
         if path.startswith("/v1/headers/"):
+            assert params == {"in": str(BLOCKS), "format": "cbor"}
             height = int(path.split("/")[3])
             return HistoryProof(headers[height - 1], inclusion_path(leaves[:BLOCKS], height), final).encode()
         if signer is not None:
@@ -182,6 +183,17 @@ def test_who_does_not_believe_what_no_quorum_signed(desk: Desk, capsys: pytest.C
     assert call("access", "who", "settings", SUBJECT, *desk.genesis, *NODE) == 65
     assert "does not verify" in capsys.readouterr().err
     assert call("access", "who", "public", SUBJECT, *desk.genesis, *NODE) == 64
+
+
+def test_answer_that_is_no_proof_of_what_was_asked_exits_65(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("access", "who", "settings", SUBJECT, *desk.genesis, *NODE)
+    other = desk.node.get_bytes("/v1/state/access/key%2Fnobody")
+    for raw, reason in ((b"<html>", "did not send a state proof"), (other, "sent the proof of another entry")):
+        monkeypatch.setattr(desk.node, "get_bytes", lambda *_, raw=raw, **__: raw)
+        assert call(*asked) == 65
+        assert reason in capsys.readouterr().err
 
 
 def anchor(desk: Desk, number: int, log: ReadLog) -> None:

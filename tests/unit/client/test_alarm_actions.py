@@ -32,7 +32,7 @@ class Desk:
         self.node.answers[f"/v1/tx/{TX}"] = {"status": "committed", "code": code, "height": 9}
 
     def show(self, **changes: Any) -> None:  # noqa: ANN401
-        shown = {"device": "dev-1", "gateway": "gw-1", "cause": "mismatch", "count": 3}
+        shown = {"alarm_id": ALARM, "device": "dev-1", "gateway": "gw-1", "cause": "mismatch", "count": 3}
         self.node.answers[f"/v1/alarms/{ALARM}"] = {**shown, **changes}
 
 
@@ -122,3 +122,51 @@ def test_client_knows_the_words_of_the_contract() -> None:
     assert alarm_actions.REASONS == contract.REASONS
     assert alarm_actions.CLOSING_REASONS == contract.CLOSING_REASONS
     assert set(alarms.ALARM_EVENTS) == set(EVENTS.values())
+
+
+def _group(desk: Desk, *states: str) -> list[str]:
+    names = [f"{number:032x}" for number in range(len(states))]
+    found = [
+        {
+            "alarm_id": name,
+            "device": f"dev-{name[-1]}",
+            "gateway": "gw-1",
+            "cause": "mismatch",
+            "count": 1,
+            "state": state,
+        }
+        for name, state in zip(names, states, strict=True)
+    ]
+    desk.node.answers["/v1/alarms"] = {"items": found, "next": None}
+    return names
+
+
+def test_group_is_acknowledged_alarm_by_alarm(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = _group(desk, "raised", "acknowledged", "returned", "shelved", "raised")
+    monkeypatch.setattr(alarm_actions, "_AT_ONCE", 2)
+    assert call("alarms", "acknowledge-group", names[0], "--reason", "reference-error", *desk.by) == 0
+    sent = [open_tx(posted[1]).tx.args for posted in desk.node.posted]
+    assert [args["alarm"] for args in sent] == [names[0], names[2], names[4]]
+    assert [args["subject"] for args in sent] == ["dev-0", "dev-2", "dev-4"]
+    assert "acknowledged 3 of 5 open alarms" in capsys.readouterr().out
+    assert desk.node.asked[0][1]["group"] == names[0]
+
+
+@pytest.mark.parametrize(("code", "words"), [("changed-since", "decide anew"), ("something-new", "something-new")])
+def test_group_of_which_one_is_refused_says_so(
+    code: str, words: str, desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = _group(desk, "raised", "raised")
+    desk.answer(code)
+    assert call("alarms", "acknowledge-group", names[0], "--reason", "test", *desk.by) == 65
+    shown = capsys.readouterr().err
+    assert f"2 of 2 alarms were not acknowledged, the first of them {names[0]}" in shown
+    assert words in shown
+
+
+def test_group_that_there_is_not_is_named_as_such(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    _group(desk)
+    assert call("alarms", "acknowledge-group", "nothing", "--reason", "test", *desk.by) == 64
+    assert "no open alarm in a group 'nothing'" in capsys.readouterr().err

@@ -372,3 +372,33 @@ def test_devices_history_lists_past_verdicts(
     monkeypatch.setenv("COLUMNS", "250")
     assert call("devices", "history", "a", *NODE) == 0
     assert "firmware: 4 bytes where 10 are expected" in capsys.readouterr().out
+
+
+def test_alarms_watch_names_gateways_and_people(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = FakeNode()
+    about: dict[str, Any] = {"device": None, "gateway": "gw-1", "cause": "evidence_conflict"}
+    node.stream = [event(5, "alarm_closed", **about, alarm_id="x", artefacts=[], by="grid", action="key replaced")]
+    use_node(monkeypatch, "alarms", node)
+    assert call("alarms", "watch", *NODE) == 0
+    assert "gateway gw-1: evidence_conflict closed by grid: key replaced, alarm x" in capsys.readouterr().out
+
+
+def test_devices_list_shows_how_a_verdict_was_come_by_where_no_whole_file_was_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artefacts = [{"kind": "firmware", "method": "vendor-checksum"}, {"kind": "settings", "method": "full-file"}]
+    found = {**device("a", "match", firmware="match", settings="match"), "artefacts": artefacts}
+    use_node(monkeypatch, "alarms", FakeNode({"/v1/devices": page(found)}))
+    monkeypatch.setenv("COLUMNS", "250")
+    assert call("devices", "list", *NODE) == 0
+    out = capsys.readouterr().out
+    assert out.count("match (vendor-checksum)") == 1
+    assert "full-file" not in out
+
+
+def test_devices_list_of_a_device_inside_and_past_its_work_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    for state, code in (("pending", 0), ("window_over", 16)):
+        use_node(monkeypatch, "alarms", FakeNode({"/v1/devices": page(device("a", state, firmware="pending"))}))
+        assert call("devices", "list", *NODE) == code

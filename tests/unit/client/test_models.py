@@ -162,6 +162,18 @@ def test_models_store_of_an_unknown_format_is_found_by_what_is_told(
     assert (row["format"], row["voltages_v"]) == ("unknown", [20_000])
 
 
+def test_models_store_without_the_file_of_the_version_before_names_no_changed_piece(
+    node: ModelNode, folder: Path, key: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(folder / "north.json", key, "--region", "north-area")
+    before = node.get_json("/v1/models/north.1")["digest"]
+    node.files[f"/v1/blobs/{before}"] = b'{"_class": "pandapowerNet"'
+    capsys.readouterr()
+    assert store(changed(folder), key, "--json", "--no-wait") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["status"], "line" in shown["equipment"], "line/3" in shown["equipment"]) == ("pending", True, False)
+
+
 def test_models_store_that_cannot_be_is_told(
     node: ModelNode, folder: Path, key: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -332,6 +332,25 @@ def test_show_of_a_release_that_waits_for_a_block(
     assert "block 120" in capsys.readouterr().out
 
 
+def test_policies_are_listed_by_what_they_are_for(
+    folder: Path, node: FakeNode, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    policy = {name: listed(folder)["policies"][0][name] for name in ("roles", "endorsements_due", "excluded")}
+    rows = [
+        {"subject": "firmware of model SC-2", "policy": policy, "height": 7},
+        {"subject": "all kinds of all devices", "policy": None, "height": 9},
+    ]
+    node.answers["/v1/endorsement-policies"] = {"items": rows, "next": None}
+    assert call("refs", "policies", *NODE) == 0
+    shown = capsys.readouterr().out
+    for said in ("firmware of model SC-2", "4 of: 1 x laboratory", "block 7", "removed"):
+        assert said in shown
+    node.answers["/v1/endorsement-policies"] = {"items": [], "next": None}
+    assert call("refs", "policies", *NODE) == 0
+    assert "the parameters endorser_roles" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("verdict", ["pass", "fail"])
 def test_test_signs_digest_report_and_verdict(
     verdict: str, folder: Path, key: str, node: FakeNode, tmp_path: Path

@@ -19,7 +19,19 @@ def test_put_notes_the_digest_with_height_and_time() -> None:
     assert (done.code, done.event_types) == ("ok", [])
     raw = world.state.get("notary", b"gw-1/meter-7")
     assert raw is not None
-    assert cbor2.loads(raw) == {"digest": sha256(b"reading"), "height": 1, "time_ms": world.head.time_ms}
+    record = {"digest": sha256(b"reading"), "height": 1, "time_ms": world.head.time_ms, "data_centre": None}
+    assert cbor2.loads(raw) == record
+
+
+# holds NT-1 MB-15
+def test_put_notes_through_which_data_centre_it_entered() -> None:
+    world = World()
+    for centre in ("dispatch", None):
+        world.call("grid", "membership", "attach", {"data_centre": centre})
+        put(world, key=f"from-{centre}".lower())
+        raw = world.state.get("notary", f"gw-1/from-{centre}".lower().encode())
+        assert raw is not None
+        assert cbor2.loads(raw)["data_centre"] == centre
 
 
 # holds NT-1

@@ -139,6 +139,38 @@ def test_policy_that_changes_later_is_not_that_of_a_release_already_submitted() 
     assert bench.is_effective(made)
 
 
+def decide(world: World, body: Value, kind: str = "endorsement-policy") -> list[str]:
+    """Propose and vote, and return the events of the last vote; or the code of a proposal that is refused."""
+    args: dict[str, Value] = {"kind": kind, "body": body, "deadline_ms": world.head.time_ms + 3_600_000}
+    made = world.call("dispatch", "governance", "propose", args)
+    if made.code != "ok":
+        return [made.code]
+    for voter in ("regulator", "lab", "maker-a"):
+        last = world.call(voter, "governance", "vote", {"proposal": made.tx.id, "in_favour": True})
+    return last.event_types
+
+
+# holds RF-3
+def test_policy_is_changed_and_removed_by_vote() -> None:
+    world = World()
+    looser = policy({"manufacturer": 1, "regulator": 1})
+    told = ["proposal_voted", "proposal_accepted", "policy_changed"]
+    assert decide(world, change(looser, model="SC-2", kind="firmware")) == told
+    made = release(firmware=b"1")
+    submit(world, made)
+    assert endorse(world, "regulator", made.digest()).events("release_effective")
+    assert decide(world, change(None, model="SC-2", kind="firmware")) == told
+    made = release("r-2", firmware=b"2")
+    submit(world, made)
+    assert not endorse(world, "regulator", made.digest()).events("release_effective")
+    assert decide(world, {"values": {"stale_ms": 60_000}}, "parameters") == told[:2]
+
+
+@pytest.mark.parametrize("body", [{}, change({}), change({**policy(ROLES), "endorsements_due": 1})])
+def test_policy_that_is_none_cannot_be_proposed(body: Value) -> None:
+    assert decide(World(), body) == ["bad-body"]
+
+
 # k of n
 
 

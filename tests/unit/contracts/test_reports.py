@@ -130,6 +130,27 @@ def test_report_older_than_all_that_are_remembered_is_refused() -> None:
     assert send(world, report_of("dev-1", pair=(3, 1))).code == "ok"
 
 
+# holds GV-6
+def test_window_that_was_made_smaller_by_vote_is_reached_step_by_step() -> None:
+    world = World(make_genesis({"evidence_window": 20}))
+    for seq in range(1, 21):
+        assert send(world, report_of("dev-1", pair=(1, seq))).code == "ok"
+    args: dict[str, Value] = {
+        "kind": "parameters",
+        "body": {"values": {"evidence_window": 16}},
+        "deadline_ms": world.head.time_ms + 60_000,
+    }
+    made = world.call("dispatch", "governance", "propose", args)
+    for voter in ("regulator", "lab", "grid"):
+        world.call(voter, "governance", "vote", {"proposal": made.tx.id, "in_favour": True})
+    kept = []
+    for seq in range(21, 27):
+        assert send(world, report_of("dev-1", pair=(1, seq))).code == "ok"
+        kept.append(sum(space == "consistency" and key.startswith(b"pair/") for space, key in world.state.entries))
+    assert kept == [19, 18, 17, 16, 16, 16]
+    assert send(world, report_of("dev-1", pair=(1, 10))).code == "too-old"
+
+
 # items
 
 

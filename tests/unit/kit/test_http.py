@@ -138,6 +138,14 @@ def test_post_cbor_sends_the_bytes_with_their_type() -> None:
     assert request.headers["Content-Type"] == "application/cbor"
 
 
+def test_put_bytes_sends_them_and_gives_the_answer() -> None:
+    bench = Bench(a=[answer(b'{"size": 3}', "201 Created")])
+    assert bench.client.put_bytes("/v1/blobs/00", b"abc") == {"size": 3}
+    (request,) = bench.script.asked
+    assert (request.method, request.body) == ("PUT", b"abc")
+    assert request.headers["Content-Type"] == "application/octet-stream"
+
+
 def test_unreachable_node_is_followed_by_the_next_which_then_comes_first() -> None:
     bench = Bench(a=[REFUSED], b=[LATE], c=[answer(b"{}"), answer(b"{}")])
     bench.client.get_json("/x")

@@ -10,17 +10,19 @@ import pytest
 
 from master.chain import Chain
 from master.consensus.events import Build, Epoch, Timing
+from master.down_topics import DownTopics
 from master.ledger.rows import Execution
 from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
 from master.seams import BlockRefusedError
 from tests.unit.contracts.test_validators import DEADLINE_MS, VOTERS, certificate, consortium
-from tests.unit.ledger.worlds import World
+from tests.unit.ledger.worlds import World, key_of
 from wire.block import Block
 from wire.cbor import Value
 from wire.certificate import Certificate, Step, ValidatorSet
 from wire.epochs import EpochEnd
 from wire.header import Header
+from wire.membership import key_bytes
 from wire.tx import SignedTx
 
 
@@ -233,3 +235,28 @@ def test_chain_goes_by_the_parameters_of_the_state_from_the_block_after_the_chan
     for signed in big:
         ledger.chain._mempool.add(signed)
     assert 0 < len(ledger.chain.candidates()) < 65
+
+
+# holds MB-12 MB-13
+def test_chain_tells_where_gateways_hear_after_one_was_added_or_moved() -> None:
+    ledger = Ledger()
+    topics = DownTopics(lambda: ledger.chain.gateways)
+    assert (set(topics), len(topics)) == ({"gw-1", "gw-2"}, 2)
+    assert topics["gw-1"] == "gridwitness/v1/north/st-1/gw-1/down"
+    key = key_of("gw-9")
+    word = key.sign(
+        key_bytes(ledger.world.genesis.chain(), "gw-9", "register", None, key.verify_key.encode())
+    ).signature
+    added: dict[str, Value] = {"gateway": "gw-9", "station": "st-9", "key": key.verify_key.encode(), "signature": word}
+    calls: list[tuple[str, dict[str, Value]]] = [
+        ("add-station", {"station": "st-9", "area": "west"}),
+        ("add-gateway", added),
+        ("bind", {"kind": "gateway", "id": "gw-1", "to": "st-9"}),
+    ]
+    before = ledger.chain.gateways
+    ledger.apply(ledger.block(ledger.world.sign("grid", "membership", "attach", {"data_centre": "dispatch"})))
+    assert ledger.chain.gateways is before
+    ledger.apply(ledger.block(*(ledger.world.sign("grid", "membership", *call) for call in calls)))
+    assert topics["gw-9"] == "gridwitness/v1/west/st-9/gw-9/down"
+    assert topics["gw-1"] == "gridwitness/v1/west/st-9/gw-1/down"
+    assert "gw-9" in {gateway.id for gateway, _ in ledger.open().gateways}

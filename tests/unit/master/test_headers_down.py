@@ -8,12 +8,14 @@ from dataclasses import replace
 import pytest
 
 from kit.clock import FakeClock
+from master.down_topics import DownTopics
 from master.headers_down import BATCH, HeaderStream, header_stream
 from tests.unit.wire.samples import CERTIFICATE, GENESIS, HEADER
 from wire.finality import FinalHeader, decode_header_item
 from wire.header import Header
 
 FINAL = FinalHeader(HEADER, CERTIFICATE, ())
+TOPICS = DownTopics(lambda: ((GENESIS.gateways[0], GENESIS.stations[0]),))
 
 
 class Ledger:
@@ -24,7 +26,7 @@ class Ledger:
         self.final: FinalHeader | None = FINAL
         self.stream = HeaderStream(
             HEADER.proposer,
-            topics,
+            {topic: topic for topic in topics},
             self.read,
             lambda topic, raw: self.published.append((topic, raw)),
             self.clock,
@@ -102,7 +104,7 @@ def test_stream_of_a_ledger_goes_to_the_gateways_of_its_genesis_file(*, has_brok
 
     clock = FakeClock()
     stream = header_stream(
-        GENESIS, HEADER.proposer, lambda _: FINAL, Broker() if has_broker else None, clock, lambda: 1000
+        TOPICS, HEADER.proposer, lambda _: FINAL, Broker() if has_broker else None, clock, lambda: 1000
     )
 
     async def work() -> None:

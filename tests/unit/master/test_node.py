@@ -17,12 +17,13 @@ from master.consensus.events import Head, Now
 from master.consensus.guard import SignerGuard
 from master.consensus.replica import Replica
 from master.consensus.state import Settings
+from master.down_topics import DownTopics
 from master.ledger.parameters import LedgerParameters
 from master.ledger.refusals import TxRefused
 from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
 from master.metrics import NodeMetrics
-from master.node import Node, down_topics, genesis_parameter
+from master.node import Node, genesis_parameter
 from wire.block import Block
 from wire.cbor import Value
 from wire.certificate import Certificate, Step
@@ -59,6 +60,7 @@ class FakeChain:
 
     head: LedgerHead
     parameters: LedgerParameters = PARAMETERS
+    gateways: tuple[tuple[Gateway, Station], ...] = ((GENESIS.gateways[0], GENESIS.stations[0]),)
     refused: list[bytes] = field(default_factory=list)
 
 
@@ -193,6 +195,17 @@ def test_node_takes_gossip_without_passing_it_on() -> None:
     world.node.take_gossip([raw])
     assert len(world.mempool) == 1
     assert world.gossiped == []
+
+
+# holds MB-15
+def test_node_sends_an_attached_member_to_its_data_centre() -> None:
+    world = World()
+    world.node.entrance = lambda _: "sub-west"
+    (result,) = asyncio.run(world.node.submit_all([transaction()]))
+    assert (result.status, result.code, result.http_status) == ("refused", "other-data-centre", 421)
+    assert "sub-west" in result.detail
+    # what came to another node, or from a gateway by the broker, is taken
+    assert world.node.take(transaction(), "gossip").status == "pending"
 
 
 @pytest.mark.parametrize(
@@ -419,4 +432,5 @@ def test_node_calls_its_ledger_stale_after_two_heartbeats() -> None:
 def test_genesis_parameter_absent_takes_its_default() -> None:
     assert genesis_parameter(GENESIS, "heartbeat_ms") == 1000
     assert genesis_parameter(GENESIS, "stale_ms") == 1_800_000
-    assert down_topics(GENESIS) == {"gw-1": TOPIC}
+    gateways = ((GENESIS.gateways[0], GENESIS.stations[0]),)
+    assert dict(DownTopics(lambda: gateways)) == {"gw-1": TOPIC}

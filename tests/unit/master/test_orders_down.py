@@ -123,6 +123,6 @@ def test_order_whose_block_is_pruned_or_whose_gateway_has_no_topic_is_not_sent()
     bench.applied(done, proposer="another")
     del bench.ledger.places[done.tx.id]
     assert bench.applied(bench.desk.read(item("s-3"), "dev-3")) == []
-    nowhere = order_stream(bench.desk.world.genesis, "dispatch", bench.ledger, None, bench.clock)
+    nowhere = order_stream(TOPICS, "dispatch", bench.ledger, None, bench.clock)
     nowhere.applied(done.execution.block)
     assert not nowhere._work

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -11,9 +13,10 @@ from kit.keystore import create_key, load_signing_key
 from master import reading
 from master.api.ports import SubmitResult
 from master.api.signed import AccessError, Reading
+from master.config import NodeConfig, ReadsSection
 from master.io.readlog import ReadLog
 from master.ledger.rows import Head
-from master.reading import Anchoring, AnchorRule, ReadingRoom, keep_anchored
+from master.reading import Anchoring, AnchorRule, ReadingRoom, Reads, keep_anchored
 from tests.unit.ledger.worlds import MemoryState, World, key_of
 from wire.cose import kid_of
 from wire.tx import open_tx
@@ -40,13 +43,13 @@ def asked(account: str) -> Reading:
 def test_permitted_read_is_logged_and_another_is_not(tmp_path: Path) -> None:
     world = World()
     with ReadLog(tmp_path, world.genesis.chain(), "dispatch") as log:
-        room = ReadingRoom(Ledger(world), log, FakeClock(), world.genesis.chain(), "dispatch")
+        room = ReadingRoom(Ledger(world), log, FakeClock(), world.genesis.chain(), "dispatch", "00ff")
         assert [room.admit(asked(account)) for account in ("grid", "lab", "gw-1")] == ["owner", None, "gateway"]
         assert log.position()[0] == 2
         public = key_of("lab").verify_key.encode()
         assert room.account_key(kid_of(public)) == ("lab", public)
         assert room.account_key(bytes(16)) is None
-        assert room.tag == f"gridwitness/{world.genesis.chain()}/dispatch"
+        assert room.tag == f"gridwitness/{world.genesis.chain()}/dispatch/00ff"
 
 
 # holds RD-5
@@ -55,7 +58,7 @@ def test_permitted_read_that_the_disk_does_not_take_is_no_answer(
 ) -> None:
     world = World()
     with ReadLog(tmp_path, world.genesis.chain(), "dispatch") as log:
-        room = ReadingRoom(Ledger(world), log, FakeClock(), world.genesis.chain(), "dispatch")
+        room = ReadingRoom(Ledger(world), log, FakeClock(), world.genesis.chain(), "dispatch", "00ff")
 
         def full(_: object) -> None:
             raise StorageError("the disk is full")
@@ -72,7 +75,7 @@ class Bench:
         self.world, self.clock = World(), FakeClock()
         ledger, chain = Ledger(self.world), self.world.genesis.chain()
         self.log = ReadLog(folder / "reads", chain, "dispatch")
-        self.room = ReadingRoom(ledger, self.log, self.clock, chain, "dispatch")
+        self.room = ReadingRoom(ledger, self.log, self.clock, chain, "dispatch", "00ff")
         create_key(folder, "dispatch")
         self.key_path = folder / "dispatch.key"
         self.anchoring = Anchoring(ledger, self.log, self.key_path, "dispatch", chain, rule, self.clock)
@@ -134,3 +137,35 @@ def test_anchor_that_is_refused_or_cannot_be_signed_is_tried_again(
     asyncio.run(run())
     assert [open_tx(raw).tx.args["number"] for raw in sent[:2]] == [1, 1]
     bench.log.close()
+
+
+@pytest.mark.parametrize("is_anchored", [False, True])
+def test_reads_of_a_node_are_logged_behind_its_newest_anchor_and_anchored_with_a_key(
+    tmp_path: Path, *, is_anchored: bool
+) -> None:
+    world = World()
+    head = sha256(b"lost")
+    assert world.call("dispatch", "access", "anchor", {"number": 1, "entries": 7, "head": head}).code == "ok"
+    create_key(tmp_path, "dispatch")
+    section = ReadsSection(tmp_path / "dispatch.key", anchor_s=1, anchor_entries=1)
+    config = SimpleNamespace(
+        node=SimpleNamespace(member="dispatch", data_dir=tmp_path), reads=section if is_anchored else None
+    )
+    chain = world.genesis.chain()
+    reads = Reads(cast("NodeConfig", config), Ledger(world), chain, FakeClock(), "00ff")
+    assert reads.room.admit(asked("grid")) == "owner"
+    assert reads.log.position()[0] == 8
+    sent: list[bytes] = []
+
+    def submit(raw: bytes) -> SubmitResult:
+        sent.append(raw)
+        return SubmitResult(sha256(raw), "pending")
+
+    async def run() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await reads.run(submit)
+
+    asyncio.run(run())
+    assert [open_tx(raw).tx.args["number"] for raw in sent] == ([2] if is_anchored else [])
+    reads.log.close()

@@ -100,7 +100,7 @@ def test_rebuild_puts_a_whole_store_in_place_and_keeps_the_old_one(node: Node) -
 
 
 def test_rebuild_that_ends_early_exits_75_and_says_why(node: Node) -> None:
-    change(node.ledger, "blocks", height(4), lambda record: record[:-1] + b"\x00")
+    change(node.ledger, "blocks", height(4), lambda record: record[:-1] + bytes((record[-1] ^ 1,)))
     code, done = node.call("rebuild")
     assert (code, done["height"]) == (75, 3)
     assert "is damaged" in done["stopped"]

@@ -26,6 +26,7 @@ from rules.severity import SEVERITIES, severity
         ("unknown_reference", [("firmware", "version-string")], "low"),
         ("identity_changed", [("identity", None)], "high"),
         ("altered_between_polls", [("revision", None)], "high"),
+        ("revoked", [("firmware", "full-file")], "high"),
         ("evidence_conflict", [], "high"),
     ],
 )

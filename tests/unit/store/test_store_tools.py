@@ -169,7 +169,7 @@ def test_rebuild_from_its_own_blocks_gives_the_same_store(path: Path, world: Wor
 
 
 def test_rebuild_ends_before_the_first_damaged_block(path: Path, world: World, tmp_path: Path) -> None:
-    change(path, "blocks", height(4), lambda record: record[:-1] + b"\x00")
+    change(path, "blocks", height(4), lambda record: record[:-1] + bytes((record[-1] ^ 1,)))
     with opened(path, world) as store:
         made = rebuild(tmp_path / "new", world.genesis, blocks_of(store), lambda _: None, ignore, map_bytes=MAP_BYTES)
     assert made.height == 3

@@ -16,6 +16,7 @@ from wire.httpsig import (
     Message,
     StaleSignatureError,
     audience,
+    audience_of,
     check_request,
     content_digest,
     read_signature,
@@ -25,7 +26,7 @@ from wire.httpsig import (
 
 KEY = SigningKey(bytes(range(32)))
 PUBLIC = KEY.verify_key.encode()
-TAG = audience("test-01234567", "dispatch")
+TAG = audience("test-01234567", "dispatch", "00ff")
 MESSAGE = Message("GET", "/v1/blobs/00", "format=raw")
 NONCE = "0123456789abcdef"
 NOW_S = 1_800_000_000
@@ -72,7 +73,7 @@ def test_signed_request_has_the_one_form_and_verifies() -> None:
     kid = kid_of(PUBLIC).hex()
     assert headers[SIGNATURE_INPUT] == (
         'gridwitness=("@method" "@path" "@query");created=1800000000;expires=1800000060;nonce="0123456789abcdef"'
-        f';keyid="{kid}";alg="ed25519";tag="gridwitness/test-01234567/dispatch"'
+        f';keyid="{kid}";alg="ed25519";tag="gridwitness/test-01234567/dispatch/00ff"'
     )
     found = read_signature(headers)
     assert (found.kid, found.nonce, found.expires_s, found.has_digest) == (kid_of(PUBLIC), NONCE, NOW_S + 60, False)
@@ -112,9 +113,21 @@ def test_signature_of_another_request_is_refused(message: Message) -> None:
 # holds HR-4
 def test_signature_for_another_node_or_ledger_is_refused() -> None:
     found = read_signature(signed())
-    for tag in (audience("test-01234567", "centre-east"), audience("other-01234567", "dispatch")):
-        with pytest.raises(SignatureError, match="the signature is for gridwitness/test-01234567/dispatch"):
+    others = [
+        ("test-01234567", "dispatch", "00fe"),
+        ("test-01234567", "east", "00ff"),
+        ("other-01234567", "dispatch", "00ff"),
+    ]
+    for tag in (audience(*other) for other in others):
+        with pytest.raises(SignatureError, match="the signature is for gridwitness/test-01234567/dispatch/00ff"):
             check_request(found, MESSAGE, PUBLIC, tag, NOW_S * 1000)
+
+
+# holds HR-4
+def test_tag_is_read_from_what_a_node_accepts() -> None:
+    assert audience_of(f'gridwitness=("@method");created;tag="{TAG}"') == TAG
+    for other in ("", "gridwitness=();tag", 'gridwitness=();tag=""', f'x=();{"a" * 1024};tag="{TAG}"'):
+        assert audience_of(other) is None
 
 
 # holds HR-5

@@ -108,6 +108,7 @@ class Story:
                 self._alarm,
                 self._alarm,
                 self._release,
+                self._policy,
                 self._fault,
                 self._change,
                 self._govern,
@@ -355,6 +356,14 @@ class Story:
             "proof": b"canonical bytes",
         }
         return [("faults", "fault_proven", "sub-west", data)]
+
+    def _policy(self) -> list[tuple[str, str, str, dict[str, Value]]]:
+        kind = self._random.choice((None, "firmware", "settings", "strategy"))
+        policy = {name: POLICY[name] for name in ("roles", "endorsements_due", "excluded")}
+        device = self._random.choice((None, self._device()))
+        data: dict[str, Value] = {"device": device, "model": None if device else "SC-0", "kind": kind}
+        proposal = sha256(f"policy {self.height}".encode())
+        return [("references", "policy_changed", "a policy", {**data, "policy": policy, "proposal": proposal})]
 
     def _release(self) -> list[tuple[str, str, str, dict[str, Value]]]:
         name = f"release-{len(self._releases)}"

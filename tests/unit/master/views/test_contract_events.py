@@ -24,6 +24,7 @@ from tests.unit.contracts.reports import (
 from tests.unit.ledger.worlds import World, make_genesis
 from tests.unit.master.api.schemas import problems
 from tests.unit.master.views.memory import MemoryTables
+from wire.cbor import Value
 from wire.evidence import Item
 from wire.release import EffectiveFrom
 from wire.types import sha256
@@ -102,6 +103,37 @@ def test_release_of_a_date_is_shown_effective_from_the_first_report_after_it() -
     row = world.shown("references")[0]
     assert (row["status"], row["effective_height"]) == ("effective", height)
     assert world.device("dev-1")["state"] == "match"
+
+
+def test_policies_that_were_decided_are_shown_by_what_they_are_for() -> None:
+    world = Consortium()
+    policy: dict[str, Value] = {
+        "roles": [{"role": "manufacturer", "count": 1}, {"role": "regulator", "count": 1}],
+        "endorsements_due": 2,
+        "excluded": ["owner-of-device"],
+    }
+    bodies: tuple[dict[str, Value], ...] = (
+        {"target": None, "kind": None, "policy": policy},
+        {"target": {"device": None, "model": "SC-2"}, "kind": "firmware", "policy": policy},
+        {"target": {"device": "dev-1", "model": None}, "kind": None, "policy": policy},
+        {"target": {"device": "dev-1", "model": None}, "kind": None, "policy": None},
+    )
+    for body in bodies:
+        args: dict[str, Value] = {
+            "kind": "endorsement-policy",
+            "body": body,
+            "deadline_ms": world.head.time_ms + 3_600_000,
+        }
+        made = world.call("dispatch", "governance", "propose", args)
+        for voter in ("regulator", "lab", "maker-a"):
+            last = world.call(voter, "governance", "vote", {"proposal": made.tx.id, "in_favour": True})
+        assert last.events("policy_changed")
+    shown = {row["subject"]: row["policy"] for row in world.shown("endorsement_policies")}
+    assert shown == {
+        "all kinds of all devices": policy,
+        "all kinds of device dev-1": None,
+        "firmware of model SC-2": policy,
+    }
 
 
 def test_release_that_failed_and_one_that_is_in_the_way_are_shown_so() -> None:
