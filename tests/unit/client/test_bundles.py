@@ -56,7 +56,12 @@ class Ledger:
         self.bundles[tx] = Bundle(raw, receipt)
         self.blocks[height] = Block(header, (raw,))
         self.node.files[f"/v1/bundles/{tx}"] = self.bundles[tx].encode()
-        block = {"type": "block", "version": 1, "block": self.blocks[height].encode(), "certificate": b""}
+        block: dict[str, Any] = {
+            "type": "block",
+            "version": 1,
+            "block": self.blocks[height].encode(),
+            "certificate": b"",
+        }
         self.node.files[f"/v1/blocks/{height}"] = cbor.encode(block)
         return tx
 
@@ -121,7 +126,7 @@ def refused(out: Path, changed: EvidenceBundle, capsys: pytest.CaptureFixture[st
 
 
 def told(name: str, move: str, before: str | None, after: str, count: int, **more: str) -> Event:
-    data = {
+    data: dict[str, Any] = {
         "alarm_id": name,
         "device": DEVICE,
         "gateway": GATEWAY,
@@ -232,7 +237,7 @@ def device_of(ledger: Ledger, entries: Mapping[tuple[str, str], Any]) -> str:
     ledger.node.answers["/v1/verdicts"] = listed(
         *({"tx": tx, "item_digest": digest.hex()} for tx, digest in ((later, ITEM.digest()), (first, ITEM.digest())))
     )
-    slot = {"digest": bytes(32), "size": 4, "sha256": bytes(32), "is_revoked": True}
+    slot: dict[str, Any] = {"digest": bytes(32), "size": 4, "sha256": bytes(32), "is_revoked": True}
     tables = {("references", f"slot/d/{DEVICE}/{kind}".encode()): None for kind in ("settings", "strategy")}
     model = b"slot/m/" + sha256(b"SC-9000") + b"/"
     tables |= {("references", model + kind): None for kind in (b"firmware", b"settings", b"strategy")}
