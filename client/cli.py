@@ -11,6 +11,7 @@ from client.commands import (
     alarm_actions,
     alarms,
     anchor,
+    bundles,
     compliance,
     demo,
     gaps,
@@ -59,6 +60,7 @@ app.add_typer(proposals.parameters_app, name="parameters")
 app.add_typer(proposals.corrections_app, name="corrections")
 app.add_typer(gaps.app, name="gaps")
 app.add_typer(tx.app, name="tx")
+app.add_typer(bundles.app, name="bundles")
 app.add_typer(state.app, name="state")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(quarantine.app, name="quarantine")

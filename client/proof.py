@@ -14,7 +14,7 @@ from wire.finality import FinalHeader
 from wire.genesis import Genesis
 from wire.historyproof import decode_history_proof, verify_history_proof
 from wire.lightclient import decode_conflict, verify_conflict
-from wire.receipt import Event, Receipt, decode_bundle, verify_receipt
+from wire.receipt import Bundle, Event, Receipt, decode_bundle, verify_receipt
 from wire.stateproof import STATE_PROOF_BYTES_MAX, decode_state_proof, verify_state_proof
 from wire.tx import SignedTx, open_tx
 
@@ -77,6 +77,16 @@ def prove(raw: bytes, genesis: Genesis) -> Proof:
     """
     bundle = decode_bundle(raw)
     verify_receipt(bundle.receipt, bundle.tx, genesis)
+    return open_proven(bundle, genesis)
+
+
+def open_proven(bundle: Bundle, genesis: Genesis) -> Proof:
+    """Say what a transaction is whose receipt was verified before.
+
+    Raises:
+        FormatError: It is for another ledger, or its evidence is none.
+        SignatureError: The sender's signature does not verify, or the key is another account's.
+    """
     tx = open_tx(bundle.tx)
     if tx.tx.chain != genesis.chain():
         raise FormatError(f"transaction: it is for ledger {tx.tx.chain}, the genesis file is that of {genesis.chain()}")

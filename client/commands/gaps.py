@@ -10,6 +10,7 @@ from urllib.parse import quote
 import typer
 
 from client.commands.verify import load_genesis
+from client.gapwords import NAMESPACE, NOT_SHOWN, PREFIX, gap_lines, unknown_parts
 from client.options import URL_VARIABLE, GenesisOption, JsonOption
 from client.output import lines_of, when
 from client.times import time_ms
@@ -17,17 +18,11 @@ from kit.exitcodes import DataError, UsageError, exit_code_of
 from kit.files import read_bounded, write_atomic
 from kit.http import NodeClient
 from kit.terminal import Terminal
-from rules.gaps import Gaps, Missing, Unseen, gaps, read_counters
+from rules.gaps import Gaps, gaps, read_counters
 from wire.errors import WireError
 from wire.stateproof import STATE_PROOF_BYTES_MAX, StateProof, decode_state_proof, verify_state_proof
 from wire.types import IDENTIFIER_PATTERN
 
-NAMESPACE: Final = "consistency"
-PREFIX: Final = "counters/"
-NOT_SHOWN: Final = (
-    "evidence that the gateway signed after the last number known here, or at the end of a start that another start "
-    "followed; whether its clock was right; what a missing number said, or whether the contract refused it"
-)
 _MS_MAX: Final = 2**62
 
 app = typer.Typer(no_args_is_help=True, help="Prove whether evidence of a gateway is missing.")
@@ -80,7 +75,7 @@ def check(
     from_ms = time_ms(begin, "--from") if begin else None
     to_ms = time_ms(end, "--to") if end else proof.final.header.time_ms
     found = gaps(counters, from_ms or 0, to_ms)
-    unknown = _unknown(found, from_ms, to_ms if end else None, counters.before_boot)
+    unknown = unknown_parts(found, from_ms, to_ms if end else None, counters.before_boot)
     _show(Terminal(as_json=json), gateway, proof, found, (from_ms, to_ms), unknown)
     words = ["missing"] if found.missing or found.unseen else []
     return exit_code_of([*words, *(["stale"] if unknown else [])])
@@ -93,20 +88,6 @@ def _fetch(gateway: str, node: str | None) -> bytes:
         return client.get_bytes(
             f"/v1/state/{NAMESPACE}/{quote(PREFIX + gateway, safe='')}", {"proof": "1", "format": "cbor"}
         )
-
-
-def _unknown(found: Gaps, from_ms: int | None, to_ms: int | None, before_boot: int) -> list[str]:
-    """Say of which parts of the period nothing can be told."""
-    if found.known_from_ms is None or found.known_to_ms is None:
-        return ["the ledger never took evidence of this gateway"]
-    parts = []
-    if before_boot and (from_ms or 0) < found.known_from_ms:
-        parts.append(f"numbers before {when(found.known_from_ms)} are not kept any more, up to boot {before_boot}")
-    if to_ms is not None and to_ms > found.known_to_ms:
-        parts.append(
-            f"the newest evidence is of {when(found.known_to_ms)}; of what was signed after it nothing is known"
-        )
-    return parts
 
 
 def _show(
@@ -141,14 +122,8 @@ def _show(
 
 def _lines(gateway: str, proof: StateProof, found: Gaps, unknown: list[str]) -> list[str]:
     header = proof.final.header
-    if found.missing or found.unseen:
-        named = [*map(_missing_line, found.missing), *map(_unseen_line, found.unseen)]
-    elif found.known_to_ms is None:
-        named = ["nothing is known"]
-    else:
-        named = ["nothing is missing between the first and the last number that the ledger took of each start"]
     return [
-        f"{gateway}: {'; '.join(named)}",
+        f"{gateway}: {'; '.join(gap_lines(found))}",
         *unknown,
         *lines_of(
             {
@@ -159,18 +134,3 @@ def _lines(gateway: str, proof: StateProof, found: Gaps, unknown: list[str]) -> 
             }
         ),
     ]
-
-
-def _missing_line(one: Missing) -> str:
-    numbers = str(one.first) if one.first == one.last else f"{one.first}..{one.last}"
-    some = "" if one.count == one.last - one.first + 1 else f"{one.count} of "
-    return f"missing: {some}boot {one.boot} seq {numbers}, signed {_between(one.after_ms, one.before_ms)}"
-
-
-def _unseen_line(one: Unseen) -> str:
-    boots = str(one.first) if one.first == one.last else f"{one.first}..{one.last}"
-    return f"nothing at all of boot {boots}, {_between(one.after_ms, one.before_ms)}; it may have ended before a report"
-
-
-def _between(after_ms: int, before_ms: int) -> str:
-    return f"before {when(before_ms)}" if not after_ms else f"between {when(after_ms)} and {when(before_ms)}"

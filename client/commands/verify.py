@@ -7,19 +7,22 @@ from typing import Annotated, Final
 
 import typer
 
+from client.evidencebundles import judge, show_judged
 from client.options import GenesisOption, JsonOption
 from client.output import lines_of, short, show_rows, when
 from client.proof import Proof, prove, prove_other, to_json
 from kit.exitcodes import DataError
 from kit.files import read_bounded
 from kit.terminal import Terminal, print_json
+from wire import evidencebundle
 from wire.errors import WireError
 from wire.evidence import Evidence
+from wire.evidencebundle import EVIDENCE_BUNDLE_BYTES_MAX
 from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
 from wire.receipt import BUNDLE_BYTES_MAX
 from wire.stateproof import STATE_PROOF_BYTES_MAX
 
-FILE_BYTES_MAX: Final = max(BUNDLE_BYTES_MAX, STATE_PROOF_BYTES_MAX)
+FILE_BYTES_MAX: Final = max(BUNDLE_BYTES_MAX, STATE_PROOF_BYTES_MAX, EVIDENCE_BUNDLE_BYTES_MAX)
 
 app = typer.Typer(no_args_is_help=True, help="Look into a genesis file.")
 
@@ -27,9 +30,7 @@ app = typer.Typer(no_args_is_help=True, help="Look into a genesis file.")
 def verify(
     file: Annotated[
         Path,
-        typer.Argument(
-            help="Bundle of 'gridwitness tx get', proof of 'gridwitness state get', fault proof, or conflict."
-        ),
+        typer.Argument(help="File of 'gridwitness tx get', 'bundles' or 'state get', fault proof, or conflict."),
     ],
     genesis: GenesisOption,
     *,
@@ -38,15 +39,19 @@ def verify(
     """Prove offline that a transaction is in the ledger and what came of it; only the genesis file is trusted.
 
     Checked are the sender's signature, the transaction's and the outcome's place in the block, and the signatures of a
-    quorum of validators over that block. A state proof, a history proof or a fault proof is taken, too: it shows what
-    stood under a key, that an old block is in the chain, or that a validator broke the protocol. Exit code 0: all of it
-    holds; 65: it does not, and the message says what.
+    quorum of validators over that block. The bundle of an alarm, a device or a gateway's period is checked part by
+    part, and sentences say what it proves and what not. A state proof, a history proof or a fault proof is taken, too:
+    it shows what stood under a key, that an old block is in the chain, or that a validator broke the protocol. Exit
+    code 0: all of it holds; 65: it does not, and the message says what.
 
     Example: gridwitness verify report.bundle --genesis genesis.cbor
     """
     trusted = load_genesis(genesis)
     raw = read_bounded(file, bytes_max=FILE_BYTES_MAX)
     try:
+        if evidencebundle.is_one(raw):
+            show_judged(Terminal(as_json=json), judge(raw, trusted))
+            return
         found = prove_other(raw, trusted)
         proof = prove(raw, trusted) if found is None else None
     except WireError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,35 @@ def test_alarm_is_acknowledged_and_closed_by_people_whom_the_station_concerns(cl
     assert "no device" in client(cluster, "alarms", "list", "--device", "no-such-device", code=64)["error"]
     due = client(cluster, "compliance", "list")["items"]
     assert {(item["status"], item["days"]) for item in due} == {("compliant", 0)}
+
+
+# holds EB-5 EB-6 EB-7
+def test_bundles_of_that_alarm_its_device_and_its_gateway_verify_with_the_genesis_file_alone(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    substation = cluster.layout.topology.substations[0]
+    device, genesis = substation.devices[0].id, ("--genesis", str(cluster.layout.genesis))
+    (shown,) = (item for item in client(cluster, "devices", "list")["items"] if item["device"] == device)
+    moved = client(cluster, "alarms", "list", "--device", device, "--state", "closed")["items"]
+    read = datetime.fromtimestamp(shown["read_to_ms"] / 1000, UTC)
+    period = ("--from", (read - timedelta(seconds=5)).isoformat(), "--to", read.isoformat())
+    for words in (
+        ("alarm", moved[0]["alarm_id"]),
+        ("device", device),
+        ("gateway", substation.gateway, *period),
+    ):
+        out = tmp_path / f"{words[0]}.bundle"
+        client(cluster, "bundles", *words, *genesis, "--out", str(out))
+        done = run_program("gridwitness", "verify", str(out), *genesis, "--json")
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert (found["subject"]["id"], len(found["signers"]) >= 3) == (words[1], True)
+        assert found["proves"]
+        assert found["does_not_prove"]
+        raw = bytearray(out.read_bytes())
+        raw[len(raw) // 3] ^= 1
+        out.write_bytes(bytes(raw))
+        assert run_program("gridwitness", "verify", str(out), *genesis).returncode == 65
 
 
 def _alarm(cluster: Cluster, name: str) -> Any:  # noqa: ANN401 JSON

@@ -35,8 +35,10 @@ from master.io.inbound import Trust
 from master.io.peers import PeerNetwork
 from master.io.wal import WriteAheadLog
 from wire import cbor
+from wire.evidencebundle import GATEWAY, EvidenceBundle, Subject
 from wire.genesis import Genesis, decode_genesis
 from wire.receipt import decode_bundle
+from wire.stateproof import decode_state_proof
 from wire.tx import Transaction, open_tx
 from wire.types import sha256
 
@@ -182,7 +184,11 @@ def ask(cluster: Cluster, corpus: Corpus) -> None:
         for raw in transactions:
             take_transaction(cluster, corpus, raw)
         for place in STATES:
-            corpus.add("stateproof", [client.get_bytes(f"/v1/state/{place}", {"proof": "1", "format": "cbor"})])
+            proof = client.get_bytes(f"/v1/state/{place}", {"proof": "1", "format": "cbor"})
+            corpus.add("stateproof", [proof])
+            bundle = decode_bundle(client.get_bytes(f"/v1/bundles/{open_tx(transactions[0]).id.hex()}"))
+            whole = EvidenceBundle(Subject(GATEWAY, "gw", 0, 1), (decode_state_proof(proof),), (bundle,))
+            corpus.add("evidencebundle", [whole.encode()])
 
 
 def take_transaction(cluster: Cluster, corpus: Corpus, raw: bytes) -> None:

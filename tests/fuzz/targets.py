@@ -61,6 +61,7 @@ from wire.certificate import ValidatorSet, decode_certificate, decode_validators
 from wire.epochs import EPOCHS_MAX, decode_epoch_ends, verify_epochs
 from wire.errors import FormatError, SignatureError, WireError
 from wire.evidence import decode_evidence, decode_item
+from wire.evidencebundle import decode_evidence_bundle, verify_evidence_bundle
 from wire.faultproof import FaultFile, decode_fault_file, decode_fault_proof, verify_fault_file, verify_fault_proof
 from wire.finality import decode_final_header, decode_header_item, encode_header_item, verify_final_header
 from wire.genesis import decode_genesis
@@ -236,6 +237,12 @@ _WIRE: Final = (
     Target("outcome", decode_outcome, _encoded),
     Target("receipt", decode_receipt, _encoded, lambda receipt: verify_receipt(receipt, b"", GENESIS)),
     Target("bundle", decode_bundle, _encoded, lambda bundle: verify_receipt(bundle.receipt, bundle.tx, GENESIS)),
+    Target(
+        "evidencebundle",
+        decode_evidence_bundle,
+        _encoded,
+        lambda bundle: verify_evidence_bundle(bundle, GENESIS),
+    ),
     Target(
         "epochs",
         _epochs,
