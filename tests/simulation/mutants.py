@@ -65,8 +65,8 @@ MUTANTS: Final = (
         (
             Edit(
                 "master/consensus/state.py",
-                "    epoch = head.epoch or Epoch(settings.epoch, settings.validators)\n",
-                "    epoch = Epoch(settings.epoch, settings.validators)\n",
+                "        epoch = head.epoch or Epoch(self.epoch, self.validators)\n",
+                "        epoch = Epoch(self.epoch, self.validators)\n",
             ),
         ),
         breaks="an honest node's message was refused",
