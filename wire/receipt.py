@@ -62,6 +62,10 @@ class Event:
     """What it is about: a device, a release, an alarm."""
     data: dict[str, cbor.Value]
 
+    def to_value(self) -> dict[str, cbor.Value]:
+        """Return what an outcome holds of it."""
+        return {"contract": self.contract, "type": self.type, "subject": self.subject, "data": self.data}
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -80,15 +84,7 @@ class Outcome:
             {
                 "tx": self.tx,
                 "code": self.code,
-                "events": [
-                    {
-                        "contract": event.contract,
-                        "type": event.type,
-                        "subject": event.subject,
-                        "data": event.data,
-                    }
-                    for event in self.events
-                ],
+                "events": [event.to_value() for event in self.events],
             }
         )
 

@@ -53,7 +53,7 @@ from wire.errors import WireError
 from wire.evidence import Artefact, Entry, Evidence, Item, decode_evidence, decode_item
 from wire.fields import Fields
 from wire.genesis import Device
-from wire.receipt import Event
+from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event
 from wire.types import Digest
 
 NAME: Final = "consistency"
@@ -64,6 +64,9 @@ LATE_CAUSES: Final[tuple[str, ...]] = (IDENTITY_CHANGED, INCOMPLETE, MISFILLED, 
 """Causes that evidence may still bring up after newer evidence: what was right then is not among them."""
 DUE_MAX: Final = 8
 """Devices whose work order is over that one report brings up to date."""
+TOLD_EVENTS_MAX: Final = EVENTS_MAX // 2
+TOLD_BYTES_MAX: Final = OUTCOME_BYTES_MAX // 4 * 3
+"""Of events, past which a release that takes effect or is revoked leaves further devices to their next reports."""
 _DUE: Final = b"due"
 _TIME_BYTES: Final = 8
 _TEXT_CHARACTERS: Final = 64
@@ -120,8 +123,8 @@ def report(context: Context, args: dict[str, Value]) -> str:
 def follow_release(context: Context, event: Event) -> None:
     """Appraise anew the devices that a release concerns, once it is effective or revoked.
 
-    Of a model with more than ``reappraise_devices_max`` devices the rest follow with their next report, as all do when
-    the release came into effect in an earlier block, by its date.
+    Of a model with more than ``reappraise_devices_max`` devices, or with more to tell than one outcome holds, the rest
+    follow with their next report, as all do when the release came into effect in an earlier block, by its date.
     """
     if event.data.get("effective_height", context.height) != context.height:
         return
@@ -132,6 +135,9 @@ def follow_release(context: Context, event: Event) -> None:
     else:
         names = [target.identifier("device")]
     for name in names:
+        events, size = context.told()
+        if events > TOLD_EVENTS_MAX or size > TOLD_BYTES_MAX:
+            break
         _appraise_anew(context, name)
 
 

@@ -98,6 +98,9 @@ class Context(BlockContext, Protocol):
     def emit(self, event_type: str, subject: str, data: dict[str, Value]) -> None:
         """Say that something happened; ``subject`` is at most 256 characters."""
 
+    def told(self) -> tuple[int, int]:
+        """Return how many events the transaction has given so far, and their bytes as an outcome holds them."""
+
 
 Method = Callable[[Context, dict[str, Value]], str]
 """Executes one call and returns `OK`, or another code when the call did nothing but answer.

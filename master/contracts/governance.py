@@ -71,7 +71,7 @@ class Tally:
     in_favour: int
     against: int
     total: int
-    """Of all who have a say."""
+    """Of all whose votes decide, suspended ones too."""
     due: int
     """That must be in favour."""
 
@@ -203,7 +203,9 @@ def _check_say(ctx: Context, kind: str) -> None:
     Raises:
         Refused: no-say.
     """
-    if ctx.sender != ctx.organisation or ctx.organisation not in KINDS[kind].electorate(ctx):
+    if ctx.sender != ctx.organisation or membership.role(ctx, ctx.organisation) is None:
+        raise Refused("no-say")
+    if ctx.organisation not in KINDS[kind].electorate(ctx):
         raise Refused("no-say")
 
 
@@ -246,7 +248,9 @@ def _tally(ctx: Context, proposal: Proposal) -> Tally:
     sides = {True: 0, False: 0}
     prefix = _vote_key(proposal.id, "")
     for key, in_favour in ctx.scan(prefix):
-        sides[in_favour is True] += weights.get(key[len(prefix) :].decode("ascii"), 0)
+        voter = key[len(prefix) :].decode("ascii")
+        if membership.role(ctx, voter) is not None:
+            sides[in_favour is True] += weights.get(voter, 0)
     total = sum(weights.values())
     percent = membership.integer_parameter(ctx, KINDS[proposal.kind].percent)
     return Tally(sides[True], sides[False], total, max(1, -(-total * percent // 100)))

@@ -22,7 +22,8 @@ VOTERS_MAX: Final = 4096
 
 Body = Mapping[str, Value]
 Electorate = Callable[[Reads], dict[str, int]]
-"""Who may vote now: organisation -> weight of its vote, 1 or more."""
+"""Whose votes decide: organisation -> weight of its vote, 1 or more. A suspended one has no vote and weighs as before:
+else whoever suspends the others would decide alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +40,19 @@ class Kind:
 
 
 def by_role(state: Reads) -> dict[str, int]:
-    """Return the active organisations whose role has a weight."""
+    """Return the organisations whose role has a weight."""
     found: dict[str, int] = {}
     for role in ROLES:
         weight = membership.integer_parameter(state, weight_parameter(role))
         if weight:
-            names = membership.organisations_of_role(state, role)
+            names = membership.members_of_role(state, role)
             found.update(dict.fromkeys(islice(names, VOTERS_MAX - len(found)), weight))
     return found
 
 
 def by_data_centre(state: Reads) -> dict[str, int]:
     """Return the data centres, which are the organisations that run a validator, one vote each."""
-    members = (record.member for record in validator_records.records(state))
-    return {member: 1 for member in members if membership.role(state, member) is not None}
+    return {record.member: 1 for record in validator_records.records(state)}
 
 
 def _names_of_values(body: Body) -> str:

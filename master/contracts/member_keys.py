@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from master.contracts import membership
+from master.contracts import membership, validator_records
 from master.contracts.context import OK, Context, Refused
 from master.contracts.member_state import add_certificate as record_certificate
 from master.contracts.member_state import (
@@ -87,10 +87,11 @@ def revoke_key(context: Context, args: dict[str, Value]) -> str:
     """Take the key ``kid`` from its account at once, since others may hold it.
 
     The account itself may, its organisation, the super node, and anybody who brings ``root_signature``, the word of the
-    organisation's root key; else that is null. ``reason`` is for people.
+    organisation's root key; else that is null. Of an organisation that runs a validator the super node may not, who
+    would take its votes from it. ``reason`` is for people.
 
     Raises:
-        Refused: bad-args; unknown-key; no-root-key; bad-signature; not-yours.
+        Refused: bad-args; unknown-key; no-root-key; bad-signature; not-yours; runs-a-validator.
     """
     with bad_arguments():
         fields = Fields(args, ("kid", "reason", "root_signature"), "args")
@@ -102,8 +103,11 @@ def revoke_key(context: Context, args: dict[str, Value]) -> str:
     if root_signature is not None:
         root_key = _root_key(context, key.organisation)
         check_signature(root_key, key_bytes(context.chain, key.sender, REVOKE, kid, None), root_signature)
-    elif context.sender not in (key.sender, key.organisation) and not is_super_node(context):
-        raise Refused("not-yours")
+    elif context.sender not in (key.sender, key.organisation):
+        if not is_super_node(context):
+            raise Refused("not-yours")
+        if validator_records.is_validator(context, key.sender):
+            raise Refused("runs-a-validator")
     retire_key(context, kid, key.sender, COMPROMISED)
     data: dict[str, Value] = {"account": key.sender, "kid": kid, "by": context.sender, "reason": reason}
     context.emit("key_revoked", key.sender, data)

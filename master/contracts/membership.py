@@ -221,11 +221,14 @@ def role_entry(role: str, name: str) -> bytes:
 
 def organisations_of_role(state: Reads, wanted: str) -> Iterator[str]:
     """Yield the organisations of a role that are not suspended, in ascending order of their ids."""
+    return (name for name in members_of_role(state, wanted) if role(state, name) == wanted)
+
+
+def members_of_role(state: Reads, wanted: str) -> Iterator[str]:
+    """Yield the organisations of a role, suspended ones too, in ascending order of their ids."""
     prefix = role_entry(wanted, "")
     for key, _ in _entries(state).scan(prefix):
-        name = key[len(prefix) :].decode("ascii")
-        if role(state, name) == wanted:
-            yield name
+        yield key[len(prefix) :].decode("ascii")
 
 
 def role(state: Reads, organisation: str) -> str | None:

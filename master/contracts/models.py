@@ -66,12 +66,13 @@ def store(ctx: Context, args: dict[str, Value]) -> str:
     The digest of the newest version changes nothing and is answered with ``duplicate``.
 
     Raises:
-        Refused: bad-args, bad-blob, wrong-role, not-owner, wrong-region, or stale-parent: another version is newest.
+        Refused: bad-args, bad-blob, wrong-role: a gateway has none, not-owner, wrong-region, or stale-parent: another
+            version is newest.
     """
     check_arguments(args, _ARGUMENTS)
     blob = blob_argument(args, BLOB)
     model = _checked(args)
-    if membership.role(ctx, ctx.organisation) not in STORER_ROLES:
+    if membership.gateway(ctx, ctx.sender) is not None or membership.role(ctx, ctx.organisation) not in STORER_ROLES:
         raise Refused("wrong-role")
     known = ctx.get(_model_key(model))
     number, newest = 1, None

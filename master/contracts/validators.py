@@ -191,7 +191,7 @@ def withdraw(ctx: Context, args: dict[str, Value]) -> str:
         raise Refused("no-such-change")
     if ctx.time_ms > change.deadline_ms:
         return _close(ctx, change, _EXPIRED)
-    if ctx.organisation != change.by:
+    if ctx.organisation != change.by or ctx.sender != change.by:
         raise Refused("not-yours")
     return _close(ctx, change, _WITHDRAWN)
 

@@ -121,12 +121,13 @@ class CallContext(BlockCall):
         events: Takes the events.
     """
 
-    __slots__ = ("_events", "_surroundings")
+    __slots__ = ("_bytes", "_events", "_measured", "_surroundings")
 
     def __init__(self, surroundings: Surroundings, contract: str, overlay: Overlay, events: list[Event]) -> None:
         super().__init__(contract, overlay, surroundings.height, surroundings.time_ms)
         self._surroundings = surroundings
         self._events = events
+        self._measured = self._bytes = 0
 
     @property
     def chain(self) -> str:
@@ -156,6 +157,13 @@ class CallContext(BlockCall):
     def emit(self, event_type: str, subject: str, data: dict[str, cbor.Value]) -> None:
         """Say that something happened."""
         self._events.append(Event(self._contract, event_type, check_event_subject(subject), data))
+
+    def told(self) -> tuple[int, int]:
+        """Return how many events the transaction has given so far, and their bytes as an outcome holds them."""
+        for event in self._events[self._measured :]:
+            self._bytes += len(cbor.encode(event.to_value()))
+        self._measured = len(self._events)
+        return self._measured, self._bytes
 
 
 def decode_entry(raw: bytes) -> cbor.Value:

@@ -79,18 +79,20 @@ class Machine(RuleBasedStateMachine):
         self.state.absorb(layer)
         return code, tx, events
 
-    def electorate(self, kind: str) -> dict[str, int]:
-        active = [name for name in NAMES if name not in self.suspended]
+    def everybody(self, kind: str) -> dict[str, int]:
         if kind == "correction":
-            return {name: 1 for name in active if name in DATA_CENTRES}
-        weighed = {name: self.weights[ROLES[name]] for name in active}
+            return {name: 1 for name in NAMES if name in DATA_CENTRES}
+        weighed = {name: self.weights[ROLES[name]] for name in NAMES}
         return {name: weight for name, weight in weighed.items() if weight}
+
+    def electorate(self, kind: str) -> dict[str, int]:
+        return {name: weight for name, weight in self.everybody(kind).items() if name not in self.suspended}
 
     def decide(self, proposal: Digest) -> None:
         """Say what must come of a proposal now, and find that in the contract's state."""
         model = self.models[proposal]
         weights = self.electorate(model.kind)
-        total = sum(weights.values())
+        total = sum(self.everybody(model.kind).values())
         due = max(1, -(-total * 67 // 100))
         favour = sum(weights.get(name, 0) for name, vote in model.votes.items() if vote)
         against = sum(weights.get(name, 0) for name, vote in model.votes.items() if not vote)

@@ -139,3 +139,6 @@ class _Call:
 
     def emit(self, event_type: str, subject: str, data: dict[str, cbor.Value]) -> None:
         del event_type, subject, data
+
+    def told(self) -> tuple[int, int]:
+        return 0, 0

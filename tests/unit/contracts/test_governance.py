@@ -147,6 +147,20 @@ def test_vote_of_an_organisation_without_weight_any_more_counts_for_nothing() ->
     assert room.status(made) == "accepted"
 
 
+# holds GV-2
+def test_who_suspends_the_others_does_not_decide_for_them() -> None:
+    room = assembly()
+    others = [name for name in WEIGHTS if name != "dispatch"]
+    made = room.set("lab", stale_ms=60_000)
+    for name in others:
+        args: dict[str, Value] = {"account": name, "until_ms": None, "reason": "so"}
+        assert room.world.call("dispatch", "membership", "suspend", args).code == "ok"
+    told = room.vote(made, "dispatch")[0].events("proposal_voted")[0]
+    assert (told["weight_in_favour"], told["weight_due"], told["weight_total"]) == (4, 8, 11)
+    assert room.status(made) == "open"
+    assert by_data_centre(room.state) == {"dispatch": 1}
+
+
 # holds GV-4
 def test_proposal_counts_up_to_its_deadline_and_not_after() -> None:
     room = assembly()

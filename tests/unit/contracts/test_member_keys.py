@@ -145,6 +145,8 @@ def revocation(site: Site, name: str, **changes: Value) -> dict[str, Value]:
         ("grid", "gw-1", "ok"),
         ("grid", "grid", "ok"),
         ("dispatch", "grid", "ok"),
+        ("dispatch", "sub-east", "runs-a-validator"),
+        ("sub-east", "sub-east", "ok"),
         ("sub-east", "grid", "not-yours"),
         ("lab", "gw-1", "not-yours"),
         ("gw-1", "grid", "not-yours"),

@@ -76,6 +76,16 @@ def test_store_by_who_is_no_dispatch_agency_is_refused(sender: str) -> None:
 
 
 # holds MO-4
+def test_store_by_a_gateway_of_a_dispatch_agency_is_refused() -> None:
+    made = make_genesis()
+    stations = tuple(replace(entry, organisation="dispatch") for entry in made.stations)
+    keys = tuple(replace(key, organisation="dispatch") if key.sender in ("gw-1", "gw-2") else key for key in made.keys)
+    world = World(replace(made, stations=stations, keys=keys))
+    assert store(world, sender="gw-1").code == "wrong-role"
+    assert store(world, sender="dispatch").code == "ok"
+
+
+# holds MO-4
 def test_store_of_another_organisations_model_or_region_is_refused() -> None:
     world = World(two_agencies())
     store(world)

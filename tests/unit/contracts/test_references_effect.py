@@ -23,9 +23,10 @@ from tests.unit.contracts.reports import (
     submit,
     verdicts,
 )
-from tests.unit.ledger.worlds import Done, World
+from tests.unit.ledger.worlds import Done, World, make_genesis
 from wire import cbor
 from wire.cbor import Value
+from wire.genesis import Device
 from wire.release import EffectiveFrom, Release
 from wire.types import Digest, sha256
 
@@ -360,3 +361,32 @@ def test_revoke_that_is_not_the_senders_to_make_is_refused(sender: str, change: 
     done = world.call(sender, "references", "revoke", {**args, **change})
     assert (done.code, done.event_types) == (code, [])
     assert value_of(world) == sha256(FIRMWARE)
+
+
+# holds RF-7
+@pytest.mark.parametrize(("bound", "most"), [("TOLD_BYTES_MAX", 1000), ("TOLD_EVENTS_MAX", 1)])
+def test_revocation_that_tells_of_too_many_devices_leaves_the_rest_to_their_reports(
+    monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
+    monkeypatch.setattr(f"master.contracts.consistency.{bound}", most)
+    world = World()
+    send(world, evidence(entry("dev-1", item("s-1")), entry("dev-2", item("s-2"))))
+    make_effective(world, release())
+    done = revoke(world, "regulator", release().digest())
+    assert done.code == "ok"
+    assert [told["device"] for told in done.events("verdict_changed")] == ["dev-1"]
+    later = send(world, evidence(entry("dev-2", item("s-2")), pair=(1, 2)))
+    assert [told["device"] for told in later.events("verdict_changed")] == ["dev-2"]
+
+
+# holds RF-7
+def test_outcome_has_room_for_what_a_revocation_tells_of_a_large_model() -> None:
+    devices = tuple(Device(f"dev-{number:03}", "gw-1", "maker-a", "SC-2", f"s-{number}") for number in range(256))
+    world = World(make_genesis(None, devices))
+    for first in range(0, 256, 32):
+        lines = [entry(f"dev-{number:03}", item(f"s-{number}")) for number in range(first, first + 32)]
+        assert send(world, evidence(*lines, pair=(1, first + 1))).code == "ok"
+    make_effective(world, release())
+    done = revoke(world, "regulator", release().digest(), "\u6c34" * 256)
+    assert done.code == "ok"
+    assert 100 < len(done.events("verdict_changed")) < 256

@@ -523,6 +523,13 @@ def test_who_proposed_may_withdraw() -> None:
 
 
 # holds VM-3
+def test_gateway_of_who_proposed_may_not_withdraw() -> None:
+    at = consortium()
+    proposal = at.add()
+    assert at.call("gw-1", "withdraw", proposal=proposal.tx.id).code == "not-yours"
+
+
+# holds VM-3
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
