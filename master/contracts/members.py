@@ -36,11 +36,10 @@ from wire.fields import Fields
 from wire.genesis import JURISDICTION_LEVELS_MAX, may_stand_under
 from wire.membership import (
     APPLICATION_BYTES_MAX,
-    REGISTER,
     Application,
     application_bytes,
     decode_application,
-    key_bytes,
+    register_bytes,
 )
 from wire.receipt import Event
 from wire.types import Digest
@@ -329,7 +328,7 @@ def add_operator(context: Context, args: dict[str, Value]) -> str:
     if membership.is_account(context, name):
         raise Refused("taken")
     check_fresh_key(context, key)
-    check_signature(key, key_bytes(context.chain, name, REGISTER, None, key), signature)
+    check_signature(key, register_bytes(context.chain, context.organisation, name, key), signature)
     context.put(f"operator/{name}".encode("ascii"), {"organisation": context.organisation})
     context.emit("operator_added", name, {"operator": name, "organisation": context.organisation})
     add_key(context, key, name, context.organisation)
