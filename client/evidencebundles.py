@@ -258,11 +258,26 @@ def _gateway(bundle: EvidenceBundle, proofs: Sequence[Proof]) -> Judged:
     inside = [report for report in reports if subject.from_ms <= report.clock.time_ms <= subject.to_ms]
     at = f"block {bundle.header.height} of {when(bundle.header.time_ms)}"
     period = f"{when(subject.from_ms)} to {when(subject.to_ms)} by its clock"
-    lines = [f"gateway {subject.id}, {period}: the ledger took {len(inside)} reports; all of them are here"]
+    extent = _extent(counters, reports, subject)
+    lines = [f"as of {at} gateway {subject.id}, {period}: {len(inside)} reports that the ledger took; {extent}"]
     lines += [f"as of {at}: {line}" for line in gap_lines(found)]
     lines += [f"report boot {one.boot} seq {one.seq} of {when(one.clock.time_ms)}: {_statuses(one)}" for one in inside]
     unknown = unknown_parts(found, subject.from_ms, subject.to_ms, counters.before_boot)
     return Judged(tuple(lines), (*unknown, NOT_SHOWN))
+
+
+def _extent(counters: Counters, reports: Sequence[Evidence], subject: Subject) -> str:
+    """Say of which part of the period these are all the reports that the ledger took."""
+    if counters.before_boot and counters.before_ms >= (subject.from_ms or 0):
+        return f"whether it took others up to {when(counters.before_ms)} is not kept any more, after that they are all"
+    holes = 0
+    for boot in counters.boots:
+        for run in boot.runs:
+            known = [one.seq for one in reports if one.boot == boot.number and run.first <= one.seq <= run.last]
+            holes += max(known) - min(known) + 1 - len(known) if known else 0
+    if holes:
+        return f"of {holes} numbers among them the ledger no longer tells which it took, the others are all"
+    return "they are all that it took of the period"
 
 
 def incomplete(counters: Counters, reports: Sequence[Evidence], subject: Subject) -> str | None:
@@ -329,11 +344,12 @@ def _entries(value: cbor.Value) -> list[Entry]:
 
 def _move_line(proof: Proof, event: Event) -> str:
     header, data = proof.receipt.header, cast("Entry", event.data)
-    who = f"evidence that {proof.tx.tx.sender} signed" if data.get("by") is None else f"{data['by']} signed"
+    call = proof.tx.tx
     said = "".join(f", {name}: {data[name]}" for name in ("reason", "action") if data.get(name) is not None)
     return (
         f"{data['move']} -> {data['state']} in block {header.height} of {when(header.time_ms)} by transaction "
-        f"{proof.tx.id.hex()}, which {who}{said}; block signed by {', '.join(proof.receipt.certificate.signers)}"
+        f"{proof.tx.id.hex()}, {call.contract} {call.method} of {call.sender}{said}; block "
+        f"signed by {', '.join(proof.receipt.certificate.signers)}"
     )
 
 

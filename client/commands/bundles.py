@@ -40,7 +40,7 @@ from wire.evidencebundle import ALARM, DEVICE, GATEWAY, RECEIPTS_MAX, EvidenceBu
 from wire.genesis import Genesis
 from wire.header import Header, decode_header
 from wire.receipt import Bundle, decode_bundle, verify_receipt
-from wire.stateproof import StateProof
+from wire.stateproof import StateProof, verify_state_proof
 from wire.tx import open_tx
 from wire.types import IDENTIFIER_PATTERN, sha256
 
@@ -177,13 +177,14 @@ def _device(client: NodeClient, genesis: Genesis, subject: Subject) -> EvidenceB
                 states[key] = fetch_state_proof(client, *key, height)
                 height = states[key].final.header.height
     own = states[NAMESPACE, b"device/" + subject.id.encode("ascii")].value
-    parts = () if own is None else (_origin(client, genesis, subject.id, cbor.decode_map(own)["item"]),)
+    parts = () if own is None else (_origin(client, genesis, subject.id, cbor.decode_map(own).get("item")),)
     return EvidenceBundle(subject, tuple(states[key] for key in sorted(states)), parts)
 
 
 def _origin(client: NodeClient, genesis: Genesis, device: str, item: cbor.Value) -> Bundle:
     """Return the newest report that holds an item of a device whole."""
-    assert isinstance(item, bytes)
+    if not isinstance(item, bytes):
+        raise DataError(f"{client.node} did not send the record of {device}")
     past: list[Item] = [
         entry for entry in items(client, "/v1/verdicts", {"device": device}) if entry["item_digest"] == item.hex()
     ]
@@ -197,6 +198,7 @@ def _origin(client: NodeClient, genesis: Genesis, device: str, item: cbor.Value)
 def _gateway(client: NodeClient, genesis: Genesis, subject: Subject) -> EvidenceBundle:
     (key,) = state_keys(subject, {})
     state = fetch_state_proof(client, *key)
+    verify_state_proof(state, genesis)
     counters, head = read_counters(state.value), state.final.header.height
     near = _height_at(client, head, (subject.from_ms or 0) - _EARLY_MS)
     known: Reports = {}
@@ -275,7 +277,10 @@ def _height_at(client: NodeClient, head: int, time_ms: int) -> int:
 
 def _headers(client: NodeClient, first: int, limit: int) -> list[Header]:
     page = client.get_json("/v1/headers", {"from": str(first), "limit": str(limit)}).get("items")
-    headers = [decode_header(bytes.fromhex(str(entry["header"]))) for entry in page or ()]
+    try:
+        headers = [decode_header(bytes.fromhex(str(entry["header"]))) for entry in page or ()]
+    except (KeyError, TypeError, ValueError):
+        headers = []
     if [header.height for header in headers] != list(range(first, first + len(headers))) or not headers:
         raise DataError(f"{client.node} did not send the headers from {first} on")
     return headers

@@ -184,7 +184,7 @@ def test_bundle_of_an_alarm_tells_its_whole_life(
     assert "signed by dispatch, sub-east, sub-north" in said
     assert f"as of block {HEAD}" in said
     assert "not proven:" in said
-    assert ("office signed, reason: work" in said) == (moves > 1)
+    assert ("consistency act of office, reason: work" in said) == (moves > 1)
 
 
 # holds EB-5
@@ -334,7 +334,7 @@ def test_bundle_of_a_period_holds_every_report_of_it_and_names_what_is_missing(
     assert len(whole.receipts) == 5, "3, 4, 6 of the period, 2 and 7 beside it"
     code, said = verify(out, capsys)
     assert code == 0
-    assert "the ledger took 3 reports; all of them are here" in said
+    assert "3 reports that the ledger took; they are all that it took of the period" in said
     assert "missing: boot 1 seq 5" in said
     assert "whether its clock was right" in said
     parts = whole.receipts
@@ -346,6 +346,31 @@ def test_bundle_of_a_period_holds_every_report_of_it_and_names_what_is_missing(
     assert "is missing" in refused(out, elsewhere, capsys)
     duplicate = next(part for part in ledger.bundles.values() if part.receipt.outcome.code == "duplicate")
     assert "is no report of gateway" in refused(out, replace(whole, receipts=(duplicate, *parts)), capsys)
+
+
+# holds EB-7 EB-8
+def test_bundle_of_a_period_never_claims_to_be_whole_where_the_ledger_no_longer_knows(
+    ledger: Ledger, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    period_of(ledger, (3, 1), (3, 3))
+    words = ("gateway", GATEWAY, "--from", iso(when_ms(3, 1)), "--to", iso(when_ms(3, 3)))
+    run = [1, 3, 1, when_ms(3, 1), when_ms(3, 3)]
+    value = {"before_boot": 0, "before_ms": 0, "boots": [[3, [run]]]}
+    ledger.settle({("consistency", f"counters/{GATEWAY}"): value})
+    assert make(out, *words) == 0
+    assert "of 1 numbers among them the ledger no longer tells which it took" in capsys.readouterr().out
+    ledger.settle({("consistency", f"counters/{GATEWAY}"): {**value, "before_boot": 2, "before_ms": when_ms(3, 1)}})
+    assert make(out, *words) == 0
+    assert "is not kept any more, after that they are all" in capsys.readouterr().out
+
+
+# holds EB-7
+def test_bundle_of_a_period_from_a_node_that_sends_no_headers_is_not_written(ledger: Ledger, out: Path) -> None:
+    period_of(ledger, (1, 1))
+    ledger.node.answers["/v1/headers"] = {"items": [{"header": "no hex"}]}
+    words = ("gateway", GATEWAY, "--from", iso(when_ms(1, 1)), "--to", iso(when_ms(1, 1)))
+    assert make(out, *words) == 65
+    assert not out.exists()
 
 
 # holds EB-7
