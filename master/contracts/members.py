@@ -62,7 +62,7 @@ REVIEWERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Roles of which one organisation each must be in favour, by the role that is applied for."""
 REVIEWS_MAX: Final = 8
-"""In favour of one application; two roles and a parent need no more."""
+"""In favour of one application, from which on those count alone that are missing, or are against."""
 SWEPT_MAX: Final = 16
 """Suspensions whose end has come that one block lifts."""
 _RECORD: Final = ("application", "by", "tx", "height", "reviews")
@@ -143,7 +143,9 @@ def review(context: Context, args: dict[str, Value]) -> str:
     if role not in _responsible(context, wanted.role) and context.organisation != wanted.parent:
         raise Refused("not-responsible")
     reviews = _reviews(record)
-    if len(reviews) >= REVIEWS_MAX or any(entry["organisation"] == context.organisation for entry in reviews):
+    is_needed = not in_favour or not {role, context.organisation}.isdisjoint(_missing(context, wanted, reviews))
+    is_spare = len(reviews) >= REVIEWS_MAX and not is_needed
+    if is_spare or any(entry["organisation"] == context.organisation for entry in reviews):
         raise Refused("already-reviewed")
     entry: dict[str, Value] = {"organisation": context.organisation, "role": role, "height": context.height}
     everybody = [*reviews, entry]

@@ -326,7 +326,7 @@ def test_certificates_are_recorded_by_the_super_node_and_revoked_by_whom_they_co
 # holds MB-7
 def test_first_key_is_for_the_organisation_that_it_names() -> None:
     site = Site()
-    seen = {"operator": "night", "key": public("night")}
+    seen: dict[str, Value] = {"operator": "night", "key": public("night")}
     word = site.word("night", "grid/night", REGISTER, None, public("night"))
     assert site.call("solar", "add-operator", **seen, signature=word).code == "bad-signature"
     assert site.call("grid", "add-operator", **seen, signature=word).code == "ok"
