@@ -13,13 +13,20 @@ from client.output import lines_of
 from kit.exitcodes import DataError
 from kit.files import read_bounded
 from kit.http import NodeClient
-from kit.keystore import KeyFile
+from kit.keystore import KeyFile, load_signing_key
 from kit.terminal import Terminal
 from wire import cbor
 from wire.cose import SIGNATURE_BYTES
 from wire.errors import WireError
 from wire.fields import Fields
-from wire.membership import APPLICATION_BYTES_MAX, Application, application_bytes, decode_application, key_bytes
+from wire.membership import (
+    APPLICATION_BYTES_MAX,
+    Application,
+    application_bytes,
+    decode_application,
+    key_bytes,
+    register_bytes,
+)
 
 CONTRACT: Final = "membership"
 DAY_MS: Final = 86_400_000
@@ -97,6 +104,12 @@ def chain_of(client: NodeClient) -> str:
 def word(key: KeyFile, chain: str, account: str, purpose: str, keys: tuple[bytes | None, bytes | None]) -> bytes:
     """Return what a key says about (old, new) keys of an account."""
     return key.signing_key.sign(key_bytes(chain, account, purpose, *keys)).signature
+
+
+def first_word(key: KeyFile, chain: str, way: Way, account: str) -> bytes:
+    """Return what the first key of an account says, which the organisation that makes the call registers."""
+    organisation = way.sender or load_signing_key(way.key).name
+    return key.signing_key.sign(register_bytes(chain, organisation, account, key.public)).signature
 
 
 def write_application(wanted: Application, key: KeyFile, root_key: KeyFile | None) -> bytes:

@@ -90,3 +90,15 @@ def key_bytes(chain: str, account: str, purpose: str, old: bytes | Digest | None
         new: Public key that comes; None when none does.
     """
     return _KEY_DOMAIN + cbor.encode([chain, account, purpose, old, new])
+
+
+def register_bytes(chain: str, organisation: str, account: str, new: bytes) -> bytes:
+    """Return what the first key of an operator or gateway signs: for nobody but the organisation that registers it.
+
+    Args:
+        chain: Name of the ledger.
+        organisation: That the account is to belong to.
+        account: Its name.
+        new: Public key.
+    """
+    return key_bytes(chain, f"{organisation}/{account}", REGISTER, None, new)

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from client.members import Way, call, chain_of, in_days, show, word
+from client.members import Way, call, chain_of, first_word, in_days, show, word
 from client.node import items
 from client.options import (
     TIMEOUT_S_DEFAULT,
@@ -25,7 +25,7 @@ from kit.keystore import load_signing_key
 from kit.terminal import Terminal
 from wire import cbor
 from wire.cose import KID_BYTES
-from wire.membership import RECOVER, REGISTER, REPLACE, REVOKE, ROOT, ROTATE
+from wire.membership import RECOVER, REPLACE, REVOKE, ROOT, ROTATE
 
 RECOVERY_DAYS: Final = 7
 
@@ -51,7 +51,7 @@ def add_operator(
     new = load_signing_key(new_key)
     way = Way(key, node, sender, timeout, no_wait, json)
     with NodeClient([node], timeout) as client:
-        signature = word(new, chain_of(client), account, REGISTER, (None, new.public))
+        signature = first_word(new, chain_of(client), way, account)
         args: dict[str, cbor.Value] = {"operator": account, "key": new.public, "signature": signature}
         outcome = call(client, way, "add-operator", args)
     show(way, "add-operator", outcome, {"account": account, "kid": new.kid.hex()})

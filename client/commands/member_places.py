@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from client.members import Way, call, chain_of, show, word
+from client.members import Way, call, chain_of, first_word, show
 from client.node import items
 from client.options import (
     TIMEOUT_S_DEFAULT,
@@ -23,7 +23,6 @@ from kit.http import NodeClient
 from kit.keystore import load_signing_key
 from kit.terminal import Terminal
 from wire import cbor
-from wire.membership import REGISTER
 
 KindArgument = Annotated[str, typer.Argument(help="device or gateway.")]
 ThingArgument = Annotated[str, typer.Argument(help="Its id.")]
@@ -68,7 +67,7 @@ def add_gateway(
     new = load_signing_key(new_key)
     way = Way(key, node, sender, timeout, no_wait, json)
     with NodeClient([node], timeout) as client:
-        signature = word(new, chain_of(client), gateway, REGISTER, (None, new.public))
+        signature = first_word(new, chain_of(client), way, gateway)
         args: dict[str, cbor.Value] = {
             "gateway": gateway,
             "station": station,

@@ -19,7 +19,7 @@ from master.contracts.member_state import (
 from wire.cbor import Value
 from wire.fields import Fields
 from wire.genesis import Device
-from wire.membership import REGISTER, key_bytes
+from wire.membership import register_bytes
 
 DEVICE: Final = "device"
 GATEWAY: Final = "gateway"
@@ -65,7 +65,7 @@ def add_gateway(context: Context, args: dict[str, Value]) -> str:
     if membership.is_account(context, name):
         raise Refused("taken")
     check_fresh_key(context, key)
-    check_signature(key, key_bytes(context.chain, name, REGISTER, None, key), signature)
+    check_signature(key, register_bytes(context.chain, context.organisation, name, key), signature)
     context.put(f"gateway/{name}".encode("ascii"), {"station": station})
     context.emit("gateway_added", name, {"gateway": name, "station": station})
     add_key(context, key, name, context.organisation)

@@ -36,11 +36,10 @@ from wire.fields import Fields
 from wire.genesis import JURISDICTION_LEVELS_MAX, may_stand_under
 from wire.membership import (
     APPLICATION_BYTES_MAX,
-    REGISTER,
     Application,
     application_bytes,
     decode_application,
-    key_bytes,
+    register_bytes,
 )
 from wire.receipt import Event
 from wire.types import Digest
@@ -63,7 +62,7 @@ REVIEWERS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Roles of which one organisation each must be in favour, by the role that is applied for."""
 REVIEWS_MAX: Final = 8
-"""In favour of one application; two roles and a parent need no more."""
+"""In favour of one application, from which on those count alone that are missing, or are against."""
 SWEPT_MAX: Final = 16
 """Suspensions whose end has come that one block lifts."""
 _RECORD: Final = ("application", "by", "tx", "height", "reviews")
@@ -144,7 +143,9 @@ def review(context: Context, args: dict[str, Value]) -> str:
     if role not in _responsible(context, wanted.role) and context.organisation != wanted.parent:
         raise Refused("not-responsible")
     reviews = _reviews(record)
-    if len(reviews) >= REVIEWS_MAX or any(entry["organisation"] == context.organisation for entry in reviews):
+    is_needed = not in_favour or not {role, context.organisation}.isdisjoint(_missing(context, wanted, reviews))
+    is_spare = len(reviews) >= REVIEWS_MAX and not is_needed
+    if is_spare or any(entry["organisation"] == context.organisation for entry in reviews):
         raise Refused("already-reviewed")
     entry: dict[str, Value] = {"organisation": context.organisation, "role": role, "height": context.height}
     everybody = [*reviews, entry]
@@ -329,7 +330,7 @@ def add_operator(context: Context, args: dict[str, Value]) -> str:
     if membership.is_account(context, name):
         raise Refused("taken")
     check_fresh_key(context, key)
-    check_signature(key, key_bytes(context.chain, name, REGISTER, None, key), signature)
+    check_signature(key, register_bytes(context.chain, context.organisation, name, key), signature)
     context.put(f"operator/{name}".encode("ascii"), {"organisation": context.organisation})
     context.emit("operator_added", name, {"operator": name, "organisation": context.organisation})
     add_key(context, key, name, context.organisation)

@@ -15,7 +15,7 @@ from master.contracts.membership_decisions import Code
 from master.contracts.table import Software, own_software
 from master.contracts.validator_records import Admitted
 from master.ledger import genesis as height_0
-from master.ledger.blobs import BlobRoom, check_room, named_blobs, record
+from master.ledger.blobs import BlobRoom, check_room, record
 from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings, decode_entry
 from master.ledger.code import RunningCode
 from master.ledger.faults import EpochSets, FaultCourt, FaultRefusedError
@@ -284,7 +284,7 @@ class Application:
         for number, raw in enumerate(block.transactions):
             try:
                 signed = self._open_tx(raw)
-                check_room(blobs, signed.tx)
+                check_room(blobs, self._code.named_blobs(signed.tx), signed.tx.sender)
                 done.append(self._run(block_state, signed, place))
             except WireError as error:
                 raise BlockRefused("bad-transaction", f"transaction {number}: {error}") from error
@@ -329,7 +329,8 @@ class Application:
         refused: list[tuple[Digest, str]] = []
         blobs = BlobRoom()
         for candidate in candidates:
-            if len(candidate.raw) > room or (taken and is_late()) or not blobs.takes(named_blobs(candidate.tx)):
+            named = self._code.named_blobs(candidate.tx)
+            if len(candidate.raw) > room or (taken and is_late()) or not blobs.takes(named):
                 break
             try:
                 done.append(self._run(state, candidate, place))
@@ -462,7 +463,7 @@ class Application:
         try:
             code = self._call(around, call_state, events)
             if code == OK:
-                record(call_state, named_blobs(signed.tx), around.organisation, place.height, place.time_ms)
+                record(call_state, self._code.named_blobs(signed.tx), around.organisation, place.height, place.time_ms)
             raw = Outcome(signed.id, code, tuple(events)).encode()
         except Refused as error:
             events.clear()

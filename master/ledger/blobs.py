@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from master.contracts import membership
-from master.contracts.context import Refused, blob_of
+from master.contracts.context import Contract, Refused, blob_of
 from master.contracts.parameters import DAY_MS
 from master.contracts.table import CONTRACTS
 from master.ledger.call import StateReads, decode_entry
@@ -27,8 +27,12 @@ _PREFIX: Final = b"d/"
 
 
 def named_blobs(call: Transaction) -> tuple[BlobRef, ...]:
-    """Return the blobs that a call names, each once; whether the contract accepts the call is another matter."""
-    contract = CONTRACTS.get((call.contract, call.version))
+    """Return the blobs that a call names, each once, as this program's contract of that version declares them."""
+    return blobs_of_call(CONTRACTS.get((call.contract, call.version)), call)
+
+
+def blobs_of_call(contract: Contract | None, call: Transaction) -> tuple[BlobRef, ...]:
+    """Return the blobs that a call of a contract names, each once; whether it accepts the call is another matter."""
     arguments = () if contract is None else contract.blobs.get(call.method, ())
     found = (blob_of(call.args, argument) for argument in arguments)
     return tuple(dict.fromkeys(blob for blob in found if blob is not None))
@@ -53,14 +57,14 @@ class BlobRoom:
         return True
 
 
-def check_room(room: BlobRoom, call: Transaction) -> None:
+def check_room(room: BlobRoom, blobs: Sequence[BlobRef], sender: str) -> None:
     """Count the blobs of one more call of a block that somebody else built.
 
     Raises:
         BlockRefused: The block names more than it may.
     """
-    if not room.takes(named_blobs(call)):
-        raise BlockRefused("too-many-blobs", f"a call of {call.sender} names more than a block may")
+    if not room.takes(blobs):
+        raise BlockRefused("too-many-blobs", f"a call of {sender} names more than a block may")
 
 
 def record(state: Overlay, blobs: Sequence[BlobRef], organisation: str, height: int, time_ms: int) -> None:

@@ -9,10 +9,13 @@ from master.contracts import membership_decisions
 from master.contracts.context import Contract, Opening
 from master.contracts.membership_decisions import Code, code_of
 from master.contracts.table import Software
+from master.ledger.blobs import blobs_of_call
 from master.ledger.call import BlockCall, StateReads
 from master.ledger.refusals import CodeDueError
 from master.ledger.state import Overlay, StateReader, Write
+from wire.blob import BlobRef
 from wire.genesis import code_table_hash
+from wire.tx import Transaction
 from wire.types import Digest
 
 
@@ -57,6 +60,13 @@ class RunningCode:
     def coming(self) -> tuple[Code, ...]:
         """Return the versions that begin after the next block, sorted by name and version."""
         return tuple(code for code in self._codes if code.from_height > self._height)
+
+    def named_blobs(self, call: Transaction) -> tuple[BlobRef, ...]:
+        """Return the blobs that a call of the next block names, as the contract declares them that will execute it.
+
+        It is not asked what else this software knows: nodes of several releases have to come to the same answer.
+        """
+        return blobs_of_call(self.contracts.get(call.contract), call)
 
     def begin(self, state: Overlay, time_ms: int) -> None:
         """Let versions that begin with the next block turn what is there into their own.

@@ -207,11 +207,13 @@ class Members(RuleBasedStateMachine):
 
     @rule(by=organisations, name=st.sampled_from(["shift", "gw-9", "grid"]), key=keys)
     def add_operator(self, by: str, name: str, key: str) -> None:
-        self.call(by, "add-operator", operator=name, key=public(key), signature=word(key, name, REGISTER, None, key))
+        self.call(
+            by, "add-operator", operator=name, key=public(key), signature=word(key, f"{by}/{name}", REGISTER, None, key)
+        )
 
     @rule(by=organisations, key=keys, station=st.sampled_from(STATIONS))
     def add_gateway(self, by: str, key: str, station: str) -> None:
-        signature = word(key, "gw-9", REGISTER, None, key)
+        signature = word(key, f"{by}/gw-9", REGISTER, None, key)
         self.call(by, "add-gateway", gateway="gw-9", station=station, key=public(key), signature=signature)
 
     @rule(by=organisations, name=st.sampled_from(DEVICES), gateway=st.sampled_from(GATEWAYS))

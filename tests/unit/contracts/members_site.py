@@ -147,7 +147,7 @@ class Site:
 
     def add_operator(self, name: str, by: str = "grid", key: str | None = None) -> Done:
         signer = key or name
-        word = self.word(signer, name, REGISTER, None, public(signer))
+        word = self.word(signer, f"{by}/{name}", REGISTER, None, public(signer))
         return self.call(by, "add-operator", operator=name, key=public(signer), signature=word)
 
     def signers(self, account: str) -> list[bytes]:

@@ -292,7 +292,7 @@ def test_recovery_is_cancelled_by_whoever_still_has_the_keys() -> None:
 # holds MB-7 MB-11
 def test_recovery_whose_key_somebody_took_meanwhile_is_closed() -> None:
     site = recovering(wait_ms=0)
-    word = site.word("next", "night", REGISTER, None, public("next"))
+    word = site.word("next", "solar/night", REGISTER, None, public("next"))
     assert site.call("solar", "add-operator", operator="night", key=public("next"), signature=word).code == "ok"
     done = site.call("lab", "complete-recovery", organisation="grid")
     assert done.events("recovery_closed") == [{"organisation": "grid", "reason": "key-in-use"}]
@@ -321,3 +321,12 @@ def test_certificates_are_recorded_by_the_super_node_and_revoked_by_whom_they_co
     assert site.call("dispatch", "revoke-certificate", **revoke).code == "already-revoked"
     other: dict[str, Value] = {"certificate": sha256(certificate("lab")), "reason": "changed"}
     assert site.call("dispatch", "revoke-certificate", **other).code == "ok"
+
+
+# holds MB-7
+def test_first_key_is_for_the_organisation_that_it_names() -> None:
+    site = Site()
+    seen: dict[str, Value] = {"operator": "night", "key": public("night")}
+    word = site.word("night", "grid/night", REGISTER, None, public("night"))
+    assert site.call("solar", "add-operator", **seen, signature=word).code == "bad-signature"
+    assert site.call("grid", "add-operator", **seen, signature=word).code == "ok"

@@ -14,7 +14,7 @@ from wire.membership import REGISTER
 
 
 def gateway(site: Site, name: str = "gw-9", station: str = "st-1", **changes: Value) -> dict[str, Value]:
-    word = site.word(name, name, REGISTER, None, public(name))
+    word = site.word(name, f"grid/{name}", REGISTER, None, public(name))
     return {"gateway": name, "station": station, "key": public(name), "signature": word, **changes}
 
 

@@ -125,6 +125,19 @@ def test_application_is_reviewed_once_by_each_who_is_responsible() -> None:
 
 
 # holds MB-5
+@pytest.mark.parametrize(("by", "in_favour"), [("sub-east", True), ("sub-east", False), ("lab-b", False)])
+def test_reviews_that_are_not_missing_keep_nobody_from_reviewing(
+    monkeypatch: pytest.MonkeyPatch, by: str, *, in_favour: bool
+) -> None:
+    monkeypatch.setattr("master.contracts.members.REVIEWS_MAX", 1)
+    monkeypatch.setattr("master.contracts.members.REVIEWERS", {"generator": ("laboratory",)})
+    site = Site()
+    site.apply(site.application())
+    assert site.review("wind", "lab", "lab-b") == ["ok", "already-reviewed"]
+    assert site.review("wind", by, in_favour=in_favour) == ["ok"]
+
+
+# holds MB-5
 def test_application_that_somebody_responsible_is_against_is_closed() -> None:
     site = Site()
     site.apply(site.application())

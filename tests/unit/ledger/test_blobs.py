@@ -5,8 +5,9 @@ from dataclasses import replace
 import cbor2
 import pytest
 
+from master.contracts.models import MODELS
 from master.contracts.parameters import DAY_MS
-from master.contracts.table import CONTRACTS
+from master.contracts.table import CONTRACTS, software_of
 from master.ledger.blobs import BlobRoom, brought, entry_key, known_blobs, known_size, named_blobs, record
 from master.ledger.refusals import BlockRefused
 from master.ledger.state import Overlay
@@ -23,6 +24,15 @@ def test_call_names_the_blobs_of_the_arguments_that_its_contract_declares() -> N
     world = World()
     assert named_blobs(world.sign("dispatch", "models", "store", arguments()).tx) == (BLOB,)
     assert named_blobs(world.sign("maker-a", "models", "store", arguments()).tx) == (BLOB,)
+
+
+# holds BL-2
+def test_block_goes_by_the_contract_that_executes_it() -> None:
+    software = software_of([*CONTRACTS.values(), replace(MODELS, name="archive", version=2, speaks_from=1)])
+    world = World(replace(make_genesis(), code_table=software.newest()), software)
+    done = world.call("dispatch", "archive", "store", arguments())
+    assert done.code == "ok"
+    assert known_size(world.state, BLOB.digest) == BLOB.size
 
 
 # holds BL-2

@@ -22,7 +22,7 @@ from wire.cbor import Value
 from wire.certificate import Certificate, Step, ValidatorSet
 from wire.epochs import EpochEnd
 from wire.header import Header
-from wire.membership import key_bytes
+from wire.membership import register_bytes
 from wire.tx import SignedTx
 
 
@@ -244,9 +244,7 @@ def test_chain_tells_where_gateways_hear_after_one_was_added_or_moved() -> None:
     assert (set(topics), len(topics)) == ({"gw-1", "gw-2"}, 2)
     assert topics["gw-1"] == "gridwitness/v1/north/st-1/gw-1/down"
     key = key_of("gw-9")
-    word = key.sign(
-        key_bytes(ledger.world.genesis.chain(), "gw-9", "register", None, key.verify_key.encode())
-    ).signature
+    word = key.sign(register_bytes(ledger.world.genesis.chain(), "grid", "gw-9", key.verify_key.encode())).signature
     added: dict[str, Value] = {"gateway": "gw-9", "station": "st-9", "key": key.verify_key.encode(), "signature": word}
     calls: list[tuple[str, dict[str, Value]]] = [
         ("add-station", {"station": "st-9", "area": "west"}),
