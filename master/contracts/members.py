@@ -383,9 +383,12 @@ def _check_applicant(context: Context, wanted: Application) -> None:
 
 
 def _responsible(context: Context, role: str) -> tuple[str, ...]:
-    """Return the roles that review a role; what nobody has is left to the super node."""
+    """Return the roles that review a role; what nobody has is left to the super node.
+
+    Suspended organisations have theirs: the super node must not suspend whoever would review beside it.
+    """
     found = {
-        reviewer if next(membership.organisations_of_role(context, reviewer), None) else membership.SUPER_NODE
+        reviewer if next(membership.members_of_role(context, reviewer), None) else membership.SUPER_NODE
         for reviewer in REVIEWERS[role]
     }
     return tuple(sorted(found))

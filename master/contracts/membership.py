@@ -219,11 +219,6 @@ def role_entry(role: str, name: str) -> bytes:
     return _key(f"role/{role}", name)
 
 
-def organisations_of_role(state: Reads, wanted: str) -> Iterator[str]:
-    """Yield the organisations of a role that are not suspended, in ascending order of their ids."""
-    return (name for name in members_of_role(state, wanted) if role(state, name) == wanted)
-
-
 def members_of_role(state: Reads, wanted: str) -> Iterator[str]:
     """Yield the organisations of a role, suspended ones too, in ascending order of their ids."""
     prefix = role_entry(wanted, "")

@@ -32,7 +32,7 @@ def test_applicant_is_brought_in_reviewed_and_admitted_with_its_certificate() ->
     expected = ("generator", "sub-east", public(root_of("wind")), "sub-east", digest, expires_ms)
     assert member == membership.Member("wind", *expected)
     assert membership.is_under(site.state, "wind", "dispatch")
-    assert "wind" in membership.organisations_of_role(site.state, "generator")
+    assert "wind" in membership.members_of_role(site.state, "generator")
     # it signs from the next transaction on, and its place in the line of applicants is free
     assert site.call("wind", "attach", data_centre="dispatch").code == "ok"
     assert site.admit("wind").code == "no-such-application"
@@ -150,14 +150,27 @@ def test_application_that_somebody_responsible_is_against_is_closed() -> None:
 
 
 # holds MB-5
-def test_review_of_a_role_that_nobody_has_falls_to_the_super_node() -> None:
+def test_review_of_a_role_that_nobody_has_falls_to_the_super_node(monkeypatch: pytest.MonkeyPatch) -> None:
     assert REVIEWERS.keys() == set(ROLES)
     assert set().union(*map(set, REVIEWERS.values())) <= set(ROLES)
+    monkeypatch.setattr("master.contracts.members.REVIEWERS", {"generator": ("auditor",)})
     site = Site()
-    assert site.call("dispatch", "suspend", account="trade", until_ms=None, reason="audit").code == "ok"
     (event,) = site.apply(site.application()).events("member_applied")
     assert event["missing"] == ["dispatch-centre", "sub-east"]
     assert site.review("wind", "dispatch", "sub-east") == ["ok", "ok"]
+    assert site.admit("wind").code == "ok"
+
+
+# holds MB-5
+def test_super_node_that_suspends_a_reviewer_does_not_review_in_its_place() -> None:
+    site = Site()
+    assert site.call("dispatch", "suspend", account="trade", until_ms=None, reason="audit").code == "ok"
+    (event,) = site.apply(site.application()).events("member_applied")
+    assert event["missing"] == ["trading-centre", "sub-east"]
+    assert site.review("wind", "dispatch", "sub-east") == ["not-responsible", "ok"]
+    assert site.admit("wind").code == "not-reviewed"
+    assert site.call("dispatch", "resume", account="trade").code == "ok"
+    assert site.review("wind", "trade") == ["ok"]
     assert site.admit("wind").code == "ok"
 
 
