@@ -91,8 +91,11 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "proposals_open_max": IntegerParameter(64, 1, 256),
     # how many blocks there must be between the vote that decides an upgrade and the block from which it runs
     "upgrade_blocks_min": IntegerParameter(10, 2, 1_000_000),
-    # weight of the vote of an organisation by its role
-    **{weight_parameter(role): IntegerParameter(_WEIGHTS.get(role, 0), 0, 1000) for role in ROLES},
+    # weight of the vote of an organisation by its role; one role keeps some, or no vote could ever decide again
+    **{
+        weight_parameter(role): IntegerParameter(_WEIGHTS.get(role, 0), int(role == "dispatch-centre"), 1000)
+        for role in ROLES
+    },
     # bytes of new blobs that one organisation may bring to the ledger per UTC day of block time
     "blob_day_bytes_max": IntegerParameter(1_073_741_824, 0, 1_099_511_627_776),
     # applications for membership that may wait at a time

@@ -275,6 +275,7 @@ def test_proposal_entry_of_another_form_is_refused() -> None:
         ({"values": {"stale_ms": 1}}, "bad-value"),
         ({"values": {"stale_s": 60}}, "bad-value"),
         ({"values": {"endorser_roles": ["laboratory"]}}, "bad-value"),
+        ({"values": {"weight_dispatch_centre": 0}}, "bad-value"),
     ],
 )
 def test_parameters_that_cannot_be_are_refused_when_they_are_proposed(body: dict[str, Value], code: str) -> None:
