@@ -53,7 +53,12 @@ def inspect_and_prove(cluster: Cluster, folder: Path) -> None:
     names = sorted(device.id for device in cluster.layout.topology.devices)
     order = orders(cluster, "inspect", gateway, "--wait", key=REGULATOR)
     assert order["answers"] == ", ".join(f"{name} read" for name in names)
-    assert agent_metric(cluster, gateway, "down_total", {"result": "order-taken"}) == 1
+    # the agent's figures are taken now and then, the order may have been answered since
+    wait_until(
+        lambda: agent_metric(cluster, gateway, "down_total", {"result": "order-taken"}) == 1,
+        within_s=20,
+        what="the agent to count the order",
+    )
     (item,) = orders(cluster, "inspections", "--state", "answered")["items"]
     assert (item["id"], item["waiting"], item["gateway"]) == (order["order"], [], gateway)
     assert set(item["answers"]) == set(names)
