@@ -9,6 +9,7 @@ from kit.clock import Clock
 from master.blobsync import Around, BlobSync
 from master.chain import Chain
 from master.config import NodeConfig
+from master.contracts.table import CONTRACTS
 from master.io.blobs import BlobStore
 from master.io.peers import PeerNetwork
 from master.io.store import Store
@@ -23,6 +24,8 @@ from wire.tx import SignedTx
 from wire.types import Digest
 
 BLOBS_FOLDER: Final = "blobs"
+_NAMING: Final = tuple({contract.name.encode("ascii"): None for contract in CONTRACTS.values() if contract.blobs})
+"""Contracts whose calls name blobs."""
 
 
 def build_blobs(  # noqa: PLR0913 PLR0917 all that blobs have to do with
@@ -47,7 +50,8 @@ def build_blobs(  # noqa: PLR0913 PLR0917 all that blobs have to do with
         return application.outcome_of(signed, node.head_height() + 1, time_ms)
 
     def named_in(block: Block) -> tuple[BlobRef, ...]:
-        calls = (mempool.open(raw).tx for raw in block.transactions)
+        # most blocks name none: only what holds the name of such a contract is looked at
+        calls = (mempool.open(raw).tx for raw in block.transactions if any(name in raw for name in _NAMING))
         return tuple(dict.fromkeys(blob for call in calls for blob in named_blobs(call)))
 
     around = Around(

@@ -253,7 +253,8 @@ def may_sign(state: Reads, key: AccountKey, time_ms: int) -> bool:
     """
     if is_suspended(state, key.sender, time_ms):
         return False
-    return operator(state, key.sender) is None or not is_suspended(state, key.organisation, time_ms)
+    is_of_office = key.sender != key.organisation and operator(state, key.sender) is not None
+    return not (is_of_office and is_suspended(state, key.organisation, time_ms))
 
 
 def parent(state: Reads, organisation: str) -> str | None:
@@ -304,8 +305,11 @@ def organisation_of_device(state: Reads, name: str) -> str | None:
 
 def data_centre(state: Reads, organisation: str) -> str | None:
     """Return the organisation of the full node to which a member is attached as an extension node."""
-    found = member(state, organisation)
-    return None if found is None else found.data_centre
+    value = _entries(state).get(organisation_entry(organisation))
+    if value is None:
+        return None
+    fields = Fields(value, _ORGANISATION, "membership.organisation")
+    return None if fields.is_null("data_centre") else fields.identifier("data_centre")
 
 
 def may(context: Context, act: str) -> bool:

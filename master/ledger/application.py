@@ -47,6 +47,7 @@ Open = Callable[[bytes], SignedTx]
 _WINDOWS_MAX: Final = 16_384
 """Of 0.6 KB each, that were written last."""
 _TX_VALID: Final = b"parameter/tx_valid_ms_max"
+_SUPER_ONLY: Final = b"parameter/super_only"
 _ACCOUNT_KEYS_MAX: Final = 16_384
 
 
@@ -107,6 +108,7 @@ class Application:
         self._account_keys: dict[bytes, tuple[bytes, AccountKey]] = {}
         self._windows: dict[bytes, tuple[bytes, SequenceWindow]] = {}
         self._tx_valid: tuple[bytes | None, int] | None = None
+        self._super_only: tuple[bytes | None, frozenset[str]] | None = None
         self._code = RunningCode(software or own_software(), reader, height)
         self._code.check()
 
@@ -435,6 +437,13 @@ class Application:
             self._tx_valid = raw, membership.integer_parameter(StateReads(state), "tx_valid_ms_max")
         return self._tx_valid[1]
 
+    def _is_listed(self, state: Overlay, act: str) -> bool:
+        """Tell whether the parameter ``super_only`` names "contract.method"; it is read as in `_tx_valid_ms_max`."""
+        raw = state.get(membership.NAMESPACE, _SUPER_ONLY)
+        if self._super_only is None or self._super_only[0] != raw:
+            self._super_only = raw, frozenset(membership.super_only(StateReads(state)))
+        return act in self._super_only[1]
+
     def _account_key(self, state: Overlay, kid: bytes) -> AccountKey | None:
         """Return the key that a kid names; an entry that says what it said last is not decoded again."""
         raw = state.get(membership.NAMESPACE, membership.account_key_entry(kid))
@@ -481,7 +490,8 @@ class Application:
         call = around.signed.tx
         contract = self._code.contracts[call.contract]
         context = CallContext(around, contract.name, state, events)
-        if not membership.may(context, f"{contract.name}.{call.method}"):
+        act = f"{contract.name}.{call.method}"
+        if self._is_listed(state, act) and not membership.may(context, act):
             raise Refused("super-node-only")
         code = contract.methods[call.method](context, call.args)
         if code != OK:

@@ -34,6 +34,8 @@ def named_blobs(call: Transaction) -> tuple[BlobRef, ...]:
 def blobs_of_call(contract: Contract | None, call: Transaction) -> tuple[BlobRef, ...]:
     """Return the blobs that a call of a contract names, each once; whether it accepts the call is another matter."""
     arguments = () if contract is None else contract.blobs.get(call.method, ())
+    if not arguments:
+        return ()
     found = (blob_of(call.args, argument) for argument in arguments)
     return tuple(dict.fromkeys(blob for blob in found if blob is not None))
 
@@ -48,6 +50,8 @@ class BlobRoom:
 
     def takes(self, blobs: Sequence[BlobRef]) -> bool:
         """Count the blobs of one more transaction, and tell whether the block may name them beside the others."""
+        if not blobs:
+            return True
         new = [blob for blob in blobs if blob not in self._named]
         size = self._bytes + sum(blob.size for blob in new)
         if len(self._named) + len(new) > BLOCK_BLOBS_MAX or size > BLOCK_BLOB_BYTES_MAX:
