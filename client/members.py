@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from client.node import Item, Outcome, open_signer, require_ok, submit, wait_outcome
+from client.node import Item, Outcome, open_signer
+from client.node import call as call_contract
 from client.output import lines_of
 from kit.exitcodes import DataError
 from kit.files import read_bounded
@@ -75,12 +76,8 @@ def call(
     Raises:
         DataError: The contract refused it.
     """
-    tx = submit(client, open_signer(client, way.key, way.sender).sign(contract, method, args))
-    outcome = Outcome(tx, "pending", None, None) if way.no_wait else wait_outcome(client, tx, way.timeout_s)
-    words = _WORDS.get(str(outcome.code))
-    if words is not None:
-        raise DataError(f"the contract refused transaction {tx}: {outcome.code}: {words}")
-    return require_ok(outcome)
+    signer, timeout_s = open_signer(client, way.key, way.sender), None if way.no_wait else way.timeout_s
+    return call_contract(client, signer, contract, method, args, timeout_s, _WORDS)
 
 
 def show(way: Way, method: str, outcome: Outcome, told: Mapping[str, str | int | None] | None = None) -> None:

@@ -46,6 +46,9 @@ _REFUSALS: Final[Mapping[str, str]] = {
 """What the codes of the contracts mean to a person, and what to do; the others say enough."""
 
 
+_NO_WORDS: Final[Mapping[str, str]] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Where a transaction stands."""
@@ -178,15 +181,49 @@ def wait_outcome(client: NodeClient, tx: str, timeout_s: float) -> Outcome:
         pause_s = min(2 * pause_s, _POLL_LAST_S)
 
 
-def require_ok(outcome: Outcome) -> Outcome:
+def call(
+    client: NodeClient,
+    signer: Signer,
+    contract: str,
+    method: str,
+    args: Mapping[str, cbor.Value],
+    timeout_s: float | None,
+    words: Mapping[str, str] = _NO_WORDS,
+) -> Outcome:
+    """Sign a call, hand it to a node, and wait until the contract accepted it.
+
+    Args:
+        client: A node of the ledger.
+        signer: Who calls.
+        contract: Its name.
+        method: Of the contract.
+        args: Of the method.
+        timeout_s: Seconds; None does not wait, and the outcome is pending.
+        words: As for `require_ok`.
+
+    Raises:
+        DataError: The node or the contract refused it.
+        TryAgainError: It is still pending at the deadline.
+    """
+    tx = submit(client, signer.sign(contract, method, args))
+    if timeout_s is None:
+        return Outcome(tx, "pending", None, None)
+    return require_ok(wait_outcome(client, tx, timeout_s), words)
+
+
+def require_ok(outcome: Outcome, words: Mapping[str, str] = _NO_WORDS) -> Outcome:
     """Return the outcome when the contract accepted the call.
+
+    Args:
+        outcome: Of a call.
+        words: What the contract's codes mean to a person and what to do, before what all contracts' codes mean.
 
     Raises:
         DataError: It refused it; the message holds the code.
     """
     if outcome.code not in {None, "ok"}:
-        words = _REFUSALS.get(str(outcome.code))
-        reason = f"{outcome.code}" if words is None else f"{outcome.code}: {words}"
+        known = words.get(str(outcome.code), _REFUSALS.get(str(outcome.code)))
+        reason = f"{outcome.code}" if known is None else f"{outcome.code}: {known}"
         raise DataError(f"the contract refused transaction {outcome.tx} in block {outcome.height}: {reason}")
     return outcome
 

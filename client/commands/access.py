@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 
 from client.commands.verify import load_genesis
-from client.node import Outcome, listing, open_signer, require_ok, submit, wait_outcome
+from client.node import Outcome, call, listing, open_signer
 from client.options import (
     TIMEOUT_S_DEFAULT,
     GenesisOption,
@@ -341,10 +341,7 @@ def _send(
     node: str, key: Path, sender: str | None, method: str, args: dict[str, cbor.Value], timeout_s: float | None
 ) -> Outcome:
     with NodeClient([node], timeout_s or TIMEOUT_S_DEFAULT) as client:
-        tx = submit(client, open_signer(client, key, sender).sign(NAMESPACE, method, args))
-        if timeout_s is None:
-            return Outcome(tx, "pending", None, None)
-        return require_ok(wait_outcome(client, tx, timeout_s))
+        return call(client, open_signer(client, key, sender), NAMESPACE, method, args, timeout_s)
 
 
 def _show(terminal: Terminal, what: str, outcome: Outcome) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from client.commands.alarms import AlarmArgument, about, fetch
-from client.node import Item, items, open_signer, require_ok, submit, wait_outcome
+from client.node import Item, call, items, open_signer, submit, wait_outcome
 from client.options import (
     TIMEOUT_S_DEFAULT,
     JsonOption,
@@ -208,14 +208,10 @@ def _act(
     with NodeClient([node], timeout) as client:
         seen = fetch(client, alarm)
         signer = open_signer(client, key, sender)
-        tx = submit(client, signer.sign(CONTRACT, f"{move}-alarm", _args(seen, more)))
-        outcome = None if no_wait else wait_outcome(client, tx, timeout)
-    if outcome is not None and outcome.code not in (None, "ok"):
-        words = _WRONG_STATE[move] if outcome.code == "wrong-state" else _WORDS.get(str(outcome.code))
-        if words is not None:
-            raise DataError(f"the contract refused to {move} alarm {alarm}: {outcome.code}: {words}")
-        require_ok(outcome)
-    shown: Item = {"alarm": alarm, "move": move, "tx": tx, "height": None if outcome is None else outcome.height}
+        words = {**_WORDS, "wrong-state": _WRONG_STATE[move]}
+        timeout_s = None if no_wait else timeout
+        outcome = call(client, signer, CONTRACT, f"{move}-alarm", _args(seen, more), timeout_s, words)
+    shown: Item = {"alarm": alarm, "move": move, "tx": outcome.tx, "height": outcome.height}
     Terminal(as_json=json).show(shown, lambda: [_sentence(move, seen, more, shown)])
 
 

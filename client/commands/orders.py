@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
-from client.node import Item, Outcome, items, listing, open_signer, require_ok, submit, wait_outcome
+from client.node import Item, Outcome, call, items, listing, open_signer
 from client.options import (
     TIMEOUT_S_DEFAULT,
     JsonOption,
@@ -305,15 +305,7 @@ def _call(
     Raises:
         DataError: The contract refused it, in words for people.
     """
-    signer = open_signer(client, key, sender)
-    tx = submit(client, signer.sign(CONTRACT, method, args))
-    if timeout_s is None:
-        return Outcome(tx, "pending", None, None)
-    outcome = wait_outcome(client, tx, timeout_s)
-    words = _WORDS.get(str(outcome.code))
-    if words is not None:
-        raise DataError(f"the contract refused it with {outcome.code}: {words}")
-    return require_ok(outcome)
+    return call(client, open_signer(client, key, sender), CONTRACT, method, args, timeout_s, _WORDS)
 
 
 def _release(client: NodeClient, text: str) -> Item:

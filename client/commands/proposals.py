@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import typer
 
-from client.node import Item, Outcome, listing, open_signer, require_ok, submit, wait_outcome
+from client.node import Item, call, listing, open_signer
 from client.options import (
     TIMEOUT_S_DEFAULT,
     JsonOption,
@@ -442,14 +442,8 @@ def _call(
         DataError: The contract refused it.
     """
     with NodeClient([node], timeout_s) as client:
-        tx = submit(client, open_signer(client, key, sender).sign(contract, method, args))
-        outcome = Outcome(tx, "pending", None, None)
-        if not no_wait:
-            outcome = wait_outcome(client, tx, timeout_s)
-    words = _WORDS.get(str(outcome.code))
-    if words is not None:
-        raise DataError(f"the contract refused transaction {tx}: {outcome.code}: {words}")
-    require_ok(outcome)
+        signer = open_signer(client, key, sender)
+        outcome = call(client, signer, contract, method, args, None if no_wait else timeout_s, _WORDS)
     value: Item = {"method": method, **outcome.to_json()}
     Terminal(as_json=json).show(value, lambda: lines_of(value))
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import typer
 
-from client.node import Item, Outcome, items, listing, open_signer, require_ok, submit, wait_outcome
+from client.node import Item, call, items, listing, open_signer
 from client.options import (
     TIMEOUT_S_DEFAULT,
     JsonOption,
@@ -321,14 +321,8 @@ def _call(
     """
     terminal = Terminal(as_json=json)
     with NodeClient([node], timeout_s) as client:
-        tx = submit(client, open_signer(client, key, sender).sign(CONTRACT, method, args))
-        outcome = Outcome(tx, "pending", None, None)
-        if not no_wait:
-            outcome = wait_outcome(client, tx, timeout_s)
-    words = _WORDS.get(str(outcome.code))
-    if words is not None:
-        raise DataError(f"the contract refused transaction {tx}: {outcome.code}: {words}")
-    require_ok(outcome)
+        signer = open_signer(client, key, sender)
+        outcome = call(client, signer, CONTRACT, method, args, None if no_wait else timeout_s, _WORDS)
     value: Item = {"method": method, **outcome.to_json(), **(told or {})}
     terminal.show(value, lambda: lines_of(value))
 

@@ -22,7 +22,7 @@ from client.demo.references import OUTCOME_WITHIN_S, signer_of, stand_behind, su
 from client.demo.story import Story
 from client.demo.tampering import Expected, Tampering
 from client.demo.topology import DISPATCH, GRID_COMPANY, MANUFACTURER, MEMBERS, Model, Topology
-from client.node import Item, require_ok, submit, wait_outcome
+from client.node import Item, call
 from kit.exitcodes import DataError
 from wire import cbor
 from wire.types import Digest
@@ -185,9 +185,9 @@ class Pilot:
             DataError: The contract refused it.
         """
         with self._cluster.client(MEMBERS[0]) as client:
-            tx = submit(client, signer_of(self._cluster, client, organisation).sign(contract, method, args))
-            require_ok(wait_outcome(client, tx, OUTCOME_WITHIN_S))
-        return bytes.fromhex(tx)
+            signer = signer_of(self._cluster, client, organisation)
+            outcome = call(client, signer, contract, method, args, OUTCOME_WITHIN_S)
+        return bytes.fromhex(outcome.tx)
 
     @property
     def _model(self) -> Model:
