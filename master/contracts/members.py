@@ -2,8 +2,9 @@
 
 An applicant signs an application with the keys that it would have. A data centre brings it into the ledger, the roles
 that are responsible review it, the super node admits it with a certificate of the consortium's authority
-(docs/spec, clauses MB-4 to MB-6). Keys are in `member_keys`, stations, gateways and devices in `member_places`; what
-the namespace holds is listed in `membership`. Further: ("application/" | ID) -> {application, by, tx, height, reviews}.
+(docs/spec, clauses MB-4 to MB-6). Keys are in `member_keys`, stations, gateways and devices in `member_places`,
+suspensions in `member_suspension`; what the namespace holds is listed in `membership`. Further: ("application/" | ID)
+-> {application, by, tx, height, reviews}.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from master.contracts import member_keys, member_places, membership, validator_records
-from master.contracts.context import OK, BlockContext, Context, Contract, Refused
+from master.contracts import member_keys, member_places, member_suspension, membership, validator_records
+from master.contracts.context import OK, Context, Contract, Refused
 from master.contracts.member_state import (
     add_certificate,
     add_key,
@@ -42,7 +43,6 @@ from wire.membership import (
     register_bytes,
 )
 from wire.receipt import Event
-from wire.types import Digest
 
 REVIEWERS: Final[Mapping[str, tuple[str, ...]]] = {
     "agency": ("sub-centre",),
@@ -63,11 +63,8 @@ REVIEWERS: Final[Mapping[str, tuple[str, ...]]] = {
 """Roles of which one organisation each must be in favour, by the role that is applied for."""
 REVIEWS_MAX: Final = 8
 """In favour of one application, from which on those count alone that are missing, or are against."""
-SWEPT_MAX: Final = 16
-"""Suspensions whose end has come that one block lifts."""
 _RECORD: Final = ("application", "by", "tx", "height", "reviews")
 _REVIEW: Final = ("organisation", "role", "height")
-_UNTIL: Final = b"until/"
 
 
 def apply(context: Context, args: dict[str, Value]) -> str:
@@ -242,62 +239,6 @@ def renew(context: Context, args: dict[str, Value]) -> str:
     return OK
 
 
-def suspend(context: Context, args: dict[str, Value]) -> str:
-    """Let ``account`` sign nothing until block time ``until_ms``, or, when that is null, until it is resumed.
-
-    Over an organisation, and its operators and gateways, the super node may, and who has it in its jurisdiction; over
-    operators and gateways their organisation, too. Nobody may over an organisation that runs a validator: votes decide
-    about it.
-
-    Raises:
-        Refused: bad-args; not-an-organisation; unknown-account; not-yours; runs-a-validator; already-suspended;
-            bad-end: not after this block.
-    """
-    with bad_arguments():
-        fields = Fields(args, ("account", "until_ms", "reason"), "args")
-        account, reason = fields.identifier("account"), reason_of(fields)
-        until_ms = None if fields.is_null("until_ms") else fields.integer("until_ms")
-    check_organisation(context)
-    _check_authority(context, account)
-    if validator_records.is_validator(context, account):
-        raise Refused("runs-a-validator")
-    if membership.is_suspended(context, account, context.time_ms):
-        raise Refused("already-suspended")
-    if until_ms is not None and until_ms <= context.time_ms:
-        raise Refused("bad-end")
-    _lift(context, account)
-    record: dict[str, Value] = {
-        "until_ms": until_ms,
-        "by": context.organisation,
-        "reason": reason,
-        "height": context.height,
-    }
-    context.put(_suspended_entry(account), record)
-    if until_ms is not None:
-        context.put(_until_entry(until_ms, account), value=True)
-    context.emit("account_suspended", account, {"account": account, **record})
-    return OK
-
-
-def resume(context: Context, args: dict[str, Value]) -> str:
-    """Lift the suspension of ``account``; who suspended it may, and the super node.
-
-    Raises:
-        Refused: bad-args; not-an-organisation; not-suspended; not-yours.
-    """
-    with bad_arguments():
-        account = Fields(args, ("account",), "args").identifier("account")
-    check_organisation(context)
-    record = context.get(_suspended_entry(account))
-    if not isinstance(record, dict) or not membership.is_suspended(context, account, context.time_ms):
-        raise Refused("not-suspended")
-    if record["by"] != context.organisation and not is_super_node(context):
-        raise Refused("not-yours")
-    _lift(context, account)
-    context.emit("account_resumed", account, {"account": account, "by": context.organisation})
-    return OK
-
-
 def attach(context: Context, args: dict[str, Value]) -> str:
     """Attach the calling organisation's clients to ``data_centre``, which runs a validator; null: to none.
 
@@ -335,19 +276,6 @@ def add_operator(context: Context, args: dict[str, Value]) -> str:
     context.emit("operator_added", name, {"operator": name, "organisation": context.organisation})
     add_key(context, key, name, context.organisation)
     return OK
-
-
-def open_block(context: BlockContext, state_root: Digest) -> None:
-    """Lift suspensions whose end has come."""
-    del state_root
-    due: list[bytes] = []
-    for key, _ in context.scan(_UNTIL):
-        if int.from_bytes(key[len(_UNTIL) : len(_UNTIL) + 8], "big") > context.time_ms or len(due) >= SWEPT_MAX:
-            break
-        due.append(key)
-    for key in due:
-        context.delete(key)
-        context.delete(_suspended_entry(key[len(_UNTIL) + 8 :].decode("ascii")))
 
 
 def follow_proposal(context: Context, event: Event) -> None:
@@ -429,38 +357,8 @@ def _check_expiry(context: Context, expires_ms: int | None) -> None:
         raise Refused("bad-expiry")
 
 
-def _check_authority(context: Context, account: str) -> None:
-    """Refuse who has no say over an account."""
-    if not membership.is_account(context, account):
-        raise Refused("unknown-account")
-    owner = membership.organisation_of_account(context, account)
-    assert owner is not None
-    is_own = owner == context.organisation
-    if is_own and account != owner:
-        return
-    if is_own or not (is_super_node(context) or membership.is_under(context, owner, context.organisation)):
-        raise Refused("not-yours")
-
-
-def _lift(context: Context, account: str) -> None:
-    record = context.get(_suspended_entry(account))
-    if isinstance(record, dict):
-        until_ms = record["until_ms"]
-        if isinstance(until_ms, int):
-            context.delete(_until_entry(until_ms, account))
-        context.delete(_suspended_entry(account))
-
-
 def _application_entry(name: str) -> bytes:
     return b"application/" + name.encode("ascii")
-
-
-def _suspended_entry(account: str) -> bytes:
-    return b"suspended/" + account.encode("ascii")
-
-
-def _until_entry(until_ms: int, account: str) -> bytes:
-    return _UNTIL + until_ms.to_bytes(8, "big") + account.encode("ascii")
 
 
 MEMBERSHIP: Final = Contract(
@@ -472,8 +370,8 @@ MEMBERSHIP: Final = Contract(
         "withdraw": withdraw,
         "admit": admit,
         "renew": renew,
-        "suspend": suspend,
-        "resume": resume,
+        "suspend": member_suspension.suspend,
+        "resume": member_suspension.resume,
         "attach": attach,
         "add-operator": add_operator,
         "rotate-key": member_keys.rotate_key,
@@ -495,9 +393,10 @@ MEMBERSHIP: Final = Contract(
         "master.contracts.member_keys",
         "master.contracts.member_places",
         "master.contracts.member_state",
+        "master.contracts.member_suspension",
         "master.contracts.members",
         "master.contracts.membership_decisions",
         "master.contracts.validator_records",
     ),
-    opening=open_block,
+    opening=member_suspension.open_block,
 )
