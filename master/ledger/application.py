@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from master.contracts import membership, validator_records
@@ -20,6 +21,7 @@ from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings,
 from master.ledger.code import RunningCode
 from master.ledger.faults import EpochSets, FaultCourt, FaultRefusedError
 from master.ledger.parameters import LedgerParameters, ledger_parameters
+from master.ledger.parsed import ParsedEntry
 from master.ledger.preview import preview
 from master.ledger.ran import FAULT_RESULT, Ran, execution_of, results_of
 from master.ledger.refusals import BlockRefused, ContractFaultError, TxRefused
@@ -46,8 +48,6 @@ Open = Callable[[bytes], SignedTx]
 
 _WINDOWS_MAX: Final = 16_384
 """Of 0.6 KB each, that were written last."""
-_TX_VALID: Final = b"parameter/tx_valid_ms_max"
-_SUPER_ONLY: Final = b"parameter/super_only"
 _ACCOUNT_KEYS_MAX: Final = 16_384
 
 
@@ -107,8 +107,10 @@ class Application:
         self._court = FaultCourt(self._chain, epochs or {0: first_set}.get)
         self._account_keys: dict[bytes, tuple[bytes, AccountKey]] = {}
         self._windows: dict[bytes, tuple[bytes, SequenceWindow]] = {}
-        self._tx_valid: tuple[bytes | None, int] | None = None
-        self._super_only: tuple[bytes | None, frozenset[str]] | None = None
+        valid, super_only = b"parameter/tx_valid_ms_max", b"parameter/super_only"
+        read_valid = partial(membership.integer_parameter, name="tx_valid_ms_max")
+        self._tx_valid_ms_max = ParsedEntry(membership.NAMESPACE, valid, read_valid)
+        self._super_only = ParsedEntry(membership.NAMESPACE, super_only, membership.super_only)
         self._code = RunningCode(software or own_software(), reader, height)
         self._code.check()
 
@@ -394,7 +396,7 @@ class Application:
         key = self._signer(state, tx, time_ms)
         if call.valid_until_ms < time_ms:
             raise TxRefused("expired")
-        if call.valid_until_ms - time_ms > self._tx_valid_ms_max(state):
+        if call.valid_until_ms - time_ms > self._tx_valid_ms_max.of(state):
             raise TxRefused("valid-too-long")
         try:
             verify(tx, key.key)
@@ -429,20 +431,6 @@ class Application:
             self._windows.clear()
         self._windows[kid] = raw, window
         state.put(SEQUENCE, kid, raw)
-
-    def _tx_valid_ms_max(self, state: Overlay) -> int:
-        """Return the parameter; an entry that says what it said last is not decoded again."""
-        raw = state.get(membership.NAMESPACE, _TX_VALID)
-        if self._tx_valid is None or self._tx_valid[0] != raw:
-            self._tx_valid = raw, membership.integer_parameter(StateReads(state), "tx_valid_ms_max")
-        return self._tx_valid[1]
-
-    def _is_listed(self, state: Overlay, act: str) -> bool:
-        """Tell whether the parameter ``super_only`` names "contract.method"; it is read as in `_tx_valid_ms_max`."""
-        raw = state.get(membership.NAMESPACE, _SUPER_ONLY)
-        if self._super_only is None or self._super_only[0] != raw:
-            self._super_only = raw, frozenset(membership.super_only(StateReads(state)))
-        return act in self._super_only[1]
 
     def _account_key(self, state: Overlay, kid: bytes) -> AccountKey | None:
         """Return the key that a kid names; an entry that says what it said last is not decoded again."""
@@ -491,7 +479,7 @@ class Application:
         contract = self._code.contracts[call.contract]
         context = CallContext(around, contract.name, state, events)
         act = f"{contract.name}.{call.method}"
-        if self._is_listed(state, act) and not membership.may(context, act):
+        if act in self._super_only.of(state) and not membership.may(context, act):
             raise Refused("super-node-only")
         code = contract.methods[call.method](context, call.args)
         if code != OK:
