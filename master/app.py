@@ -131,29 +131,11 @@ class NodeProcess:
         )
         self._admission = Admission(book, self._network, self._chain, peers)
         self._new_block, self._is_replaced = asyncio.Event(), asyncio.Event()
-        around = Around(
-            self._network.send,
-            lambda code, _: self._metrics.reports.labels(code).inc(),
-            lambda: self._chain.head.height,
-            self._is_replaced.set,
-            self._new_block.set,
-        )
-        self._state_sync = build_state_sync(
-            config, sync_disk, around, self._clock, lambda: self._chain.parameters.snapshot_blocks
-        )
-        self._blobs = build_blobs(
-            config,
-            application,
-            store,
-            self._node,
-            self._mempool,
-            self._network,
-            self._chain,
-            self._release,
-            self._clock,
-        )
-        parts = (self._replica, self._settings, self._chain, wal, guard, self._network)
-        self._engine = Engine(*parts, self._hooks(), self._clock)
+        self._state_sync = build_state_sync(config, sync_disk, self._around(), self._clock, self._snapshot_blocks)
+        of_node = (application, store, self._node, self._mempool, self._network, self._chain)
+        self._blobs = build_blobs(config, *of_node, self._release, self._clock)
+        deciding = (self._replica, self._settings, self._chain, wal, guard, self._network)
+        self._engine = Engine(*deciding, self._hooks(), self._clock)
         self._engine.restart = Restart(lambda: recheck(config.node.data_dir, store, wal, guard), self._boot_replica)
         self._broker = self._build_broker()
         down, by = (self._topics(), config.node.member), (self._broker, self._clock)
@@ -166,6 +148,19 @@ class NodeProcess:
         self._views_failure: str | None = None
         self._damage: str | None = None
         self._connect_node()
+
+    def _around(self) -> Around:
+        """Return what the sync by snapshots has of the node."""
+        return Around(
+            self._network.send,
+            lambda code, _: self._metrics.reports.labels(code).inc(),
+            lambda: self._chain.head.height,
+            self._is_replaced.set,
+            self._new_block.set,
+        )
+
+    def _snapshot_blocks(self) -> int:
+        return self._chain.parameters.snapshot_blocks
 
     def _topics(self) -> DownTopics:
         return DownTopics(lambda: self._chain.gateways)
