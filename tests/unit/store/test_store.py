@@ -527,6 +527,7 @@ def test_block_that_ends_an_epoch_is_kept_with_the_next_set(store: Store, world:
     store.commit(execution, certificate, following)
     assert store.epoch_ends(0) == ()
     (end,) = store.epoch_ends(1)
+    assert prover(store, world).all_epoch_ends() == (end,)
     assert (end.header, end.certificate, end.validators) == (execution.block.header, certificate, following)
     assert verify_epochs(world.genesis, store.epoch_ends(5)).validators == following
 
