@@ -9,9 +9,9 @@ from master.contracts.context import Refused
 from master.ledger.call import CallContext, Surroundings
 from master.ledger.refusals import TxRefused
 from master.ledger.state import Overlay
+from tests.unit.contracts.consortium import certificate, vote_key
 from tests.unit.contracts.members_site import Site, public, root_of
 from tests.unit.contracts.reports import entry, evidence, item, send
-from tests.unit.contracts.test_validators import certificate, vote_key
 from tests.unit.ledger.worlds import Done
 from wire.cbor import Value
 from wire.membership import RECOVER, REGISTER, REPLACE, REVOKE, ROOT, ROTATE
