@@ -438,6 +438,7 @@ CONSISTENCY: Final = Contract(
         "rules.appraisal",
         "rules.difference",
         "rules.gaps",
+        "rules.places",
         "rules.severity",
     ),
 )

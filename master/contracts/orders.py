@@ -9,7 +9,7 @@ State of the namespace
   work/ID                one work order; its id is that of the transaction that asked for it
   device/DEVICE          the approved work orders of a device that are not over, and the newest fill
   inspection/NONCE       one read order, and which of its devices no answer told of yet
-  gateway/GATEWAY        when the newest read order came, and which are open
+  gateway/GATEWAY        when each organisation gave its newest read order, and which are open
 
 Normative: docs/spec/orders.md.
 """
@@ -30,6 +30,7 @@ from master.contracts.context import (
     digest_argument,
 )
 from rules.appraisal import Fill, Window
+from rules.places import has_place
 from wire.cbor import Value
 from wire.fields import Fields
 from wire.genesis import Device
@@ -60,12 +61,14 @@ _WORK: Final = (
     "reason",
     "state",
 )
-_WINDOW: Final = ("order", "release", "from_ms", "to_ms", "contents")
+_WINDOW: Final = ("order", "organisation", "release", "from_ms", "to_ms", "contents")
 _FILL: Final = ("record", "account", "organisation", "order", "release", "time_ms")
 _DEVICE: Final = ("windows", "fill")
 _INSPECTION: Final = ("order", "gateway", "waiting", "deadline_ms", "height")
-_GATEWAY: Final = ("last_ms", "open")
-_OPEN: Final = ("nonce", "order", "deadline_ms")
+_GATEWAY: Final = ("newest_ms", "open")
+_OPEN: Final = ("nonce", "order", "organisation", "deadline_ms")
+_ORDERERS_MAX: Final = 64
+"""Organisations of which it is remembered when they gave a gateway a read order."""
 
 
 # ---- work orders ------------------------------------------------------------------------------
@@ -130,7 +133,7 @@ def approve(context: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args, unknown-order, not-yours, wrong-approver, not-requested, over;
-            too-many-orders of this device.
+            too-many-orders of this device by the organisation that asks.
     """
     check_arguments(args, ("order",))
     order = digest_argument(args, "order")
@@ -145,10 +148,13 @@ def approve(context: Context, args: dict[str, Value]) -> str:
     device = work.text("device")
     windows, fill = _of_device(context, device)
     windows = [entry for entry in windows if _end_ms(entry) >= context.time_ms]
-    if len(windows) >= WINDOWS_MAX:
+    asker = work.text("organisation")
+    own = sum(1 for entry in windows if entry["organisation"] == asker)
+    if not has_place(own, len(windows), WINDOWS_MAX):
         raise Refused("too-many-orders")
     window: dict[str, Value] = {
         "order": order,
+        "organisation": asker,
         "release": work.text("release_name"),
         "from_ms": work.integer("from_ms"),
         "to_ms": work.integer("to_ms"),
@@ -241,7 +247,7 @@ def inspect(context: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args, not-yours, wrong-role, unknown-gateway, foreign-device, bad-deadline,
-            nonce-used; too-soon after the last order to this gateway; too-many-orders of it are open.
+            nonce-used; too-soon after the organisation's last order to this gateway; too-many-orders of it are open.
     """
     check_arguments(args, ("gateway", "devices", "nonce", "deadline_ms"))
     gateway, nonce, deadline_ms = args["gateway"], digest_argument(args, "nonce"), args["deadline_ms"]
@@ -262,17 +268,26 @@ def inspect(context: Context, args: dict[str, Value]) -> str:
         raise Refused("bad-deadline")
     if context.get(_inspection_key(nonce)) is not None:
         raise Refused("nonce-used")
-    last_ms, listed = _of_gateway(context, gateway)
-    if last_ms is not None and context.time_ms - last_ms < membership.integer_parameter(context, "inspect_interval_ms"):
+    newest_ms, listed = _of_gateway(context, gateway)
+    interval_ms = membership.integer_parameter(context, "inspect_interval_ms")
+    newest_ms = {name: last_ms for name, last_ms in newest_ms.items() if context.time_ms - last_ms < interval_ms}
+    if context.organisation in newest_ms:
         raise Refused("too-soon")
     listed = [entry for entry in listed if entry.integer("deadline_ms") >= context.time_ms]
-    if len(listed) >= INSPECTIONS_MAX:
+    own = sum(1 for entry in listed if entry.identifier("organisation") == context.organisation)
+    if len(newest_ms) >= _ORDERERS_MAX or not has_place(own, len(listed), INSPECTIONS_MAX):
         raise Refused("too-many-orders")
     told: dict[str, Value] = {"order": context.tx_id, "gateway": gateway, "deadline_ms": deadline_ms}
     context.put(_inspection_key(nonce), {**told, "waiting": [*devices], "height": context.height})
-    entry: dict[str, Value] = {"nonce": nonce, "order": context.tx_id, "deadline_ms": deadline_ms}
-    _put_gateway(context, gateway, context.time_ms, [*map(_plain, listed), entry])
     who: dict[str, Value] = {"account": context.sender, "organisation": context.organisation}
+    entry: dict[str, Value] = {
+        "nonce": nonce,
+        "order": context.tx_id,
+        "organisation": context.organisation,
+        "deadline_ms": deadline_ms,
+    }
+    newest_ms[context.organisation] = context.time_ms
+    _put_gateway(context, gateway, newest_ms, [*map(_plain, listed), entry])
     context.emit("inspection_ordered", gateway, {**told, **who, "nonce": nonce, "devices": [*devices]})
     return OK
 
@@ -299,8 +314,8 @@ def follow_report(context: Context, event: Event) -> None:
     left: list[Value] = [name for name in waiting if name not in found]
     context.put(_inspection_key(nonce), {**{name: order.raw(name) for name in _INSPECTION}, "waiting": left})
     if not left:
-        last_ms, listed = _of_gateway(context, gateway)
-        _put_gateway(context, gateway, last_ms, [_plain(entry) for entry in listed if entry.raw("nonce") != nonce])
+        newest_ms, listed = _of_gateway(context, gateway)
+        _put_gateway(context, gateway, newest_ms, [_plain(entry) for entry in listed if entry.raw("nonce") != nonce])
     told: dict[str, Value] = {"order": order.digest("order"), "gateway": gateway, "evidence_tx": context.tx_id}
     context.emit("inspection_answered", gateway, {**told, "answered": answered, "left": left})
 
@@ -435,17 +450,19 @@ def _as_fill(value: dict[str, Value] | None) -> Fill | None:
     )
 
 
-def _of_gateway(state: Reads, gateway: str) -> tuple[int | None, list[Fields]]:
+def _of_gateway(state: Reads, gateway: str) -> tuple[dict[str, int], list[Fields]]:
+    """Return the block time of the newest read order by organisation, where that is not long ago, and the open ones."""
     value = state.namespace(NAME).get(b"gateway/" + gateway.encode("ascii"))
     if value is None:
-        return None, []
+        return {}, []
     fields = Fields(value, _GATEWAY, "orders.gateway")
     listed = [Fields(entry, _OPEN, "orders.gateway.open") for entry in fields.sequence("open", INSPECTIONS_MAX)]
-    return fields.integer("last_ms"), listed
+    newest_ms = fields.mapping("newest_ms")
+    return {name: last_ms for name, last_ms in newest_ms.items() if isinstance(last_ms, int)}, listed
 
 
-def _put_gateway(context: Context, gateway: str, last_ms: int | None, listed: list[Value]) -> None:
-    context.put(b"gateway/" + gateway.encode("ascii"), {"last_ms": last_ms, "open": listed})
+def _put_gateway(context: Context, gateway: str, newest_ms: Mapping[str, int], listed: list[Value]) -> None:
+    context.put(b"gateway/" + gateway.encode("ascii"), {"newest_ms": dict(newest_ms), "open": listed})
 
 
 def _plain(entry: Fields) -> dict[str, Value]:
@@ -471,5 +488,11 @@ ORDERS: Final = Contract(
         "inspect": inspect,
     },
     reactions={("consistency", "report_accepted"): follow_report},
-    modules=("master.contracts.orders", "master.contracts.references", "rules.appraisal", "rules.difference"),
+    modules=(
+        "master.contracts.orders",
+        "master.contracts.references",
+        "rules.appraisal",
+        "rules.difference",
+        "rules.places",
+    ),
 )

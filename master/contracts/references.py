@@ -104,7 +104,8 @@ def submit(context: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args, bad-release, wrong-manufacturer, wrong-role, unknown-device, unknown-model, too-many-devices,
-            already-submitted, name-taken, or too-many-waiting: as many as may be wait for one of its slots.
+            already-submitted, name-taken, or too-many-waiting: its manufacturer has no place for it among the releases
+            that wait for one of its slots.
     """
     tell_untold(context)
     check_arguments(args, ("release",))
@@ -429,6 +430,7 @@ REFERENCES: Final = Contract(
         "master.contracts.references_records",
         "rules.appraisal",
         "rules.difference",
+        "rules.places",
     ),
     opening=open_block,
 )

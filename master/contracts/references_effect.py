@@ -32,6 +32,7 @@ from master.contracts.references_records import (
     slot_key,
     target_of,
 )
+from rules.places import has_place
 from wire.cbor import Value
 from wire.fields import Fields
 from wire.release import EffectiveFrom, Reference, Release
@@ -110,9 +111,19 @@ def conflicts(context: BlockContext, release: Release) -> dict[Digest, list[str]
 
 
 def is_crowded(context: BlockContext, release: Release) -> bool:
-    """Tell whether as many releases as may be wait for one of its slots."""
-    target = target_of(release)
-    return any(len(_claims(context, target, artefact.kind)) >= CLAIMS_MAX for artefact in release.artefacts)
+    """Tell whether its manufacturer has no place for it among the releases that wait for one of its slots."""
+    for artefact in release.artefacts:
+        claims = _claims(context, target_of(release), artefact.kind)
+        makers = [_manufacturer(context, digest) for digest, _ in claims]
+        if not has_place(makers.count(release.manufacturer), len(claims), CLAIMS_MAX):
+            return True
+    return False
+
+
+def _manufacturer(context: BlockContext, digest: Digest) -> str:
+    record = read_record(context, digest)
+    assert record is not None
+    return record.release().manufacturer
 
 
 def add_claims(context: BlockContext, record: Record) -> None:

@@ -96,7 +96,7 @@ def test_work_order_is_approved_once_in_time_by_whom_it_names() -> None:
 # holds OR-1
 def test_work_orders_of_one_device_are_bounded_and_make_room_when_they_are_over() -> None:
     desk = Desk()
-    for _ in range(WINDOWS_MAX):
+    for _ in range(WINDOWS_MAX // 2):
         desk.approved()
     one_more = desk.open(to_ms=desk.now_ms + 60 * MINUTE_MS).tx.id
     assert desk.call("dispatch", "approve", order=one_more).code == "too-many-orders"
@@ -252,7 +252,7 @@ def test_read_orders_are_bounded_in_rate_and_number() -> None:
     assert ask(0).code == "ok"
     assert ask(0).code == "nonce-used"
     assert ask(1).code == "too-soon"
-    for number in range(1, INSPECTIONS_MAX):
+    for number in range(1, INSPECTIONS_MAX // 2):
         desk.wait(5000)
         assert ask(number).code == "ok"
     desk.wait(5000)
@@ -260,3 +260,27 @@ def test_read_orders_are_bounded_in_rate_and_number() -> None:
     desk.wait(11 * MINUTE_MS)
     assert ask(100).code == "ok"
     assert len(orders.open_inspections(reads(desk), "gw-1", desk.now_ms)) == 1
+
+
+# holds OR-5 MB-16
+def test_read_orders_of_one_organisation_keep_nobody_else_from_ordering_reads() -> None:
+    desk = Desk(World(make_genesis({"inspect_interval_ms": 5000})))
+
+    def ask(sender: str, number: int) -> str:
+        nonce = sha256(f"{sender} {number}".encode())
+        return desk.inspect(sender, nonce=nonce, deadline_ms=desk.now_ms + 10 * MINUTE_MS).code
+
+    codes = [(ask("regulator", number), desk.wait(5000))[0] for number in range(5)]
+    assert codes == ["ok"] * 4 + ["too-many-orders"]
+    assert [ask("grid", number) for number in range(2)] == ["ok", "too-soon"]
+    assert ask("dispatch", 0) == "ok"
+
+
+# holds OR-5
+def test_read_orders_of_many_organisations_at_a_time_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "_ORDERERS_MAX", 1)
+    desk = Desk()
+    assert desk.inspect("regulator").code == "ok"
+    assert desk.inspect("grid", nonce=bytes(32)).code == "too-many-orders"
+    desk.wait(10_000)
+    assert desk.inspect("grid", nonce=bytes(32)).code == "ok"

@@ -213,12 +213,17 @@ def test_release_no_longer_in_the_way_once_it_counts_failed_or_is_revoked() -> N
     assert submit(world, release("r-4")).code == "ok"
 
 
-def test_more_releases_than_may_wait_for_a_slot_are_refused() -> None:
+# holds RF-8 MB-16
+def test_releases_of_one_manufacturer_that_wait_for_a_slot_leave_room_for_others() -> None:
     world = World()
-    for number in range(8):
-        assert submit(world, release(f"r-{number}", start=at(100 + number), firmware=b"1")).code == "ok"
-    assert submit(world, release("r-8", start=at(108), firmware=b"1")).code == "too-many-waiting"
-    assert submit(world, release("r-8", start=at(108), settings=b"1")).code == "ok"
+
+    def wait(number: int, maker: str = "maker-a", kind: str = "firmware") -> str:
+        made = release(f"r-{number}", start=at(100 + number), manufacturer=maker, **{kind: b"1"})  # type: ignore[arg-type]
+        return submit(world, made).code
+
+    assert [wait(number) for number in range(5)] == ["ok"] * 4 + ["too-many-waiting"]
+    assert [wait(number, "maker-b") for number in range(5, 8)] == ["ok", "ok", "too-many-waiting"]
+    assert wait(8, kind="settings") == "ok"
 
 
 # holds RF-9
