@@ -226,7 +226,9 @@ class BlobSync:
             if refusal is not None:
                 return refusal
             if not self.room.enter(signed, party, way, self._clock.now_ms()):
-                detail = "This organisation has too many transactions that wait for blobs, or brought too many bytes today."
+                detail = (
+                    "Too many transactions of this organisation wait for blobs, or it brought too many bytes today."
+                )
                 return SubmitResult(signed.id, "refused", "sender-full", HTTPStatus.TOO_MANY_REQUESTS, detail)
         for blob in missing:
             self.fetch.want(blob, hint=self._gossiper if way == "gossip" else None)

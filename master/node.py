@@ -330,7 +330,9 @@ class Node:
         verdict = iter(verdicts)
         count = len(self._mempool)
         results = [
-            entry if isinstance(entry, SubmitResult) else self._add(entry.signed, entry.party, way, is_signed=next(verdict))
+            entry
+            if isinstance(entry, SubmitResult)
+            else self._add(entry.signed, entry.party, way, is_signed=next(verdict))
             for entry in screened
         ]
         for status, number in Counter(result.status for result in results).items():

@@ -106,7 +106,8 @@ def show_member(organisation: NameArgument, node: NodeOption, *, json: JsonOptio
 def applications(
     node: NodeOption,
     status: Annotated[
-        str | None, typer.Option("--status", help="Only those that are pending, admitted, rejected, withdrawn or expired.")
+        str | None,
+        typer.Option("--status", help="Only those that are pending, admitted, rejected, withdrawn or expired."),
     ] = None,
     *,
     json: JsonOption = False,

@@ -270,7 +270,10 @@ def test_read_orders_of_one_organisation_keep_nobody_else_from_ordering_reads() 
         nonce = sha256(f"{sender} {number}".encode())
         return desk.inspect(sender, nonce=nonce, deadline_ms=desk.now_ms + 10 * MINUTE_MS).code
 
-    codes = [(ask("regulator", number), desk.wait(5000))[0] for number in range(5)]
+    codes = []
+    for number in range(5):
+        codes.append(ask("regulator", number))
+        desk.wait(5000)
     assert codes == ["ok"] * 4 + ["too-many-orders"]
     assert [ask("grid", number) for number in range(2)] == ["ok", "too-soon"]
     assert ask("dispatch", 0) == "ok"
