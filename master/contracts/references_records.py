@@ -3,8 +3,8 @@
 State of the namespace
   release/DIGEST                    all about one release, see `Record`
   name/MANUFACTURER/RELEASE         digest of the release of that name
-  claim/TARGET/KIND/MANUFACTURER    its releases that are to have the slot, with the block or time from which they are to
-  awaiting/TARGET/KIND              those of all manufacturers that are approved and wait for their block or time
+  claim/TARGET/KIND/MANUFACTURER    its releases that are to have the slot, and the block or time from which they are
+  awaiting/TARGET/KIND              the same of all manufacturers' that are approved and wait for it
   slot/TARGET/KIND                  the newest reference value that was ever effective, and whether it was revoked
   content/SHA256/TARGET/KIND        whose reference value some content is or was
   changes/TARGET                    how often a slot of the target got another value or lost the one that it had
