@@ -379,7 +379,7 @@ class Node:
             self._arrivals.popitem(last=False)
 
     def _pass_on(self, raw: bytes) -> None:
-        """Gossip in small batches: whatever arrives within eight milliseconds goes together, as far as a message may."""
+        """Gossip in small batches: what arrives within eight milliseconds goes together, as far as a message may."""
         if self._gossip_bytes + len(raw) > _GOSSIP_BYTES_MAX or len(self._gossip) >= _GOSSIP_TRANSACTIONS_MAX:
             self._flush_gossip()
         if not self._gossip:
