@@ -350,7 +350,7 @@ def ended(world: World, data_class: str = "settings", subject: str = "device/dev
 def test_grants_of_a_device_end_when_it_gets_another_owner() -> None:
     site = Site()
     world = site.world
-    first, second = grant(world), grant(world, reader="account/lab-b", **{"class": "measurements"})
+    first, second = grant(world), grant(world, changes={"class": "measurements"}, reader="account/lab-b")
     revoke(world, first.tx.id)
     third, station = grant(world), grant(world, subject="station/st-1")
     over = grant(world, until_ms=world.head.time_ms + 2500)
