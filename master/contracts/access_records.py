@@ -3,6 +3,7 @@
 State of the namespace
   grants/CLASS/SUBJECT/PAGE     up to 64 grants each; SUBJECT is device/ID, station/ID, organisation/ID or all
   grant/ID                      class, subject, page: where a grant stands
+  open/device/ID/GRANT          true: a grant of a device that nobody has ended, though its time may be over
   key/ACCOUNT                   key, height: the X25519 key to which contents are sealed for the account
   kid/KID                       account, height: whose key it is or was; never removed
   sealed/CONTENT                class, subject, title, by, blob, size, keys, height: the newest sealed file of a content
@@ -29,6 +30,9 @@ OWNER, SEALER, GATEWAY = "owner", "sealer", "gateway"
 KEYS_MAX: Final = 256
 """Accounts for which one content may be sealed."""
 TITLE_CHARACTERS_MAX: Final = 128
+MOVED_GRANTS_MAX: Final = 256
+"""Grants that may end because devices move to another owner at once."""
+DEVICE: Final = "device/"
 _SEALED: Final = ("class", "subject", "title", "by", "blob", "size", "keys", "height")
 
 
@@ -147,6 +151,13 @@ def grants(state: Reads, data_class: str, subject: str) -> Iterator[Grant]:
         yield from decode_page(value)
 
 
+def open_grants(state: Reads, device: str) -> Iterator[Digest]:
+    """Yield the grants of a device that nobody has ended."""
+    prefix = open_entry(DEVICE + device, b"")
+    for key, _ in _entries(state).scan(prefix):
+        yield key[len(prefix) :]
+
+
 def reading_key(state: Reads, account: str) -> bytes | None:
     """Return the X25519 key of an account, 32 bytes; None when it has none."""
     value = _entries(state).get(key_entry(account))
@@ -185,6 +196,11 @@ def last_anchor(state: Reads, organisation: str) -> tuple[int, int, Digest]:
 def key_entry(account: str) -> bytes:
     """Return the key of the state entry of an account's reading key."""
     return f"key/{account}".encode("ascii")
+
+
+def open_entry(subject: str, grant: Digest) -> bytes:
+    """Return the key of the state entry that lists a grant of a device until somebody ends it."""
+    return b"open/" + subject.encode("ascii") + b"/" + grant
 
 
 def _is_active(state: Reads, account: str, organisation: str, time_ms: int) -> bool:
