@@ -1,4 +1,4 @@
-"""Where devices are: behind gateways in stations, until they move, for which both sides are due, or retire (MB-12 on)."""
+"""Where devices are: behind gateways in stations, until they move, which both sides say, or retire (MB-12 on)."""
 
 from __future__ import annotations
 

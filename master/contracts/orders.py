@@ -122,8 +122,8 @@ def approve(context: Context, args: dict[str, Value]) -> str:
         args: ``order``: its id.
 
     Raises:
-        Refused: bad-args, unknown-order, unknown-device, not-yours, not-requested, over; wrong-approver: it is another,
-            or has no say any more over who owns the device now; wrong-owner: who asked is not responsible for it any more;
+        Refused: bad-args, unknown-order, unknown-device, not-yours, not-requested, over; wrong-approver: it is
+            another, or has no say any more over who owns the device now; wrong-owner: who asked is not responsible for it any more;
             too-many-orders of this device by who asked.
     """
     check_arguments(args, ("order",))
