@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from master.contracts import access_records, membership
-from master.contracts.access_records import KEYS_MAX, TITLE_CHARACTERS_MAX, key_entry
+from master.contracts.access_records import KEYS_MAX, TITLE_CHARACTERS_MAX, blob_entry, key_entry
 from master.contracts.context import (
     OK,
     BlobArgument,
@@ -153,7 +153,7 @@ def seal(ctx: Context, args: dict[str, Value]) -> str:
     Raises:
         Refused: bad-args; bad-blob; bad-class; bad-subject; unknown-subject; bad-title; bad-keys; retired-key: nobody's
             present key; wrong-sender; not-the-sealer; other-content: known with another class, subject or title;
-            already-sealed.
+            already-sealed; blob-in-use: it is public, or another content's.
     """
     check_arguments(args, ("content", "blob", "size", "class", "subject", "title", "keys"))
     content, blob = digest_argument(args, "content"), blob_argument(args, _BLOB)
@@ -174,6 +174,9 @@ def seal(ctx: Context, args: dict[str, Value]) -> str:
             raise Refused("other-content")
         if known.blob == blob.digest:
             raise Refused("already-sealed")
+    of_blob = access_records.content_of_blob(ctx, blob.digest)
+    if of_blob != content and (of_blob is not None or access_records.is_named(ctx, blob.digest)):
+        raise Refused("blob-in-use")
     record: dict[str, Value] = {
         "class": data_class,
         "subject": subject,
@@ -185,6 +188,7 @@ def seal(ctx: Context, args: dict[str, Value]) -> str:
         "height": ctx.height,
     }
     ctx.put(b"sealed/" + content, record)
+    ctx.put(blob_entry(blob.digest), {"content": content})
     ctx.emit("content_sealed", content.hex(), {"content": content, **record})
     return OK
 

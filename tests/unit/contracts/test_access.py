@@ -9,6 +9,7 @@ from nacl.public import PrivateKey
 from master.contracts import access_records
 from master.contracts.access_records import GATEWAY, OWNER, SEALER, Question, permission
 from master.ledger.call import StateReads
+from tests.unit.contracts.model_calls import store
 from tests.unit.ledger.worlds import Done, World
 from wire import cbor
 from wire.cbor import Value
@@ -235,6 +236,36 @@ def test_reading_key_of_an_operator_is_refused() -> None:
 
 def test_reading_key_of_another_length_is_refused() -> None:
     assert World().call("lab", "access", "register", {"key": bytes(31)}).code == "bad-args"
+
+
+# holds AC-6
+def test_blob_belongs_to_one_content_for_good() -> None:
+    world = World()
+    for name, key in (("maker-a", "maker"), ("lab", "lab")):
+        assert register(world, name, key).code == "ok"
+    assert seal(world).code == "ok"
+    # who owns another subject would else read the file by naming it again
+    taken: dict[str, Value] = {"content": sha256(b"mine"), "subject": "organisation/lab"}
+    assert seal(world, "lab", changes=taken).code == "blob-in-use"
+    assert seal(world, "lab", changes=taken | {"blob": sha256(b"another file")}).code == "ok"
+    assert seal(world, blob=sha256(b"wrapped anew")).code == "ok"
+    state = StateReads(world.state)
+    assert access_records.blob_label(state, BLOB) == Question("settings", "device/dev-1", CONTENT)
+    assert access_records.blob_label(state, sha256(b"wrapped anew")) == Question("settings", "device/dev-1", CONTENT)
+    assert access_records.blob_label(state, sha256(b"nobody's")) is None
+    assert seal(world).code == "ok", "the file before may be named again"
+
+
+# holds AC-6 MO-4
+def test_blob_is_public_or_restricted_and_never_both() -> None:
+    world = World()
+    assert register(world, "maker-a", "maker").code == "ok"
+    assert seal(world).code == "ok"
+    assert store(world, digest=BLOB, size=4096).code == "restricted-blob"
+    assert store(world).code == "ok"
+    shown = sha256(b"case 1")
+    assert seal(world, content=sha256(b"hidden"), blob=shown, size=len(b"case 1")).code == "blob-in-use"
+    assert access_records.blob_label(StateReads(world.state), shown) == Question("public", "all")
 
 
 # holds AC-6
