@@ -3,6 +3,7 @@
 State of the namespace
   grants/CLASS/SUBJECT/PAGE     up to 64 grants each; SUBJECT is device/ID, station/ID, organisation/ID or all
   grant/ID                      class, subject, page: where a grant stands
+  open/device/ID/GRANT          true: a grant of a device that nobody has ended, though its time may be over
   key/ACCOUNT                   key, height: the X25519 key to which contents are sealed for the account
   kid/KID                       account, height: whose key it is or was; never removed
   sealed/CONTENT                class, subject, title, by, blob, size, keys, height: the newest sealed file of a content
@@ -32,6 +33,9 @@ KEYS_MAX: Final = 256
 TITLE_CHARACTERS_MAX: Final = 128
 _NAMED: Final = "blobs"
 """Namespace in which the ledger notes every blob that an accepted call has named (docs/spec, BL-4)."""
+MOVED_GRANTS_MAX: Final = 256
+"""Grants that may end because devices move to another owner at once."""
+DEVICE: Final = "device/"
 _SEALED: Final = ("class", "subject", "title", "by", "blob", "size", "keys", "height")
 
 
@@ -150,6 +154,13 @@ def grants(state: Reads, data_class: str, subject: str) -> Iterator[Grant]:
         yield from decode_page(value)
 
 
+def open_grants(state: Reads, device: str) -> Iterator[Digest]:
+    """Yield the grants of a device that nobody has ended."""
+    prefix = open_entry(DEVICE + device, b"")
+    for key, _ in _entries(state).scan(prefix):
+        yield key[len(prefix) :]
+
+
 def reading_key(state: Reads, account: str) -> bytes | None:
     """Return the X25519 key of an account, 32 bytes; None when it has none."""
     value = _entries(state).get(key_entry(account))
@@ -214,6 +225,11 @@ def key_entry(account: str) -> bytes:
 def blob_entry(blob: Digest) -> bytes:
     """Return the key of the state entry about a sealed file."""
     return b"blob/" + blob
+
+
+def open_entry(subject: str, grant: Digest) -> bytes:
+    """Return the key of the state entry that lists a grant of a device until somebody ends it."""
+    return b"open/" + subject.encode("ascii") + b"/" + grant
 
 
 def _is_active(state: Reads, account: str, organisation: str, time_ms: int) -> bool:

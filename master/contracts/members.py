@@ -390,6 +390,7 @@ MEMBERSHIP: Final = Contract(
     },
     reactions={("governance", "proposal_accepted"): follow_proposal},
     modules=(
+        "master.contracts.access_records",
         "master.contracts.member_keys",
         "master.contracts.member_places",
         "master.contracts.member_state",

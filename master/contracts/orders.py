@@ -81,13 +81,13 @@ def open_work(context: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args, unknown-device, not-yours, unknown-release, wrong-target, bad-window,
-            wrong-approver.
+            wrong-approver: no dispatch centre or sub-centre, the one who asks, or without a say over the owner.
     """
     check_arguments(args, ("device", "release", "from_ms", "to_ms", "approver", "reason"))
     device = _device(context, args["device"])
     owner = membership.organisation_of_device(context, device.id)
     _check_person(context)
-    if owner is None or not _is_responsible(context, owner):
+    if owner is None or not _is_responsible(context, context.organisation, owner):
         raise Refused("not-yours")
     digest = digest_argument(args, "release")
     release = references.release(context, digest)
@@ -99,9 +99,9 @@ def open_work(context: Context, args: dict[str, Value]) -> str:
     approver, reason = args["approver"], args["reason"]
     if not isinstance(approver, str) or not isinstance(reason, str) or len(reason) > REASON_CHARACTERS_MAX:
         raise Refused("bad-args")
-    role = membership.role(context, approver) if IDENTIFIER_PATTERN.fullmatch(approver) else None
-    if role not in APPROVER_ROLES or approver in (owner, context.organisation):
+    if IDENTIFIER_PATTERN.fullmatch(approver) is None or approver == context.organisation:
         raise Refused("wrong-approver")
+    _check_approver(context, approver, owner)
     record: dict[str, Value] = {
         "device": device.id,
         "organisation": context.organisation,
@@ -129,7 +129,8 @@ def approve(context: Context, args: dict[str, Value]) -> str:
         args: ``order``: its id.
 
     Raises:
-        Refused: bad-args, unknown-order, not-yours, wrong-approver, not-requested, over;
+        Refused: bad-args, unknown-order, not-yours, not-requested, over; wrong-approver: it is another, or has no say
+            any more over who owns the device now; wrong-owner: who asked is not responsible for it any more;
             too-many-orders of this device.
     """
     check_arguments(args, ("order",))
@@ -143,6 +144,11 @@ def approve(context: Context, args: dict[str, Value]) -> str:
     if work.integer("to_ms") < context.time_ms:
         raise Refused("over")
     device = work.text("device")
+    owner = membership.organisation_of_device(context, device)
+    assert owner is not None, "devices stay"
+    if not _is_responsible(context, work.text("organisation"), owner):
+        raise Refused("wrong-owner")
+    _check_approver(context, context.organisation, owner)
     windows, fill = _of_device(context, device)
     windows = [entry for entry in windows if _end_ms(entry) >= context.time_ms]
     if len(windows) >= WINDOWS_MAX:
@@ -161,10 +167,10 @@ def approve(context: Context, args: dict[str, Value]) -> str:
 
 
 def close_work(context: Context, args: dict[str, Value]) -> str:
-    """End a work order before its time, as the organisation that asked for it or that approves it.
+    """End a work order before its time: who asked for it, who approves it, and who owns the device now.
 
     Args:
-        context: Of one of the two.
+        context: Of one of them.
         args: ``order``: its id.
 
     Raises:
@@ -174,11 +180,12 @@ def close_work(context: Context, args: dict[str, Value]) -> str:
     order = digest_argument(args, "order")
     work = _work(context, order)
     _check_person(context)
-    if context.organisation not in (work.text("organisation"), work.text("approver")):
+    device = work.text("device")
+    sides = (work.text("organisation"), work.text("approver"), membership.organisation_of_device(context, device))
+    if context.organisation not in sides:
         raise Refused("not-yours")
     if work.text("state") == CLOSED:
         raise Refused("closed")
-    device = work.text("device")
     windows, fill = _of_device(context, device)
     _put_device(context, device, [entry for entry in windows if entry["order"] != order], fill)
     _set_state(context, order, work, CLOSED)
@@ -343,8 +350,22 @@ def _check_person(context: Context) -> None:
         raise Refused("not-yours")
 
 
-def _is_responsible(context: Context, owner: str) -> bool:
-    return context.organisation == owner or membership.is_under(context, owner, context.organisation)
+def _is_responsible(context: Context, organisation: str, owner: str) -> bool:
+    return organisation == owner or membership.is_under(context, owner, organisation)
+
+
+def _check_approver(context: Context, approver: str, owner: str) -> None:
+    """Refuse an approver without a say over a device's owner: one above it, or a super node over who is under nobody.
+
+    Raises:
+        Refused: wrong-approver.
+    """
+    role = membership.role(context, approver)
+    has_say = membership.is_under(context, owner, approver)
+    if role == membership.SUPER_NODE and membership.parent(context, owner) is None:
+        has_say = approver != owner
+    if role not in APPROVER_ROLES or not has_say:
+        raise Refused("wrong-approver")
 
 
 def _device(context: Context, name: Value) -> Device:

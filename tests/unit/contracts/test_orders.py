@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from master.contracts import orders
@@ -10,8 +12,10 @@ from master.ledger.call import StateReads
 from master.ledger.state import Overlay
 from tests.unit.contracts.desk import MINUTE_MS, NONCE, PLANNED, PLANNED_FIRMWARE, Desk
 from tests.unit.contracts.reports import entry, evidence, item, release, send, submit
-from tests.unit.ledger.worlds import Done, World, make_genesis
+from tests.unit.ledger.worlds import Done, World, key_of, make_genesis
+from wire import cbor
 from wire.cbor import Value
+from wire.genesis import AccountKey, Organisation
 from wire.types import sha256
 
 
@@ -76,6 +80,63 @@ def test_work_order_for_a_release_of_another_device_is_refused() -> None:
     submit(desk.world, other)
     assert desk.open(release=other.digest()).code == "wrong-target"
     assert desk.open(release=other.digest(), device="dev-2").code == "ok"
+
+
+def tree(grid_parent: str) -> World:
+    """Return a consortium whose grid company is in the jurisdiction of a sub-centre, beside another one."""
+    known = make_genesis()
+    roles = {"east": ("sub-centre", "dispatch"), "west": ("sub-centre", "dispatch"), "far": ("dispatch-centre", None)}
+    made = [Organisation(name, role, parent=parent) for name, (role, parent) in roles.items()]
+    made += [replace(entry, parent=grid_parent) if entry.id == "grid" else entry for entry in known.organisations]
+    keys = [AccountKey(key_of(name).verify_key.encode(), name, name) for name in roles]
+    return World(
+        replace(
+            known,
+            organisations=tuple(sorted(made, key=lambda entry: entry.id)),
+            keys=tuple(sorted((*known.keys, *keys), key=lambda entry: entry.key)),
+        )
+    )
+
+
+def put(world: World, key: str, **value: Value) -> None:
+    """Write an entry of membership, as calls of that contract do."""
+    world.state.entries["membership", key.encode()] = cbor.encode(dict(value))
+
+
+# holds OR-1
+@pytest.mark.parametrize(("approver", "code"), [("east", "ok"), ("dispatch", "ok"), ("west", "no"), ("far", "no")])
+def test_work_order_is_approved_by_an_agency_above_the_owner_alone(approver: str, code: str) -> None:
+    desk = Desk(tree("east"))
+    done = desk.open(approver=approver)
+    assert done.code == ("ok" if code == "ok" else "wrong-approver")
+    if code == "ok":
+        assert desk.call(approver, "approve", order=done.tx.id).code == "ok"
+    # over an owner that stands under nobody any dispatch centre has a say, and no sub-centre
+    alone = Desk()
+    assert alone.open(approver="dispatch").code == "ok"
+    put(alone.world, "station/st-1", area="north", organisation="dispatch")
+    assert alone.open("dispatch", approver="dispatch").code == "wrong-approver"
+
+
+# holds OR-1 OR-2
+def test_work_order_of_a_device_that_moved_since_is_not_approved() -> None:
+    desk = Desk(tree("east"))
+    first, second, third = (desk.open(approver=approver).tx.id for approver in ("east", "dispatch", "east"))
+    assert desk.call("east", "approve", order=third).code == "ok"
+    put(desk.world, "station/st-1", area="north", organisation="maker-a")
+    for order, approver in ((first, "east"), (second, "dispatch")):
+        assert desk.call(approver, "approve", order=order).code == "wrong-owner"
+    # the approver has no say over the new owner, though the one who asked is above it
+    put(desk.world, "station/st-1", area="north", organisation="west")
+    above = desk.open("dispatch", approver="far")
+    assert above.code == "wrong-approver"
+    put(desk.world, "station/st-1", area="north", organisation="grid")
+    order = desk.open("dispatch", approver="east").tx.id
+    put(desk.world, "station/st-1", area="north", organisation="west")
+    assert desk.call("east", "approve", order=order).code == "wrong-approver"
+    # nor is the new owner left with what the one before it planned
+    assert desk.call("maker-a", "close", order=third).code == "not-yours"
+    assert desk.call("west", "close", order=third).code == "ok"
 
 
 # holds OR-1
