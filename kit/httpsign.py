@@ -9,10 +9,11 @@ from urllib.parse import urlsplit
 from nacl.signing import SigningKey
 
 from kit.clock import Clock, SystemClock
-from wire.httpsig import Message, audience, authority_of, sign_request
+from wire.httpsig import Message, audience, sign_request
 
 _MS_PER_S = 1000
 _NONCE_BYTES = 18
+_PORTS = {"http": 80, "https": 443}
 
 
 def _draw() -> str:
@@ -48,3 +49,15 @@ class RequestSigner:
         parts, tag = urlsplit(url), audience(self._chain, authority_of(url), boot)
         message = Message(method, parts.path, parts.query, body or b"")
         return sign_request(message, self._key, tag, self._clock.now_ms() // _MS_PER_S, self._nonce())
+
+
+def authority_of(url: str) -> str:
+    """Return host and port of an address as `wire.httpsig.AUTHORITY_PATTERN` has them.
+
+    Args:
+        url: An http or https address, its host in ASCII.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    host = f"[{host}]" if ":" in host else host
+    return host if parts.port in {None, _PORTS.get(parts.scheme)} else f"{host}:{parts.port}"

@@ -8,9 +8,10 @@ from pathlib import Path
 from kit.config import HostPort, load, rule
 from kit.exitcodes import DataError
 from kit.files import read_bounded
+from kit.httpsign import authority_of
 from wire.errors import WireError
 from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
-from wire.httpsig import AUTHORITY_PATTERN, authority_of
+from wire.httpsig import AUTHORITY_PATTERN
 from wire.types import IDENTIFIER_PATTERN
 
 ENV_PREFIX = "GRIDWITNESS_NODE"

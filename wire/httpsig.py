@@ -13,7 +13,6 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from wire.cose import KID_BYTES, SIGNATURE_BYTES, kid_of, verify_ed25519
 from wire.errors import MALFORMED, SignatureError
@@ -43,7 +42,6 @@ _VALUE: Final = re.compile(rf"{LABEL}=:([A-Za-z0-9+/=]{{88}}):", re.ASCII)
 _BOOT: Final = re.compile(r';tag="gridwitness/[^"/]+/[^"/]+/([0-9a-f]{1,16})"', re.ASCII)
 AUTHORITY_PATTERN: Final = re.compile(r"(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[1-9][0-9]{0,4})?", re.ASCII)
 """Host, lower-case, and port of an address; without the port that its scheme has by itself."""
-_PORTS: Final = {"http": 80, "https": 443}
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 _KID: Final = re.compile(rf"[0-9a-f]{{{2 * KID_BYTES}}}", re.ASCII)
 _SECONDS_PER_MS: Final = 1000
@@ -87,22 +85,10 @@ def audience(chain: str, authority: str, boot: str) -> str:
 
     Args:
         chain: Name of the ledger; a client knows it from its genesis file.
-        authority: The address that the client was told, see `authority_of`.
+        authority: Host and port that the client was told, see `AUTHORITY_PATTERN`.
         boot: What the node drew at its last start, when it forgot the nonces before.
     """
     return f"gridwitness/{chain}/{authority}/{boot}"
-
-
-def authority_of(url: str) -> str:
-    """Return host and port of an address as `AUTHORITY_PATTERN` has them.
-
-    Args:
-        url: An http or https address, its host in ASCII.
-    """
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
-    host = f"[{host}]" if ":" in host else host
-    return host if parts.port in {None, _PORTS.get(parts.scheme)} else f"{host}:{parts.port}"
 
 
 def boot_of(accept_signature: str) -> str | None:

@@ -7,9 +7,9 @@ from nacl.signing import SigningKey
 from kit.clock import FakeClock
 from kit.exitcodes import ExitCode
 from kit.http import NodeClient, NodeProblemError
-from kit.httpsign import RequestSigner
+from kit.httpsign import RequestSigner, authority_of
 from wire.errors import SignatureError
-from wire.httpsig import Message, audience, check_request, read_signature
+from wire.httpsig import AUTHORITY_PATTERN, Message, audience, check_request, read_signature
 
 KEY = SigningKey(bytes(32))
 CHAIN = "test-01234567"
@@ -134,3 +134,25 @@ def test_request_for_what_is_open_is_not_signed() -> None:
     signer = RequestSigner(KEY, CHAIN, FakeClock())
     assert NodeClient([OTHER], session=session).get_bytes("/v1/blobs/00", signer=signer) == b"{}"
     assert ["signature" in request.headers for request in session.sent] == [False]
+
+
+# holds HR-4
+@pytest.mark.parametrize(
+    ("url", "authority"),
+    [
+        ("http://Dispatch.Example:8080/v1/blobs/00?x=1", "dispatch.example:8080"),
+        ("https://dispatch.example", "dispatch.example"),
+        ("https://dispatch.example:443/base", "dispatch.example"),
+        ("http://dispatch.example:443", "dispatch.example:443"),
+        ("http://dispatch.example:80/", "dispatch.example"),
+        ("http://[FE80::1]:8080", "[fe80::1]:8080"),
+        ("http://user:word@127.0.0.1:8080", "127.0.0.1:8080"),
+    ],
+)
+def test_address_is_host_in_small_letters_and_port_unless_it_is_the_usual_one(url: str, authority: str) -> None:
+    assert authority_of(url) == authority
+    assert AUTHORITY_PATTERN.fullmatch(authority)
+
+
+def test_address_without_a_host_has_no_form_of_an_address() -> None:
+    assert not AUTHORITY_PATTERN.fullmatch(authority_of("http:"))

@@ -9,7 +9,6 @@ from nacl.signing import SigningKey
 from wire.cose import kid_of, verify_ed25519
 from wire.errors import SignatureError
 from wire.httpsig import (
-    AUTHORITY_PATTERN,
     LIFE_S_MAX,
     SIGNATURE,
     SIGNATURE_INPUT,
@@ -17,7 +16,6 @@ from wire.httpsig import (
     Message,
     StaleSignatureError,
     audience,
-    authority_of,
     boot_of,
     check_request,
     content_digest,
@@ -127,28 +125,6 @@ def test_signature_for_another_node_or_ledger_is_refused() -> None:
         ):
             check_request(found, MESSAGE, PUBLIC, given, NOW_S * 1000)
     check_request(found, MESSAGE, PUBLIC, [*tags, TAG], NOW_S * 1000)
-
-
-# holds HR-4
-@pytest.mark.parametrize(
-    ("url", "authority"),
-    [
-        ("http://Dispatch.Example:8080/v1/blobs/00?x=1", "dispatch.example:8080"),
-        ("https://dispatch.example", "dispatch.example"),
-        ("https://dispatch.example:443/base", "dispatch.example"),
-        ("http://dispatch.example:443", "dispatch.example:443"),
-        ("http://dispatch.example:80/", "dispatch.example"),
-        ("http://[FE80::1]:8080", "[fe80::1]:8080"),
-        ("http://user:word@127.0.0.1:8080", "127.0.0.1:8080"),
-    ],
-)
-def test_address_is_host_in_small_letters_and_port_unless_it_is_the_usual_one(url: str, authority: str) -> None:
-    assert authority_of(url) == authority
-    assert AUTHORITY_PATTERN.fullmatch(authority)
-
-
-def test_address_without_a_host_has_no_form_of_an_address() -> None:
-    assert not AUTHORITY_PATTERN.fullmatch(authority_of("http:"))
 
 
 # holds HR-4
