@@ -21,6 +21,7 @@ from master.io.readlog import Read, ReadLog
 from master.ledger.call import StateReads
 from master.ledger.rows import Head
 from master.ledger.state import Entries
+from wire.genesis import AccountKey
 from wire.grants import NAMESPACE
 from wire.httpsig import audience
 from wire.tx import Transaction
@@ -58,10 +59,9 @@ class ReadingRoom:
         self._ledger, self._log, self._clock = ledger, log, clock
         self.tag = audience(chain, member, boot)
 
-    def account_key(self, kid: bytes) -> tuple[str, bytes] | None:
-        """Return account and public key of a key id."""
-        found = membership.account_key(StateReads(self._ledger), kid)
-        return None if found is None else (found.sender, found.key)
+    def account_key(self, kid: bytes) -> AccountKey | None:
+        """Return the key of a key id, with its account and organisation."""
+        return membership.account_key(StateReads(self._ledger), kid)
 
     def admit(self, reading: Reading) -> str | None:
         """Log a read that is permitted and return what permits it; None when nothing does.

@@ -61,24 +61,23 @@ async def _authenticate(call: Call) -> _Signer:
     known = await context.blocking(lambda: context.access.account_key(presented.kid))
     if known is None:
         raise _unsigned(call, "unknown-key", f"no account has the key {presented.kid.hex()}")
-    account, public_key = known
     path = request.scope["raw_path"].decode("ascii", errors="replace")
     message = Message(request.method, path, request.scope["query_string"].decode("ascii", errors="replace"))
     now_ms = context.node.now_ms()
     try:
-        check_request(presented, message, public_key, context.access.tag, now_ms)
+        check_request(presented, message, known.key, context.access.tag, now_ms)
     except StaleSignatureError as error:
         raise _unsigned(call, "stale-signature", str(error)) from error
     except (SignatureError, UnicodeEncodeError) as error:
         raise _unsigned(call, "bad-signature", str(error)) from error
     until_ms = (presented.expires_s + SKEW_S + 1) * _MS_PER_S
-    is_new = context.nonces.take(presented.kid, presented.nonce, until_ms, now_ms)
+    is_new = context.nonces.take(known, presented.kid, presented.nonce, until_ms, now_ms)
     if is_new is None:
-        detail = "too many signatures are remembered that have not ended; let yours end sooner"
+        detail = f"too many signatures of {known.organisation} are remembered that have not ended; let yours end sooner"
         raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "busy", detail, {"retry-after": "10"})
     if not is_new:
         raise _unsigned(call, "replayed", f"the nonce {presented.nonce} of this key was used before; sign anew")
-    return _Signer(account, presented.kid, path)
+    return _Signer(known.sender, presented.kid, path)
 
 
 async def _admit(call: Call, signer: _Signer, sealed: SealedFile) -> None:

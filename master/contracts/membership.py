@@ -5,7 +5,7 @@ The genesis file writes the namespace at height 0 in the shapes that the contrac
 State of the namespace
   organisation/ID               role, parent, root_key, data_centre, certificate, expires_ms
   role/ROLE/ID                  true: the organisation has the role, suspended or not
-  application/ID                see `master.contracts.members`
+  application/ID, applied/ID    see `master.contracts.members`
   operator/ID                   organisation: whose person or program signs with an account of its own
   key/KID                       key, sender, organisation: the key signs for the account
   signs/ACCOUNT/KID             true: keys by account
@@ -23,7 +23,6 @@ State of the namespace
   binding/KIND/ID               to, by: one side of a device's or gateway's move; it waits for the other
   model/SHA-256 of it/DEVICE    gateway
   validator/MEMBER              of the genesis file
-  role/ROLE/ID                  true: the organisation has the role, suspended or not
   parameter/NAME                value
   code/NAME/VERSION             digest, from_height: see `membership_decisions`
 """

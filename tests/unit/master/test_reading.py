@@ -19,6 +19,7 @@ from master.ledger.rows import Head
 from master.reading import Anchoring, AnchorRule, ReadingRoom, Reads, keep_anchored
 from tests.unit.ledger.worlds import MemoryState, World, key_of
 from wire.cose import kid_of
+from wire.genesis import AccountKey
 from wire.tx import open_tx
 from wire.types import sha256
 
@@ -47,7 +48,7 @@ def test_permitted_read_is_logged_and_another_is_not(tmp_path: Path) -> None:
         assert [room.admit(asked(account)) for account in ("grid", "lab", "gw-1")] == ["owner", None, "gateway"]
         assert log.position()[0] == 2
         public = key_of("lab").verify_key.encode()
-        assert room.account_key(kid_of(public)) == ("lab", public)
+        assert room.account_key(kid_of(public)) == AccountKey(public, "lab", "lab")
         assert room.account_key(bytes(16)) is None
         assert room.tag == f"gridwitness/{world.genesis.chain()}/dispatch/00ff"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 import pytest
@@ -12,16 +12,18 @@ from starlette.applications import Starlette
 
 from master.api.app import build_api
 from master.api.ports import BlobRefusedError, Upload
-from master.api.signed import NONCES_MAX, NONCES_PER_KEY_MAX, AccessError, Nonces, Reading
+from master.api.signed import NONCES_MAX, AccessError, Nonces, Reading
 from tests.unit.master.api.fakes import World
 from tests.unit.master.api.http import Reply, fetch
 from wire.cose import kid_of
+from wire.genesis import AccountKey
 from wire.httpsig import SIGNATURE, SIGNATURE_INPUT, Message, audience, sign_request
 from wire.sealed import Label, SealedFile, Wrap
 from wire.types import sha256
 
 KEY = SigningKey(sha256(b"lab"))
 KID = kid_of(KEY.verify_key.encode())
+LAB = AccountKey(KEY.verify_key.encode(), "lab", "lab")
 TAG = audience("test-01234567", "dispatch", "00ff")
 SEALED = SealedFile(
     Label("test-01234567", "settings", "device/dev-1", "linden"),
@@ -64,8 +66,8 @@ class Access:
     tag: str = TAG
     asked: list[Reading] = field(default_factory=list)
 
-    def account_key(self, kid: bytes) -> tuple[str, bytes] | None:
-        return ("lab", KEY.verify_key.encode()) if kid == KID else None
+    def account_key(self, kid: bytes) -> AccountKey | None:
+        return LAB if kid == KID else None
 
     def admit(self, reading: Reading) -> str | None:
         if self.failure:
@@ -204,25 +206,27 @@ def test_node_without_access_lets_nobody_read() -> None:
 
 # holds HR-6
 def test_nonce_is_taken_once_until_it_ends() -> None:
-    nonces = Nonces()
-    assert [nonces.take(KID, NONCE, 1000, now_ms) for now_ms in (0, 1, 1000)] == [True, False, False]
-    assert nonces.take(bytes(16), NONCE, 1000, 1) is True
-    assert nonces.take(KID, NONCE, 2000, 1001) is True
+    nonces, other = Nonces(), replace(LAB, key=bytes(32))
+    assert [nonces.take(LAB, KID, NONCE, 1000, now_ms) for now_ms in (0, 1, 1000)] == [True, False, False]
+    assert nonces.take(other, bytes(16), NONCE, 1000, 1) is True
+    assert nonces.take(LAB, KID, NONCE, 2000, 1001) is True
 
 
 # holds HR-6
-def test_nonces_are_bounded_for_one_key_and_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (NONCES_MAX, NONCES_PER_KEY_MAX) == (65_536, 4_096)
-    monkeypatch.setattr("master.api.signed.NONCES_MAX", 3)
-    monkeypatch.setattr("master.api.signed.NONCES_PER_KEY_MAX", 2)
-    nonces = Nonces()
-    assert [nonces.take(KID, f"{number:016}", 5, 0) for number in range(3)] == [True, True, None]
-    assert [nonces.take(bytes(16), f"{number:016}", 5, 0) for number in range(2)] == [True, None]
-    assert nonces.take(KID, f"{9:016}", 9, 6) is True
+def test_nonces_of_one_organisation_are_bounded_and_take_no_room_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert NONCES_MAX == 4_096
+    monkeypatch.setattr("master.api.signed.NONCES_MAX", 2)
+    nonces, operator = Nonces(), replace(LAB, key=bytes(32), sender="lab-op")
+    assert [nonces.take(LAB, KID, f"{number:016}", 5, 0) for number in range(3)] == [True, True, None]
+    assert nonces.take(operator, bytes(16), NONCE, 5, 0) is None
+    for number in range(20):
+        assert nonces.take(AccountKey(bytes(32), f"o-{number}", f"o-{number}"), bytes([number]) * 16, NONCE, 5, 0)
+    assert nonces.take(LAB, KID, f"{9:016}", 9, 6) is True
+    assert len(nonces._until) == 1
 
 
-def test_too_many_signatures_of_one_key_get_429(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("master.api.signed.NONCES_PER_KEY_MAX", 0)
+def test_too_many_signatures_of_one_organisation_get_429(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("master.api.signed.NONCES_MAX", 0)
     site = Site()
     reply = site.get(SEALED, site.sign(path_of(SEALED)))
     assert (reply.status, reply.headers["retry-after"]) == (429, "10")
