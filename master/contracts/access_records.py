@@ -5,7 +5,8 @@ State of the namespace
   grant/ID                      class, subject, page: where a grant stands
   key/ACCOUNT                   key, height: the X25519 key to which contents are sealed for the account
   kid/KID                       account, height: whose key it is or was; never removed
-  sealed/CONTENT                class, subject, title, by, blob, size, keys, height: the newest sealed file of a content
+  sealed/CONTENT                class, subject, title, by, data_centre: through which it entered, blob, size, keys, height:
+                                the newest sealed file of a content
   anchor/ORGANISATION/NUMBER    entries, head, height, time_ms: where a read log stood
   anchors/ORGANISATION          number, entries: of its newest anchor
 """
@@ -29,7 +30,7 @@ OWNER, SEALER, GATEWAY = "owner", "sealer", "gateway"
 KEYS_MAX: Final = 256
 """Accounts for which one content may be sealed."""
 TITLE_CHARACTERS_MAX: Final = 128
-_SEALED: Final = ("class", "subject", "title", "by", "blob", "size", "keys", "height")
+_SEALED: Final = ("class", "subject", "title", "by", "data_centre", "blob", "size", "keys", "height")
 
 
 @dataclass(frozen=True, slots=True)
