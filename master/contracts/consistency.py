@@ -431,6 +431,7 @@ CONSISTENCY: Final = Contract(
         "master.contracts.consistency",
         "master.contracts.gateways",
         "master.contracts.orders",
+        "master.contracts.read_orders",
         "master.contracts.references",
         "master.contracts.references_effect",
         "master.contracts.references_policy",
@@ -438,6 +439,7 @@ CONSISTENCY: Final = Contract(
         "rules.appraisal",
         "rules.difference",
         "rules.gaps",
+        "rules.places",
         "rules.severity",
     ),
 )

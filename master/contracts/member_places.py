@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Iterable
+from itertools import chain, islice
 from typing import Final
 
-from master.contracts import membership
+from master.contracts import access_records, membership
+from master.contracts.access_records import MOVED_GRANTS_MAX
 from master.contracts.context import OK, Context, Refused
 from master.contracts.member_keys import move_keys
 from master.contracts.member_state import (
@@ -25,7 +27,8 @@ DEVICE: Final = "device"
 GATEWAY: Final = "gateway"
 KINDS: Final = (DEVICE, GATEWAY)
 DEVICES_SHOWN_MAX: Final = 256
-"""Devices of a gateway that moves, in the event that tells of it; further ones keep their former station in lists."""
+"""Devices of a gateway that moves, in the event that tells of it; further ones keep their former station in lists. To
+another owner no more move at once."""
 AGENCY: Final = "agency"
 """Its light node has no devices."""
 
@@ -110,7 +113,8 @@ def bind(context: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args; not-an-organisation; unknown-device; unknown-gateway; unknown-station; not-yours: neither
-            side is; already-there; no-devices-here; offered: this side has said so already.
+            side is; already-there; no-devices-here; too-many-devices, too-many-grants: more than may go to another
+            owner at once; offered: this side has said so already.
     """
     kind, name, to = _binding_arguments(args)
     check_organisation(context)
@@ -118,6 +122,8 @@ def bind(context: Context, args: dict[str, Value]) -> str:
     if context.organisation not in sides:
         raise Refused("not-yours")
     _check_move(context, kind, name, to, sides[1])
+    if sides[0] != sides[1]:
+        _check_handing_over(context, [name] if kind == DEVICE else membership.devices_behind(context, name))
     offer = context.get(_binding_entry(kind, name))
     said_by = offer["by"] if isinstance(offer, dict) and offer["to"] == to else None
     if said_by == context.organisation:
@@ -128,7 +134,7 @@ def bind(context: Context, args: dict[str, Value]) -> str:
         context.emit("move_offered", name, data)
         return OK
     _close_offer(context, kind, name, offer, "done")
-    _move(context, kind, name, to, sides[1])
+    _move(context, kind, name, to, sides)
     return OK
 
 
@@ -193,14 +199,25 @@ def _check_move(context: Context, kind: str, name: str, to: str, owner: str) -> 
         _check_devices_allowed(context, owner)
 
 
+def _check_handing_over(context: Context, devices: Iterable[str]) -> None:
+    """Refuse to hand over more devices, or ones with more grants (which end), than one call may."""
+    moved = list(islice(devices, DEVICES_SHOWN_MAX + 1))
+    if len(moved) > DEVICES_SHOWN_MAX:
+        raise Refused("too-many-devices")
+    granted = chain.from_iterable(access_records.open_grants(context, device) for device in moved)
+    if sum(1 for _ in islice(granted, MOVED_GRANTS_MAX + 1)) > MOVED_GRANTS_MAX:
+        raise Refused("too-many-grants")
+
+
 def _check_devices_allowed(context: Context, organisation: str) -> None:
     member = membership.member(context, organisation)
     if member is not None and member.role == AGENCY:
         raise Refused("no-devices-here")
 
 
-def _move(context: Context, kind: str, name: str, to: str, owner: str) -> None:
-    data: dict[str, Value] = {kind: name, "to": to, "organisation": owner}
+def _move(context: Context, kind: str, name: str, to: str, sides: tuple[str, str]) -> None:
+    former, owner = sides
+    data: dict[str, Value] = {kind: name, "to": to, "organisation": owner, "former": former}
     if kind == DEVICE:
         before = membership.device(context, name)
         assert before is not None

@@ -5,7 +5,7 @@ The genesis file writes the namespace at height 0 in the shapes that the contrac
 State of the namespace
   organisation/ID               role, parent, root_key, data_centre, certificate, expires_ms
   role/ROLE/ID                  true: the organisation has the role, suspended or not
-  application/ID                see `master.contracts.members`
+  application/ID, applied/ID    see `master.contracts.members`
   operator/ID                   organisation: whose person or program signs with an account of its own
   key/KID                       key, sender, organisation: the key signs for the account
   signs/ACCOUNT/KID             true: keys by account
@@ -13,6 +13,7 @@ State of the namespace
   root/KID                      organisation of which it is the root key
   certificate/SHA-256           account, certificate (DER), height, revoked (null, or the height)
   recovery/ID                   new_key, opens_ms: takes the place of the organisation's lost keys
+  recoveries/ID                 how many recoveries of the organisation's keys have begun
   suspended/ACCOUNT             until_ms, by, reason, height: the account signs nothing until then; null: until resumed
   until/MS/ACCOUNT              true: suspensions by their end, 8 bytes, big-endian
   station/ID                    area, organisation
@@ -22,7 +23,6 @@ State of the namespace
   binding/KIND/ID               to, by: one side of a device's or gateway's move; it waits for the other
   model/SHA-256 of it/DEVICE    gateway
   validator/MEMBER              of the genesis file
-  role/ROLE/ID                  true: the organisation has the role, suspended or not
   parameter/NAME                value
   code/NAME/VERSION             digest, from_height: see `membership_decisions`
 """

@@ -29,6 +29,7 @@ from master.contracts.references_effect import (
     Told,
     add_claims,
     approve,
+    check_rivals,
     conflicts,
     drop_claims,
     is_crowded,
@@ -99,12 +100,13 @@ def submit(context: Context, args: dict[str, Value]) -> str:
         args: ``release``: canonical bytes of `wire.release.Release`.
 
     Returns:
-        ok, or conflicting-release: others wait for one of its slots, and no dates tell which comes later. The event
-        release_conflict names them.
+        ok, or conflicting-release: others of the sender wait for one of its slots, and no dates tell which comes later.
+        The event release_conflict names them.
 
     Raises:
         Refused: bad-args, bad-release, wrong-manufacturer, wrong-role, unknown-device, unknown-model, too-many-devices,
-            already-submitted, name-taken, or too-many-waiting: as many as may be wait for one of its slots.
+            already-submitted, name-taken, or too-many-waiting: as many of the sender as may be wait for one of its
+            slots. Where nobody else is due, see `_endorse`.
     """
     tell_untold(context)
     check_arguments(args, ("release",))
@@ -159,8 +161,8 @@ def test(context: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args, wrong-role, unknown-release, release-failed, release-revoked, excluded, already-endorsed: the
-            laboratory passed it before; already-effective: it can no longer fail, it can be revoked; or
-            too-many-endorsements.
+            laboratory passed it before; already-effective: it can no longer fail, it can be revoked;
+            too-many-endorsements; and see `_endorse`.
     """
     tell_untold(context)
     check_arguments(args, ("release", "report", "verdict"))
@@ -203,7 +205,7 @@ def endorse(context: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args, wrong-role, unknown-release, release-failed, release-revoked, already-endorsed,
-            wrong-manufacturer, test-due, excluded, unknown-report or too-many-endorsements.
+            wrong-manufacturer, test-due, excluded, unknown-report; and see `_endorse`.
     """
     tell_untold(context)
     check_arguments(args, ("release", "report"))
@@ -396,12 +398,20 @@ def _named(context: Context, others: dict[Digest, list[str]]) -> list[Value]:
 
 
 def _endorse(context: Context, jury: Jury, record: Record, role: str, report: Digest | None) -> None:
-    """Add the sender to those behind a release, and let it count once nobody is missing."""
+    """Add the sender to those behind a release, and let it count once nobody is missing.
+
+    Raises:
+        Refused: too-many-endorsements; conflicting-release: nobody is missing, and another approved release waits for
+            one of its slots, and no dates tell which comes later; too-many-waiting: so many do.
+    """
     if len(record.endorsements) >= ENDORSEMENTS_MAX:
         raise Refused("too-many-endorsements")
     entry = Endorsement(context.sender, role, context.height, report)
     endorsed = replace(record, endorsements=(*record.endorsements, entry))
     missing = missing_of(jury, endorsed)
+    is_approved = endorsed.status == PENDING and not missing
+    if is_approved:
+        check_rivals(context, endorsed)
     data: dict[str, Value] = {
         "organisation": context.sender,
         "role": role,
@@ -410,7 +420,7 @@ def _endorse(context: Context, jury: Jury, record: Record, role: str, report: Di
     }
     tell(context, [Told("release_endorsed", record.digest, data)])
     put_record(context, endorsed)
-    if endorsed.status == PENDING and not missing:
+    if is_approved:
         tell(context, approve(context, endorsed))
 
 

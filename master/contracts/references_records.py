@@ -3,7 +3,8 @@
 State of the namespace
   release/DIGEST                    all about one release, see `Record`
   name/MANUFACTURER/RELEASE         digest of the release of that name
-  claim/TARGET/KIND                 releases that are to have the slot, with the block or time from which they are to
+  claim/TARGET/KIND/MANUFACTURER    its releases that are to have the slot, and the block or time from which they are
+  awaiting/TARGET/KIND              the same of all manufacturers' that are approved and wait for it
   slot/TARGET/KIND                  the newest reference value that was ever effective, and whether it was revoked
   content/SHA256/TARGET/KIND        whose reference value some content is or was
   changes/TARGET                    how often a slot of the target got another value or lost the one that it had
@@ -40,7 +41,7 @@ ENDORSEMENTS_MAX: Final = 64
 """Organisations that may stand behind one release."""
 TESTS_MAX: Final = 2 * ENDORSEMENTS_MAX
 CLAIMS_MAX: Final = 8
-"""Releases that may wait for one slot."""
+"""Releases of one manufacturer that may wait for one slot, and approved ones of all."""
 _POLICIES_MAX: Final = len(KINDS)
 _RECORD: Final = (
     "release",
@@ -251,9 +252,14 @@ def slot_key(target: bytes, kind: str) -> bytes:
     return b"slot/" + target + b"/" + kind.encode("ascii")
 
 
-def claim_key(target: bytes, kind: str) -> bytes:
-    """Return the key of the releases that wait for a slot."""
-    return b"claim/" + target + b"/" + kind.encode("ascii")
+def claim_key(target: bytes, kind: str, manufacturer: str) -> bytes:
+    """Return the key of the releases of a manufacturer that wait for a slot."""
+    return b"claim/" + target + f"/{kind}/{manufacturer}".encode("ascii")
+
+
+def awaiting_key(target: bytes, kind: str) -> bytes:
+    """Return the key of the approved releases that wait for their date and a slot."""
+    return b"awaiting/" + target + b"/" + kind.encode("ascii")
 
 
 def content_key(content: Digest, target: bytes, kind: str) -> bytes:

@@ -100,6 +100,7 @@ def _applied(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
             **{name: data.text(name) for name in ("organisation", "role", "title", "data_centre")},
             "parent": data.json("parent"),
             "status": "pending",
+            "until_ms": data.integer("until_ms"),
             "reviews": [],
             "missing": data.json("missing"),
             "applied_ms": event.time_ms,

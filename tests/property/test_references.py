@@ -198,13 +198,16 @@ class References(RuleBasedStateMachine):
         assert {key: [value["digest"]] for key, value in live.items()} == given
 
     def check_claims(self, records: Mapping[Digest, Record]) -> None:
-        """Releases that wait for one slot have an order."""
+        """Releases of one manufacturer, and approved ones of all, that wait for one slot have an order."""
         waiting: dict[bytes, list[EffectiveFrom | None]] = defaultdict(list)
         for record in records.values():
             made = release_of(record)
             for kind in record.claims:
-                waiting[target_of(made) + b"/" + kind.encode()].append(made.effective_from)
-        claims = {key[len(b"claim/") :]: value for key, value in self.ledger.entries(b"claim/").items()}
+                slot = target_of(made) + b"/" + kind.encode()
+                waiting[b"claim/" + slot + b"/" + made.manufacturer.encode()].append(made.effective_from)
+                if record.status == "approved":
+                    waiting[b"awaiting/" + slot].append(made.effective_from)
+        claims = {**self.ledger.entries(b"claim/"), **self.ledger.entries(b"awaiting/")}
         assert claims.keys() == waiting.keys()
         for key, starts in waiting.items():
             claim = claims[key]
@@ -307,6 +310,7 @@ class References(RuleBasedStateMachine):
         return list(self.ledger.context().namespace("membership").scan(prefix))
 
 
+# holds RF-8
 def test_references_machine() -> None:
     run_state_machine_as_test(References, settings=settings(max_examples=100, stateful_step_count=100, deadline=None))
 
@@ -344,9 +348,20 @@ def test_references_machine_sees_an_excluded_party_that_counts(monkeypatch: pyte
 def test_references_machine_sees_a_conflict_that_is_let_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = begun()
     monkeypatch.setattr(references, "conflicts", lambda *_: {})
-    machine.submit(TARGETS[0], b"one", ("firmware",), None)
-    check(machine)
-    machine.submit(TARGETS[0], b"two", ("firmware",), None)
+    for content in (b"one", b"two", b"three"):  # the first and the last are of one manufacturer
+        check(machine)
+        machine.submit(TARGETS[0], content, ("firmware",), None)
+    with pytest.raises(AssertionError):
+        check(machine)
+
+
+def test_references_machine_sees_approved_rivals_without_an_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = begun()
+    monkeypatch.setattr(references, "check_rivals", lambda *_: None)
+    for number in (0, 1):
+        check(machine)
+        machine.submit(TARGETS[0], b"one", ("firmware",), (number == 0, 9))
+        machine.endorse_by_all(0)
     with pytest.raises(AssertionError):
         check(machine)
 

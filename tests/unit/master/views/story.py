@@ -151,7 +151,7 @@ class Story:
         lost: dict[str, Value] = {"organisation": name, "key": key, "opens_ms": self.time_ms + 1000}
         signs: dict[str, Value] = {"account": name, "organisation": name, "key": key, "kid": key[:16]}
         station: dict[str, Value] = {"station": f"station-of-{name}", "area": "east", "organisation": "grid"}
-        entered: dict[str, Value] = {"application": application, "data_centre": "dispatch"}
+        entered: dict[str, Value] = {"application": application, "data_centre": "dispatch", "until_ms": 10}
         return [
             ("membership", "member_applied", "wind", {**entered, **who, **missing}),
             ("membership", "application_reviewed", "wind", {"application": application, **review}),
