@@ -206,6 +206,7 @@ def seal(ctx: Context, args: dict[str, Value]) -> str:
         "subject": subject,
         "title": title,
         "by": ctx.organisation,
+        "data_centre": membership.data_centre(ctx, ctx.organisation),
         "blob": blob.digest,
         "size": blob.size,
         "keys": list(keys),

@@ -6,7 +6,8 @@ State of the namespace
   open/device/ID/GRANT          true: a grant of a device that nobody has ended, though its time may be over
   key/ACCOUNT                   key, height: the X25519 key to which contents are sealed for the account
   kid/KID                       account, height: whose key it is or was; never removed
-  sealed/CONTENT                class, subject, title, by, blob, size, keys, height: the newest sealed file of a content
+  sealed/CONTENT                class, subject, title, by, data_centre, blob, size, keys, height: the newest sealed file
+                                of a content, and the data centre through which it entered
   blob/DIGEST                   content: the blob is or was its sealed file; never removed
   anchor/ORGANISATION/NUMBER    entries, head, height, time_ms: where a read log stood
   anchors/ORGANISATION          number, entries: of its newest anchor
@@ -36,7 +37,7 @@ _NAMED: Final = "blobs"
 MOVED_GRANTS_MAX: Final = 256
 """Grants that may end because devices move to another owner at once."""
 DEVICE: Final = "device/"
-_SEALED: Final = ("class", "subject", "title", "by", "blob", "size", "keys", "height")
+_SEALED: Final = ("class", "subject", "title", "by", "data_centre", "blob", "size", "keys", "height")
 
 
 @dataclass(frozen=True, slots=True)

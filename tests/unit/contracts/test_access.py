@@ -287,6 +287,20 @@ def test_sealed_content_is_read_by_who_sealed_it_and_by_the_owner() -> None:
 
 
 # holds AC-6
+@pytest.mark.parametrize("centre", ["dispatch", None])
+def test_sealed_content_names_the_data_centre_through_which_it_entered(centre: str | None) -> None:
+    world = World()
+    register(world, "maker-a", "maker")
+    world.call("maker-a", "membership", "attach", {"data_centre": centre})
+    (event,) = seal(world).events("content_sealed")
+    raw = world.state.get("access", b"sealed/" + CONTENT)
+    assert raw is not None
+    entry = cbor.decode(raw)
+    assert isinstance(entry, dict)
+    assert event["data_centre"] == entry["data_centre"] == centre
+
+
+# holds AC-6
 def test_sealed_content_is_wrapped_anew_for_other_keys_by_its_sealer_alone() -> None:
     world = World()
     for sender in ("maker-a", "lab", "maker-b"):
