@@ -105,9 +105,9 @@ def submit(context: Context, args: dict[str, Value]) -> str:
         The event release_conflict names them.
 
     Raises:
-        Refused: bad-args, bad-release, wrong-manufacturer, wrong-role, too-far: its date, unknown-device, unknown-model,
-            too-many-devices, already-submitted, name-taken, or too-many-waiting: as many of the sender as may be wait for one of its
-            slots. Where nobody else is due, see `_endorse`.
+        Refused: bad-args, bad-release, wrong-manufacturer, wrong-role, too-far: its date, unknown-device,
+            unknown-model, too-many-devices, already-submitted, name-taken, or too-many-waiting: as many of the sender
+            as may be wait for one of its slots. Where nobody else is due, see `_endorse`.
     """
     tell_untold(context)
     check_arguments(args, ("release",))
