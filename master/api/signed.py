@@ -26,6 +26,17 @@ class Reading:
     """What is read: the path of the request, at most 256 characters."""
 
 
+@dataclass(frozen=True, slots=True)
+class BlobLabel:
+    """What reading a blob asks for."""
+
+    data_class: str
+    """`wire.grants.PUBLIC` when everybody may."""
+    subject: str
+    content: bytes | None
+    """Digest of the sealed content, None for what is public."""
+
+
 class AccessError(Exception):
     """The read cannot be logged, and so is not answered; the message says why."""
 
@@ -34,12 +45,16 @@ class AccessPort(Protocol):
     """Who may read what. Called from worker threads; may block on the disk."""
 
     @property
-    def tag(self) -> str:
-        """The audience of signatures for this node: `wire.httpsig.audience`."""
+    def tags(self) -> tuple[str, ...]:
+        """Whom signatures for this node name: `wire.httpsig.audience` of each of its addresses; the main one first."""
         ...
 
     def account_key(self, kid: bytes) -> AccountKey | None:
         """Return the key of a key id, with its account and organisation."""
+        ...
+
+    def label(self, blob: bytes) -> BlobLabel | None:
+        """Return what reading a blob asks for; None when no final block names it."""
         ...
 
     def admit(self, reading: Reading) -> str | None:
@@ -52,13 +67,18 @@ class AccessPort(Protocol):
 
 
 class NoAccess:
-    """Implements `AccessPort` where nobody may read anything restricted."""
+    """Implements `AccessPort` where nobody may read a blob."""
 
-    tag = "gridwitness/-/-/-"
+    tags = ()
 
     def account_key(self, kid: bytes) -> AccountKey | None:
         """There is none."""
         del kid
+        return None
+
+    def label(self, blob: bytes) -> BlobLabel | None:
+        """No block names it."""
+        del blob
         return None
 
     def admit(self, reading: Reading) -> str | None:

@@ -13,6 +13,7 @@ State of the namespace
   root/KID                      organisation of which it is the root key
   certificate/SHA-256           account, certificate (DER), height, revoked (null, or the height)
   recovery/ID                   new_key, opens_ms: takes the place of the organisation's lost keys
+  recoveries/ID                 how many recoveries of the organisation's keys have begun
   suspended/ACCOUNT             until_ms, by, reason, height: the account signs nothing until then; null: until resumed
   until/MS/ACCOUNT              true: suspensions by their end, 8 bytes, big-endian
   station/ID                    area, organisation

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from master.contracts import member_keys, membership
 from master.contracts.context import OK, Refused
 from master.contracts.members import MEMBERSHIP
+from master.contracts.parameters import DAY_MS
 from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings
 from master.ledger.genesis import genesis_writes
 from master.ledger.state import Overlay, Write
@@ -23,7 +24,7 @@ from tests.unit.ledger.worlds import GENESIS_MS, MemoryState, key_of
 from wire import cbor
 from wire.cbor import Value
 from wire.cose import Sign1, kid_of
-from wire.membership import REGISTER, REPLACE, ROTATE, Application, application_bytes, key_bytes
+from wire.membership import REGISTER, REPLACE, ROTATE, Application, application_bytes, key_bytes, recovery_bytes
 from wire.receipt import Event
 from wire.tx import SignedTx, Transaction
 from wire.types import sha256
@@ -68,6 +69,13 @@ def word(key: str, account: str, purpose: str, old: bytes | None, new: str) -> b
     return WORDS[at]
 
 
+def recovery_word(key: str, new: str, number: int, expires_ms: int) -> bytes:
+    at = (key, new, number, expires_ms)
+    if at not in WORDS:
+        WORDS[at] = key_of(key).sign(recovery_bytes(CHAIN, "grid", public(new), number, expires_ms)).signature
+    return WORDS[at]
+
+
 class Members(RuleBasedStateMachine):
     """Calls by whoever has a key, blocks, and a vote that recovers keys."""
 
@@ -82,6 +90,8 @@ class Members(RuleBasedStateMachine):
         """Who was in favour of an application, as the answers to the calls say."""
         self.admitted: set[str] = set()
         self.retired: set[bytes] = set()
+        self.recoveries = 0
+        """That have begun."""
         self.said: dict[tuple[str, str], tuple[str, str]] = {}
 
     @property
@@ -185,16 +195,19 @@ class Members(RuleBasedStateMachine):
         if self.call(by, "revoke-key", kid=kid_of(public(key)), reason="r", root_signature=None) == OK:
             assert membership.account_key(self.reads, kid_of(public(key))) is None
 
-    @rule(new=keys)
-    def recover(self, new: str) -> None:
-        words = [word(key, "grid", "recover", None, new) for key in (new, root_of("grid"))]
+    @rule(new=keys, number=st.integers(1, 4))
+    def recover(self, new: str, number: int) -> None:
+        expires_ms = GENESIS_MS + 10 * DAY_MS
+        words = [recovery_word(key, new, number, expires_ms) for key in (new, root_of("grid"))]
         body: dict[str, Any] = {"organisation": "grid", "new_key": public(new)}
-        body |= {"signature": words[0], "root_signature": words[1]}
+        body |= {"number": number, "expires_ms": expires_ms, "signature": words[0], "root_signature": words[1]}
         context, above, _ = self.context("dispatch", "dispatch", bytes(16))
         try:
             member_keys.check_recovery(context, body)
         except Refused:
             return
+        assert number == self.recoveries + 1
+        self.recoveries = number
         data: dict[str, Value] = {"kind": member_keys.KEY_RECOVERY, "body": body}
         member_keys.open_recovery(context, Event("governance", "proposal_accepted", "", data))
         self.state.absorb(above)

@@ -284,3 +284,10 @@ def test_authority_certifies_no_other_requests() -> None:
     other = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     with pytest.raises(DataError, match="not signed by the P-256 key"):
         authority.certify(other.public_bytes(serialization.Encoding.DER), "wind")
+
+
+def test_recovery_at_a_node_that_tells_no_number_signs_nothing(desk: Desk) -> None:
+    desk.site.world.state.entries["membership", b"recoveries/grid"] = b"\x61a"
+    new, root = ("--new-key", desk.key("grid-1")), ("--root-key", desk.key("grid-root", root_of("grid")))
+    assert desk.run("recover-key", "grid", *new, *root, by="dispatch") == 65
+    assert "how many recoveries of grid" in desk.said()

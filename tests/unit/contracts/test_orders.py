@@ -59,6 +59,7 @@ def test_work_order_is_asked_for_by_the_owner_and_approved_by_another() -> None:
         ({"approver": "nobody"}, "wrong-approver"),
         ({"approver": "lab"}, "wrong-approver"),
         ({"reason": "x" * 257}, "bad-args"),
+        ({"reason": "x\u202ey"}, "bad-args"),
         ({"reason": None}, "bad-args"),
         ({"more": 1}, "bad-args"),
     ],
