@@ -264,14 +264,19 @@ def parent(state: Reads, organisation: str) -> str | None:
     return None if found is None else found.parent
 
 
-def is_under(state: Reads, organisation: str, agency: str) -> bool:
-    """Tell whether an organisation is in the jurisdiction of another, at any depth; nobody is in its own."""
+def agencies_above(state: Reads, organisation: str) -> Iterator[str]:
+    """Yield in whose jurisdiction an organisation is, from its parent up to the top."""
     above = parent(state, organisation)
     for _ in range(JURISDICTION_LEVELS_MAX):
-        if above is None or above == agency:
-            break
+        if above is None:
+            return
+        yield above
         above = parent(state, above)
-    return above == agency
+
+
+def is_under(state: Reads, organisation: str, agency: str) -> bool:
+    """Tell whether an organisation is in the jurisdiction of another, at any depth; nobody is in its own."""
+    return agency in agencies_above(state, organisation)
 
 
 def operator(state: Reads, account: str) -> str | None:

@@ -46,6 +46,7 @@ from master.contracts.references_policy import (
     MANUFACTURER,
     Jury,
     decode_policy_change,
+    keep_owners,
     missing_of,
     missing_value,
     policies_of,
@@ -137,10 +138,11 @@ def submit(context: Context, args: dict[str, Value]) -> str:
     policies: tuple[Value, ...] = tuple(
         {"kinds": list(kinds), **policy.to_value()} for kinds, policy in policies_of(context, release)
     )
+    jury = Jury(context, release)
     kinds = tuple(artefact.kind for artefact in release.artefacts)
     record = Record(raw, PENDING, policies, claims=kinds)
     add_claims(context, record)
-    jury = Jury(context, release)
+    keep_owners(context, jury, record)
     told: dict[str, Value] = {
         **release_value(release),
         "policies": list(policies),
