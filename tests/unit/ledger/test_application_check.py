@@ -73,7 +73,7 @@ def test_screen_transaction_names_the_key_and_leaves_the_signature_to_the_caller
     signed = submission(world)
     forged = replace(signed, envelope=replace(signed.envelope, signature=bytes(64)))
     for tx in (signed, forged):
-        assert world.application.screen(tx, world.head.time_ms) == key_of("maker-a").verify_key.encode()
+        assert world.application.screen(tx, world.head.time_ms).key == key_of("maker-a").verify_key.encode()
 
 
 def test_screen_transaction_that_is_expired_is_refused() -> None:
