@@ -58,6 +58,7 @@ def _check_proof(folder: Path) -> None:
     assert done.returncode == 65
 
 
+@pytest.mark.timeout(180)
 def test_demo_that_stays_up_shows_what_one_tries_until_ctrl_c(cluster: Cluster) -> None:
     said = io.StringIO()
 
