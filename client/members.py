@@ -34,6 +34,7 @@ DAY_MS: Final = 86_400_000
 _FILE: Final = ("application", "signature", "root_signature")
 _WORDS: Final[Mapping[str, str]] = {
     "already-applied": "an application of that name waits; see 'gridwitness members applications'",
+    "already-suspended": "it is suspended; 'gridwitness members resume' lifts that",
     "already-reviewed": "your organisation has said so before, which counts",
     "bad-signature": "a new key must sign for itself, and the root key where it is asked; was this the right key file?",
     "certificate-in-use": "the ledger has this certificate already",
@@ -41,12 +42,14 @@ _WORDS: Final[Mapping[str, str]] = {
     "key-in-use": "the key signs, signed, votes or is a root key; make a new one with 'gridwitness keys new'",
     "no-devices-here": "an agency's light node has no devices",
     "no-root-key": "the organisation has no root key; 'gridwitness members set-root-key' sets one in time",
+    "no-offer": "nobody offers this move; see 'gridwitness members moves'",
     "no-such-application": "no application of that name waits; see 'gridwitness members applications'",
-    "not-a-data-centre": "only an organisation that runs a validator does this; see 'gridwitness validators list'",
+    "not-a-data-centre": "it must be an organisation that runs a validator; see 'gridwitness validators list'",
     "not-an-organisation": "an organisation does this with its own key, not with that of an operator or gateway",
     "not-responsible": "your role does not review such members; see 'gridwitness members applications'",
     "not-reviewed": "reviews are missing; see 'gridwitness members applications'",
-    "not-yours": "what it is about belongs to somebody else",
+    "not-suspended": "nobody has suspended it; see 'gridwitness members list'",
+    "not-yours": "what it is about is not yours, or is not there",
     "offered": "your side has said so; now the other side must, see 'gridwitness members moves'",
     "runs-a-validator": "remove its validator first, which is voted on: 'gridwitness validators propose-removal'",
     "super-node-only": "the genesis file leaves this to the dispatch centre",
@@ -54,6 +57,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "too-many-applications": "your data centre has brought as many as leave room for others; have them decided first",
     "too-many-devices": "more than one move takes, or no place is left for yours of the model (reappraise_devices_max)",
     "too-soon": "the time lock runs; see opens_ms in 'gridwitness members recoveries'",
+    "unknown-key": "no account has this key now; see 'gridwitness members show'",
     "wrong-parent": "a sub-centre stands under a dispatch centre, an agency under a sub-centre or agency",
 }
 """What codes of the contract mean to a person, and what to do."""

@@ -22,6 +22,7 @@ from client.options import (
 from client.output import lines_of, short, show_listing, when
 from client.proof import access_to_json
 from client.proven import fetch_state_proof, proven_value
+from client.times import moment_ms
 from kit.exitcodes import DataError, UsageError
 from kit.files import read_bounded, write_atomic
 from kit.http import NodeClient
@@ -65,10 +66,10 @@ def grant(
     node: NodeOption,
     sender: SenderOption = None,
     from_ms: Annotated[
-        int | None, typer.Option("--from", metavar="MS", min=0, help="Block time from which on it counts.")
+        int | None, typer.Option("--from", metavar="TIME", parser=moment_ms, help="Block time from which on it counts.")
     ] = None,
     until_ms: Annotated[
-        int | None, typer.Option("--until", metavar="MS", min=0, help="Block time at which it ends.")
+        int | None, typer.Option("--until", metavar="TIME", parser=moment_ms, help="Block time at which it ends.")
     ] = None,
     timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
     *,
@@ -77,7 +78,7 @@ def grant(
 ) -> None:
     """Let somebody read a class of a subject, as the organisation that owns it; what is part of it goes with it.
 
-    Times are ms since 1970 UTC. About 'all' the dispatch centre alone decides.
+    Times are such as 2027-01-01T06:00+01:00. About 'all' the dispatch centre alone decides.
 
     Example: gridwitness access grant settings device/linden-sc-1 role/auditor --key grid-company.key
     """
