@@ -35,6 +35,8 @@ _FILE: Final = ("application", "signature", "root_signature")
 _WORDS: Final[Mapping[str, str]] = {
     "already-applied": "an application of that name waits; see 'gridwitness members applications'",
     "already-reviewed": "your organisation has said so before, which counts",
+    "already-revoked": "it counted no more already; see 'gridwitness members certificates list'",
+    "bad-certificate": "that is no certificate",
     "bad-signature": "a new key must sign for itself, and the root key where it is asked; was this the right key file?",
     "certificate-in-use": "the ledger has this certificate already",
     "expired": "its time to wait has passed; its data centre brings it anew with 'gridwitness members apply'",
@@ -46,6 +48,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "not-an-organisation": "an organisation does this with its own key, not with that of an operator or gateway",
     "not-responsible": "your role does not review such members; see 'gridwitness members applications'",
     "not-reviewed": "reviews are missing; see 'gridwitness members applications'",
+    "not-the-super-node": "only the dispatch centre records what its authority issued",
     "not-yours": "what it is about belongs to somebody else",
     "offered": "your side has said so; now the other side must, see 'gridwitness members moves'",
     "runs-a-validator": "remove its validator first, which is voted on: 'gridwitness validators propose-removal'",
@@ -53,6 +56,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "taken": "somebody has that name already",
     "too-many-applications": "your data centre has brought as many as leave room for others; have them decided first",
     "too-soon": "the time lock runs; see opens_ms in 'gridwitness members recoveries'",
+    "unknown-account": "no organisation, operator or gateway has that name; see 'gridwitness members list'",
+    "unknown-certificate": "the ledger has no such certificate; see 'gridwitness members certificates list'",
     "wrong-parent": "a sub-centre stands under a dispatch centre, an agency under a sub-centre or agency",
 }
 """What codes of the contract mean to a person, and what to do."""
