@@ -27,10 +27,11 @@ from master.contracts.context import (
     check_arguments,
     digest_argument,
 )
+from master.contracts.parameters import TIME_AHEAD_MS_MAX
 from wire.cbor import Value
 from wire.cose import KID_BYTES, kid_of
 from wire.errors import FormatError
-from wire.fields import Fields
+from wire.fields import Fields, is_plain
 from wire.grants import (
     ALL,
     NAMESPACE,
@@ -68,7 +69,7 @@ def grant(ctx: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args; bad-class; bad-subject; bad-reader; unknown-subject; unknown-reader; super-node-only;
-            not-the-owner; bad-period: it would never count; too-many-grants.
+            not-the-owner; bad-period: it would never count, or from too far ahead on; too-many-grants.
     """
     check_arguments(args, ("class", "subject", "reader", "from_ms", "until_ms"))
     data_class, subject = _place(args)
@@ -78,6 +79,8 @@ def grant(ctx: Context, args: dict[str, Value]) -> str:
         raise Refused("bad-reader") from None
     from_ms, until_ms = _time(args, "from_ms"), _time(args, "until_ms")
     if until_ms is not None and until_ms <= max(ctx.time_ms, from_ms or 0):
+        raise Refused("bad-period")
+    if from_ms is not None and from_ms > ctx.time_ms + TIME_AHEAD_MS_MAX:
         raise Refused("bad-period")
     _check_owner(ctx, subject)
     if not access_records.is_account(ctx, reader_kind, name):
@@ -180,7 +183,7 @@ def seal(ctx: Context, args: dict[str, Value]) -> str:
     content, blob = digest_argument(args, "content"), blob_argument(args, _BLOB)
     data_class, subject = _place(args)
     title = args["title"]
-    if not isinstance(title, str) or not 1 <= len(title) <= TITLE_CHARACTERS_MAX or not title.isprintable():
+    if not isinstance(title, str) or not 1 <= len(title) <= TITLE_CHARACTERS_MAX or not is_plain(title):
         raise Refused("bad-title")
     if not _is_office(ctx):
         raise Refused("wrong-sender")
@@ -203,6 +206,7 @@ def seal(ctx: Context, args: dict[str, Value]) -> str:
         "subject": subject,
         "title": title,
         "by": ctx.organisation,
+        "data_centre": membership.data_centre(ctx, ctx.organisation),
         "blob": blob.digest,
         "size": blob.size,
         "keys": list(keys),

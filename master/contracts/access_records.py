@@ -6,7 +6,8 @@ State of the namespace
   open/device/ID/GRANT          true: a grant of a device that nobody has ended, though its time may be over
   key/ACCOUNT                   key, height: the X25519 key to which contents are sealed for the account
   kid/KID                       account, height: whose key it is or was; never removed
-  sealed/CONTENT                class, subject, title, by, blob, size, keys, height: the newest sealed file of a content
+  sealed/CONTENT                class, subject, title, by, data_centre, blob, size, keys, height: the newest sealed file
+                                of a content, and the data centre through which it entered
   blob/DIGEST                   content: the blob is or was its sealed file; never removed
   anchor/ORGANISATION/NUMBER    entries, head, height, time_ms: where a read log stood
   anchors/ORGANISATION          number, entries: of its newest anchor
@@ -36,7 +37,7 @@ _NAMED: Final = "blobs"
 MOVED_GRANTS_MAX: Final = 256
 """Grants that may end because devices move to another owner at once."""
 DEVICE: Final = "device/"
-_SEALED: Final = ("class", "subject", "title", "by", "blob", "size", "keys", "height")
+_SEALED: Final = ("class", "subject", "title", "by", "data_centre", "blob", "size", "keys", "height")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +110,14 @@ def subjects_around(state: Reads, subject: str) -> Iterator[str]:
     kind, name = split_subject(subject)
     if kind == "device":
         yield subject
-        device = membership.device(state, name)
+        device, retired = membership.device(state, name), membership.retired_device(state, name)
         gateway = None if device is None else membership.gateway(state, device.gateway)
-        if gateway is None:
+        if gateway is not None:
+            kind, name = "station", gateway.station
+        elif retired is not None:
+            kind, name = "organisation", retired[1]
+        else:
             return
-        kind, name = "station", gateway.station
     if kind == "station":
         yield f"station/{name}"
         station = membership.station(state, name)
@@ -128,7 +132,8 @@ def owner(state: Reads, subject: str) -> str | None:
     """Return the organisation that owns a subject; None for `ALL` and for what there is not."""
     kind, name = split_subject(subject)
     if kind == "device":
-        return membership.organisation_of_device(state, name)
+        retired = membership.retired_device(state, name)
+        return membership.organisation_of_device(state, name) if retired is None else retired[1]
     if kind == "station":
         station = membership.station(state, name)
         return None if station is None else station.organisation

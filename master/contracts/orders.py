@@ -31,7 +31,7 @@ from master.contracts.read_orders import check_person
 from rules.appraisal import Fill, Window
 from rules.places import has_place
 from wire.cbor import Value
-from wire.fields import Fields
+from wire.fields import Fields, is_plain
 from wire.genesis import Device
 from wire.types import IDENTIFIER_PATTERN, Digest
 
@@ -90,7 +90,9 @@ def open_work(context: Context, args: dict[str, Value]) -> str:
         raise Refused("wrong-target")
     from_ms, to_ms = _window(context, args)
     approver, reason = args["approver"], args["reason"]
-    if not isinstance(approver, str) or not isinstance(reason, str) or len(reason) > REASON_CHARACTERS_MAX:
+    if not isinstance(approver, str) or not isinstance(reason, str):
+        raise Refused("bad-args")
+    if len(reason) > REASON_CHARACTERS_MAX or not is_plain(reason):
         raise Refused("bad-args")
     if IDENTIFIER_PATTERN.fullmatch(approver) is None or approver == context.organisation:
         raise Refused("wrong-approver")
@@ -122,9 +124,9 @@ def approve(context: Context, args: dict[str, Value]) -> str:
         args: ``order``: its id.
 
     Raises:
-        Refused: bad-args, unknown-order, not-yours, not-requested, over; wrong-approver: it is another, or has no say
-            any more over who owns the device now; wrong-owner: who asked is not responsible for it any more;
-            too-many-orders of this device by who asked.
+        Refused: bad-args, unknown-order, unknown-device, not-yours, not-requested, over; wrong-approver: it is
+            another, or has no say any more over who owns the device now; wrong-owner: who asked is not responsible for
+            it any more; too-many-orders of this device by who asked.
     """
     check_arguments(args, ("order",))
     order = digest_argument(args, "order")
@@ -138,7 +140,8 @@ def approve(context: Context, args: dict[str, Value]) -> str:
         raise Refused("over")
     device = work.text("device")
     owner = membership.organisation_of_device(context, device)
-    assert owner is not None, "devices stay"
+    if owner is None:
+        raise Refused("unknown-device")
     if not _is_responsible(context, work.text("organisation"), owner):
         raise Refused("wrong-owner")
     _check_approver(context, context.organisation, owner)

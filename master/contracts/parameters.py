@@ -13,6 +13,12 @@ from wire.errors import FormatError
 from wire.genesis import ROLES
 
 DAY_MS: Final = 86_400_000
+TIME_AHEAD_MS_MAX: Final = 3653 * DAY_MS
+"""How far ahead of block time a date may lie that nothing else bounds: ten years."""
+BLOCKS_AHEAD_MAX: Final = 10_000_000
+"""How far ahead a height may lie that nothing else bounds: at a block per second 115 days."""
+VERSIONS_AHEAD_MAX: Final = 16
+"""How many versions of a contract an upgrade may step over and bring, so that the numbers never run out at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,6 +174,7 @@ def test_grant_by_somebody_else_than_the_owner_is_refused(sender: str) -> None:
         ({"from_ms": "now"}, "bad-args"),
         ({"until_ms": -1}, "bad-args"),
         ({"until_ms": 5}, "bad-period"),
+        ({"from_ms": 2**62}, "bad-period"),
         ({"from_ms": 2**62, "until_ms": 2**62}, "bad-period"),
         ({"more": 1}, "bad-args"),
     ],
@@ -286,6 +287,20 @@ def test_sealed_content_is_read_by_who_sealed_it_and_by_the_owner() -> None:
 
 
 # holds AC-6
+@pytest.mark.parametrize("centre", ["dispatch", None])
+def test_sealed_content_names_the_data_centre_through_which_it_entered(centre: str | None) -> None:
+    world = World()
+    register(world, "maker-a", "maker")
+    world.call("maker-a", "membership", "attach", {"data_centre": centre})
+    (event,) = seal(world).events("content_sealed")
+    raw = world.state.get("access", b"sealed/" + CONTENT)
+    assert raw is not None
+    entry = cbor.decode(raw)
+    assert isinstance(entry, dict)
+    assert event["data_centre"] == entry["data_centre"] == centre
+
+
+# holds AC-6
 def test_sealed_content_is_wrapped_anew_for_other_keys_by_its_sealer_alone() -> None:
     world = World()
     for sender in ("maker-a", "lab", "maker-b"):
@@ -316,6 +331,7 @@ def test_sealed_content_is_wrapped_anew_for_other_keys_by_its_sealer_alone() -> 
         ({"title": ""}, "bad-title"),
         ({"title": "x" * 129}, "bad-title"),
         ({"title": "two\nlines"}, "bad-title"),
+        ({"title": "a\u200bb"}, "bad-title"),
         ({"title": 1}, "bad-title"),
         ({"keys": []}, "bad-keys"),
         ({"keys": 1}, "bad-keys"),
@@ -433,3 +449,18 @@ def test_move_of_more_than_may_be_handed_over_at_once_is_refused(monkeypatch: py
     monkeypatch.setattr(member_places, "DEVICES_SHOWN_MAX", 2)
     monkeypatch.setattr(member_places, "MOVED_GRANTS_MAX", 2)
     assert site.call("grid", "bind", **wanted).code == "ok"
+
+
+# holds MB-17
+def test_what_was_granted_of_a_device_that_retired_stays_its_owners() -> None:
+    site = Site()
+    world = site.world
+    given = grant(world, reader="account/lab").tx.id
+    assert site.call("grid", "retire-device", device="dev-1", reason="burnt").code == "ok"
+    assert allowed(world, "lab") == given.hex()
+    # the gateway goes to somebody else, the device stays whose it was
+    for by in ("grid", "solar"):
+        assert site.call(by, "bind", kind="gateway", id="gw-1", to="st-3").code == "ok"
+    assert [allowed(world, name) for name in ("grid", "solar", "gw-1")] == [OWNER, None, None]
+    assert revoke(world, given, "solar").code == "not-the-owner"
+    assert revoke(world, given).code == "ok"

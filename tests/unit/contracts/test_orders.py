@@ -59,6 +59,7 @@ def test_work_order_is_asked_for_by_the_owner_and_approved_by_another() -> None:
         ({"approver": "nobody"}, "wrong-approver"),
         ({"approver": "lab"}, "wrong-approver"),
         ({"reason": "x" * 257}, "bad-args"),
+        ({"reason": "x\u202ey"}, "bad-args"),
         ({"reason": None}, "bad-args"),
         ({"more": 1}, "bad-args"),
     ],
@@ -164,6 +165,18 @@ def test_work_orders_of_one_device_are_bounded_and_make_room_when_they_are_over(
     assert desk.call("dispatch", "approve", order=one_more).code == "too-many-orders"
     desk.wait(11 * MINUTE_MS)
     assert desk.call("dispatch", "approve", order=one_more).code == "ok"
+
+
+# holds MB-17
+def test_work_order_for_a_device_that_retired_is_not_approved() -> None:
+    desk = Desk()
+    before, order = desk.approved(), desk.open().tx.id
+    retired = desk.world.call("grid", "membership", "retire-device", {"device": "dev-1", "reason": "burnt"})
+    assert retired.code == "ok"
+    assert desk.call("dispatch", "approve", order=order).code == "unknown-device"
+    assert desk.open().code == "unknown-device"
+    assert desk.inspect().code == "foreign-device"
+    assert desk.call("grid", "close", order=before).code == "ok"
 
 
 # holds OR-2

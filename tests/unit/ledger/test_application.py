@@ -31,7 +31,7 @@ DAY_MS = 86_400_000
 
 def submission(world: World, name: str = "r-1", /, **changes: object) -> SignedTx:
     # dates of their own, so that none is in another's way
-    made = release(name, start=EffectiveFrom(1_000_000 + int.from_bytes(name.encode()[-4:], "big"), None))
+    made = release(name, start=EffectiveFrom(1_000_000 + int.from_bytes(sha256(name.encode())[:2], "big"), None))
     return world.sign("maker-a", "references", "submit", {"release": made.encode()}, **changes)
 
 
