@@ -417,12 +417,13 @@ class NodeProcess:
             worker.shutdown(wait=True)
 
     async def _refresh_gauges(self) -> None:
-        counted = {"broker": 0, "peers": 0}
+        counted = {"broker": 0, "gateways": 0, "peers": 0}
         while True:
             self._node.refresh_gauges()
             if self._admission.failure is not None:
                 self._admission.follow()  # without connections no block may come that would try again
-            dropped = {"broker": 0 if self._broker is None else self._broker.dropped, "peers": self._network.dropped}
+            to_broker, of_gateways = (0, 0) if self._broker is None else (self._broker.dropped, self._broker.unheard)
+            dropped = {"broker": to_broker, "gateways": of_gateways, "peers": self._network.dropped}
             for queue, number in dropped.items():
                 self._metrics.dropped.labels(queue).inc(number - counted[queue])
             counted = dropped
