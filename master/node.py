@@ -22,6 +22,7 @@ from master.ledger.application import Application
 from master.ledger.refusals import TxRefused
 from master.mempool import Mempool, MempoolError
 from master.metrics import NodeMetrics
+from master.party import Party, party_of
 from master.waitingroom import Way
 from wire.block import Block
 from wire.errors import SignatureError, WireError
@@ -76,6 +77,7 @@ class _Screened:
 
     signed: SignedTx
     public_key: bytes
+    party: Party
 
 
 class Deciding(Protocol):
@@ -154,7 +156,7 @@ class Node:
         self._verified = verified
         self._verifiers = ThreadPoolExecutor(_VERIFY_THREADS, thread_name_prefix="verify")
         self._background: set[asyncio.Task[None]] = set()
-        self.gate: Callable[[SignedTx, Way], SubmitResult | None] = lambda _signed, _way: None
+        self.gate: Callable[[SignedTx, Party, Way], SubmitResult | None] = lambda _signed, _party, _way: None
         """Says what becomes of a verified transaction that cannot go into the mempool yet; None for all others."""
         self.find_waiting: Callable[[Digest], SignedTx | None] = lambda _: None
         """Finds a transaction that waits before the mempool."""
@@ -292,7 +294,7 @@ class Node:
             return SubmitResult(tx_id, "refused", "malformed", status, f"{str(error)[:200]}.")
         reason = self.failure()
         try:
-            public_key = self._application.screen(signed, self.now_ms())
+            key = self._application.screen(signed, self.now_ms())
         except TxRefused as error:
             # a committed transaction is always refused, since its number is used up
             if self._receipts.find_tx(tx_id) is not None:
@@ -302,7 +304,7 @@ class Node:
         if reason is not None:
             detail = f"This node does not take part: {reason}"
             return SubmitResult(tx_id, "refused", "not-ready", _UNAVAILABLE, detail)
-        return self._at_entrance(_Screened(signed, public_key), way)
+        return self._at_entrance(_Screened(signed, key.key, party_of(key, self._topics)), way)
 
     def _at_entrance(self, screened: _Screened, way: Way) -> SubmitResult | _Screened:
         centre = self.entrance(screened.signed) if way == "http" else None
@@ -329,7 +331,9 @@ class Node:
         verdict = iter(verdicts)
         count = len(self._mempool)
         results = [
-            entry if isinstance(entry, SubmitResult) else self._add(entry.signed, way, is_signed=next(verdict))
+            entry
+            if isinstance(entry, SubmitResult)
+            else self._add(entry.signed, entry.party, way, is_signed=next(verdict))
             for entry in screened
         ]
         for status, number in Counter(result.status for result in results).items():
@@ -343,14 +347,14 @@ class Node:
             self.wake()
         return results
 
-    def _add(self, signed: SignedTx, way: Way, *, is_signed: bool) -> SubmitResult:
+    def _add(self, signed: SignedTx, party: Party, way: Way, *, is_signed: bool) -> SubmitResult:
         if not is_signed:
             return _refused(signed.id, "bad-signature")
-        waits = self.gate(signed, way)
+        waits = self.gate(signed, party, way)
         if waits is not None:
             return waits
         try:
-            is_new = self._mempool.add(signed)
+            is_new = self._mempool.add(signed, party)
         except MempoolError as error:
             return SubmitResult(signed.id, "refused", error.code, _HTTP_STATUS[error.code], f"{error}; try again.")
         if is_new:
@@ -359,9 +363,9 @@ class Node:
                 self._pass_on(signed.raw)
         return SubmitResult(signed.id, "pending")
 
-    def admit(self, signed: SignedTx, way: Way) -> None:
+    def admit(self, signed: SignedTx, party: Party, way: Way) -> None:
         """Put a transaction into the mempool whose blobs have come."""
-        result = self._add(signed, way, is_signed=True)
+        result = self._add(signed, party, way, is_signed=True)
         self._metrics.received.labels(way, f"blobs-{result.status}").inc()
         self.wake()
 

@@ -9,7 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from master.contracts import access_records, membership
-from master.contracts.access_records import DEVICE, KEYS_MAX, TITLE_CHARACTERS_MAX, key_entry, open_entry
+from master.contracts.access_records import (
+    DEVICE,
+    KEYS_MAX,
+    TITLE_CHARACTERS_MAX,
+    blob_entry,
+    key_entry,
+    open_entry,
+)
 from master.contracts.context import (
     OK,
     BlobArgument,
@@ -20,10 +27,11 @@ from master.contracts.context import (
     check_arguments,
     digest_argument,
 )
+from master.contracts.parameters import TIME_AHEAD_MS_MAX
 from wire.cbor import Value
 from wire.cose import KID_BYTES, kid_of
 from wire.errors import FormatError
-from wire.fields import Fields
+from wire.fields import Fields, is_plain
 from wire.grants import (
     ALL,
     NAMESPACE,
@@ -61,7 +69,7 @@ def grant(ctx: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args; bad-class; bad-subject; bad-reader; unknown-subject; unknown-reader; super-node-only;
-            not-the-owner; bad-period: it would never count; too-many-grants.
+            not-the-owner; bad-period: it would never count, or from too far ahead on; too-many-grants.
     """
     check_arguments(args, ("class", "subject", "reader", "from_ms", "until_ms"))
     data_class, subject = _place(args)
@@ -71,6 +79,8 @@ def grant(ctx: Context, args: dict[str, Value]) -> str:
         raise Refused("bad-reader") from None
     from_ms, until_ms = _time(args, "from_ms"), _time(args, "until_ms")
     if until_ms is not None and until_ms <= max(ctx.time_ms, from_ms or 0):
+        raise Refused("bad-period")
+    if from_ms is not None and from_ms > ctx.time_ms + TIME_AHEAD_MS_MAX:
         raise Refused("bad-period")
     _check_owner(ctx, subject)
     if not access_records.is_account(ctx, reader_kind, name):
@@ -167,13 +177,13 @@ def seal(ctx: Context, args: dict[str, Value]) -> str:
     Raises:
         Refused: bad-args; bad-blob; bad-class; bad-subject; unknown-subject; bad-title; bad-keys; retired-key: nobody's
             present key; wrong-sender; not-the-sealer; other-content: known with another class, subject or title;
-            already-sealed.
+            already-sealed; blob-in-use: it is public, or another content's.
     """
     check_arguments(args, ("content", "blob", "size", "class", "subject", "title", "keys"))
     content, blob = digest_argument(args, "content"), blob_argument(args, _BLOB)
     data_class, subject = _place(args)
     title = args["title"]
-    if not isinstance(title, str) or not 1 <= len(title) <= TITLE_CHARACTERS_MAX or not title.isprintable():
+    if not isinstance(title, str) or not 1 <= len(title) <= TITLE_CHARACTERS_MAX or not is_plain(title):
         raise Refused("bad-title")
     if not _is_office(ctx):
         raise Refused("wrong-sender")
@@ -188,17 +198,22 @@ def seal(ctx: Context, args: dict[str, Value]) -> str:
             raise Refused("other-content")
         if known.blob == blob.digest:
             raise Refused("already-sealed")
+    of_blob = access_records.content_of_blob(ctx, blob.digest)
+    if of_blob != content and (of_blob is not None or access_records.is_named(ctx, blob.digest)):
+        raise Refused("blob-in-use")
     record: dict[str, Value] = {
         "class": data_class,
         "subject": subject,
         "title": title,
         "by": ctx.organisation,
+        "data_centre": membership.data_centre(ctx, ctx.organisation),
         "blob": blob.digest,
         "size": blob.size,
         "keys": list(keys),
         "height": ctx.height,
     }
     ctx.put(b"sealed/" + content, record)
+    ctx.put(blob_entry(blob.digest), {"content": content})
     ctx.emit("content_sealed", content.hex(), {"content": content, **record})
     return OK
 

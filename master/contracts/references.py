@@ -23,6 +23,7 @@ from master.contracts.context import (
     check_arguments,
     digest_argument,
 )
+from master.contracts.parameters import BLOCKS_AHEAD_MAX, TIME_AHEAD_MS_MAX
 from master.contracts.references_effect import (
     TOOK_EFFECT,
     WAS_REVOKED,
@@ -45,6 +46,7 @@ from master.contracts.references_policy import (
     MANUFACTURER,
     Jury,
     decode_policy_change,
+    keep_owners,
     missing_of,
     missing_value,
     policies_of,
@@ -104,9 +106,9 @@ def submit(context: Context, args: dict[str, Value]) -> str:
         The event release_conflict names them.
 
     Raises:
-        Refused: bad-args, bad-release, wrong-manufacturer, wrong-role, unknown-device, unknown-model, too-many-devices,
-            already-submitted, name-taken, or too-many-waiting: as many of the sender as may be wait for one of its
-            slots. Where nobody else is due, see `_endorse`.
+        Refused: bad-args, bad-release, wrong-manufacturer, wrong-role, too-far: its date, unknown-device,
+            unknown-model, too-many-devices, already-submitted, name-taken, or too-many-waiting: as many of the sender
+            as may be wait for one of its slots. Where nobody else is due, see `_endorse`.
     """
     tell_untold(context)
     check_arguments(args, ("release",))
@@ -119,6 +121,7 @@ def submit(context: Context, args: dict[str, Value]) -> str:
         raise Refused("wrong-manufacturer")
     if _role(context) != MANUFACTURER:
         raise Refused("wrong-role")
+    _check_date(context, release)
     _check_target(context, release)
     digest = sha256(raw)
     name = f"name/{release.manufacturer}/{release.release}".encode("ascii")
@@ -135,10 +138,11 @@ def submit(context: Context, args: dict[str, Value]) -> str:
     policies: tuple[Value, ...] = tuple(
         {"kinds": list(kinds), **policy.to_value()} for kinds, policy in policies_of(context, release)
     )
+    jury = Jury(context, release)
     kinds = tuple(artefact.kind for artefact in release.artefacts)
     record = Record(raw, PENDING, policies, claims=kinds)
     add_claims(context, record)
-    jury = Jury(context, release)
+    keep_owners(context, jury, record)
     told: dict[str, Value] = {
         **release_value(release),
         "policies": list(policies),
@@ -363,6 +367,14 @@ def _open_record(context: Context, digest: Digest) -> Record:
 
 def _stands_behind(record: Record, organisation: str) -> bool:
     return any(entry.organisation == organisation for entry in record.endorsements)
+
+
+def _check_date(context: Context, release: Release) -> None:
+    """Refuse a date too far ahead: an approved release of one would be in others' way for as long."""
+    start = release.effective_from
+    latest = (context.height + BLOCKS_AHEAD_MAX, context.time_ms + TIME_AHEAD_MS_MAX)
+    if start is not None and ((start.height or 0) > latest[0] or (start.time_ms or 0) > latest[1]):
+        raise Refused("too-far")
 
 
 def _check_target(context: Context, release: Release) -> None:

@@ -11,6 +11,7 @@ State of the namespace
   due                               the first block and the first time from which an approved release is effective
   due/h/HEIGHT/DIGEST, due/t/MILLISECONDS/DIGEST
   untold, untold/HEIGHT/NUMBER      events of what a block's opening did, until a transaction tells them
+  owner/DIGEST/ORGANISATION         true: it owned a device of the release when that was submitted, where policies ask
   policy/TARGET/KIND                see `master.contracts.references_policy`
 TARGET is d/DEVICE or m/SHA-256 of the model.
 """
@@ -245,6 +246,11 @@ def model_target(model: str) -> bytes:
 def release_key(digest: Digest) -> bytes:
     """Return the key of a release."""
     return b"release/" + digest
+
+
+def owner_key(digest: Digest, organisation: str) -> bytes:
+    """Return the key that says that an organisation owned a device of a release."""
+    return b"owner/" + digest + b"/" + organisation.encode("ascii")
 
 
 def slot_key(target: bytes, kind: str) -> bytes:

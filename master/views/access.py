@@ -114,6 +114,7 @@ SEALED: Final = Table(
         Column("subject", "What it is about.", filtered="subject"),
         Column("title", "As its sealer says.", filtered="title"),
         Column("by", "Organisation that sealed it.", filtered="by"),
+        Column("data_centre", "Full node through which it entered.", nullable=True, filtered="data_centre"),
         Column("blob", "SHA-256 of the newest sealed file.", filtered="blob"),
         Column("size", "Bytes of that file.", Kind.INTEGER),
         Column(
@@ -186,6 +187,7 @@ def _sealed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
         {
             **row,
             "content": content,
+            "data_centre": data.json("data_centre"),
             "blob": data.hexadecimal("blob"),
             "size": data.integer("size"),
             "keys": data.json("keys"),

@@ -77,6 +77,8 @@ class References(RuleBasedStateMachine):
         """Releases that failed or were revoked: nothing ever brings them back."""
         self.counted: dict[Digest, str] = {}
         """Releases that were ever effective."""
+        self.owners: dict[Digest, dict[str, str]] = {}
+        """Who owned each station when a release was submitted."""
         self.known: dict[Digest, tuple[bytes, Record]] = {}
         """Records as they were read last, with their bytes: reading all of them anew takes most of the time."""
 
@@ -110,6 +112,7 @@ class References(RuleBasedStateMachine):
         code, events = self.ledger.call(maker, "submit", {"release": made.encode()})
         if code == "ok":
             self.made.append(made)
+            self.owners[made.digest()] = self.station_owners()
             again, _ = self.ledger.call(maker, "submit", {"release": made.encode()})
             assert again == "already-submitted"
         elif code == "conflicting-release":
@@ -299,12 +302,15 @@ class References(RuleBasedStateMachine):
         made = release_of(record)
         if relation == "same-organisation":
             return name == made.manufacturer
-        stations = {key: value for key, value in self.scan(b"station/") if isinstance(value, dict)}
-        here, there = (stations[f"station/st-{number}".encode()]["organisation"] for number in (1, 2))
-        owners = {here} if made.device is not None else {here, there}
+        places = ("st-1",) if made.device is not None else ("st-1", "st-2")
+        owners = {held[place] for held in (self.station_owners(), self.owners[record.digest]) for place in places}
         if relation == "owner-of-device":
             return name in owners
         return name == "office" and "dispatch" in owners
+
+    def station_owners(self) -> dict[str, str]:
+        stations = self.scan(b"station/")
+        return {key[len(b"station/") :].decode(): str(value["organisation"]) for key, value in stations}  # type: ignore[call-overload,index]
 
     def scan(self, prefix: bytes) -> list[tuple[bytes, Value]]:
         return list(self.ledger.context().namespace("membership").scan(prefix))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from master.contracts import references, references_effect
+from master.contracts.parameters import BLOCKS_AHEAD_MAX, TIME_AHEAD_MS_MAX
 from master.ledger.call import StateReads
 from rules.appraisal import Owner
 from tests.unit.contracts.reports import (
@@ -227,6 +230,22 @@ def test_release_that_would_be_approved_beside_an_approved_one_without_order_is_
     assert value_of(world) == (sha256(b"1") if start == at(3) else sha256(b"2"))
     report(world, 1)
     assert not leftovers(world)
+
+
+# holds RF-8
+def test_release_of_a_date_too_far_ahead_is_refused() -> None:
+    world = World()
+    for height, time_ms, code in (
+        (world.head.height + 1 + BLOCKS_AHEAD_MAX, None, "ok"),
+        (world.head.height + 3 + BLOCKS_AHEAD_MAX, None, "too-far"),
+        (None, world.head.time_ms + 3000 + TIME_AHEAD_MS_MAX, "ok"),
+        (None, world.head.time_ms + 4001 + TIME_AHEAD_MS_MAX, "too-far"),
+        (2**63 - 1, None, "too-far"),
+        (None, 2**63 - 1, "too-far"),
+    ):
+        made = release("r-1", start=EffectiveFrom(height, time_ms), device="dev-1" if height else "dev-2")
+        done = submit(world, replace(made, release=f"r-{world.head.height}"))
+        assert done.code == code, (height, time_ms)
 
 
 # holds RF-8
