@@ -150,13 +150,12 @@ def test_node_with_a_damaged_log_begins_in_quarantine_and_says_so(place: Place) 
 # holds FP-10
 def test_node_takes_up_the_fault_proofs_that_waited_and_tells_who_connects(place: Place) -> None:
     init_node(place.config)
-    digests = (sha256(b"one"), sha256(b"another"))
-    signed = [vote_bytes(place.genesis.chain(), 0, Step.PREPARE, 1, 0, digest) for digest in sorted(digests)]
-    said = [
-        Statement(Step.PREPARE, 0, digest, key_of("grid vote").sign(raw).signature)
-        for digest, raw in zip(sorted(digests), signed, strict=True)
-    ]
-    proof = FaultProof(place.genesis.chain(), 0, 1, "grid", *said).encode()
+    chain, key = place.genesis.chain(), key_of("grid vote")
+    first, second = (
+        Statement(Step.PREPARE, 0, digest, key.sign(vote_bytes(chain, 0, Step.PREPARE, 1, 0, digest)).signature)
+        for digest in sorted((sha256(b"one"), sha256(b"another")))
+    )
+    proof = FaultProof(chain, 0, 1, "grid", first, second).encode()
     with place.process() as process:
         assert process._accuse(proof)
     with place.process() as process:
