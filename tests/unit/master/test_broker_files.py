@@ -19,7 +19,7 @@ from tests.unit.contracts.members_site import Site
 from tests.unit.contracts.test_member_keys import revocation
 from tests.unit.contracts.test_member_places import gateway
 from tests.unit.ledger.worlds import World
-from tests.unit.store.test_store import MAP_BYTES, certify
+from tests.unit.store.stores import MAP_BYTES, certify
 from wire.cbor import Value
 from wire.types import sha256
 
