@@ -56,6 +56,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "super-node-only": "the genesis file leaves this to the dispatch centre",
     "taken": "somebody has that name already",
     "too-many-applications": "your data centre has brought as many as leave room for others; have them decided first",
+    "too-many-devices": "more than one move takes, or no place is left for yours of the model (reappraise_devices_max)",
     "too-soon": "the time lock runs; see opens_ms in 'gridwitness members recoveries'",
     "wrong-parent": "a sub-centre stands under a dispatch centre, an agency under a sub-centre or agency",
 }

@@ -110,11 +110,14 @@ def subjects_around(state: Reads, subject: str) -> Iterator[str]:
     kind, name = split_subject(subject)
     if kind == "device":
         yield subject
-        device = membership.device(state, name)
+        device, retired = membership.device(state, name), membership.retired_device(state, name)
         gateway = None if device is None else membership.gateway(state, device.gateway)
-        if gateway is None:
+        if gateway is not None:
+            kind, name = "station", gateway.station
+        elif retired is not None:
+            kind, name = "organisation", retired[1]
+        else:
             return
-        kind, name = "station", gateway.station
     if kind == "station":
         yield f"station/{name}"
         station = membership.station(state, name)
@@ -129,7 +132,8 @@ def owner(state: Reads, subject: str) -> str | None:
     """Return the organisation that owns a subject; None for `ALL` and for what there is not."""
     kind, name = split_subject(subject)
     if kind == "device":
-        return membership.organisation_of_device(state, name)
+        retired = membership.retired_device(state, name)
+        return membership.organisation_of_device(state, name) if retired is None else retired[1]
     if kind == "station":
         station = membership.station(state, name)
         return None if station is None else station.organisation

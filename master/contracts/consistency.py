@@ -16,6 +16,7 @@ State of the namespace
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -102,7 +103,7 @@ def report(context: Context, args: dict[str, Value]) -> str:
         raise Refused("unknown-gateway")
     if evidence.block.height >= context.height:
         raise Refused("future-block")
-    devices = [_device(context, evidence, entry) for entry in evidence.devices]
+    devices, evidence = _devices(context, evidence)
     newest = gateways.newest_report(context, evidence.gateway)
     answer = gateways.accept(context, newest, evidence, raw)
     if answer != OK:
@@ -146,6 +147,13 @@ def follow_work(context: Context, event: Event) -> None:
     name = event.data["device"]
     assert isinstance(name, str)
     _appraise_anew(context, name)
+
+
+def follow_retirement(context: Context, event: Event) -> None:
+    """End what is going on about a device that has retired; its alarms are left to people to close."""
+    name, gateway = str(event.data["device"]), str(event.data["gateway"])
+    alarms.update(context, name, gateway, {})
+    gateways.forget(context, gateway, name)
 
 
 def _appraise_anew(context: Context, name: str) -> None:
@@ -227,11 +235,25 @@ class _Record:
         }
 
 
-def _device(context: Context, evidence: Evidence, entry: Entry) -> Device:
-    device = membership.device(context, entry.device)
+def _devices(context: Context, evidence: Evidence) -> tuple[list[Device], Evidence]:
+    """Return the devices of evidence, and the evidence without those that have retired: nothing comes of them."""
+    found = [_device(context, evidence, entry) for entry in evidence.devices]
+    devices = [device for device in found if device is not None]
+    if len(devices) < len(found):
+        entries = tuple(entry for entry, device in zip(evidence.devices, found, strict=True) if device is not None)
+        evidence = replace(evidence, devices=entries)
+    return devices, evidence
+
+
+def _device(context: Context, evidence: Evidence, entry: Entry) -> Device | None:
+    """Return a device of a gateway, None when it has retired since."""
+    known = device = membership.device(context, entry.device)
     if device is None:
+        retired = membership.retired_device(context, entry.device)
+        known = None if retired is None else retired[0]
+    if known is None:
         raise Refused("unknown-device")
-    if device.gateway != evidence.gateway:
+    if known.gateway != evidence.gateway:
         raise Refused("foreign-device")
     return device
 
@@ -418,6 +440,7 @@ CONSISTENCY: Final = Contract(
         "unshelve-alarm": alarm_actions.unshelve,
     },
     reactions={
+        (membership.NAMESPACE, "device_retired"): follow_retirement,
         (orders.NAME, "filled"): follow_work,
         (orders.NAME, "work_approved"): follow_work,
         (orders.NAME, "work_closed"): follow_work,

@@ -1,7 +1,8 @@
-"""Where devices are: gateways belong to stations, devices to gateways, and a move needs both sides (MB-11, MB-12)."""
+"""Where devices are: behind gateways in stations, until they move, which both sides say, or retire (MB-12 on)."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import chain, islice
 from typing import Final
@@ -16,8 +17,10 @@ from master.contracts.member_state import (
     check_fresh_key,
     check_organisation,
     check_signature,
+    reason_of,
     signature_of,
 )
+from rules.places import has_place
 from wire.cbor import Value
 from wire.fields import Fields
 from wire.genesis import Device
@@ -79,8 +82,8 @@ def add_device(context: Context, args: dict[str, Value]) -> str:
     """Register ``device`` behind a ``gateway`` of the calling organisation, as its nameplate says.
 
     Raises:
-        Refused: bad-args; not-an-organisation; not-yours: the gateway; no-devices-here; taken; too-many-devices: of its
-            model, which a release could not concern any more.
+        Refused: bad-args; not-an-organisation; not-yours: the gateway; no-devices-here; taken, or was once;
+            too-many-devices: the organisation has no place for it among those of its model that a release may concern.
     """
     with bad_arguments():
         fields = Fields(args, (DEVICE, GATEWAY, "vendor", "model", "serial"), "args")
@@ -95,13 +98,36 @@ def add_device(context: Context, args: dict[str, Value]) -> str:
     if membership.organisation_of_gateway(context, device.gateway) != context.organisation:
         raise Refused("not-yours")
     _check_devices_allowed(context, context.organisation)
-    if membership.device(context, device.id) is not None:
+    if membership.device(context, device.id) is not None or membership.retired_device(context, device.id) is not None:
         raise Refused("taken")
-    limit = membership.integer_parameter(context, "reappraise_devices_max")
-    if sum(1 for _ in islice(membership.devices_of_model(context, device.model), limit)) >= limit:
-        raise Refused("too-many-devices")
+    _check_place(context, device.model)
     _put_device(context, device)
     context.emit("device_added", device.id, {DEVICE: device.id, **_nameplate(device)})
+    return OK
+
+
+def retire_device(context: Context, args: dict[str, Value]) -> str:
+    """Take ``device`` out of use for good, with a ``reason`` for people; what was found of it stays to be read.
+
+    Raises:
+        Refused: bad-args; not-an-organisation; unknown-device; not-yours.
+    """
+    with bad_arguments():
+        fields = Fields(args, (DEVICE, "reason"), "args")
+        name, reason = fields.identifier(DEVICE), reason_of(fields)
+    check_organisation(context)
+    device = membership.device(context, name)
+    if device is None:
+        raise Refused("unknown-device")
+    if membership.organisation_of_gateway(context, device.gateway) != context.organisation:
+        raise Refused("not-yours")
+    _close_offer(context, DEVICE, name, context.get(_binding_entry(DEVICE, name)), "withdrawn")
+    context.delete(f"device/{name}".encode("ascii"))
+    context.delete(f"behind/{device.gateway}/{name}".encode("ascii"))
+    context.delete(membership.model_entry(device.model, name))
+    end: dict[str, Value] = {"organisation": context.organisation, "reason": reason}
+    context.put(membership.retired_device_entry(name), {**_nameplate(device), **end, "height": context.height})
+    context.emit("device_retired", name, {DEVICE: name, GATEWAY: device.gateway, **end})
     return OK
 
 
@@ -207,6 +233,23 @@ def _check_handing_over(context: Context, devices: Iterable[str]) -> None:
     granted = chain.from_iterable(access_records.open_grants(context, device) for device in moved)
     if sum(1 for _ in islice(granted, MOVED_GRANTS_MAX + 1)) > MOVED_GRANTS_MAX:
         raise Refused("too-many-grants")
+
+
+def _check_place(context: Context, model: str) -> None:
+    """Refuse one more device of a model where its owner has no place for it.
+
+    Raises:
+        Refused: too-many-devices.
+    """
+    limit = membership.integer_parameter(context, "reappraise_devices_max")
+    found = Counter(islice(membership.gateways_of_model(context, model), limit))
+    own = sum(
+        count
+        for gateway, count in found.items()
+        if membership.organisation_of_gateway(context, gateway) == context.organisation
+    )
+    if not has_place(own, found.total(), limit):
+        raise Refused("too-many-devices")
 
 
 def _check_devices_allowed(context: Context, organisation: str) -> None:

@@ -435,6 +435,7 @@ MEMBERSHIP: Final = Contract(
         "add-station": member_places.add_station,
         "add-gateway": member_places.add_gateway,
         "add-device": member_places.add_device,
+        "retire-device": member_places.retire_device,
         "bind": member_places.bind,
         "unbind": member_places.unbind,
     },

@@ -19,6 +19,7 @@ State of the namespace
   station/ID                    area, organisation
   gateway/ID                    station
   device/ID                     gateway, vendor, model, serial
+  retired-device/ID             gateway, vendor, model, serial, organisation, reason, height: it was a device once
   behind/GATEWAY/DEVICE         true: devices by gateway
   binding/KIND/ID               to, by: one side of a device's or gateway's move; it waits for the other
   model/SHA-256 of it/DEVICE    gateway
@@ -378,6 +379,28 @@ def device(state: Reads, name: str) -> Device | None:
     return Device(
         name, fields.identifier("gateway"), fields.text("vendor"), fields.text("model"), fields.text("serial")
     )
+
+
+def retired_device(state: Reads, name: str) -> tuple[Device, str] | None:
+    """Return a device as it was when it was retired, and the organisation that owned it; None if it is not retired."""
+    value = _entries(state).get(retired_device_entry(name))
+    if value is None:
+        return None
+    names = ("gateway", "vendor", "model", "serial", "organisation", "reason", "height")
+    fields = Fields(value, names, "membership.retired-device")
+    plate = (fields.identifier("gateway"), *(fields.text(part) for part in ("vendor", "model", "serial")))
+    return Device(name, *plate), fields.identifier("organisation")
+
+
+def retired_device_entry(name: str) -> bytes:
+    """Return the key of the state entry of a device that was retired."""
+    return _key("retired-device", name)
+
+
+def gateways_of_model(state: Reads, model: str) -> Iterator[str]:
+    """Yield the gateway of every device of a model."""
+    for _, gateway in _entries(state).scan(_model_prefix(model)):
+        yield str(gateway)
 
 
 def devices_of_model(state: Reads, model: str) -> Iterator[str]:

@@ -124,9 +124,9 @@ def approve(context: Context, args: dict[str, Value]) -> str:
         args: ``order``: its id.
 
     Raises:
-        Refused: bad-args, unknown-order, not-yours, not-requested, over; wrong-approver: it is another, or has no say
-            any more over who owns the device now; wrong-owner: who asked is not responsible for it any more;
-            too-many-orders of this device by who asked.
+        Refused: bad-args, unknown-order, unknown-device, not-yours, not-requested, over; wrong-approver: it is
+            another, or has no say any more over who owns the device now; wrong-owner: who asked is not responsible for
+            it any more; too-many-orders of this device by who asked.
     """
     check_arguments(args, ("order",))
     order = digest_argument(args, "order")
@@ -140,7 +140,8 @@ def approve(context: Context, args: dict[str, Value]) -> str:
         raise Refused("over")
     device = work.text("device")
     owner = membership.organisation_of_device(context, device)
-    assert owner is not None, "devices stay"
+    if owner is None:
+        raise Refused("unknown-device")
     if not _is_responsible(context, work.text("organisation"), owner):
         raise Refused("wrong-owner")
     _check_approver(context, context.organisation, owner)

@@ -89,6 +89,7 @@ class Members(RuleBasedStateMachine):
         self.applied: dict[str, set[str]] = {}
         """Who was in favour of an application, as the answers to the calls say."""
         self.admitted: set[str] = set()
+        self.retired: set[bytes] = set()
         self.recoveries = 0
         """That have begun."""
         self.said: dict[tuple[str, str], tuple[str, str]] = {}
@@ -233,6 +234,13 @@ class Members(RuleBasedStateMachine):
     def add_device(self, by: str, name: str, gateway: str) -> None:
         self.call(by, "add-device", device=name, gateway=gateway, vendor="v", model="SC-2", serial="s")
 
+    @rule(by=organisations, name=st.sampled_from(DEVICES))
+    def retire_device(self, by: str, name: str) -> None:
+        owner = self.owner("device", name)
+        if self.call(by, "retire-device", device=name, reason="r") == OK:
+            assert by == owner
+            self.said.pop(("device", name), None)
+
     @rule(by=organisations, name=st.sampled_from(DEVICES), to=st.sampled_from(GATEWAYS))
     def bind_device(self, by: str, name: str, to: str) -> None:
         self.bind(by, "device", name, to)
@@ -313,12 +321,16 @@ class Members(RuleBasedStateMachine):
             behind.add(f"{gateway.id}/{name.decode()}".encode())
             assert name.decode() in membership.devices_of_model(self.reads, str(value["model"]))
         assert behind == {key for key, _ in self.entries(b"behind/")}
+        retired = {name for name, _ in self.entries(b"retired-device/")}
+        assert self.retired <= retired
+        assert not retired & {name for name, _ in self.entries(b"device/")}
+        self.retired = retired
         for name, value in self.entries(b"gateway/"):
             assert isinstance(value, dict)
             assert membership.station(self.reads, str(value["station"])) is not None
             assert membership.operator(self.reads, name.decode()) is None
 
 
-# holds MB-4 MB-5 MB-7 MB-12 MB-13
+# holds MB-4 MB-5 MB-7 MB-12 MB-13 MB-17
 def test_members_machine() -> None:
     run_state_machine_as_test(Members, settings=settings(max_examples=100, stateful_step_count=100, deadline=None))

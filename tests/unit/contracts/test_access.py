@@ -449,3 +449,18 @@ def test_move_of_more_than_may_be_handed_over_at_once_is_refused(monkeypatch: py
     monkeypatch.setattr(member_places, "DEVICES_SHOWN_MAX", 2)
     monkeypatch.setattr(member_places, "MOVED_GRANTS_MAX", 2)
     assert site.call("grid", "bind", **wanted).code == "ok"
+
+
+# holds MB-17
+def test_what_was_granted_of_a_device_that_retired_stays_its_owners() -> None:
+    site = Site()
+    world = site.world
+    given = grant(world, reader="account/lab").tx.id
+    assert site.call("grid", "retire-device", device="dev-1", reason="burnt").code == "ok"
+    assert allowed(world, "lab") == given.hex()
+    # the gateway goes to somebody else, the device stays whose it was
+    for by in ("grid", "solar"):
+        assert site.call(by, "bind", kind="gateway", id="gw-1", to="st-3").code == "ok"
+    assert [allowed(world, name) for name in ("grid", "solar", "gw-1")] == [OWNER, None, None]
+    assert revoke(world, given, "solar").code == "not-the-owner"
+    assert revoke(world, given).code == "ok"

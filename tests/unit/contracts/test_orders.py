@@ -167,6 +167,18 @@ def test_work_orders_of_one_device_are_bounded_and_make_room_when_they_are_over(
     assert desk.call("dispatch", "approve", order=one_more).code == "ok"
 
 
+# holds MB-17
+def test_work_order_for_a_device_that_retired_is_not_approved() -> None:
+    desk = Desk()
+    before, order = desk.approved(), desk.open().tx.id
+    retired = desk.world.call("grid", "membership", "retire-device", {"device": "dev-1", "reason": "burnt"})
+    assert retired.code == "ok"
+    assert desk.call("dispatch", "approve", order=order).code == "unknown-device"
+    assert desk.open().code == "unknown-device"
+    assert desk.inspect().code == "foreign-device"
+    assert desk.call("grid", "close", order=before).code == "ok"
+
+
 # holds OR-2
 def test_work_order_is_closed_by_either_side_once() -> None:
     desk = Desk()
