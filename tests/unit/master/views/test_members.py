@@ -11,11 +11,11 @@ from master.views.events import ViewError
 from master.views.ports import END, Position
 from master.views.schema import Comparison, Condition, Reading, Row
 from master.views.table import TABLES
+from tests.unit.contracts.consortium import certificate
 from tests.unit.contracts.members_site import Site, public, root_of
 from tests.unit.contracts.reports import entry, evidence, item, send
 from tests.unit.contracts.test_member_keys import Decided, replacement, revocation, rotation
 from tests.unit.contracts.test_member_places import bind, device, gateway
-from tests.unit.contracts.test_validators import certificate
 from tests.unit.master.api.schemas import problems
 from tests.unit.master.views.memory import MemoryTables
 from wire.membership import ROOT
