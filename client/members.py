@@ -40,7 +40,6 @@ _WORDS: Final[Mapping[str, str]] = {
     "expired": "its time to wait has passed; its data centre brings it anew with 'gridwitness members apply'",
     "wrong-number": "the root key signed for another recovery of this organisation; sign again",
     "bad-expiry": "the root key's word is past its time, or ends too far ahead; see proposal_deadline_ms_max",
-    "too-many-devices": "more than may go to another owner at once, or be of one model; move some first",
     "too-many-grants": "more grants end by this move than may at once; revoke some with 'gridwitness access revoke'",
     "key-in-use": "the key signs, signed, votes or is a root key; make a new one with 'gridwitness keys new'",
     "no-devices-here": "an agency's light node has no devices",
