@@ -33,7 +33,6 @@ _REFUSALS: Final[Mapping[str, str]] = {
     "blob-quota": "this organisation has brought as many bytes as it may on one day; see blob_day_bytes_max",
     "wrong-role": "this organisation may not do this; see the roles with 'gridwitness members list'",
     "wrong-manufacturer": "only the manufacturer whom the release names stands behind it, by submitting it",
-    "unknown-account": "no account has that name; see 'gridwitness members show ORGANISATION'",
     "unknown-gateway": "the ledger knows no gateway of that name",
     "unknown-station": "the ledger knows no station of that name",
     "unknown-subject": "the ledger knows no such device, station or organisation",
