@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsons
 import re
+import time
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -20,6 +21,8 @@ POLICY_BYTES_MAX: Final = 64 * 1024
 ID_DIGITS: Final = 64
 _HEX: Final = "hex:"
 _ID: Final = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
+_LOOKS_MAX: Final = 10
+_LOOK_S: Final = 0.1
 _POLICY: Final = ("target", "kind", "policy")
 
 
@@ -102,6 +105,16 @@ def find_proposal(client: NodeClient, text: str) -> Item:
         what = "no proposal" if not found else f"{len(found)} proposals"
         raise DataError(f"there is {what} {text}; see 'gridwitness proposals list'")
     return found[0]
+
+
+def after_vote(client: NodeClient, proposal: str, voter: str) -> Item:
+    """Return how a proposal stands once the node's list has the vote; only the id when it lags behind its ledger."""
+    for _ in range(_LOOKS_MAX):
+        item = client.get_json(f"/v1/proposals/{proposal}")
+        if voter in (*item["in_favour"], *item["against"]):
+            return {"proposal": proposal, "proposal_status": item["reason"] or item["status"], "votes": weights(item)}
+        time.sleep(_LOOK_S)
+    return {"proposal": proposal}
 
 
 def weights(item: Item) -> str:

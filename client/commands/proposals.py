@@ -21,7 +21,7 @@ from client.options import (
     TimeoutOption,
 )
 from client.output import lines_of, short, show_listing, when
-from client.proposals import body_text, find_proposal, read_policy, standing, value_of, weights
+from client.proposals import after_vote, body_text, find_proposal, read_policy, standing, value_of, weights
 from kit.exitcodes import DataError, UsageError
 from kit.files import read_bounded
 from kit.http import NodeClient
@@ -297,9 +297,9 @@ def count(
     Example: gridwitness proposals count 5f0c... --key grid.key --node http://localhost:8080
     """
     with NodeClient([node], timeout) as client:
-        found = str(find_proposal(client, proposal)["proposal"])
-    args: dict[str, cbor.Value] = {"proposal": _digest(found)}
-    _call(CONTRACT, "count", args, key, node, sender, timeout, no_wait=no_wait, json=json, proposal=found)
+        item = find_proposal(client, proposal)
+    args: dict[str, cbor.Value] = {"proposal": _digest(str(item["proposal"]))}
+    _call(CONTRACT, "count", args, key, node, sender, timeout, no_wait=no_wait, json=json)
 
 
 @parameters_app.command("list")
@@ -418,7 +418,7 @@ def _call(
     json: bool,
     proposal: str | None = None,
 ) -> None:
-    """Sign and submit one call, wait for its outcome and show it, and how ``proposal`` stands after it.
+    """Sign and submit one call, wait for its outcome and show it, and how ``proposal`` stands after the vote.
 
     The id of a proposal is that of its transaction.
 
@@ -433,8 +433,7 @@ def _call(
         if method == "propose":
             value["proposal"] = outcome.tx
         if proposal is not None and not no_wait:
-            item = client.get_json(f"/v1/proposals/{proposal}")
-            value |= {"proposal": proposal, "proposal_status": item["reason"] or item["status"], "votes": weights(item)}
+            value |= after_vote(client, proposal, signer.sender)
     Terminal(as_json=json).show(value, lambda: lines_of(value))
 
 

@@ -216,10 +216,17 @@ def test_proposal_is_found_by_how_its_id_begins(site: Site) -> None:
     assert not site.node.posted
 
 
-def test_vote_tells_how_the_proposal_stands_after_it(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_vote_tells_how_the_proposal_stands_after_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call("proposals", "vote", PROPOSAL, *site.by, "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["proposal_status"], said["votes"]) == ("pending", "4 in favour, 1 against, 8 due")
+    monkeypatch.setattr("client.proposals._LOOK_S", 0)
+    site.node.answers[f"/v1/proposals/{PROPOSAL}"] = item(in_favour=[])
+    assert call("proposals", "vote", PROPOSAL, *site.by, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["proposal"], "votes" in said) == (PROPOSAL, False)
 
 
 def test_correction_is_shown_as_what_its_values_say(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
