@@ -106,7 +106,7 @@ class NodeMetrics:
         self.broker = Gauge(f"{prefix}_broker_connected", "1 while the broker accepts this node", registry=registry)
         self.dropped = Counter(
             f"{prefix}_messages_dropped_total",
-            "Messages that found no room or no broker, by queue (broker, peers); who waits for them asks again",
+            "Messages that found no room or no broker, or whose gateway sends too many: broker, peers, gateways",
             ("queue",),
             registry=registry,
         )
