@@ -71,7 +71,7 @@ from wire.block import BLOCK_BYTES_MAX, Block
 from wire.certificate import ValidatorSet
 from wire.epochs import EPOCHS_MAX
 from wire.genesis import Genesis
-from wire.topics import host_topic
+from wire.topics import host_topic, node_user
 from wire.tx import SignedTx
 from wire.types import DIGEST_BYTES, Digest
 
@@ -235,7 +235,7 @@ class NodeProcess:
         if mqtt is None:
             return None
         context = mqtt_context(mqtt.ca, mqtt.certificate, mqtt.key)
-        broker = Broker(mqtt.host, mqtt.port, context, f"node-{member}", host_topic(member))
+        broker = Broker(mqtt.host, mqtt.port, context, node_user(member), host_topic(member))
         return BrokerLink(
             broker, Tips(self._node.take_from_broker, self._engine.expose, self._counters.tip_refused).take
         )
