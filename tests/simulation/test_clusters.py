@@ -9,13 +9,13 @@ from typing import Final
 
 import pytest
 
-from tests.simulation.campaign import PROFILE_SEEDS, SWARM_SEEDS, check, outcome
+from tests.simulation.campaign import PROFILE_SEEDS, SWARM_SEEDS, campaign, check, outcome
 from tests.simulation.cluster import run_plan
+from tests.simulation.coverage import MECHANISMS, missing
 from tests.simulation.kept import KEPT, read_kept
 from tests.simulation.plan import BLOB_PROFILES, PROFILES, draw_plan
 
-# both files look at the same runs
-pytestmark = [pytest.mark.simulation, pytest.mark.xdist_group("campaign")]
+pytestmark = pytest.mark.simulation
 
 BATCH: Final = 8
 
@@ -92,3 +92,19 @@ def test_cluster_same_seed_under_another_hash_seed_gives_the_same_run(hash_seed:
 
 def test_cluster_another_seed_gives_another_run() -> None:
     assert run_plan(draw_plan(3)).trace != run_plan(draw_plan(4)).trace
+
+
+# holds CM-25
+@pytest.mark.timeout(480)
+def test_campaign_short_meets_every_fault_and_every_rare_event() -> None:
+    assert missing(campaign()) == []
+
+
+# holds CM-25
+@pytest.mark.parametrize("profile", MECHANISMS)
+def test_campaign_repairs_each_fault_by_its_own_mechanism(profile: str) -> None:
+    assert profile in PROFILES
+    expected, forbidden = MECHANISMS[profile]
+    counts = [outcome(seed, profile).counts for seed in PROFILE_SEEDS]
+    assert [name for name in expected if not any(found.get(name) for found in counts)] == []
+    assert [name for name in forbidden if any(found.get(name) for found in counts)] == []

@@ -6,30 +6,11 @@ from importlib import import_module
 
 import pytest
 
-from tests.simulation.campaign import PROFILE_SEEDS, campaign, outcome
-from tests.simulation.coverage import FAULTS, INVARIANTS, LIVENESS, MECHANISMS, TABLES, Entry, missing, summary
-from tests.simulation.plan import PROFILES
+from tests.simulation.coverage import FAULTS, INVARIANTS, LIVENESS, TABLES, Entry, missing, summary
 
-# both files look at the same runs
-pytestmark = [pytest.mark.simulation, pytest.mark.xdist_group("campaign")]
+pytestmark = pytest.mark.simulation
 
 _ENTRIES = [entry for table in TABLES for entry in table]
-
-
-# holds CM-25
-@pytest.mark.timeout(480)
-def test_campaign_short_meets_every_fault_and_every_rare_event() -> None:
-    assert missing(campaign()) == []
-
-
-# holds CM-25
-@pytest.mark.parametrize("profile", MECHANISMS)
-def test_campaign_repairs_each_fault_by_its_own_mechanism(profile: str) -> None:
-    assert profile in PROFILES
-    expected, forbidden = MECHANISMS[profile]
-    counts = [outcome(seed, profile).counts for seed in PROFILE_SEEDS]
-    assert [name for name in expected if not any(found.get(name) for found in counts)] == []
-    assert [name for name in forbidden if any(found.get(name) for found in counts)] == []
 
 
 @pytest.mark.parametrize("entry", _ENTRIES, ids=lambda entry: entry.name)
