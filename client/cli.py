@@ -22,6 +22,7 @@ from client.commands import (
     orders,
     proposals,
     quarantine,
+    records,
     refs,
     sealed,
     state,
@@ -48,6 +49,7 @@ app.add_typer(refs.app, name="refs")
 app.add_typer(members.app, name="members")
 app.add_typer(access.app, name="access")
 app.add_typer(sealed.app, name="sealed")
+app.add_typer(records.app, name="records")
 for answer in alarm_actions.COMMANDS:
     alarms.app.command(answer.__name__.replace("_", "-"))(answer)
 app.add_typer(alarms.app, name="alarms")

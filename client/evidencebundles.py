@@ -327,7 +327,7 @@ def _only(bundle: EvidenceBundle, keys: tuple[tuple[str, bytes], ...]) -> dict[t
 
 def _entry(raw: bytes | None, what: str) -> Entry:
     if raw is None:
-        raise ProofError(f"evidence bundle: {what} is not in the ledger's state")
+        raise ProofError(f"evidence bundle: {what} is not in the ledger's state (there is none, or it has retired)")
     return cbor.decode_map(raw)
 
 

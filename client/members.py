@@ -37,6 +37,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "already-reviewed": "your organisation has said so before, which counts",
     "bad-signature": "a new key must sign for itself, and the root key where it is asked; was this the right key file?",
     "certificate-in-use": "the ledger has this certificate already",
+    "expired": "its time to wait has passed; its data centre brings it anew with 'gridwitness members apply'",
     "key-in-use": "the key signs, signed, votes or is a root key; make a new one with 'gridwitness keys new'",
     "no-devices-here": "an agency's light node has no devices",
     "no-root-key": "the organisation has no root key; 'gridwitness members set-root-key' sets one in time",
@@ -50,6 +51,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "runs-a-validator": "remove its validator first, which is voted on: 'gridwitness validators propose-removal'",
     "super-node-only": "the genesis file leaves this to the dispatch centre",
     "taken": "somebody has that name already",
+    "too-many-applications": "your data centre has brought as many as leave room for others; have them decided first",
+    "too-many-devices": "more than one move takes, or no place is left for yours of the model (reappraise_devices_max)",
     "too-soon": "the time lock runs; see opens_ms in 'gridwitness members recoveries'",
     "wrong-parent": "a sub-centre stands under a dispatch centre, an agency under a sub-centre or agency",
 }

@@ -41,6 +41,9 @@ _REFUSALS: Final[Mapping[str, str]] = {
     "already-effective": "the release counts, so a test can no longer end it; see 'gridwitness refs revoke'",
     "release-failed": "a laboratory's test ended this release; submit another one",
     "release-revoked": "this release was revoked for good; submit another one",
+    "too-far": "the date, height or version lies so far ahead that nothing else could come for long; name a nearer one",
+    "conflicting-release": "an approved release waits for the same files, and no dates tell which comes later; see its "
+    "rivals with 'gridwitness refs show'",
     "too-many-waiting": "many releases wait for the same files of this device or model; revoke what is not needed",
 }
 """What the codes of the contracts mean to a person, and what to do; the others say enough."""

@@ -20,7 +20,7 @@ from kit.clock import SystemClock
 from kit.exitcodes import DataError, ExitCode, GridwitnessError, UnreachableError, UsageError
 from kit.httpsign import RequestSigner
 from kit.sse import ServerEvent, SseParser, json_object
-from wire.httpsig import audience_of
+from wire.httpsig import boot_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -176,7 +176,7 @@ class NodeClient:
     ) -> bytes:
         """GET bytes, such as a bundle; raises as ``get_json``.
 
-        With a signer the request is signed (RFC 9421) when the node asks for it, for that node alone.
+        With a signer the request is signed (RFC 9421) when the node asks for it, for the address that is asked alone.
         """
         return self._first(_Request("GET", path, params, {}, signer=signer), self._read)
 
@@ -285,12 +285,12 @@ class NodeClient:
             raise _SilentError(_reason(error, self._timeout_s)) from error
         if response.status_code < _REDIRECT:
             return response
-        tag = audience_of(response.headers.get("Accept-Signature", ""))
-        if request.signer is not None and tag is not None and more is None:
-            # the node says for whom to sign: itself, since its last start
+        boot = boot_of(response.headers.get("Accept-Signature", ""))
+        if request.signer is not None and boot is not None and more is None:
+            # for whom it is signed, the signer knows: a node that names another one could send the request on to it
             response.close()
             sent = requests.Request(request.method, url, params=request.params).prepare()
-            return self._open(request, request.signer.headers(request.method, str(sent.url), request.body, tag))
+            return self._open(request, request.signer.headers(request.method, str(sent.url), request.body, boot))
         data = self._read(response, bytes_max=PROBLEM_BYTES_MAX)
         raise NodeProblemError(url, response.status_code, _problem(data))
 
@@ -367,6 +367,7 @@ def _reason(error: requests.RequestException, timeout_s: float) -> str:
 
 def _check_address(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    is_bare = not (parts.query or parts.fragment or parts.username or parts.password)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not is_bare:
         raise UsageError(f"{url!r} is no node address; expected such as http://127.0.0.1:8080")
     return url.rstrip("/")

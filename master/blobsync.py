@@ -28,6 +28,7 @@ from master.consensus.message_codec import encode_message
 from master.consensus.messages import Message
 from master.ledger.blobs import named_blobs
 from master.ledger.refusals import ContractFaultError, TxRefused
+from master.party import Party
 from master.waitingroom import WaitingRoom, Way
 from wire.blob import BLOCK_BLOB_BYTES_MAX, BlobRef
 from wire.block import Block
@@ -105,7 +106,7 @@ class Around:
     report: Callable[[str, str], None]
     release: Callable[[Digest], None]
     """A block need not wait any more."""
-    admit: Callable[[SignedTx, Way], None]
+    admit: Callable[[SignedTx, Party, Way], None]
     """All blobs of a transaction that waited are here."""
     outcome_of: Callable[[SignedTx], Outcome]
     """What a transaction would come to now."""
@@ -211,7 +212,7 @@ class BlobSync:
 
     # ---- what the node asks -------------------------------------------------------------------
 
-    def gate(self, signed: SignedTx, way: Way) -> SubmitResult | None:
+    def gate(self, signed: SignedTx, party: Party, way: Way) -> SubmitResult | None:
         """Return what becomes of a verified transaction whose blobs are not all here; None lets it go on.
 
         It may wait, and its blobs may be brought, only if the contract would accept it now: so nobody fills a disk but
@@ -224,8 +225,10 @@ class BlobSync:
             refusal = self._refusal(signed)
             if refusal is not None:
                 return refusal
-            if not self.room.enter(signed, way, self._clock.now_ms()):
-                detail = "This sender has too many transactions that wait for blobs, or brought too many bytes today."
+            if not self.room.enter(signed, party, way, self._clock.now_ms()):
+                detail = (
+                    "Too many transactions of this organisation wait for blobs, or it brought too many bytes today."
+                )
                 return SubmitResult(signed.id, "refused", "sender-full", HTTPStatus.TOO_MANY_REQUESTS, detail)
         for blob in missing:
             self.fetch.want(blob, hint=self._gossiper if way == "gossip" else None)
@@ -359,7 +362,7 @@ class BlobSync:
             return
         self.fetch.forget(digest)
         for guest in self.room.leave(self._disk.holds):
-            self._around.admit(guest.signed, guest.way)
+            self._around.admit(guest.signed, guest.party, guest.way)
         for block in self._held.released():
             self._around.release(block)
 

@@ -8,11 +8,15 @@ from pathlib import Path
 from kit.config import HostPort, load, rule
 from kit.exitcodes import DataError
 from kit.files import read_bounded
+from kit.httpsign import authority_of
 from wire.errors import WireError
 from wire.genesis import GENESIS_BYTES_MAX, Genesis, decode_genesis
+from wire.httpsig import AUTHORITY_PATTERN
 from wire.types import IDENTIFIER_PATTERN
 
 ENV_PREFIX = "GRIDWITNESS_NODE"
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 what is compared, not listened on
+_LOOPBACK = ("127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,17 @@ class ApiSection:
     """The HTTP API."""
 
     listen: HostPort
+    names: tuple[str, ...] = field(default=(), metadata=rule(pattern=AUTHORITY_PATTERN, maximum=16))
+    """Host and port under which clients ask this node and no other, such as dispatch.example, port 80 and 443 left
+    out. Restricted reads signed for anything else are refused. Without it: listen, unless that is every address."""
+
+    def own_names(self) -> tuple[str, ...]:
+        """Return the addresses for which reads of this node may be signed (docs/spec, HR-4)."""
+        host = self.listen.host
+        if self.names or host in _EVERYWHERE:
+            return self.names
+        hosts = (host, "localhost") if host in _LOOPBACK else (host,)
+        return tuple(authority_of(f"http://{HostPort(name, self.listen.port)}") for name in hosts)
 
 
 @dataclass(frozen=True, slots=True)

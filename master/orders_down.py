@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from kit.clock import Clock
 from kit.logs import get_logger
-from master.contracts import orders
+from master.contracts import read_orders
 from master.headers_down import Publisher
 from master.ledger.call import StateReads
 from master.ledger.state import Entries
@@ -68,7 +68,7 @@ class OrderStream:
         self._source = source
         self._publish = publish
         self._clock = clock
-        self._open: set[str] = set(orders.gateways_with_orders(StateReads(source)))
+        self._open: set[str] = set(read_orders.gateways_with_orders(StateReads(source)))
         """Gateways that may have open orders."""
         self._sent_ms: dict[Digest, int] = {}
         self._work: set[asyncio.Task[None]] = set()
@@ -102,7 +102,7 @@ class OrderStream:
         self._sent_ms = {order: at_ms for order, at_ms in self._sent_ms.items() if now_ms - at_ms < AGAIN_MS}
 
     def _listed(self, gateway: str, time_ms: int) -> tuple[Digest, ...]:
-        return orders.open_inspections(StateReads(self._source), gateway, time_ms)
+        return read_orders.open_inspections(StateReads(self._source), gateway, time_ms)
 
     def _item(self, order: Digest) -> bytes | None:
         place, receipt = self._source.find_tx(order), self._source.receipt(order)
@@ -127,7 +127,7 @@ def _ordered(block: Block) -> Iterable[str]:
         if _METHOD in raw:
             call = open_tx(raw).tx
             gateway = call.args.get("gateway")
-            if (call.contract, call.method) == (orders.NAME, "inspect") and isinstance(gateway, str):
+            if (call.contract, call.method) == (read_orders.NAME, "inspect") and isinstance(gateway, str):
                 yield gateway
 
 

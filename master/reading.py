@@ -13,14 +13,15 @@ from kit.exitcodes import GridwitnessError, StorageError
 from kit.keystore import load_signing_key, next_seq
 from kit.logs import get_logger
 from master.api.ports import SubmitResult
-from master.api.signed import AccessError, Reading
+from master.api.signed import AccessError, BlobLabel, Reading
 from master.config import NodeConfig
 from master.contracts import membership
-from master.contracts.access_records import Question, last_anchor, permission
+from master.contracts.access_records import Question, blob_label, last_anchor, permission
 from master.io.readlog import Read, ReadLog
 from master.ledger.call import StateReads
 from master.ledger.rows import Head
 from master.ledger.state import Entries
+from wire.genesis import AccountKey
 from wire.grants import NAMESPACE
 from wire.httpsig import audience
 from wire.tx import Transaction
@@ -49,19 +50,21 @@ class ReadingRoom:
         ledger: The node's store.
         log: Of this node.
         clock: Of this node.
-        chain: Name of the ledger.
-        member: Whose node it is.
-        boot: Drawn at this start of the node.
+        tags: Whom signatures for this node name: `wire.httpsig.audience` of each of its addresses.
     """
 
-    def __init__(self, ledger: Ledger, log: ReadLog, clock: Clock, chain: str, member: str, boot: str) -> None:
+    def __init__(self, ledger: Ledger, log: ReadLog, clock: Clock, tags: tuple[str, ...]) -> None:
         self._ledger, self._log, self._clock = ledger, log, clock
-        self.tag = audience(chain, member, boot)
+        self.tags = tags
 
-    def account_key(self, kid: bytes) -> tuple[str, bytes] | None:
-        """Return account and public key of a key id."""
-        found = membership.account_key(StateReads(self._ledger), kid)
-        return None if found is None else (found.sender, found.key)
+    def account_key(self, kid: bytes) -> AccountKey | None:
+        """Return the key of a key id, with its account and organisation."""
+        return membership.account_key(StateReads(self._ledger), kid)
+
+    def label(self, blob: bytes) -> BlobLabel | None:
+        """Return what reading a blob asks for; None when no final block names it."""
+        found = blob_label(StateReads(self._ledger), blob)
+        return None if found is None else BlobLabel(found.data_class, found.subject, found.content)
 
     def admit(self, reading: Reading) -> str | None:
         """Log a read that is permitted and return what permits it; None when nothing does.
@@ -188,7 +191,7 @@ class Reads:
             ledger: Its store.
             chain: Name of the ledger.
             clock: Of the node.
-            boot: Drawn at this start, 1..16 characters.
+            boot: Drawn at this start, 1..16 hex digits.
 
         Raises:
             DataError: The log is damaged.
@@ -197,7 +200,8 @@ class Reads:
         member = config.node.member
         _, entries, head = last_anchor(StateReads(ledger), member)
         self.log = ReadLog(config.node.data_dir / READS_FOLDER, chain, member, begins_after=(entries, head))
-        self.room = ReadingRoom(ledger, self.log, clock, chain, member, boot)
+        tags = tuple(audience(chain, name, boot) for name in config.api.own_names())
+        self.room = ReadingRoom(ledger, self.log, clock, tags)
         self._anchoring: Anchoring | None = None
         if config.reads is not None:
             rule = AnchorRule(config.reads.anchor_s * _MS_PER_S, config.reads.anchor_entries)

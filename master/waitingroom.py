@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from master.ledger.blobs import named_blobs
+from master.party import Party
 from wire.blob import BLOB_BYTES_MAX, BlobRef
 from wire.tx import SignedTx
 from wire.types import Digest
 
 TRANSACTIONS_MAX: Final = 512
-PER_SENDER_MAX: Final = 16
-PER_SENDER_BYTES_MAX: Final = 4 * BLOB_BYTES_MAX
-"""Of the blobs that the waiting transactions of one sender name."""
+PER_PARTY_MAX: Final = 16
+PER_PARTY_BYTES_MAX: Final = 4 * BLOB_BYTES_MAX
+"""Of the blobs that the waiting transactions of one party name."""
 
-PER_SENDER_DAY_BYTES_MAX: Final = 2 * 1024 * 1024 * 1024
+PER_PARTY_DAY_BYTES_MAX: Final = 2 * 1024 * 1024 * 1024
 """The same over a UTC day: what waits may yet be refused, and what was brought for it stays for a day."""
-SENDERS_MAX: Final = 65_536
 _DAY_MS: Final = 86_400_000
 
 Way = Literal["mqtt", "http", "gossip"]
@@ -29,6 +29,7 @@ class Guest:
     """One transaction that waits."""
 
     signed: SignedTx
+    party: Party
     way: Way
     blobs: tuple[BlobRef, ...]
     """All that it names."""
@@ -41,7 +42,8 @@ class WaitingRoom:
         """Begin empty."""
         self._guests: dict[Digest, Guest] = {}
         self._day = 0
-        self._day_bytes: dict[str, int] = {}
+        self._day_bytes: dict[Party, int] = {}
+        """Two parties at most for each organisation of the ledger."""
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -52,34 +54,35 @@ class WaitingRoom:
         guest = self._guests.get(tx_id)
         return None if guest is None else guest.signed
 
-    def enter(self, signed: SignedTx, way: Way, now_ms: int) -> bool:
+    def enter(self, signed: SignedTx, party: Party, way: Way, now_ms: int) -> bool:
         """Let a transaction wait; False when there is no room for it.
 
         Args:
             signed: Verified, and acceptable now.
+            party: On whose account it waits.
             way: How it came.
             now_ms: Clock of this node, ms since 1970 UTC.
         """
         if signed.id in self._guests:
             return True
-        guest = Guest(signed, way, named_blobs(signed.tx))
-        own = [other for other in self._guests.values() if other.signed.tx.sender == signed.tx.sender]
+        guest = Guest(signed, party, way, named_blobs(signed.tx))
+        own = [other for other in self._guests.values() if other.party == party]
         size = sum(blob.size for other in (*own, guest) for blob in other.blobs)
-        if len(self._guests) >= TRANSACTIONS_MAX or len(own) >= PER_SENDER_MAX or size > PER_SENDER_BYTES_MAX:
+        if len(self._guests) >= TRANSACTIONS_MAX or len(own) >= PER_PARTY_MAX or size > PER_PARTY_BYTES_MAX:
             return False
-        if not self._charge(signed.tx.sender, sum(blob.size for blob in guest.blobs), now_ms // _DAY_MS):
+        if not self._charge(party, sum(blob.size for blob in guest.blobs), now_ms // _DAY_MS):
             return False
         self._guests[signed.id] = guest
         return True
 
-    def _charge(self, sender: str, size: int, day: int) -> bool:
-        """Count bytes of a sender's day; False when they are too many."""
+    def _charge(self, party: Party, size: int, day: int) -> bool:
+        """Count bytes of a party's day; False when they are too many."""
         if day != self._day:
             self._day, self._day_bytes = day, {}
-        total = self._day_bytes.get(sender, 0) + size
-        if total > PER_SENDER_DAY_BYTES_MAX or len(self._day_bytes) >= SENDERS_MAX:
+        total = self._day_bytes.get(party, 0) + size
+        if total > PER_PARTY_DAY_BYTES_MAX:
             return False
-        self._day_bytes[sender] = total
+        self._day_bytes[party] = total
         return True
 
     def leave(self, holds: Callable[[BlobRef], bool]) -> list[Guest]:

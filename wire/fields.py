@@ -16,8 +16,27 @@ if TYPE_CHECKING:
     from wire.cbor import Value
 
 TEXT_CHARACTERS_MAX: Final = 256
-_CONTROLS: Final = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
-"""C0, DEL and C1."""
+_UNSEEN: Final = frozenset(
+    map(
+        chr,
+        (
+            *(*range(0x20), *range(0x7F, 0xA0)),  # C0, DEL and C1
+            *(0x2028, 0x2029),  # line and paragraph separator
+            *(0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),  # direction of writing
+            *(0x00AD, 0x180E, 0x200B, *range(0x2060, 0x2066), *range(0x206A, 0x2070), 0xFEFF),  # nothing is shown
+            *range(0xFFF9, 0xFFFC),  # interlinear annotation
+            *range(0xD800, 0xE000),  # surrogates
+            *range(0xE0000, 0xE0080),  # tags
+        ),
+    )
+)
+"""Code points that no text holds: people would not see what they sign. A table of ours, since those of Python change
+with its version."""
+
+
+def is_plain(text: str) -> bool:
+    """Tell whether people see all that a text holds: no control, and nothing that hides or turns around (CBOR-17)."""
+    return _UNSEEN.isdisjoint(text)
 
 
 class Fields:
@@ -71,7 +90,7 @@ class Fields:
         return self.octets(name, DIGEST_BYTES, DIGEST_BYTES)
 
     def text(self, name: str, characters_max: int = TEXT_CHARACTERS_MAX, *, characters_min: int = 0) -> str:
-        """Return free text of ``characters_min``..``characters_max`` characters, without control characters.
+        """Return free text of ``characters_min``..``characters_max`` characters, all of them seen (`is_plain`).
 
         Raises:
             FormatError: It is something else; the field is named.
@@ -80,8 +99,8 @@ class Fields:
         if type(value) is not str or not characters_min <= len(value) <= characters_max:
             bounds = f"{characters_min}..{characters_max}"
             raise FormatError(f"{self.where(name)}: text of {bounds} characters is due, found {shown(value)}")
-        if not _CONTROLS.isdisjoint(value):
-            raise FormatError(f"{self.where(name)}: the text holds a control character")
+        if not is_plain(value):
+            raise FormatError(f"{self.where(name)}: the text holds a control character or one that is not seen")
         return value
 
     def identifier(self, name: str) -> str:

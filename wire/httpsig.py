@@ -1,7 +1,8 @@
 """Signed HTTP requests (RFC 9421) in one strict form: Ed25519, fixed components (docs/spec, HR-1 to HR-6).
 
 The signature covers method, path, query and, with a body, its Content-Digest (RFC 9530); its parameters say when it
-begins and ends, carry a nonce, and name by ``tag`` the one running node that it is for: any other refuses it.
+begins and ends, carry a nonce, and name by ``tag`` whom it is for: the ledger, the address at which the client asks,
+and the last start of the node there. Who goes by another address refuses it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -33,12 +34,14 @@ _COMPONENTS: Final = ("@method", "@path", "@query")
 _NAMES: Final = frozenset({"created", "expires", "nonce", "keyid", "alg", "tag"})
 _ALGORITHM: Final = "ed25519"
 _INPUT: Final = re.compile(
-    rf'{LABEL}=(\((?P<components>[^()]*)\)(?P<parameters>(?:;[a-z]+=(?:[0-9]{{1,12}}|"[!#-\[\]-~]{{1,160}}"))*))',
+    rf'{LABEL}=(\((?P<components>[^()]*)\)(?P<parameters>(?:;[a-z]+=(?:[0-9]{{1,12}}|"[!#-\[\]-~]{{1,400}}"))*))',
     re.ASCII,
 )
 _PARAMETER: Final = re.compile(r';([a-z]+)=(?:([0-9]+)|"([^"]+)")', re.ASCII)
 _VALUE: Final = re.compile(rf"{LABEL}=:([A-Za-z0-9+/=]{{88}}):", re.ASCII)
-_TAG: Final = re.compile(r';tag="([!#-\[\]-~]{1,160})"', re.ASCII)
+_BOOT: Final = re.compile(r';tag="gridwitness/[^"/]+/[^"/]+/([0-9a-f]{1,16})"', re.ASCII)
+AUTHORITY_PATTERN: Final = re.compile(r"(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]{2,45}\])(?::[1-9][0-9]{0,4})?", re.ASCII)
+"""Host, lower-case, and port of an address; without the port that its scheme has by itself."""
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{16,64}", re.ASCII)
 _KID: Final = re.compile(rf"[0-9a-f]{{{2 * KID_BYTES}}}", re.ASCII)
 _SECONDS_PER_MS: Final = 1000
@@ -77,14 +80,23 @@ class Presented:
     signature: bytes
 
 
-def audience(chain: str, node: str, boot: str) -> str:
-    """Return the tag that names one node of one ledger since its last start, which forgot the nonces before."""
-    return f"gridwitness/{chain}/{node}/{boot}"
+def audience(chain: str, authority: str, boot: str) -> str:
+    """Return the tag of requests to one node of one ledger.
+
+    Args:
+        chain: Name of the ledger; a client knows it from its genesis file.
+        authority: Host and port that the client was told, see `AUTHORITY_PATTERN`.
+        boot: What the node drew at its last start, when it forgot the nonces before.
+    """
+    return f"gridwitness/{chain}/{authority}/{boot}"
 
 
-def audience_of(accept_signature: str) -> str | None:
-    """Return the tag that an Accept-Signature asks for (RFC 9421, 5.1); None when it asks for none."""
-    match = _TAG.search(accept_signature[:HEADER_CHARACTERS_MAX])
+def boot_of(accept_signature: str) -> str | None:
+    """Return the start that an Accept-Signature names (RFC 9421, 5.1); None when it asks for no signature of ours.
+
+    It is all that a client takes from a node's answer: whom the signature is for, the client knows by itself.
+    """
+    match = _BOOT.search(accept_signature[:HEADER_CHARACTERS_MAX])
     return None if match is None else match[1]
 
 
@@ -172,7 +184,9 @@ def read_signature(headers: Mapping[str, str]) -> Presented:
     )
 
 
-def check_request(presented: Presented, message: Message, public_key: bytes, tag: str, now_ms: int) -> None:
+def check_request(
+    presented: Presented, message: Message, public_key: bytes, tags: Collection[str], now_ms: int
+) -> None:
     """Prove that the holder of a key signed a request, for this node and not long ago.
 
     Whether the nonce was used before, the caller has to know.
@@ -181,15 +195,15 @@ def check_request(presented: Presented, message: Message, public_key: bytes, tag
         presented: As read.
         message: As received; with a body, its digest was computed here.
         public_key: Ed25519 key that the ledger has for ``presented.kid``.
-        tag: Who checks, see `audience`.
+        tags: Who checks, one for each of its addresses, see `audience`.
         now_ms: Milliseconds since 1970 UTC.
 
     Raises:
         StaleSignatureError: It is of another time, or lives longer than `LIFE_S_MAX`.
         SignatureError: It is for somebody else, does not cover the body, or does not verify.
     """
-    if presented.tag != tag:
-        raise SignatureError(f"the signature is for {presented.tag}, this is {tag}")
+    if presented.tag not in tags:
+        raise SignatureError(f"the signature is for {presented.tag}, this is {' or '.join(tags) or 'without a name'}")
     now_s = now_ms // _SECONDS_PER_MS
     if not 0 < presented.expires_s - presented.created_s <= LIFE_S_MAX:
         raise StaleSignatureError(f"the signature has to end 1..{LIFE_S_MAX} s after it was made")

@@ -85,11 +85,24 @@ def key_bytes(chain: str, account: str, purpose: str, old: bytes | Digest | None
     Args:
         chain: Name of the ledger.
         account: Account that the keys are for.
-        purpose: register, rotate, replace, recover, revoke or root.
+        purpose: register, rotate, replace, revoke or root; for recover see `recovery_bytes`.
         old: Public key that is given up, its kid when it is revoked; None when none is named.
         new: Public key that comes; None when none does.
     """
     return _KEY_DOMAIN + cbor.encode([chain, account, purpose, old, new])
+
+
+def recovery_bytes(chain: str, account: str, new: bytes, number: int, expires_ms: int) -> bytes:
+    """Return what the new key of an organisation and its root key sign when all others are lost: for once, and in time.
+
+    Args:
+        chain: Name of the ledger.
+        account: The organisation.
+        new: Public key that comes.
+        number: Of this recovery of the organisation, from 1 on.
+        expires_ms: Last block time at which it may be decided.
+    """
+    return _KEY_DOMAIN + cbor.encode([chain, account, RECOVER, None, new, number, expires_ms])
 
 
 def register_bytes(chain: str, organisation: str, account: str, new: bytes) -> bytes:

@@ -31,7 +31,6 @@ WRAPS_MAX: Final = 256
 TITLE_CHARACTERS_MAX: Final = 128
 _NAMES: Final = ("type", "chain", "class", "subject", "title", "content", "ciphertext", "wraps")
 _WRAP: Final = ("account", "kid", "wrapped")
-_START: Final = b"\xa8" + cbor.encode({"type": TYPE})[1:]
 """Of every sealed file: a map of eight fields, of which "type" is the first in canonical order."""
 
 
@@ -104,11 +103,6 @@ class SealedFile:
     def rewrapped(self, wraps: tuple[Wrap, ...]) -> SealedFile:
         """Return the same content for other readers."""
         return replace(self, wraps=tuple(sorted(wraps, key=lambda wrap: wrap.account)))
-
-
-def is_sealed(raw: bytes) -> bool:
-    """Tell whether bytes begin as every sealed file does, and no other file of ours."""
-    return raw.startswith(_START)
 
 
 def decode_sealed(raw: bytes) -> SealedFile:

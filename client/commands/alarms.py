@@ -252,7 +252,8 @@ def list_devices(
     state: Annotated[
         str | None,
         typer.Option(
-            "--state", help="match, alarm, pending, window_over, unknown_reference, unreachable, stale or never_read."
+            "--state",
+            help="match, alarm, pending, window_over, unknown_reference, unreachable, stale, never_read or retired.",
         ),
     ] = None,
     gateway: Annotated[str | None, typer.Option("--gateway", help="Only those behind one gateway.")] = None,
@@ -318,7 +319,9 @@ def device_history(
 
 
 def findings(device: Item) -> Sequence[str]:
-    """Name what a device's row says beside a match."""
+    """Name what a device's row says beside a match; of a retired one nothing counts any more."""
+    if device["state"] == "retired":
+        return ()
     words = [str(verdict) for verdict in device["verdicts"].values()]
     state = str(device["state"])
     if state in {"unreachable", "stale", "unknown_reference"}:

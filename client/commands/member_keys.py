@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import quote
 
 import typer
 
@@ -19,13 +20,14 @@ from client.options import (
     TimeoutOption,
 )
 from client.output import short, show_items, when
-from kit.exitcodes import UsageError
+from kit.exitcodes import DataError, UsageError
 from kit.http import NodeClient
 from kit.keystore import load_signing_key
 from kit.terminal import Terminal
 from wire import cbor
 from wire.cose import KID_BYTES
-from wire.membership import RECOVER, REPLACE, REVOKE, ROOT, ROTATE
+from wire.errors import WireError
+from wire.membership import REPLACE, REVOKE, ROOT, ROTATE, recovery_bytes
 
 RECOVERY_DAYS: Final = 7
 
@@ -185,7 +187,8 @@ def recover_key(
 ) -> None:
     """Propose a new key for an organisation that has lost its own, as a data centre; data centres vote on it.
 
-    Once it is accepted a time lock runs, in which the organisation may cancel it with a key that it still has.
+    Once it is accepted a time lock runs, in which the organisation may cancel it with a key that it still has. What the
+    root key signs counts for this recovery alone, and no longer than the proposal stands.
 
     Example: gridwitness members recover-key wind --new-key wind-2.key --root-key wind-root.key --key centre-east.key
     --node http://localhost:8080
@@ -193,16 +196,36 @@ def recover_key(
     new, root = load_signing_key(new_key), load_signing_key(root_key)
     way = Way(key, node, sender, timeout, no_wait, json)
     with NodeClient([node], timeout) as client:
-        chain = chain_of(client)
+        number, deadline_ms = _recoveries(client, organisation) + 1, in_days(days)
+        assert deadline_ms is not None
+        signed = recovery_bytes(chain_of(client), organisation, new.public, number, deadline_ms)
         body: dict[str, cbor.Value] = {
             "organisation": organisation,
             "new_key": new.public,
-            "signature": word(new, chain, organisation, RECOVER, (None, new.public)),
-            "root_signature": word(root, chain, organisation, RECOVER, (None, new.public)),
+            "number": number,
+            "expires_ms": deadline_ms,
+            "signature": new.signing_key.sign(signed).signature,
+            "root_signature": root.signing_key.sign(signed).signature,
         }
-        proposal: dict[str, cbor.Value] = {"kind": "key-recovery", "body": body, "deadline_ms": in_days(days)}
+        proposal: dict[str, cbor.Value] = {"kind": "key-recovery", "body": body, "deadline_ms": deadline_ms}
         outcome = call(client, way, "propose", proposal, contract="governance")
     show(way, "recover-key", outcome, {"proposal": outcome.tx, "new_kid": new.kid.hex()})
+
+
+def _recoveries(client: NodeClient, organisation: str) -> int:
+    """Return how many recoveries of an organisation's keys have begun.
+
+    Raises:
+        DataError: The node tells something else.
+    """
+    value = client.get_json(f"/v1/state/membership/{quote(f'recoveries/{organisation}', safe='')}").get("value")
+    try:
+        count = 0 if value is None else cbor.decode(bytes.fromhex(str(value)))
+    except (ValueError, WireError):
+        count = None
+    if type(count) is not int:
+        raise DataError(f"the node does not say how many recoveries of {organisation} there were; ask another one")
+    return count
 
 
 def complete_recovery(

@@ -107,6 +107,25 @@ def add_device(
     _send("add-device", args, Way(key, node, sender, timeout, no_wait, json))
 
 
+def retire_device(
+    device: Annotated[str, typer.Argument(help="Id of the device.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, for people.")],
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Take a device of your organisation out of use for good; its id is never used again, its past can be read.
+
+    Example: gridwitness members retire-device sps-7 --reason 'replaced by sps-8' --key grid-company.key
+    --node http://localhost:8080
+    """
+    _send("retire-device", {"device": device, "reason": reason}, Way(key, node, sender, timeout, no_wait, json))
+
+
 def bind(
     kind: KindArgument,
     thing: ThingArgument,
@@ -163,7 +182,7 @@ def moves(node: NodeOption, *, json: JsonOption = False) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (add_station, add_gateway, add_device, bind, unbind, moves):
+    for command in (add_station, add_gateway, add_device, retire_device, bind, unbind, moves):
         app.command(command.__name__.replace("_", "-"))(command)
 
 

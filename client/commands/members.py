@@ -106,7 +106,8 @@ def show_member(organisation: NameArgument, node: NodeOption, *, json: JsonOptio
 def applications(
     node: NodeOption,
     status: Annotated[
-        str | None, typer.Option("--status", help="Only those that are pending, admitted, rejected or withdrawn.")
+        str | None,
+        typer.Option("--status", help="Only those that are pending, admitted, rejected, withdrawn or expired."),
     ] = None,
     *,
     json: JsonOption = False,
@@ -119,7 +120,7 @@ def applications(
         found = items(client, "/v1/applications", {"status": status})
     show_items(
         Terminal(as_json=json),
-        ("organisation", "role", "under", "through", "status", "missing", "applied"),
+        ("organisation", "role", "under", "through", "status", "missing", "applied", "waits until"),
         found,
         lambda item: (
             item["organisation"],
@@ -129,6 +130,7 @@ def applications(
             item["status"],
             ", ".join(item["missing"]) or "-",
             when(item["applied_ms"]),
+            when(item["until_ms"]),
         ),
         empty="no applications",
     )

@@ -40,7 +40,8 @@ _ID: Final = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
 _WORDS: Final[Mapping[str, str]] = {
     "not-yours": "only an account of the organisation that is responsible may do this, and no gateway",
     "wrong-target": "the release is for another device or model",
-    "wrong-approver": "a dispatch centre or sub-centre approves that neither asks nor owns the device",
+    "wrong-approver": "a dispatch centre or sub-centre approves that did not ask and that the owner stands under",
+    "wrong-owner": "the device has moved to an owner for whom who asked is not responsible; ask anew",
     "bad-window": "it must end in the future, last no longer than work_window_ms_max and end within work_ahead_ms_max",
     "wrong-device": "the work order is for another device; see 'gridwitness orders list'",
     "wrong-release": "the work order plans another release; see 'gridwitness orders list'",

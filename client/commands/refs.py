@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -35,6 +35,7 @@ CONTRACT: Final = "references"
 CONFLICTING: Final = "conflicting-release"
 VERDICTS: Final = ("pass", "fail")
 _WAITING: Final = ("pending", "approved")
+_RIVALS: Final = (*_WAITING, "effective")
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 FilesOption = Annotated[
@@ -162,6 +163,9 @@ def endorse(
 ) -> None:
     """Stand behind a release as a regulator, or as whoever else its policy asks for.
 
+    It is refused when it is the last that was missing, another manufacturer's approved release waits for the same
+    files, and no dates tell which comes later. 'gridwitness refs show' names such rivals, and so does this command.
+
     Name the digest, or give --files, to be sure of what you sign: a name alone is looked up at the node.
 
     Example: gridwitness refs endorse linden-sc-1-2-4-0 --files tested/linden-sc-1 --key grid-regulator.key
@@ -170,9 +174,10 @@ def endorse(
     with NodeClient([node], timeout) as client:
         signer = open_signer(client, key, sender)
         found = _checked(terminal, client, release, files)
+        notes = [f"rival: {rival}" for rival in _rivals(client, found)]
         args: dict[str, cbor.Value] = {"report": None if report is None else _report_digest(report)}
         outcome = _send(terminal, client, signer, "endorse", found, args, None if no_wait else timeout)
-    _show(terminal, outcome, {"release": str(found["release"]), "digest": str(found["digest"])})
+    _show(terminal, outcome, {"release": str(found["release"]), "digest": str(found["digest"])}, notes)
 
 
 @app.command("package")
@@ -263,13 +268,17 @@ def show_release(
     *,
     json: JsonOption = False,
 ) -> None:
-    """Show all about one release: its policy, tests, endorsements, who is missing, and what became of it.
+    """Show all about one release: its policy, tests, endorsements, who is missing, its rivals, what became of it.
+
+    Rivals are releases of other manufacturers for the same files of the same device or model.
 
     Example: gridwitness refs show linden-sc-1-2-4-0 --node http://localhost:8080
     """
     with NodeClient([node]) as client:
         item = _find(client, release)
-    Terminal(as_json=json).show(item, lambda: lines_of(_told(item)))
+        rivals = _rivals(client, item)
+    told = _told(item) | {f"rival {number}": rival for number, rival in enumerate(rivals, start=1)}
+    Terminal(as_json=json).show({**item, "rivals": rivals}, lambda: lines_of(told))
 
 
 @app.command("policies")
@@ -365,19 +374,36 @@ def _wait(terminal: Terminal, client: NodeClient, tx: str, timeout_s: float | No
 
 
 def _conflict(client: NodeClient, release: Release) -> str:
-    """Say which releases wait for the same files of the same target, and what can be done."""
+    """Say which own releases wait for the same files of the same target, and what can be done."""
     target = {"device": release.device, "model": release.model}
     kinds = {artefact.kind for artefact in release.artefacts}
-    named = []
-    for item in items(client, "/v1/references", {"target": release.device or release.model}):
-        shared = sorted(kinds & {entry["kind"] for entry in item["artefacts"]})
-        if item["status"] in _WAITING and item["target"] == target and shared:
-            named.append(f"{item['release']} of {item['manufacturer']} ({', '.join(shared)}; {item['digest']})")
+    named = [
+        f"{item['release']} of {item['manufacturer']} ({', '.join(shared)}; {item['digest']})"
+        for item, shared in _sharing(client, target, kinds)
+        if item["status"] in _WAITING and item["manufacturer"] == release.manufacturer
+    ]
     return (
         f"release {release.release} is in conflict with {' and '.join(named) or 'another one'}, which waits for the "
         "same files of the same device or model: wait until that one counts, take it back with 'gridwitness refs "
         "revoke', or submit releases that name different dates"
     )
+
+
+def _sharing(client: NodeClient, target: Item, kinds: set[str]) -> Iterator[tuple[Item, list[str]]]:
+    """Yield the releases for the same target and some of the same artefact kinds, with these kinds."""
+    for item in items(client, "/v1/references", {"target": target["device"] or target["model"]}):
+        shared = sorted(kinds & {entry["kind"] for entry in item["artefacts"]})
+        if item["target"] == target and shared:
+            yield item, shared
+
+
+def _rivals(client: NodeClient, item: Item) -> list[str]:
+    """Tell of other manufacturers' releases for the same files that wait or count: who endorses one should know."""
+    return [
+        f"{other['release']} of {other['manufacturer']}, {other['status']} ({', '.join(shared)}; {other['digest']})"
+        for other, shared in _sharing(client, item["target"], {entry["kind"] for entry in item["artefacts"]})
+        if other["status"] in _RIVALS and other["manufacturer"] != item["manufacturer"]
+    ]
 
 
 def _missing(item: Item) -> list[str]:

@@ -112,16 +112,20 @@ def open_content(
     reading_key: ReadingKeyOption,
     key: KeyOption,
     node: NodeOption,
+    genesis: GenesisOption,
     *,
     json: JsonOption = False,
 ) -> None:
     """Fetch a sealed file, which its node logs, and open it with a reading key.
 
+    The request is signed for this ledger and this address alone: whoever answers there can send it on to nobody.
+
     Example: gridwitness sealed open linden.package --out linden.package --reading-key lab.reading --key lab.key
+    --genesis genesis.cbor
     """
-    opener = load_reading_key(reading_key)
+    trusted, opener = load_genesis(genesis), load_reading_key(reading_key)
     with NodeClient([node]) as client:
-        file = _fetch(client, content, key)
+        file = _fetch(client, trusted, content, key)
     opened = open_sealed(file, opener)
     write_atomic(out, opened, mode=MODE_PRIVATE)
     value = {"file": str(out), "bytes": len(opened), "content": file.content.hex(), "title": file.label.title}
@@ -151,7 +155,7 @@ def rewrap_content(
     trusted, opener = load_genesis(genesis), load_reading_key(reading_key)
     with NodeClient([node], timeout) as client:
         signer = open_signer(client, key, sender)
-        made = rewrap(_fetch(client, content, key), opener, _readers(client, trusted, readers))
+        made = rewrap(_fetch(client, trusted, content, key), opener, _readers(client, trusted, readers))
         outcome = _name(client, signer, made, None if no_wait else timeout)
     _show(Terminal(as_json=json), made, outcome)
 
@@ -185,10 +189,10 @@ def list_contents(
     )
 
 
-def _fetch(client: NodeClient, content: str, key: Path) -> SealedFile:
+def _fetch(client: NodeClient, genesis: Genesis, content: str, key: Path) -> SealedFile:
     """Return the newest sealed file of a content, by a signed request."""
     item = _find(client, content)
-    signer = RequestSigner(load_signing_key(key).signing_key)
+    signer = RequestSigner(load_signing_key(key).signing_key, genesis.chain())
     raw = client.get_bytes(f"/v1/blobs/{item['blob']}", signer=signer)
     if sha256(raw).hex() != item["blob"]:
         raise DataError(f"{client.node} sent other bytes than blob {item['blob']}")
@@ -196,8 +200,9 @@ def _fetch(client: NodeClient, content: str, key: Path) -> SealedFile:
         file = decode_sealed(raw)
     except WireError as error:
         raise DataError(f"blob {item['blob']} is no sealed file: {error}") from error
-    if file.content.hex() != item["content"]:
-        raise DataError(f"blob {item['blob']} holds content {file.content.hex()}, not {item['content']}")
+    if (file.content.hex(), file.label.chain) != (item["content"], genesis.chain()):
+        found = f"content {file.content.hex()} of {file.label.chain}"
+        raise DataError(f"blob {item['blob']} holds {found}, not {item['content']} of {genesis.chain()}")
     return file
 
 

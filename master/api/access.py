@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import BinaryIO, Final
+from typing import Final
 
 from master.api.call import Call
 from master.api.guard import GRANT
-from master.api.problems import Problem
-from master.api.signed import AccessError, Reading
-from wire.blob import BLOB_BYTES_MAX
-from wire.errors import SignatureError, WireError
+from master.api.problems import Problem, not_found
+from master.api.signed import AccessError, BlobLabel, Reading
+from wire.errors import SignatureError
+from wire.grants import PUBLIC
 from wire.httpsig import SIGNATURE_INPUT, SKEW_S, Message, Presented, StaleSignatureError, check_request, read_signature
-from wire.sealed import SealedFile, decode_sealed, is_sealed
+from wire.types import Digest
 
-_BEGINNING: Final = 64
 _ITEM_CHARACTERS_MAX: Final = 256
 _MS_PER_S: Final = 1000
 
@@ -30,66 +29,66 @@ class _Signer:
     """Of the request, as it was sent."""
 
 
-async def permit_blob(call: Call, file: BinaryIO) -> None:
-    """Return when whoever asks may read an open blob; everybody may, but of a sealed file its readers alone.
+async def permit_blob(call: Call, digest: Digest) -> None:
+    """Return when whoever asks may read a blob: everybody may, but of a restricted one its readers alone.
 
-    What begins as a sealed file is looked into for an account alone, since that costs memory.
+    What restricts a blob is the ledger, not what is in it. One that only waits for its block nobody reads here.
 
     Args:
         call: The request.
-        file: Stands at its beginning, before and after.
+        digest: Of the blob.
 
     Raises:
-        Problem: 401, 403, 429 or 503.
+        Problem: 401, 403, 404, 429 or 503.
     """
-    if not await call.context.blocking(lambda: _begins_sealed(file)):
-        return
-    signer = await _authenticate(call)
-    sealed = await call.context.blocking(lambda: _sealed(file))
-    if sealed is not None:
-        await _admit(call, signer, sealed)
+    label = await call.context.blocking(lambda: call.context.access.label(digest))
+    if label is None:
+        raise not_found(f"blob {digest.hex()} that a block names")
+    if label.data_class != PUBLIC:
+        await _admit(call, await _authenticate(call), label)
 
 
 async def _authenticate(call: Call) -> _Signer:
     """Return who signed the request.
 
     Raises:
-        Problem: 401 without a good signature, 429 for too many signatures at once.
+        Problem: 401 without a good signature, 429 for too many signatures at once, 503 when none can be for this node.
     """
     context, request = call.context, call.request
+    if not context.access.tags:
+        detail = "this node knows no address that signatures could name: its operator sets names under [api]"
+        raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, "no-name", detail)
     presented = _presented(call)
     known = await context.blocking(lambda: context.access.account_key(presented.kid))
     if known is None:
         raise _unsigned(call, "unknown-key", f"no account has the key {presented.kid.hex()}")
-    account, public_key = known
     path = request.scope["raw_path"].decode("ascii", errors="replace")
     message = Message(request.method, path, request.scope["query_string"].decode("ascii", errors="replace"))
     now_ms = context.node.now_ms()
     try:
-        check_request(presented, message, public_key, context.access.tag, now_ms)
+        check_request(presented, message, known.key, context.access.tags, now_ms)
     except StaleSignatureError as error:
         raise _unsigned(call, "stale-signature", str(error)) from error
     except (SignatureError, UnicodeEncodeError) as error:
         raise _unsigned(call, "bad-signature", str(error)) from error
     until_ms = (presented.expires_s + SKEW_S + 1) * _MS_PER_S
-    is_new = context.nonces.take(presented.kid, presented.nonce, until_ms, now_ms)
+    is_new = context.nonces.take(known, presented.kid, presented.nonce, until_ms, now_ms)
     if is_new is None:
-        detail = "too many signatures are remembered that have not ended; let yours end sooner"
+        detail = f"too many signatures of {known.organisation} are remembered that have not ended; let yours end sooner"
         raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "busy", detail, {"retry-after": "10"})
     if not is_new:
         raise _unsigned(call, "replayed", f"the nonce {presented.nonce} of this key was used before; sign anew")
-    return _Signer(account, presented.kid, path)
+    return _Signer(known.sender, presented.kid, path)
 
 
-async def _admit(call: Call, signer: _Signer, sealed: SealedFile) -> None:
-    """Return when the signer may read a sealed file, and that is logged; Gridwitness-Grant then says why.
+async def _admit(call: Call, signer: _Signer, label: BlobLabel) -> None:
+    """Return when the signer may read a blob, and that is logged; Gridwitness-Grant then says why.
 
     Raises:
         Problem: 403 without a permission, 503 when the read cannot be logged.
     """
-    context, label = call.context, sealed.label
-    item = signer.path[:_ITEM_CHARACTERS_MAX]
-    reading = Reading(signer.account, signer.kid, label.data_class, label.subject, sealed.content, item)
+    context, item = call.context, signer.path[:_ITEM_CHARACTERS_MAX]
+    reading = Reading(signer.account, signer.kid, label.data_class, label.subject, label.content, item)
     try:
         grant = await context.blocking(lambda: context.access.admit(reading))
     except AccessError as error:
@@ -114,23 +113,7 @@ def _presented(call: Call) -> Presented:
 
 
 def _unsigned(call: Call, code: str, detail: str) -> Problem:
-    tag = call.context.access.tag
+    tag = call.context.access.tags[0]
     wanted = f'gridwitness=("@method" "@path" "@query");created;expires;nonce;keyid;alg="ed25519";tag="{tag}"'
     headers = {"accept-signature": wanted, "www-authenticate": f'Signature realm="{tag}"'}
     return Problem(HTTPStatus.UNAUTHORIZED, code, detail, headers)
-
-
-def _begins_sealed(file: BinaryIO) -> bool:
-    beginning = file.read(_BEGINNING)
-    file.seek(0)
-    return is_sealed(beginning)
-
-
-def _sealed(file: BinaryIO) -> SealedFile | None:
-    """Return the sealed file that a blob is, None when it only begins like one."""
-    try:
-        return decode_sealed(file.read(BLOB_BYTES_MAX))
-    except WireError:
-        return None
-    finally:
-        file.seek(0)

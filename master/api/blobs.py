@@ -39,15 +39,11 @@ async def get(call: Call) -> Response:
     if call.request.method == "HEAD":
         return Response(headers=headers, media_type=MEDIA_TYPE)
     _check_room(context)
+    await permit_blob(call, digest)
     try:
         file = await context.blocking(lambda: context.blobs.open(digest))
     except BlobRefusedError as error:
         raise _problem(error) from error
-    try:
-        await permit_blob(call, file)
-    except BaseException:
-        file.close()
-        raise
     return BlobResponse(context, file, headers)
 
 

@@ -42,7 +42,7 @@ async def report(call: Call) -> Response:
     """Answer a page of the report; as CSV the next page is in the header Link (RFC 8288)."""
     context, arguments = call.context, call.arguments
     reading, days_max = context.reading(), context.node.baseline_days_max()
-    wanted: list[Condition] = []
+    wanted: list[Condition] = [compliance.EVERY]
     for parameter in FILTERS:
         if (value := arguments.get(parameter)) is not None:
             wanted += DEVICES.condition(parameter.name, value, reading)

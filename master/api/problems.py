@@ -29,6 +29,7 @@ TITLES: Final[Mapping[str, str]] = {
     "internal": "The node made a mistake",
     "malformed": "The body of the request is malformed",
     "method-not-allowed": "The route does not know this method",
+    "no-name": "The node cannot tell whether a signature is for it",
     "no-grant": "No grant lets this account read this",
     "not-found": "There is nothing here",
     "past-missing": "The node does not have this part of the ledger yet",

@@ -200,8 +200,9 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         path="/v1/blobs/{digest}",
         name="get_blob",
-        about="The bytes of a blob; the node has hashed them just now. A sealed file is given to its readers alone, to "
-        "a request that is signed by RFC 9421 (docs/spec HR-1), and each such read is logged.",
+        about="The bytes of a blob that a block names; the node has hashed them just now. One of a sealed "
+        "content is given to its readers alone, to a request that is signed by RFC 9421 (docs/spec HR-1), and each "
+        "such read is logged.",
         handler=blobs.get,
         parameters=(blobs.DIGEST,),
         answers={200: Answer("The bytes.", {blobs.MEDIA_TYPE: _OCTETS})},

@@ -5,11 +5,18 @@ State: see `access_records`.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from master.contracts import access_records, membership
-from master.contracts.access_records import KEYS_MAX, TITLE_CHARACTERS_MAX, key_entry
+from master.contracts.access_records import (
+    DEVICE,
+    KEYS_MAX,
+    TITLE_CHARACTERS_MAX,
+    blob_entry,
+    key_entry,
+    open_entry,
+)
 from master.contracts.context import (
     OK,
     BlobArgument,
@@ -20,10 +27,11 @@ from master.contracts.context import (
     check_arguments,
     digest_argument,
 )
+from master.contracts.parameters import TIME_AHEAD_MS_MAX
 from wire.cbor import Value
 from wire.cose import KID_BYTES, kid_of
 from wire.errors import FormatError
-from wire.fields import Fields
+from wire.fields import Fields, is_plain
 from wire.grants import (
     ALL,
     NAMESPACE,
@@ -36,6 +44,7 @@ from wire.grants import (
     split_reader,
     split_subject,
 )
+from wire.receipt import Event
 from wire.types import INT_MAX, Digest
 
 _BLOB: Final = BlobArgument("blob", "size")
@@ -60,7 +69,7 @@ def grant(ctx: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args; bad-class; bad-subject; bad-reader; unknown-subject; unknown-reader; super-node-only;
-            not-the-owner; bad-period: it would never count; too-many-grants.
+            not-the-owner; bad-period: it would never count, or from too far ahead on; too-many-grants.
     """
     check_arguments(args, ("class", "subject", "reader", "from_ms", "until_ms"))
     data_class, subject = _place(args)
@@ -70,6 +79,8 @@ def grant(ctx: Context, args: dict[str, Value]) -> str:
         raise Refused("bad-reader") from None
     from_ms, until_ms = _time(args, "from_ms"), _time(args, "until_ms")
     if until_ms is not None and until_ms <= max(ctx.time_ms, from_ms or 0):
+        raise Refused("bad-period")
+    if from_ms is not None and from_ms > ctx.time_ms + TIME_AHEAD_MS_MAX:
         raise Refused("bad-period")
     _check_owner(ctx, subject)
     if not access_records.is_account(ctx, reader_kind, name):
@@ -87,6 +98,8 @@ def grant(ctx: Context, args: dict[str, Value]) -> str:
     )
     _put_page(ctx, data_class, subject, page, (*known, made))
     ctx.put(b"grant/" + made.id, {"class": data_class, "subject": subject, "page": page})
+    if subject.startswith(DEVICE):
+        ctx.put(open_entry(subject, made.id), value=True)
     data: dict[str, Value] = {"grant": made.id, "class": data_class, "subject": subject, "reader": made.reader}
     ctx.emit("access_granted", subject, {**data, "by": made.by, "from_ms": from_ms, "until_ms": until_ms})
     return OK
@@ -101,21 +114,32 @@ def revoke(ctx: Context, args: dict[str, Value]) -> str:
     """
     check_arguments(args, ("grant",))
     wanted = digest_argument(args, "grant")
-    value = ctx.get(b"grant/" + wanted)
-    if value is None:
+    found = _find(ctx, wanted)
+    if found is None:
         raise Refused("unknown-grant")
-    fields = Fields(value, ("class", "subject", "page"), "access.grant")
-    data_class, subject, page = fields.text("class"), fields.text("subject"), fields.integer("page")
-    known = decode_page(ctx.get(page_key(data_class, subject, page)))
-    at = next(place for place, entry in enumerate(known) if entry.id == wanted)
-    if not _is_office(ctx) or membership.organisation_of_account(ctx, known[at].by) != ctx.organisation:
-        _check_owner(ctx, subject)
-    if known[at].ended_height is not None:
+    if not _is_office(ctx) or membership.organisation_of_account(ctx, found.grant.by) != ctx.organisation:
+        _check_owner(ctx, found.subject)
+    if found.grant.ended_height is not None:
         raise Refused("already-revoked")
-    ended = replace(known[at], ended_height=ctx.height, ended_by=ctx.sender)
-    _put_page(ctx, data_class, subject, page, (*known[:at], ended, *known[at + 1 :]))
-    ctx.emit("access_revoked", subject, {"grant": wanted, "by": ctx.sender})
+    _end(ctx, found)
     return OK
+
+
+def follow_move(ctx: Context, event: Event) -> None:
+    """End what others than the owner of devices that moved had granted of them.
+
+    `member_places` moves no more devices and grants to another owner at once than `MOVED_GRANTS_MAX`.
+    """
+    owner, devices = event.data["organisation"], event.data.get("devices", [event.data.get("device")])
+    if owner == event.data["former"]:
+        return
+    assert isinstance(devices, list)
+    for device in devices:
+        for identifier in tuple(access_records.open_grants(ctx, str(device))):
+            found = _find(ctx, identifier)
+            assert found is not None
+            if membership.organisation_of_account(ctx, found.grant.by) != owner:
+                _end(ctx, found)
 
 
 def register(ctx: Context, args: dict[str, Value]) -> str:
@@ -153,13 +177,13 @@ def seal(ctx: Context, args: dict[str, Value]) -> str:
     Raises:
         Refused: bad-args; bad-blob; bad-class; bad-subject; unknown-subject; bad-title; bad-keys; retired-key: nobody's
             present key; wrong-sender; not-the-sealer; other-content: known with another class, subject or title;
-            already-sealed.
+            already-sealed; blob-in-use: it is public, or another content's.
     """
     check_arguments(args, ("content", "blob", "size", "class", "subject", "title", "keys"))
     content, blob = digest_argument(args, "content"), blob_argument(args, _BLOB)
     data_class, subject = _place(args)
     title = args["title"]
-    if not isinstance(title, str) or not 1 <= len(title) <= TITLE_CHARACTERS_MAX or not title.isprintable():
+    if not isinstance(title, str) or not 1 <= len(title) <= TITLE_CHARACTERS_MAX or not is_plain(title):
         raise Refused("bad-title")
     if not _is_office(ctx):
         raise Refused("wrong-sender")
@@ -174,17 +198,22 @@ def seal(ctx: Context, args: dict[str, Value]) -> str:
             raise Refused("other-content")
         if known.blob == blob.digest:
             raise Refused("already-sealed")
+    of_blob = access_records.content_of_blob(ctx, blob.digest)
+    if of_blob != content and (of_blob is not None or access_records.is_named(ctx, blob.digest)):
+        raise Refused("blob-in-use")
     record: dict[str, Value] = {
         "class": data_class,
         "subject": subject,
         "title": title,
         "by": ctx.organisation,
+        "data_centre": membership.data_centre(ctx, ctx.organisation),
         "blob": blob.digest,
         "size": blob.size,
         "keys": list(keys),
         "height": ctx.height,
     }
     ctx.put(b"sealed/" + content, record)
+    ctx.put(blob_entry(blob.digest), {"content": content})
     ctx.emit("content_sealed", content.hex(), {"content": content, **record})
     return OK
 
@@ -212,6 +241,42 @@ def anchor(ctx: Context, args: dict[str, Value]) -> str:
     ctx.put(f"anchor/{ctx.sender}/{number}".encode("ascii"), record)
     ctx.emit("read_log_anchored", ctx.sender, {"number": number, "entries": entries, "head": head})
     return OK
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A grant and where it stands."""
+
+    data_class: str
+    subject: str
+    page: int
+    known: tuple[Grant, ...]
+    """Of the page."""
+    at: int
+
+    @property
+    def grant(self) -> Grant:
+        return self.known[self.at]
+
+
+def _find(ctx: Context, wanted: Digest) -> _Found | None:
+    value = ctx.get(b"grant/" + wanted)
+    if value is None:
+        return None
+    fields = Fields(value, ("class", "subject", "page"), "access.grant")
+    data_class, subject, page = fields.text("class"), fields.text("subject"), fields.integer("page")
+    known = decode_page(ctx.get(page_key(data_class, subject, page)))
+    at = next(place for place, entry in enumerate(known) if entry.id == wanted)
+    return _Found(data_class, subject, page, known, at)
+
+
+def _end(ctx: Context, found: _Found) -> None:
+    """End a grant from this block on."""
+    ended = replace(found.grant, ended_height=ctx.height, ended_by=ctx.sender)
+    entries = (*found.known[: found.at], ended, *found.known[found.at + 1 :])
+    _put_page(ctx, found.data_class, found.subject, found.page, entries)
+    ctx.delete(open_entry(found.subject, ended.id))
+    ctx.emit("access_revoked", found.subject, {"grant": ended.id, "by": ctx.sender})
 
 
 def _place(args: dict[str, Value]) -> tuple[str, str]:
@@ -294,7 +359,7 @@ ACCESS: Final = Contract(
     name=NAMESPACE,
     version=1,
     methods={"grant": grant, "revoke": revoke, "register": register, "seal": seal, "anchor": anchor},
-    reactions={},
+    reactions={("membership", "device_moved"): follow_move, ("membership", "gateway_moved"): follow_move},
     modules=("master.contracts.access", "master.contracts.access_records", "wire.grants"),
     blobs={"seal": (_BLOB,)},
 )

@@ -3,9 +3,12 @@
 State of the namespace
   grants/CLASS/SUBJECT/PAGE     up to 64 grants each; SUBJECT is device/ID, station/ID, organisation/ID or all
   grant/ID                      class, subject, page: where a grant stands
+  open/device/ID/GRANT          true: a grant of a device that nobody has ended, though its time may be over
   key/ACCOUNT                   key, height: the X25519 key to which contents are sealed for the account
   kid/KID                       account, height: whose key it is or was; never removed
-  sealed/CONTENT                class, subject, title, by, blob, size, keys, height: the newest sealed file of a content
+  sealed/CONTENT                class, subject, title, by, data_centre, blob, size, keys, height: the newest sealed file
+                                of a content, and the data centre through which it entered
+  blob/DIGEST                   content: the blob is or was its sealed file; never removed
   anchor/ORGANISATION/NUMBER    entries, head, height, time_ms: where a read log stood
   anchors/ORGANISATION          number, entries: of its newest anchor
 """
@@ -21,7 +24,7 @@ from master.contracts.context import Entries, Reads
 from wire.blob import BLOB_BYTES_MAX
 from wire.cose import KID_BYTES
 from wire.fields import Fields
-from wire.grants import ALL, NAMESPACE, PAGES_MAX, Grant, decode_page, page_key, split_subject
+from wire.grants import ALL, NAMESPACE, PAGES_MAX, PUBLIC, Grant, decode_page, page_key, split_subject
 from wire.types import DIGEST_BYTES, Digest
 
 OWNER, SEALER, GATEWAY = "owner", "sealer", "gateway"
@@ -29,7 +32,12 @@ OWNER, SEALER, GATEWAY = "owner", "sealer", "gateway"
 KEYS_MAX: Final = 256
 """Accounts for which one content may be sealed."""
 TITLE_CHARACTERS_MAX: Final = 128
-_SEALED: Final = ("class", "subject", "title", "by", "blob", "size", "keys", "height")
+_NAMED: Final = "blobs"
+"""Namespace in which the ledger notes every blob that an accepted call has named (docs/spec, BL-4)."""
+MOVED_GRANTS_MAX: Final = 256
+"""Grants that may end because devices move to another owner at once."""
+DEVICE: Final = "device/"
+_SEALED: Final = ("class", "subject", "title", "by", "data_centre", "blob", "size", "keys", "height")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +110,14 @@ def subjects_around(state: Reads, subject: str) -> Iterator[str]:
     kind, name = split_subject(subject)
     if kind == "device":
         yield subject
-        device = membership.device(state, name)
+        device, retired = membership.device(state, name), membership.retired_device(state, name)
         gateway = None if device is None else membership.gateway(state, device.gateway)
-        if gateway is None:
+        if gateway is not None:
+            kind, name = "station", gateway.station
+        elif retired is not None:
+            kind, name = "organisation", retired[1]
+        else:
             return
-        kind, name = "station", gateway.station
     if kind == "station":
         yield f"station/{name}"
         station = membership.station(state, name)
@@ -121,7 +132,8 @@ def owner(state: Reads, subject: str) -> str | None:
     """Return the organisation that owns a subject; None for `ALL` and for what there is not."""
     kind, name = split_subject(subject)
     if kind == "device":
-        return membership.organisation_of_device(state, name)
+        retired = membership.retired_device(state, name)
+        return membership.organisation_of_device(state, name) if retired is None else retired[1]
     if kind == "station":
         station = membership.station(state, name)
         return None if station is None else station.organisation
@@ -147,6 +159,13 @@ def grants(state: Reads, data_class: str, subject: str) -> Iterator[Grant]:
         yield from decode_page(value)
 
 
+def open_grants(state: Reads, device: str) -> Iterator[Digest]:
+    """Yield the grants of a device that nobody has ended."""
+    prefix = open_entry(DEVICE + device, b"")
+    for key, _ in _entries(state).scan(prefix):
+        yield key[len(prefix) :]
+
+
 def reading_key(state: Reads, account: str) -> bytes | None:
     """Return the X25519 key of an account, 32 bytes; None when it has none."""
     value = _entries(state).get(key_entry(account))
@@ -170,6 +189,27 @@ def sealed(state: Reads, content: Digest) -> Sealed | None:
     )
 
 
+def content_of_blob(state: Reads, blob: Digest) -> Digest | None:
+    """Return the content whose sealed file a blob is or was, None when it is none's."""
+    value = _entries(state).get(blob_entry(blob))
+    return None if value is None else Fields(value, ("content",), "access.blob").digest("content")
+
+
+def blob_label(state: Reads, blob: Digest) -> Question | None:
+    """Return what reading a blob asks for: class public unless a content names it; None when no accepted call has."""
+    content = content_of_blob(state, blob)
+    if content is None:
+        return Question(PUBLIC, ALL) if is_named(state, blob) else None
+    found = sealed(state, content)
+    assert found is not None
+    return Question(found.data_class, found.subject, content)
+
+
+def is_named(state: Reads, blob: Digest) -> bool:
+    """Tell whether an accepted call, of whatever contract, has named a blob."""
+    return state.namespace(_NAMED).get(b"d/" + blob) is not None
+
+
 def last_anchor(state: Reads, organisation: str) -> tuple[int, int, Digest]:
     """Return number, entries and head of the newest anchor of a node's read log; 0, 0 and zeros before the first."""
     entries = _entries(state)
@@ -185,6 +225,16 @@ def last_anchor(state: Reads, organisation: str) -> tuple[int, int, Digest]:
 def key_entry(account: str) -> bytes:
     """Return the key of the state entry of an account's reading key."""
     return f"key/{account}".encode("ascii")
+
+
+def blob_entry(blob: Digest) -> bytes:
+    """Return the key of the state entry about a sealed file."""
+    return b"blob/" + blob
+
+
+def open_entry(subject: str, grant: Digest) -> bytes:
+    """Return the key of the state entry that lists a grant of a device until somebody ends it."""
+    return b"open/" + subject.encode("ascii") + b"/" + grant
 
 
 def _is_active(state: Reads, account: str, organisation: str, time_ms: int) -> bool:

@@ -162,7 +162,9 @@ def _place(context: Context, subject: str, cause: str) -> Place | None:
         return None
     if cause in OF_GATEWAYS:
         return None if membership.gateway(context, subject) is None else Place(None, Site(context, subject), cause)
-    device = membership.device(context, subject)
+    device, retired = membership.device(context, subject), membership.retired_device(context, subject)
+    if device is None and retired is not None:
+        device = retired[0]
     return None if device is None else Place(subject, Site(context, device.gateway), cause)
 
 

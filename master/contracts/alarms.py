@@ -34,7 +34,8 @@ from master.contracts.alarm_states import (
     moved,
 )
 from master.contracts.context import Context, Reads
-from rules.appraisal import Fill, Finding, Owner
+from master.contracts.findings import finding_value
+from rules.appraisal import Finding
 from rules.severity import SEVERITIES, severity
 from wire import cbor
 from wire.cbor import Value
@@ -79,7 +80,6 @@ _EVENT: Final = (
     *("acknowledged", "organisation", "raised_height"),
 )
 _GROUP: Final = ("group", "first_ms", "alarms")
-_FILL: Final = ("record", "account", "organisation", "order", "release", "time_ms")
 _ARTEFACTS_MAX: Final = 8
 _ID_BYTES: Final = 16
 _NOBODY: Final[Mapping[str, Value]] = dict.fromkeys(("by", "organisation", "reason", "action"))
@@ -138,33 +138,6 @@ class Place:
 def alarm_id(subject: str, cause: str, opening_tx: Digest) -> str:
     """Return the id of an alarm: 32 hex digits of SHA-256 over the CBOR array [subject, cause, opening tx]."""
     return sha256(cbor.encode([subject, cause, opening_tx]))[:_ID_BYTES].hex()
-
-
-def finding_value(finding: Finding) -> dict[str, Value]:
-    """Return a finding as a CBOR map."""
-    difference = finding.difference
-    where: Value = None
-    if difference is not None:
-        where = {"unit": difference.unit, "count": difference.count, "numbers": list(difference.numbers)}
-    return {
-        "fill": None if finding.fill is None else _fill_value(finding.fill),
-        "kind": finding.kind,
-        "owner": None if finding.owner is None else _owner_value(finding.owner),
-        "detail": finding.detail,
-        "method": finding.method,
-        "verdict": finding.verdict,
-        "difference": where,
-        "read_sha256": finding.read_sha256,
-        "expected_sha256": finding.expected_sha256,
-    }
-
-
-def _owner_value(owner: Owner) -> dict[str, Value]:
-    return {name: getattr(owner, name) for name in ("kind", "target", "release")}
-
-
-def _fill_value(fill: Fill) -> dict[str, Value]:
-    return {name: getattr(fill, name) for name in _FILL}
 
 
 def update(context: Context, site: Site, device: str, causes: Mapping[str, list[Value]]) -> None:

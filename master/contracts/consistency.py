@@ -15,13 +15,13 @@ State of the namespace
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Final
 
 from master.contracts import alarm_actions, alarms, gateways, membership, orders, references
-from master.contracts.alarms import Site, finding_value
+from master.contracts.alarms import Site
 from master.contracts.context import (
     OK,
     Context,
@@ -30,19 +30,16 @@ from master.contracts.context import (
     bytes_argument,
     check_arguments,
 )
+from master.contracts.findings import causes_of, finding_value, finding_values, verdict_data
 from master.contracts.references_lookup import KnownValues
 from rules.appraisal import (
     ALTERED,
     IDENTITY_CHANGED,
     INCOMPLETE,
-    MATCH,
     MISFILLED,
     MISMATCH,
-    PENDING,
-    UNKNOWN_REFERENCE,
     Appraisal,
     Fill,
-    Finding,
     Nameplate,
     Window,
     altered_between,
@@ -51,14 +48,13 @@ from rules.appraisal import (
 )
 from wire.cbor import Value
 from wire.errors import WireError
-from wire.evidence import Artefact, Entry, Evidence, Item, decode_evidence, decode_item
+from wire.evidence import Entry, Evidence, Item, decode_evidence, decode_item
 from wire.fields import Fields
 from wire.genesis import Device
 from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event
 from wire.types import Digest
 
 NAME: Final = "consistency"
-CLOCK_UNTRUSTED: Final = "clock_untrusted"
 ITEMS_MAX: Final = 4
 """Items of a device that are kept whole, so that a gateway may name one by its digest."""
 LATE_CAUSES: Final[tuple[str, ...]] = (IDENTITY_CHANGED, INCOMPLETE, MISFILLED, MISMATCH)
@@ -70,11 +66,8 @@ TOLD_BYTES_MAX: Final = OUTCOME_BYTES_MAX // 4 * 3
 """Of events, past which a release that takes effect or is revoked leaves further devices to their next reports."""
 _DUE: Final = b"due"
 _TIME_BYTES: Final = 8
-_TEXT_CHARACTERS: Final = 64
-"""Of a free text that a device gives, so many characters go into an event."""
 _RECORD: Final = ("item", "items", "clock_trusted", "altered", "findings", "reference_changes", "window")
 _FINDINGS_MAX: Final = 8
-_FindingValue = dict[str, Value]
 _Work = tuple[Window | None, Fill | None]
 """The work order inside whose time a device is, and who filled it last."""
 
@@ -105,7 +98,7 @@ def report(context: Context, args: dict[str, Value]) -> str:
         raise Refused("unknown-gateway")
     if evidence.block.height >= context.height:
         raise Refused("future-block")
-    devices = [_device(context, evidence, entry) for entry in evidence.devices]
+    devices, evidence = _devices(context, evidence)
     newest = gateways.newest_report(context, evidence.gateway)
     answer = gateways.accept(context, newest, evidence, raw)
     if answer != OK:
@@ -151,6 +144,13 @@ def follow_work(context: Context, event: Event) -> None:
     name = event.data["device"]
     assert isinstance(name, str)
     _appraise_anew(_Desk(context), name)
+
+
+def follow_retirement(context: Context, event: Event) -> None:
+    """End what is going on about a device that has retired; its alarms are left to people to close."""
+    name, gateway = str(event.data["device"]), str(event.data["gateway"])
+    alarms.update(context, Site(context, gateway), name, {})
+    gateways.forget(context, gateway, name)
 
 
 class _Desk:
@@ -255,11 +255,25 @@ class _Record:
         }
 
 
-def _device(context: Context, evidence: Evidence, entry: Entry) -> Device:
-    device = membership.device(context, entry.device)
+def _devices(context: Context, evidence: Evidence) -> tuple[list[Device], Evidence]:
+    """Return the devices of evidence, and the evidence without those that have retired: nothing comes of them."""
+    found = [_device(context, evidence, entry) for entry in evidence.devices]
+    devices = [device for device in found if device is not None]
+    if len(devices) < len(found):
+        entries = tuple(entry for entry, device in zip(evidence.devices, found, strict=True) if device is not None)
+        evidence = replace(evidence, devices=entries)
+    return devices, evidence
+
+
+def _device(context: Context, evidence: Evidence, entry: Entry) -> Device | None:
+    """Return a device of a gateway, None when it has retired since."""
+    known = device = membership.device(context, entry.device)
     if device is None:
+        retired = membership.retired_device(context, entry.device)
+        known = None if retired is None else retired[0]
+    if known is None:
         raise Refused("unknown-device")
-    if device.gateway != evidence.gateway:
+    if known.gateway != evidence.gateway:
         raise Refused("foreign-device")
     return device
 
@@ -298,7 +312,7 @@ def _appraise_late(desk: _Desk, device: Device, entry: Entry) -> None:
     context = desk.context
     work = orders.of_device(context, device.id, context.time_ms)
     appraisal = _appraise(desk, device, _item(context, entry), work)
-    causes = _causes(appraisal, _finding_values(appraisal), clock_trusted=True)
+    causes = causes_of(appraisal, finding_values(appraisal), clock_trusted=True)
     missed = {cause: causes[cause] for cause in LATE_CAUSES if cause in causes}
     alarms.raise_missed(context, desk.site(device.gateway), device.id, missed)
 
@@ -307,7 +321,7 @@ def _conclude(desk: _Desk, device: Device, record: _Record, item: Item, work: _W
     """Appraise an item, keep the findings in the device's record, and tell what changed."""
     context, (window, _) = desk.context, work
     appraisal = _appraise(desk, device, item, work)
-    found = _finding_values(appraisal)
+    found = finding_values(appraisal)
     record.window = None if window is None else window.order
     if window is not None:
         _excuse(context, device.id, window.until_ms)
@@ -318,8 +332,8 @@ def _conclude(desk: _Desk, device: Device, record: _Record, item: Item, work: _W
     context.put(_device_key(device.id), record.to_value())
     if item_changed or record.findings != before:
         until_ms = None if window is None else window.until_ms
-        context.emit("verdict_changed", device.id, _verdict_data(device, record, item, appraisal, found, until_ms))
-    causes = _causes(appraisal, found, clock_trusted=record.clock_trusted)
+        context.emit("verdict_changed", device.id, verdict_data(device, record.item, item, appraisal, found, until_ms))
+    causes = causes_of(appraisal, found, clock_trusted=record.clock_trusted)
     if record.altered is not None:
         causes[ALTERED] = record.findings[-1:]
     alarms.update(context, desk.site(device.gateway), device.id, causes)
@@ -333,28 +347,6 @@ def _appraise(desk: _Desk, device: Device, item: Item, work: _Work) -> Appraisal
         partial(desk.known.find_owner, device.id, device.model),
         *work,
     )
-
-
-def _causes(appraisal: Appraisal, found: Sequence[_FindingValue], *, clock_trusted: bool) -> dict[str, list[Value]]:
-    """Return the findings that call for an alarm, by cause.
-
-    Args:
-        appraisal: Of one device.
-        found: Its findings as `_finding_values` returns them.
-        clock_trusted: Whether the gateway's clock may be believed.
-    """
-    causes: dict[str, list[Value]] = {}
-    # a slot is never given up, so a device had a reference once if it has one now
-    referenced = any(finding.expected_sha256 is not None for finding in appraisal.artefacts)
-    for finding, value in zip(appraisal.artefacts, found, strict=False):
-        if finding.verdict in (MATCH, PENDING) or (finding.verdict == UNKNOWN_REFERENCE and not referenced):
-            continue
-        causes.setdefault(finding.verdict, []).append(value)
-    if appraisal.identity is not None:
-        causes[IDENTITY_CHANGED] = [found[-1]]
-    if not clock_trusted:
-        causes[CLOCK_UNTRUSTED] = [finding_value(Finding("clock", CLOCK_UNTRUSTED, None, None, None))]
-    return causes
 
 
 def _item(context: Context, entry: Entry) -> Item:
@@ -378,60 +370,6 @@ def _keep_item(context: Context, device: str, record: _Record, item: Item, diges
     for old in items[ITEMS_MAX:]:
         context.delete(_item_key(device, old))
     record.item, record.items = digest, items[:ITEMS_MAX]
-
-
-def _finding_values(appraisal: Appraisal) -> list[_FindingValue]:
-    """Return the findings about artefacts, and behind them that about the identity, if there is one."""
-    identity = () if appraisal.identity is None else (appraisal.identity,)
-    return [finding_value(finding) for finding in (*appraisal.artefacts, *identity)]
-
-
-def _verdict_data(
-    device: Device,
-    record: _Record,
-    item: Item,
-    appraisal: Appraisal,
-    found: Sequence[_FindingValue],
-    pending_until_ms: int | None,
-) -> dict[str, Value]:
-    read = {artefact.kind: artefact for artefact in item.artefacts}
-    identity: dict[str, Value] = {
-        name: getattr(item.identity, name)[:_TEXT_CHARACTERS]
-        for name in ("model", "serial", "vendor", "product", "revision")
-    }
-    return {
-        "device": device.id,
-        "gateway": device.gateway,
-        "identity": identity,
-        "verdicts": {finding.kind: finding.verdict for finding in appraisal.artefacts},
-        "artefacts": [
-            _artefact_value(value, read.get(finding.kind))
-            for finding, value in zip(appraisal.artefacts, found, strict=False)
-        ],
-        "item_digest": record.item,
-        "identity_changed": appraisal.identity is not None,
-        "pending_until_ms": pending_until_ms,
-    }
-
-
-def _artefact_value(found: _FindingValue, artefact: Artefact | None) -> _FindingValue:
-    """Return a finding with what was read, in the order of the bytes."""
-    return {
-        "fill": found["fill"],
-        "kind": found["kind"],
-        "name": None if artefact is None else artefact.name[:_TEXT_CHARACTERS],
-        "size": None if artefact is None else artefact.size,
-        "owner": found["owner"],
-        "detail": found["detail"],
-        "errors": [] if artefact is None else list(artefact.errors),
-        "method": found["method"],
-        "verdict": found["verdict"],
-        "version": None if artefact is None else artefact.version[:_TEXT_CHARACTERS],
-        "read_size": None if artefact is None else artefact.read_size,
-        "difference": found["difference"],
-        "read_sha256": found["read_sha256"],
-        "expected_sha256": found["expected_sha256"],
-    }
 
 
 def _record(context: Context, device: str) -> _Record:
@@ -469,6 +407,7 @@ CONSISTENCY: Final = Contract(
         "unshelve-alarm": alarm_actions.unshelve,
     },
     reactions={
+        (membership.NAMESPACE, "device_retired"): follow_retirement,
         (orders.NAME, "filled"): follow_work,
         (orders.NAME, "work_approved"): follow_work,
         (orders.NAME, "work_closed"): follow_work,
@@ -480,8 +419,10 @@ CONSISTENCY: Final = Contract(
         "master.contracts.alarm_states",
         "master.contracts.alarms",
         "master.contracts.consistency",
+        "master.contracts.findings",
         "master.contracts.gateways",
         "master.contracts.orders",
+        "master.contracts.read_orders",
         "master.contracts.references",
         "master.contracts.references_effect",
         "master.contracts.references_lookup",
@@ -490,6 +431,7 @@ CONSISTENCY: Final = Contract(
         "rules.appraisal",
         "rules.difference",
         "rules.gaps",
+        "rules.places",
         "rules.severity",
     ),
 )

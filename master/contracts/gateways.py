@@ -104,6 +104,13 @@ def take(context: Context, newest: Report, evidence: Evidence) -> frozenset[str]
     return late
 
 
+def forget(context: Context, gateway: str, device: str) -> None:
+    """Take a device out of the newest report of a gateway."""
+    newest = newest_report(context, gateway)
+    if newest.devices.pop(device, None) is not None:
+        context.put(_gateway_key(gateway), newest.to_value())
+
+
 def _count(context: Context, evidence: Evidence) -> None:
     """Keep which of the gateway's numbers are in the ledger, so that a gap can be proven (docs/spec GP-1)."""
     key = COUNTERS + evidence.gateway.encode("ascii")

@@ -32,7 +32,7 @@ from wire.cbor import Value
 from wire.cose import KID_BYTES, SIGNATURE_BYTES, kid_of
 from wire.fields import Fields
 from wire.genesis import AccountKey
-from wire.membership import RECOVER, REPLACE, REVOKE, ROOT, ROTATE, key_bytes
+from wire.membership import REPLACE, REVOKE, ROOT, ROTATE, key_bytes, recovery_bytes
 from wire.receipt import Event
 
 KEY_RECOVERY: Final = "key-recovery"
@@ -41,7 +41,7 @@ ROTATED: Final = "rotated"
 REPLACED: Final = "replaced"
 COMPROMISED: Final = "compromised"
 LOST: Final = "lost"
-_RECOVERY: Final = ("organisation", "new_key", "signature", "root_signature")
+_RECOVERY: Final = ("organisation", "new_key", "number", "expires_ms", "signature", "root_signature")
 
 
 def rotate_key(context: Context, args: dict[str, Value]) -> str:
@@ -151,16 +151,19 @@ def check_recovery(context: Context, body: Mapping[str, Value]) -> None:
 
     Args:
         context: The running call.
-        body: ``organisation``; ``new_key`` for its account; ``signature`` of that key; ``root_signature``, that of the
-            organisation's root key.
+        body: ``organisation``; ``new_key`` for its account; ``number`` of the recovery, one more than began before;
+            ``expires_ms``: last block time at which it may be decided; ``signature`` of that key over all this;
+            ``root_signature``, that of the organisation's root key. So no word counts twice, or for ever.
 
     Raises:
-        Refused: bad-body; unknown-organisation; no-root-key; recovery-pending; key-in-use; bad-signature.
+        Refused: bad-body; unknown-organisation; no-root-key; recovery-pending; wrong-number; bad-expiry: past, or
+            further ahead than proposal_deadline_ms_max; key-in-use; bad-signature.
     """
     try:
         with bad_arguments():
             fields = Fields(dict(body), _RECOVERY, "body")
             name, new = fields.identifier("organisation"), fields.digest("new_key")
+            number, expires_ms = fields.integer("number", 1), fields.integer("expires_ms")
             signatures = signature_of(fields, "signature"), signature_of(fields, "root_signature")
     except Refused:
         raise Refused("bad-body") from None
@@ -169,8 +172,13 @@ def check_recovery(context: Context, body: Mapping[str, Value]) -> None:
     root_key = _root_key(context, name)
     if context.namespace(membership.NAMESPACE).get(_recovery_entry(name)) is not None:
         raise Refused("recovery-pending")
+    if number != _recoveries(context, name) + 1:
+        raise Refused("wrong-number")
+    ahead_ms = membership.integer_parameter(context, "proposal_deadline_ms_max")
+    if not 0 <= expires_ms - context.time_ms <= ahead_ms:
+        raise Refused("bad-expiry")
     check_fresh_key(context, new)
-    signed = key_bytes(context.chain, name, RECOVER, None, new)
+    signed = recovery_bytes(context.chain, name, new, number, expires_ms)
     check_signature(new, signed, signatures[0])
     check_signature(root_key, signed, signatures[1])
 
@@ -184,6 +192,7 @@ def open_recovery(context: Context, event: Event) -> None:
     name, new = fields.identifier("organisation"), fields.digest("new_key")
     opens_ms = context.time_ms + membership.integer_parameter(context, "key_recovery_wait_ms")
     context.put(_recovery_entry(name), {"new_key": new, "opens_ms": opens_ms})
+    context.put(_count_entry(name), fields.integer("number"))
     context.emit("recovery_opened", name, {"organisation": name, "key": new, "opens_ms": opens_ms})
 
 
@@ -293,5 +302,14 @@ def _root_key(context: Context, organisation: str) -> bytes:
     return member.root_key
 
 
+def _recoveries(context: Context, name: str) -> int:
+    count = context.namespace(membership.NAMESPACE).get(_count_entry(name))
+    return count if isinstance(count, int) else 0
+
+
 def _recovery_entry(name: str) -> bytes:
     return b"recovery/" + name.encode("ascii")
+
+
+def _count_entry(name: str) -> bytes:
+    return b"recoveries/" + name.encode("ascii")

@@ -1,11 +1,14 @@
-"""Where devices are: gateways belong to stations, devices to gateways, and a move needs both sides (MB-11, MB-12)."""
+"""Where devices are: behind gateways in stations, until they move, which both sides say, or retire (MB-12 on)."""
 
 from __future__ import annotations
 
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain, islice
 from typing import Final
 
-from master.contracts import membership
+from master.contracts import access_records, membership
+from master.contracts.access_records import MOVED_GRANTS_MAX
 from master.contracts.context import OK, Context, Refused
 from master.contracts.member_keys import move_keys
 from master.contracts.member_state import (
@@ -14,8 +17,10 @@ from master.contracts.member_state import (
     check_fresh_key,
     check_organisation,
     check_signature,
+    reason_of,
     signature_of,
 )
+from rules.places import has_place
 from wire.cbor import Value
 from wire.fields import Fields
 from wire.genesis import Device
@@ -25,7 +30,8 @@ DEVICE: Final = "device"
 GATEWAY: Final = "gateway"
 KINDS: Final = (DEVICE, GATEWAY)
 DEVICES_SHOWN_MAX: Final = 256
-"""Devices of a gateway that moves, in the event that tells of it; further ones keep their former station in lists."""
+"""Devices of a gateway that moves, in the event that tells of it; further ones keep their former station in lists. To
+another owner no more move at once."""
 AGENCY: Final = "agency"
 """Its light node has no devices."""
 
@@ -76,8 +82,8 @@ def add_device(context: Context, args: dict[str, Value]) -> str:
     """Register ``device`` behind a ``gateway`` of the calling organisation, as its nameplate says.
 
     Raises:
-        Refused: bad-args; not-an-organisation; not-yours: the gateway; no-devices-here; taken; too-many-devices: of its
-            model, which a release could not concern any more.
+        Refused: bad-args; not-an-organisation; not-yours: the gateway; no-devices-here; taken, or was once;
+            too-many-devices: the organisation has no place for it among those of its model that a release may concern.
     """
     with bad_arguments():
         fields = Fields(args, (DEVICE, GATEWAY, "vendor", "model", "serial"), "args")
@@ -92,13 +98,36 @@ def add_device(context: Context, args: dict[str, Value]) -> str:
     if membership.organisation_of_gateway(context, device.gateway) != context.organisation:
         raise Refused("not-yours")
     _check_devices_allowed(context, context.organisation)
-    if membership.device(context, device.id) is not None:
+    if membership.device(context, device.id) is not None or membership.retired_device(context, device.id) is not None:
         raise Refused("taken")
-    limit = membership.integer_parameter(context, "reappraise_devices_max")
-    if sum(1 for _ in islice(membership.devices_of_model(context, device.model), limit)) >= limit:
-        raise Refused("too-many-devices")
+    _check_place(context, device.model)
     _put_device(context, device)
     context.emit("device_added", device.id, {DEVICE: device.id, **_nameplate(device)})
+    return OK
+
+
+def retire_device(context: Context, args: dict[str, Value]) -> str:
+    """Take ``device`` out of use for good, with a ``reason`` for people; what was found of it stays to be read.
+
+    Raises:
+        Refused: bad-args; not-an-organisation; unknown-device; not-yours.
+    """
+    with bad_arguments():
+        fields = Fields(args, (DEVICE, "reason"), "args")
+        name, reason = fields.identifier(DEVICE), reason_of(fields)
+    check_organisation(context)
+    device = membership.device(context, name)
+    if device is None:
+        raise Refused("unknown-device")
+    if membership.organisation_of_gateway(context, device.gateway) != context.organisation:
+        raise Refused("not-yours")
+    _close_offer(context, DEVICE, name, context.get(_binding_entry(DEVICE, name)), "withdrawn")
+    context.delete(f"device/{name}".encode("ascii"))
+    context.delete(f"behind/{device.gateway}/{name}".encode("ascii"))
+    context.delete(membership.model_entry(device.model, name))
+    end: dict[str, Value] = {"organisation": context.organisation, "reason": reason}
+    context.put(membership.retired_device_entry(name), {**_nameplate(device), **end, "height": context.height})
+    context.emit("device_retired", name, {DEVICE: name, GATEWAY: device.gateway, **end})
     return OK
 
 
@@ -110,7 +139,8 @@ def bind(context: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args; not-an-organisation; unknown-device; unknown-gateway; unknown-station; not-yours: neither
-            side is; already-there; no-devices-here; offered: this side has said so already.
+            side is; already-there; no-devices-here; too-many-devices, too-many-grants: more than may go to another
+            owner at once; offered: this side has said so already.
     """
     kind, name, to = _binding_arguments(args)
     check_organisation(context)
@@ -118,6 +148,8 @@ def bind(context: Context, args: dict[str, Value]) -> str:
     if context.organisation not in sides:
         raise Refused("not-yours")
     _check_move(context, kind, name, to, sides[1])
+    if sides[0] != sides[1]:
+        _check_handing_over(context, [name] if kind == DEVICE else membership.devices_behind(context, name))
     offer = context.get(_binding_entry(kind, name))
     said_by = offer["by"] if isinstance(offer, dict) and offer["to"] == to else None
     if said_by == context.organisation:
@@ -128,7 +160,7 @@ def bind(context: Context, args: dict[str, Value]) -> str:
         context.emit("move_offered", name, data)
         return OK
     _close_offer(context, kind, name, offer, "done")
-    _move(context, kind, name, to, sides[1])
+    _move(context, kind, name, to, sides)
     return OK
 
 
@@ -193,14 +225,42 @@ def _check_move(context: Context, kind: str, name: str, to: str, owner: str) -> 
         _check_devices_allowed(context, owner)
 
 
+def _check_handing_over(context: Context, devices: Iterable[str]) -> None:
+    """Refuse to hand over more devices, or ones with more grants (which end), than one call may."""
+    moved = list(islice(devices, DEVICES_SHOWN_MAX + 1))
+    if len(moved) > DEVICES_SHOWN_MAX:
+        raise Refused("too-many-devices")
+    granted = chain.from_iterable(access_records.open_grants(context, device) for device in moved)
+    if sum(1 for _ in islice(granted, MOVED_GRANTS_MAX + 1)) > MOVED_GRANTS_MAX:
+        raise Refused("too-many-grants")
+
+
+def _check_place(context: Context, model: str) -> None:
+    """Refuse one more device of a model where its owner has no place for it.
+
+    Raises:
+        Refused: too-many-devices.
+    """
+    limit = membership.integer_parameter(context, "reappraise_devices_max")
+    found = Counter(islice(membership.gateways_of_model(context, model), limit))
+    own = sum(
+        count
+        for gateway, count in found.items()
+        if membership.organisation_of_gateway(context, gateway) == context.organisation
+    )
+    if not has_place(own, found.total(), limit):
+        raise Refused("too-many-devices")
+
+
 def _check_devices_allowed(context: Context, organisation: str) -> None:
     member = membership.member(context, organisation)
     if member is not None and member.role == AGENCY:
         raise Refused("no-devices-here")
 
 
-def _move(context: Context, kind: str, name: str, to: str, owner: str) -> None:
-    data: dict[str, Value] = {kind: name, "to": to, "organisation": owner}
+def _move(context: Context, kind: str, name: str, to: str, sides: tuple[str, str]) -> None:
+    former, owner = sides
+    data: dict[str, Value] = {kind: name, "to": to, "organisation": owner, "former": former}
     if kind == DEVICE:
         before = membership.device(context, name)
         assert before is not None

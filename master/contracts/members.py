@@ -4,7 +4,7 @@ An applicant signs an application with the keys that it would have. A data centr
 that are responsible review it, the super node admits it with a certificate of the consortium's authority
 (docs/spec, clauses MB-4 to MB-6). Keys are in `member_keys`, stations, gateways and devices in `member_places`,
 suspensions in `member_suspension`; what the namespace holds is listed in `membership`. Further: ("application/" | ID)
--> {application, by, tx, height, reviews}.
+-> {application, by, tx, height, until_ms, reviews}; ("applied/" | ID) -> {by, until_ms}.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from master.contracts.member_state import (
     signature_or_none,
 )
 from master.contracts.membership_decisions import on_accepted
+from rules.places import has_place
 from wire.cbor import Value
 from wire.cose import SIGNATURE_BYTES
 from wire.errors import WireError
@@ -63,8 +64,9 @@ REVIEWERS: Final[Mapping[str, tuple[str, ...]]] = {
 """Roles of which one organisation each must be in favour, by the role that is applied for."""
 REVIEWS_MAX: Final = 8
 """In favour of one application, from which on those count alone that are missing, or are against."""
-_RECORD: Final = ("application", "by", "tx", "height", "reviews")
-_REVIEW: Final = ("organisation", "role", "height")
+SWEPT_MAX: Final = 16
+"""Applications past their time that the call of a further one closes."""
+_APPLIED: Final = b"applied/"
 
 
 def apply(context: Context, args: dict[str, Value]) -> str:
@@ -95,19 +97,18 @@ def apply(context: Context, args: dict[str, Value]) -> str:
         check_signature(wanted.root_key, application_bytes(raw), root_signature or bytes(SIGNATURE_BYTES))
     elif root_signature is not None:
         raise Refused("bad-args")
-    if context.get(_application_entry(wanted.organisation)) is not None:
-        raise Refused("already-applied")
-    limit = membership.integer_parameter(context, "applications_max")
-    if sum(1 for _ in islice(context.scan(b"application/"), limit)) >= limit:
-        raise Refused("too-many-applications")
+    _make_room(context, wanted.organisation)
+    until_ms = context.time_ms + membership.integer_parameter(context, "application_wait_ms")
     record: dict[str, Value] = {
         "application": raw,
         "by": context.organisation,
         "tx": context.tx_id,
         "height": context.height,
+        "until_ms": until_ms,
         "reviews": [],
     }
     context.put(_application_entry(wanted.organisation), record)
+    context.put(_applied_entry(wanted.organisation), {"by": context.organisation, "until_ms": until_ms})
     data: dict[str, Value] = {
         "application": context.tx_id,
         "organisation": wanted.organisation,
@@ -115,6 +116,7 @@ def apply(context: Context, args: dict[str, Value]) -> str:
         "parent": wanted.parent,
         "title": wanted.title,
         "data_centre": context.organisation,
+        "until_ms": until_ms,
         "missing": list(_missing(context, wanted, [])),
     }
     context.emit("member_applied", wanted.organisation, data)
@@ -127,7 +129,7 @@ def review(context: Context, args: dict[str, Value]) -> str:
     One organisation of each responsible role, and the parent, must be in favour; one of them that is against ends it.
 
     Raises:
-        Refused: bad-args; not-an-organisation; no-such-application; not-responsible; already-reviewed.
+        Refused: bad-args; not-an-organisation; no-such-application; expired; not-responsible; already-reviewed.
     """
     with bad_arguments():
         fields = Fields(args, ("organisation", "in_favour", "reason"), "args")
@@ -135,7 +137,7 @@ def review(context: Context, args: dict[str, Value]) -> str:
     if not isinstance(in_favour, bool):
         raise Refused("bad-args")
     check_organisation(context)
-    record, wanted = _application(context, name)
+    record, wanted = _open_application(context, name)
     role = membership.role(context, context.organisation)
     if role not in _responsible(context, wanted.role) and context.organisation != wanted.parent:
         raise Refused("not-responsible")
@@ -183,7 +185,7 @@ def admit(context: Context, args: dict[str, Value]) -> str:
         args: ``expires_ms``: when its membership is due for renewal, block time, or null.
 
     Raises:
-        Refused: bad-args; not-a-data-centre; no-such-application; not-reviewed; bad-expiry; bad-certificate;
+        Refused: bad-args; not-a-data-centre; no-such-application; expired; not-reviewed; bad-expiry; bad-certificate;
             certificate-in-use; and see `_check_applicant`.
     """
     with bad_arguments():
@@ -191,7 +193,7 @@ def admit(context: Context, args: dict[str, Value]) -> str:
         name, certificate = fields.identifier("organisation"), certificate_of(fields, "certificate")
         expires_ms = None if fields.is_null("expires_ms") else fields.integer("expires_ms")
     check_data_centre(context)
-    record, wanted = _application(context, name)
+    record, wanted = _open_application(context, name)
     if _missing(context, wanted, _reviews(record)):
         raise Refused("not-reviewed")
     _check_expiry(context, expires_ms)
@@ -340,6 +342,49 @@ def _application(context: Context, name: str) -> tuple[dict[str, Value], Applica
     return value, decode_application(raw)
 
 
+def _open_application(context: Context, name: str) -> tuple[dict[str, Value], Application]:
+    """Return an application whose time has not passed.
+
+    Raises:
+        Refused: no-such-application; expired.
+    """
+    record, wanted = _application(context, name)
+    if _is_over(context, record):
+        raise Refused("expired")
+    return record, wanted
+
+
+def _is_over(context: Context, record: Mapping[str, Value]) -> bool:
+    until_ms = record["until_ms"]
+    assert isinstance(until_ms, int)
+    return until_ms < context.time_ms
+
+
+def _make_room(context: Context, name: str) -> None:
+    """Close what is past its time, and refuse one more application where the caller has brought too many.
+
+    Raises:
+        Refused: already-applied; too-many-applications.
+    """
+    limit = membership.integer_parameter(context, "applications_max")
+    waiting = {
+        key[len(_APPLIED) :].decode("ascii"): entry
+        for key, entry in islice(context.scan(_APPLIED), limit)
+        if isinstance(entry, dict)
+    }
+    over = [other for other in waiting if other != name and _is_over(context, waiting[other])][:SWEPT_MAX]
+    if context.get(_application_entry(name)) is not None:
+        if not _is_over(context, _application(context, name)[0]):
+            raise Refused("already-applied")
+        over.append(name)
+    for other in over:
+        _close(context, other, _application(context, other)[0], "expired")
+        waiting.pop(other, None)
+    own = sum(1 for entry in waiting.values() if entry["by"] == context.organisation)
+    if not has_place(own, len(waiting), limit):
+        raise Refused("too-many-applications")
+
+
 def _reviews(record: Mapping[str, Value]) -> list[dict[str, Value]]:
     reviews = record["reviews"]
     assert isinstance(reviews, list)
@@ -348,6 +393,7 @@ def _reviews(record: Mapping[str, Value]) -> list[dict[str, Value]]:
 
 def _close(context: Context, name: str, record: Mapping[str, Value], reason: str) -> str:
     context.delete(_application_entry(name))
+    context.delete(_applied_entry(name))
     context.emit("application_closed", name, {"application": record["tx"], "organisation": name, "reason": reason})
     return OK
 
@@ -359,6 +405,10 @@ def _check_expiry(context: Context, expires_ms: int | None) -> None:
 
 def _application_entry(name: str) -> bytes:
     return b"application/" + name.encode("ascii")
+
+
+def _applied_entry(name: str) -> bytes:
+    return _APPLIED + name.encode("ascii")
 
 
 MEMBERSHIP: Final = Contract(
@@ -385,11 +435,13 @@ MEMBERSHIP: Final = Contract(
         "add-station": member_places.add_station,
         "add-gateway": member_places.add_gateway,
         "add-device": member_places.add_device,
+        "retire-device": member_places.retire_device,
         "bind": member_places.bind,
         "unbind": member_places.unbind,
     },
     reactions={("governance", "proposal_accepted"): follow_proposal},
     modules=(
+        "master.contracts.access_records",
         "master.contracts.member_keys",
         "master.contracts.member_places",
         "master.contracts.member_state",
@@ -397,6 +449,7 @@ MEMBERSHIP: Final = Contract(
         "master.contracts.members",
         "master.contracts.membership_decisions",
         "master.contracts.validator_records",
+        "rules.places",
     ),
     opening=member_suspension.open_block,
 )

@@ -5,7 +5,7 @@ The genesis file writes the namespace at height 0 in the shapes that the contrac
 State of the namespace
   organisation/ID               role, parent, root_key, data_centre, certificate, expires_ms
   role/ROLE/ID                  true: the organisation has the role, suspended or not
-  application/ID                see `master.contracts.members`
+  application/ID, applied/ID    see `master.contracts.members`
   operator/ID                   organisation: whose person or program signs with an account of its own
   key/KID                       key, sender, organisation: the key signs for the account
   signs/ACCOUNT/KID             true: keys by account
@@ -13,16 +13,17 @@ State of the namespace
   root/KID                      organisation of which it is the root key
   certificate/SHA-256           account, certificate (DER), height, revoked (null, or the height)
   recovery/ID                   new_key, opens_ms: takes the place of the organisation's lost keys
+  recoveries/ID                 how many recoveries of the organisation's keys have begun
   suspended/ACCOUNT             until_ms, by, reason, height: the account signs nothing until then; null: until resumed
   until/MS/ACCOUNT              true: suspensions by their end, 8 bytes, big-endian
   station/ID                    area, organisation
   gateway/ID                    station
   device/ID                     gateway, vendor, model, serial
+  retired-device/ID             gateway, vendor, model, serial, organisation, reason, height: it was a device once
   behind/GATEWAY/DEVICE         true: devices by gateway
   binding/KIND/ID               to, by: one side of a device's or gateway's move; it waits for the other
   model/SHA-256 of it/DEVICE    gateway
   validator/MEMBER              of the genesis file
-  role/ROLE/ID                  true: the organisation has the role, suspended or not
   parameter/NAME                value
   code/NAME/VERSION             digest, from_height: see `membership_decisions`
 """
@@ -263,14 +264,19 @@ def parent(state: Reads, organisation: str) -> str | None:
     return None if found is None else found.parent
 
 
-def is_under(state: Reads, organisation: str, agency: str) -> bool:
-    """Tell whether an organisation is in the jurisdiction of another, at any depth; nobody is in its own."""
+def agencies_above(state: Reads, organisation: str) -> Iterator[str]:
+    """Yield in whose jurisdiction an organisation is, from its parent up to the top."""
     above = parent(state, organisation)
     for _ in range(JURISDICTION_LEVELS_MAX):
-        if above is None or above == agency:
-            break
+        if above is None:
+            return
+        yield above
         above = parent(state, above)
-    return above == agency
+
+
+def is_under(state: Reads, organisation: str, agency: str) -> bool:
+    """Tell whether an organisation is in the jurisdiction of another, at any depth; nobody is in its own."""
+    return agency in agencies_above(state, organisation)
 
 
 def operator(state: Reads, account: str) -> str | None:
@@ -373,6 +379,28 @@ def device(state: Reads, name: str) -> Device | None:
     return Device(
         name, fields.identifier("gateway"), fields.text("vendor"), fields.text("model"), fields.text("serial")
     )
+
+
+def retired_device(state: Reads, name: str) -> tuple[Device, str] | None:
+    """Return a device as it was when it was retired, and the organisation that owned it; None if it is not retired."""
+    value = _entries(state).get(retired_device_entry(name))
+    if value is None:
+        return None
+    names = ("gateway", "vendor", "model", "serial", "organisation", "reason", "height")
+    fields = Fields(value, names, "membership.retired-device")
+    plate = (fields.identifier("gateway"), *(fields.text(part) for part in ("vendor", "model", "serial")))
+    return Device(name, *plate), fields.identifier("organisation")
+
+
+def retired_device_entry(name: str) -> bytes:
+    """Return the key of the state entry of a device that was retired."""
+    return _key("retired-device", name)
+
+
+def gateways_of_model(state: Reads, model: str) -> Iterator[str]:
+    """Yield the gateway of every device of a model."""
+    for _, gateway in _entries(state).scan(_model_prefix(model)):
+        yield str(gateway)
 
 
 def devices_of_model(state: Reads, model: str) -> Iterator[str]:

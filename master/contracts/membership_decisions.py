@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from master.contracts.context import BlockContext, Context, Reads, Refused
-from master.contracts.parameters import INTEGERS, check_parameters
+from master.contracts.parameters import BLOCKS_AHEAD_MAX, INTEGERS, VERSIONS_AHEAD_MAX, check_parameters
 from wire.cbor import Value
 from wire.errors import FormatError
 from wire.fields import Fields
@@ -105,7 +105,8 @@ def check_upgrade(context: Context, body: Mapping[str, Value]) -> None:
 
     Raises:
         Refused: bad-body; reserved-name; old-version: the ledger knows one that is as new; too-soon: fewer than
-            upgrade_blocks_min blocks lie before the height, or an older version begins no sooner.
+            upgrade_blocks_min blocks lie before the height, or an older version begins no sooner; too-far: a height or
+            version so far ahead that no other could come for long.
     """
     try:
         upgrade = decode_upgrade(dict(body))
@@ -120,8 +121,12 @@ def check_upgrade(context: Context, body: Mapping[str, Value]) -> None:
             raise Refused("old-version")
         if before is not None and upgrade.height <= before.from_height:
             raise Refused("too-soon")
+        if entry.version > (0 if before is None else before.version) + VERSIONS_AHEAD_MAX:
+            raise Refused("too-far")
     if upgrade.height < context.height + _blocks_min(context):
         raise Refused("too-soon")
+    if upgrade.height > context.height + BLOCKS_AHEAD_MAX:
+        raise Refused("too-far")
 
 
 def decode_upgrade(body: Value) -> Upgrade:

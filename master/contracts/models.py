@@ -14,7 +14,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Final
 
-from master.contracts import membership
+from master.contracts import access_records, membership
 from master.contracts.context import (
     OK,
     BlobArgument,
@@ -66,14 +66,16 @@ def store(ctx: Context, args: dict[str, Value]) -> str:
     The digest of the newest version changes nothing and is answered with ``duplicate``.
 
     Raises:
-        Refused: bad-args, bad-blob, wrong-role: a gateway has none, not-owner, wrong-region, or stale-parent: another
-            version is newest.
+        Refused: bad-args, bad-blob, wrong-role: a gateway has none, restricted-blob: it is a sealed file, not-owner,
+            wrong-region, or stale-parent: another version is newest.
     """
     check_arguments(args, _ARGUMENTS)
     blob = blob_argument(args, BLOB)
     model = _checked(args)
     if membership.gateway(ctx, ctx.sender) is not None or membership.role(ctx, ctx.organisation) not in STORER_ROLES:
         raise Refused("wrong-role")
+    if access_records.content_of_blob(ctx, blob.digest) is not None:
+        raise Refused("restricted-blob")
     known = ctx.get(_model_key(model))
     number, newest = 1, None
     if known is not None:

@@ -3,23 +3,21 @@
 A work order plans a release for one device and a time for it. Whoever is responsible for the device asks, another
 organisation approves; inside its time what a change passes through is `pending`, after it the verdict is what it is.
 Whoever fills a program in signs a record. An inspection orders a gateway to read; the order is open until evidence with
-its nonce tells of every device that it names.
+its nonce tells of every device that it names (`read_orders`).
 
-State of the namespace
+State of the namespace, beside that of `read_orders`
   work/ID                one work order; its id is that of the transaction that asked for it
   device/DEVICE          the approved work orders of a device that are not over, and the newest fill
-  inspection/NONCE       one read order, and which of its devices no answer told of yet
-  gateway/GATEWAY        when the newest read order came, and which are open
 
 Normative: docs/spec/orders.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-from master.contracts import membership, references
+from master.contracts import membership, read_orders, references
 from master.contracts.context import (
     OK,
     Context,
@@ -29,23 +27,21 @@ from master.contracts.context import (
     check_arguments,
     digest_argument,
 )
+from master.contracts.read_orders import check_person
 from rules.appraisal import Fill, Window
+from rules.places import has_place
 from wire.cbor import Value
-from wire.fields import Fields
+from wire.fields import Fields, is_plain
 from wire.genesis import Device
-from wire.receipt import Event
-from wire.types import EVIDENCE_DEVICES_MAX, IDENTIFIER_PATTERN, Digest
+from wire.types import IDENTIFIER_PATTERN, Digest
 
-NAME: Final = "orders"
+NAME: Final = read_orders.NAME
 APPROVER_ROLES: Final = ("dispatch-centre", "sub-centre")
-INSPECTOR_ROLES: Final = ("auditor", "dispatch-centre", "regulator", "sub-centre")
 REQUESTED: Final = "requested"
 APPROVED: Final = "approved"
 CLOSED: Final = "closed"
 WINDOWS_MAX: Final = 8
 """Approved work orders of one device that are not over."""
-INSPECTIONS_MAX: Final = 8
-"""Open read orders of one gateway."""
 REASON_CHARACTERS_MAX: Final = 256
 _WORK: Final = (
     "device",
@@ -60,12 +56,9 @@ _WORK: Final = (
     "reason",
     "state",
 )
-_WINDOW: Final = ("order", "release", "from_ms", "to_ms", "contents")
+_WINDOW: Final = ("order", "organisation", "release", "from_ms", "to_ms", "contents")
 _FILL: Final = ("record", "account", "organisation", "order", "release", "time_ms")
 _DEVICE: Final = ("windows", "fill")
-_INSPECTION: Final = ("order", "gateway", "waiting", "deadline_ms", "height")
-_GATEWAY: Final = ("last_ms", "open")
-_OPEN: Final = ("nonce", "order", "deadline_ms")
 
 
 # ---- work orders ------------------------------------------------------------------------------
@@ -81,13 +74,13 @@ def open_work(context: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args, unknown-device, not-yours, unknown-release, wrong-target, bad-window,
-            wrong-approver.
+            wrong-approver: no dispatch centre or sub-centre, the one who asks, or without a say over the owner.
     """
     check_arguments(args, ("device", "release", "from_ms", "to_ms", "approver", "reason"))
     device = _device(context, args["device"])
     owner = membership.organisation_of_device(context, device.id)
-    _check_person(context)
-    if owner is None or not _is_responsible(context, owner):
+    check_person(context)
+    if owner is None or not _is_responsible(context, context.organisation, owner):
         raise Refused("not-yours")
     digest = digest_argument(args, "release")
     release = references.release(context, digest)
@@ -97,11 +90,13 @@ def open_work(context: Context, args: dict[str, Value]) -> str:
         raise Refused("wrong-target")
     from_ms, to_ms = _window(context, args)
     approver, reason = args["approver"], args["reason"]
-    if not isinstance(approver, str) or not isinstance(reason, str) or len(reason) > REASON_CHARACTERS_MAX:
+    if not isinstance(approver, str) or not isinstance(reason, str):
         raise Refused("bad-args")
-    role = membership.role(context, approver) if IDENTIFIER_PATTERN.fullmatch(approver) else None
-    if role not in APPROVER_ROLES or approver in (owner, context.organisation):
+    if len(reason) > REASON_CHARACTERS_MAX or not is_plain(reason):
+        raise Refused("bad-args")
+    if IDENTIFIER_PATTERN.fullmatch(approver) is None or approver == context.organisation:
         raise Refused("wrong-approver")
+    _check_approver(context, approver, owner)
     record: dict[str, Value] = {
         "device": device.id,
         "organisation": context.organisation,
@@ -129,13 +124,14 @@ def approve(context: Context, args: dict[str, Value]) -> str:
         args: ``order``: its id.
 
     Raises:
-        Refused: bad-args, unknown-order, not-yours, wrong-approver, not-requested, over;
-            too-many-orders of this device.
+        Refused: bad-args, unknown-order, unknown-device, not-yours, not-requested, over; wrong-approver: it is
+            another, or has no say any more over who owns the device now; wrong-owner: who asked is not responsible for
+            it any more; too-many-orders of this device by who asked.
     """
     check_arguments(args, ("order",))
     order = digest_argument(args, "order")
     work = _work(context, order)
-    _check_person(context)
+    check_person(context)
     if work.text("approver") != context.organisation:
         raise Refused("wrong-approver")
     if work.text("state") != REQUESTED:
@@ -143,12 +139,21 @@ def approve(context: Context, args: dict[str, Value]) -> str:
     if work.integer("to_ms") < context.time_ms:
         raise Refused("over")
     device = work.text("device")
+    owner = membership.organisation_of_device(context, device)
+    if owner is None:
+        raise Refused("unknown-device")
+    if not _is_responsible(context, work.text("organisation"), owner):
+        raise Refused("wrong-owner")
+    _check_approver(context, context.organisation, owner)
     windows, fill = _of_device(context, device)
     windows = [entry for entry in windows if _end_ms(entry) >= context.time_ms]
-    if len(windows) >= WINDOWS_MAX:
+    asker = work.text("organisation")
+    own = sum(1 for entry in windows if entry["organisation"] == asker)
+    if not has_place(own, len(windows), WINDOWS_MAX):
         raise Refused("too-many-orders")
     window: dict[str, Value] = {
         "order": order,
+        "organisation": asker,
         "release": work.text("release_name"),
         "from_ms": work.integer("from_ms"),
         "to_ms": work.integer("to_ms"),
@@ -161,10 +166,10 @@ def approve(context: Context, args: dict[str, Value]) -> str:
 
 
 def close_work(context: Context, args: dict[str, Value]) -> str:
-    """End a work order before its time, as the organisation that asked for it or that approves it.
+    """End a work order before its time: who asked for it, who approves it, and who owns the device now.
 
     Args:
-        context: Of one of the two.
+        context: Of one of them.
         args: ``order``: its id.
 
     Raises:
@@ -173,12 +178,13 @@ def close_work(context: Context, args: dict[str, Value]) -> str:
     check_arguments(args, ("order",))
     order = digest_argument(args, "order")
     work = _work(context, order)
-    _check_person(context)
-    if context.organisation not in (work.text("organisation"), work.text("approver")):
+    check_person(context)
+    device = work.text("device")
+    sides = (work.text("organisation"), work.text("approver"), membership.organisation_of_device(context, device))
+    if context.organisation not in sides:
         raise Refused("not-yours")
     if work.text("state") == CLOSED:
         raise Refused("closed")
-    device = work.text("device")
     windows, fill = _of_device(context, device)
     _put_device(context, device, [entry for entry in windows if entry["order"] != order], fill)
     _set_state(context, order, work, CLOSED)
@@ -201,7 +207,7 @@ def fill(context: Context, args: dict[str, Value]) -> str:
     device = _device(context, args["device"])
     order, digest = digest_argument(args, "order"), digest_argument(args, "release")
     work = _work(context, order)
-    _check_person(context)
+    check_person(context)
     if work.text("device") != device.id:
         raise Refused("wrong-device")
     if work.digest("release") != digest:
@@ -228,83 +234,6 @@ def fill(context: Context, args: dict[str, Value]) -> str:
     return OK
 
 
-# ---- inspection -------------------------------------------------------------------------------
-
-
-def inspect(context: Context, args: dict[str, Value]) -> str:
-    """Order a gateway to read devices now.
-
-    Args:
-        context: An account of the gateway's owner, of a dispatch centre, a sub-centre, a regulator or an auditor.
-        args: ``gateway``; ``devices``: 1..64 of its devices, ascending; ``nonce``: 32 bytes that nobody can guess,
-            which the answer carries; ``deadline_ms``: block time by which an answer is due.
-
-    Raises:
-        Refused: bad-args, not-yours, wrong-role, unknown-gateway, foreign-device, bad-deadline,
-            nonce-used; too-soon after the last order to this gateway; too-many-orders of it are open.
-    """
-    check_arguments(args, ("gateway", "devices", "nonce", "deadline_ms"))
-    gateway, nonce, deadline_ms = args["gateway"], digest_argument(args, "nonce"), args["deadline_ms"]
-    devices = _devices(args["devices"])
-    if not isinstance(gateway, str) or IDENTIFIER_PATTERN.fullmatch(gateway) is None or type(deadline_ms) is not int:
-        raise Refused("bad-args")
-    if membership.gateway(context, gateway) is None:
-        raise Refused("unknown-gateway")
-    _check_person(context)
-    is_owner = membership.organisation_of_gateway(context, gateway) == context.organisation
-    if not is_owner and membership.role(context, context.organisation) not in INSPECTOR_ROLES:
-        raise Refused("wrong-role")
-    for name in devices:
-        device = membership.device(context, name)
-        if device is None or device.gateway != gateway:
-            raise Refused("foreign-device")
-    if not 0 < deadline_ms - context.time_ms <= membership.integer_parameter(context, "inspect_deadline_ms_max"):
-        raise Refused("bad-deadline")
-    if context.get(_inspection_key(nonce)) is not None:
-        raise Refused("nonce-used")
-    last_ms, listed = _of_gateway(context, gateway)
-    if last_ms is not None and context.time_ms - last_ms < membership.integer_parameter(context, "inspect_interval_ms"):
-        raise Refused("too-soon")
-    listed = [entry for entry in listed if entry.integer("deadline_ms") >= context.time_ms]
-    if len(listed) >= INSPECTIONS_MAX:
-        raise Refused("too-many-orders")
-    told: dict[str, Value] = {"order": context.tx_id, "gateway": gateway, "deadline_ms": deadline_ms}
-    context.put(_inspection_key(nonce), {**told, "waiting": [*devices], "height": context.height})
-    entry: dict[str, Value] = {"nonce": nonce, "order": context.tx_id, "deadline_ms": deadline_ms}
-    _put_gateway(context, gateway, context.time_ms, [*map(_plain, listed), entry])
-    who: dict[str, Value] = {"account": context.sender, "organisation": context.organisation}
-    context.emit("inspection_ordered", gateway, {**told, **who, "nonce": nonce, "devices": [*devices]})
-    return OK
-
-
-def follow_report(context: Context, event: Event) -> None:
-    """Note which devices of a read order an answer tells of; close the order when none is left."""
-    nonce = event.data["nonce"]
-    if not isinstance(nonce, bytes):
-        return
-    value = context.get(_inspection_key(nonce))
-    if value is None:
-        return
-    order = Fields(value, _INSPECTION, "orders.inspection")
-    gateway, waiting = order.identifier("gateway"), order.sequence("waiting", EVIDENCE_DEVICES_MAX)
-    if gateway != event.data["gateway"]:
-        return
-    found: dict[str, Value] = {}
-    for part in (event.data["devices"], event.data["late"]):
-        assert isinstance(part, list)
-        found |= {str(entry["device"]): entry["status"] for entry in part if isinstance(entry, dict)}
-    answered: dict[str, Value] = {str(name): found[str(name)] for name in waiting if name in found}
-    if not answered:
-        return
-    left: list[Value] = [name for name in waiting if name not in found]
-    context.put(_inspection_key(nonce), {**{name: order.raw(name) for name in _INSPECTION}, "waiting": left})
-    if not left:
-        last_ms, listed = _of_gateway(context, gateway)
-        _put_gateway(context, gateway, last_ms, [_plain(entry) for entry in listed if entry.raw("nonce") != nonce])
-    told: dict[str, Value] = {"order": order.digest("order"), "gateway": gateway, "evidence_tx": context.tx_id}
-    context.emit("inspection_answered", gateway, {**told, "answered": answered, "left": left})
-
-
 # ---- what others read -------------------------------------------------------------------------
 
 
@@ -320,31 +249,25 @@ def of_device(state: Reads, device: str, time_ms: int) -> tuple[Window | None, F
     return (_as_window(max(now, key=_end_ms)) if now else None), _as_fill(record)
 
 
-def open_inspections(state: Reads, gateway: str, time_ms: int) -> tuple[Digest, ...]:
-    """Return the transactions of a gateway's read orders that are still to be answered, oldest first."""
-    _, listed = _of_gateway(state, gateway)
-    return tuple(entry.digest("order") for entry in listed if entry.integer("deadline_ms") >= time_ms)
-
-
-def gateways_with_orders(state: Reads) -> Iterator[str]:
-    """Yield the gateways that have open read orders, past their deadline or not; it reads all gateways' entries."""
-    prefix = b"gateway/"
-    for key, value in state.namespace(NAME).scan(prefix):
-        if Fields(value, _GATEWAY, "orders.gateway").sequence("open", INSPECTIONS_MAX):
-            yield key[len(prefix) :].decode("ascii")
-
-
 # ---- state ------------------------------------------------------------------------------------
 
 
-def _check_person(context: Context) -> None:
-    """Refuse a gateway, behind whose signature stands no person."""
-    if context.sender != context.organisation and membership.operator(context, context.sender) is None:
-        raise Refused("not-yours")
+def _is_responsible(context: Context, organisation: str, owner: str) -> bool:
+    return organisation == owner or membership.is_under(context, owner, organisation)
 
 
-def _is_responsible(context: Context, owner: str) -> bool:
-    return context.organisation == owner or membership.is_under(context, owner, context.organisation)
+def _check_approver(context: Context, approver: str, owner: str) -> None:
+    """Refuse an approver without a say over a device's owner: one above it, or a super node over who is under nobody.
+
+    Raises:
+        Refused: wrong-approver.
+    """
+    role = membership.role(context, approver)
+    has_say = membership.is_under(context, owner, approver)
+    if role == membership.SUPER_NODE and membership.parent(context, owner) is None:
+        has_say = approver != owner
+    if role not in APPROVER_ROLES or not has_say:
+        raise Refused("wrong-approver")
 
 
 def _device(context: Context, name: Value) -> Device:
@@ -354,15 +277,6 @@ def _device(context: Context, name: Value) -> Device:
     if device is None:
         raise Refused("unknown-device")
     return device
-
-
-def _devices(value: Value) -> list[str]:
-    if not isinstance(value, list) or not 1 <= len(value) <= EVIDENCE_DEVICES_MAX:
-        raise Refused("bad-args")
-    names = [name for name in value if isinstance(name, str) and IDENTIFIER_PATTERN.fullmatch(name) is not None]
-    if names != value or sorted(set(names)) != names:
-        raise Refused("bad-args")
-    return names
 
 
 def _window(context: Context, args: Mapping[str, Value]) -> tuple[int, int]:
@@ -435,29 +349,8 @@ def _as_fill(value: dict[str, Value] | None) -> Fill | None:
     )
 
 
-def _of_gateway(state: Reads, gateway: str) -> tuple[int | None, list[Fields]]:
-    value = state.namespace(NAME).get(b"gateway/" + gateway.encode("ascii"))
-    if value is None:
-        return None, []
-    fields = Fields(value, _GATEWAY, "orders.gateway")
-    listed = [Fields(entry, _OPEN, "orders.gateway.open") for entry in fields.sequence("open", INSPECTIONS_MAX)]
-    return fields.integer("last_ms"), listed
-
-
-def _put_gateway(context: Context, gateway: str, last_ms: int | None, listed: list[Value]) -> None:
-    context.put(b"gateway/" + gateway.encode("ascii"), {"last_ms": last_ms, "open": listed})
-
-
-def _plain(entry: Fields) -> dict[str, Value]:
-    return {name: entry.raw(name) for name in _OPEN}
-
-
 def _work_key(order: Digest) -> bytes:
     return b"work/" + order
-
-
-def _inspection_key(nonce: bytes) -> bytes:
-    return b"inspection/" + nonce
 
 
 ORDERS: Final = Contract(
@@ -468,8 +361,15 @@ ORDERS: Final = Contract(
         "approve": approve,
         "close": close_work,
         "fill": fill,
-        "inspect": inspect,
+        "inspect": read_orders.inspect,
     },
-    reactions={("consistency", "report_accepted"): follow_report},
-    modules=("master.contracts.orders", "master.contracts.references", "rules.appraisal", "rules.difference"),
+    reactions={("consistency", "report_accepted"): read_orders.follow_report},
+    modules=(
+        "master.contracts.orders",
+        "master.contracts.read_orders",
+        "master.contracts.references",
+        "rules.appraisal",
+        "rules.difference",
+        "rules.places",
+    ),
 )

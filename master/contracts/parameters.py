@@ -13,6 +13,12 @@ from wire.errors import FormatError
 from wire.genesis import ROLES
 
 DAY_MS: Final = 86_400_000
+TIME_AHEAD_MS_MAX: Final = 3653 * DAY_MS
+"""How far ahead of block time a date may lie that nothing else bounds: ten years."""
+BLOCKS_AHEAD_MAX: Final = 10_000_000
+"""How far ahead a height may lie that nothing else bounds: at a block per second 115 days."""
+VERSIONS_AHEAD_MAX: Final = 16
+"""How many versions of a contract an upgrade may step over and bring, so that the numbers never run out at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +104,9 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     },
     # bytes of new blobs that one organisation may bring to the ledger per UTC day of block time
     "blob_day_bytes_max": IntegerParameter(1_073_741_824, 0, 1_099_511_627_776),
-    # applications for membership that may wait at a time
+    # applications for membership that may wait at a time, and for how long each
     "applications_max": IntegerParameter(256, 1, 4096),
+    "application_wait_ms": IntegerParameter(90 * DAY_MS, 60_000, 3650 * DAY_MS),
     # how long a new key waits that takes the place of an organisation's lost ones, so that who lost none can object
     "key_recovery_wait_ms": IntegerParameter(3 * DAY_MS, 0, 90 * DAY_MS),
     # share of the data centres that must be in favour of such a key

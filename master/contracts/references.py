@@ -24,12 +24,14 @@ from master.contracts.context import (
     check_arguments,
     digest_argument,
 )
+from master.contracts.parameters import BLOCKS_AHEAD_MAX, TIME_AHEAD_MS_MAX
 from master.contracts.references_effect import (
     TOOK_EFFECT,
     WAS_REVOKED,
     Told,
     add_claims,
     approve,
+    check_rivals,
     conflicts,
     drop_claims,
     is_crowded,
@@ -45,6 +47,7 @@ from master.contracts.references_policy import (
     MANUFACTURER,
     Jury,
     decode_policy_change,
+    keep_owners,
     missing_of,
     missing_value,
     policies_of,
@@ -92,12 +95,13 @@ def submit(context: Context, args: dict[str, Value]) -> str:
         args: ``release``: canonical bytes of `wire.release.Release`.
 
     Returns:
-        ok, or conflicting-release: others wait for one of its slots, and no dates tell which comes later. The event
-        release_conflict names them.
+        ok, or conflicting-release: others of the sender wait for one of its slots, and no dates tell which comes later.
+        The event release_conflict names them.
 
     Raises:
-        Refused: bad-args, bad-release, wrong-manufacturer, wrong-role, unknown-device, unknown-model, too-many-devices,
-            already-submitted, name-taken, or too-many-waiting: as many as may be wait for one of its slots.
+        Refused: bad-args, bad-release, wrong-manufacturer, wrong-role, too-far: its date, unknown-device,
+            unknown-model, too-many-devices, already-submitted, name-taken, or too-many-waiting: as many of the sender
+            as may be wait for one of its slots. Where nobody else is due, see `_endorse`.
     """
     tell_untold(context)
     check_arguments(args, ("release",))
@@ -110,6 +114,7 @@ def submit(context: Context, args: dict[str, Value]) -> str:
         raise Refused("wrong-manufacturer")
     if _role(context) != MANUFACTURER:
         raise Refused("wrong-role")
+    _check_date(context, release)
     _check_target(context, release)
     digest = sha256(raw)
     name = f"name/{release.manufacturer}/{release.release}".encode("ascii")
@@ -126,10 +131,11 @@ def submit(context: Context, args: dict[str, Value]) -> str:
     policies: tuple[Value, ...] = tuple(
         {"kinds": list(kinds), **policy.to_value()} for kinds, policy in policies_of(context, release)
     )
+    jury = Jury(context, release)
     kinds = tuple(artefact.kind for artefact in release.artefacts)
     record = Record(raw, PENDING, policies, claims=kinds)
     add_claims(context, record)
-    jury = Jury(context, release)
+    keep_owners(context, jury, record)
     told: dict[str, Value] = {
         **release_value(release),
         "policies": list(policies),
@@ -152,8 +158,8 @@ def test(context: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args, wrong-role, unknown-release, release-failed, release-revoked, excluded, already-endorsed: the
-            laboratory passed it before; already-effective: it can no longer fail, it can be revoked; or
-            too-many-endorsements.
+            laboratory passed it before; already-effective: it can no longer fail, it can be revoked;
+            too-many-endorsements; and see `_endorse`.
     """
     tell_untold(context)
     check_arguments(args, ("release", "report", "verdict"))
@@ -196,7 +202,7 @@ def endorse(context: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args, wrong-role, unknown-release, release-failed, release-revoked, already-endorsed,
-            wrong-manufacturer, test-due, excluded, unknown-report or too-many-endorsements.
+            wrong-manufacturer, test-due, excluded, unknown-report; and see `_endorse`.
     """
     tell_untold(context)
     check_arguments(args, ("release", "report"))
@@ -309,6 +315,14 @@ def _stands_behind(record: Record, organisation: str) -> bool:
     return any(entry.organisation == organisation for entry in record.endorsements)
 
 
+def _check_date(context: Context, release: Release) -> None:
+    """Refuse a date too far ahead: an approved release of one would be in others' way for as long."""
+    start = release.effective_from
+    latest = (context.height + BLOCKS_AHEAD_MAX, context.time_ms + TIME_AHEAD_MS_MAX)
+    if start is not None and ((start.height or 0) > latest[0] or (start.time_ms or 0) > latest[1]):
+        raise Refused("too-far")
+
+
 def _check_target(context: Context, release: Release) -> None:
     if release.device is not None:
         if membership.device(context, release.device) is None:
@@ -342,12 +356,20 @@ def _named(context: Context, others: dict[Digest, list[str]]) -> list[Value]:
 
 
 def _endorse(context: Context, jury: Jury, record: Record, role: str, report: Digest | None) -> None:
-    """Add the sender to those behind a release, and let it count once nobody is missing."""
+    """Add the sender to those behind a release, and let it count once nobody is missing.
+
+    Raises:
+        Refused: too-many-endorsements; conflicting-release: nobody is missing, and another approved release waits for
+            one of its slots, and no dates tell which comes later; too-many-waiting: so many do.
+    """
     if len(record.endorsements) >= ENDORSEMENTS_MAX:
         raise Refused("too-many-endorsements")
     entry = Endorsement(context.sender, role, context.height, report)
     endorsed = replace(record, endorsements=(*record.endorsements, entry))
     missing = missing_of(jury, endorsed)
+    is_approved = endorsed.status == PENDING and not missing
+    if is_approved:
+        check_rivals(context, endorsed)
     data: dict[str, Value] = {
         "organisation": context.sender,
         "role": role,
@@ -356,7 +378,7 @@ def _endorse(context: Context, jury: Jury, record: Record, role: str, report: Di
     }
     tell(context, [Told("release_endorsed", record.digest, data)])
     put_record(context, endorsed)
-    if endorsed.status == PENDING and not missing:
+    if is_approved:
         tell(context, approve(context, endorsed))
 
 

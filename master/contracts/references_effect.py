@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
-from master.contracts.context import BlockContext, Context
+from master.contracts.context import BlockContext, Context, Refused
 from master.contracts.references_records import (
     APPROVED,
     CLAIMS_MAX,
@@ -22,6 +22,7 @@ from master.contracts.references_records import (
     Record,
     Revocation,
     SlotValue,
+    awaiting_key,
     claim_key,
     content_key,
     count_change,
@@ -97,52 +98,77 @@ def release_value(release: Release) -> dict[str, Value]:
 
 
 def conflicts(context: BlockContext, release: Release) -> dict[Digest, list[str]]:
-    """Return the artefact kinds by digest of each release that waits for a slot which this one is for, too.
+    """Return the artefact kinds by digest of each release of its manufacturer that waits for a slot of this one, too.
 
-    Two may wait for one slot when their dates tell which of them is the later one.
+    Two may wait for one slot when their dates tell which of them is the later one. What others merely submitted is in
+    nobody's way: else whoever comes first could keep the maker of a device out.
     """
     found: dict[Digest, list[str]] = {}
     for artefact in release.artefacts:
-        for digest, start in _claims(context, target_of(release), artefact.kind):
-            if release.effective_from is None or not release.effective_from.is_comparable(start):
+        for digest, start in _claims(context, _own(release, artefact.kind)):
+            if not _have_order(release.effective_from, start):
                 found.setdefault(digest, []).append(artefact.kind)
     return found
 
 
 def is_crowded(context: BlockContext, release: Release) -> bool:
-    """Tell whether as many releases as may be wait for one of its slots."""
-    target = target_of(release)
-    return any(len(_claims(context, target, artefact.kind)) >= CLAIMS_MAX for artefact in release.artefacts)
+    """Tell whether as many releases of its manufacturer as may be wait for one of its slots."""
+    return any(len(_claims(context, _own(release, artefact.kind))) >= CLAIMS_MAX for artefact in release.artefacts)
+
+
+def check_rivals(context: BlockContext, record: Record) -> None:
+    """Refuse to approve a release while another approved one waits for a slot of it and no dates tell which is later.
+
+    Raises:
+        Refused: conflicting-release; too-many-waiting: as many approved ones as may be wait for one of its slots.
+    """
+    release = record.release()
+    for kind in record.claims:
+        awaiting = _claims(context, awaiting_key(target_of(release), kind))
+        if not all(_have_order(release.effective_from, start) for _, start in awaiting):
+            raise Refused("conflicting-release")
+        if len(awaiting) >= CLAIMS_MAX:
+            raise Refused("too-many-waiting")
 
 
 def add_claims(context: BlockContext, record: Record) -> None:
     """Let a release wait for the slots in its ``claims``."""
-    release = record.release()
     for kind in record.claims:
-        claims = _claims(context, target_of(release), kind)
-        _put_claims(context, target_of(release), kind, [*claims, (record.digest, release.effective_from)])
+        _add_claim(context, _own(record.release(), kind), record)
 
 
 def drop_claims(context: BlockContext, record: Record, kinds: tuple[str, ...]) -> Record:
     """Let a release wait for these slots no longer; the result is not written."""
-    target = target_of(record.release())
+    release = record.release()
     for kind in kinds:
-        rest = [claim for claim in _claims(context, target, kind) if claim[0] != record.digest]
-        _put_claims(context, target, kind, rest)
+        keys = [_own(release, kind)]
+        if record.status == APPROVED:
+            keys.append(awaiting_key(target_of(release), kind))
+        for key in keys:
+            _put_claims(context, key, [claim for claim in _claims(context, key) if claim[0] != record.digest])
     return replace(record, claims=tuple(kind for kind in record.claims if kind not in kinds))
 
 
-def _claims(context: BlockContext, target: bytes, kind: str) -> list[tuple[Digest, EffectiveFrom | None]]:
-    value = context.get(claim_key(target, kind))
+def _own(release: Release, kind: str) -> bytes:
+    return claim_key(target_of(release), kind, release.manufacturer)
+
+
+def _have_order(first: EffectiveFrom | None, second: EffectiveFrom | None) -> bool:
+    return first is not None and first.is_comparable(second)
+
+
+def _add_claim(context: BlockContext, key: bytes, record: Record) -> None:
+    _put_claims(context, key, [*_claims(context, key), (record.digest, record.release().effective_from)])
+
+
+def _claims(context: BlockContext, key: bytes) -> list[tuple[Digest, EffectiveFrom | None]]:
+    value = context.get(key)
     entries = value if isinstance(value, list) else []
     rows = (Fields(entry, _CLAIM, "references.claim") for entry in entries)
     return [(row.digest("digest"), _effective_from(row.raw("effective_from"))) for row in rows]
 
 
-def _put_claims(
-    context: BlockContext, target: bytes, kind: str, claims: list[tuple[Digest, EffectiveFrom | None]]
-) -> None:
-    key = claim_key(target, kind)
+def _put_claims(context: BlockContext, key: bytes, claims: list[tuple[Digest, EffectiveFrom | None]]) -> None:
     if not claims:
         context.delete(key)
         return
@@ -167,6 +193,8 @@ def approve(context: BlockContext, record: Record) -> list[Told]:
     if start is None or start.has_come(context.height, context.time_ms):
         return take_effect(context, record)
     put_record(context, replace(record, status=APPROVED))
+    for kind in record.claims:
+        _add_claim(context, awaiting_key(target_of(record.release()), kind), record)
     context.put(_due_key(start, record.digest), None)
     _note_next_due(context)
     return [Told("release_approved", record.digest, {"effective_from": effective_from_value(start)})]
@@ -218,18 +246,23 @@ def _give_up(context: BlockContext, digest: Digest, kinds: list[str]) -> bool:
 
 
 def _overtaken(context: BlockContext, record: Record) -> dict[Digest, list[str]]:
-    """Return the kinds by digest of each release that waits for a slot with an earlier date than this one's."""
+    """Return the kinds by digest of each release that waits for a slot with an earlier date than this one's.
+
+    What other manufacturers merely submitted goes on waiting.
+    """
     release = record.release()
     found: dict[Digest, list[str]] = {}
     for kind in record.claims:
-        for digest, start in _claims(context, target_of(release), kind):
+        own = _claims(context, _own(release, kind))
+        awaiting = _claims(context, awaiting_key(target_of(release), kind))
+        for digest, start in dict([*own, *awaiting]).items():
             if digest != record.digest and _is_before(start, release.effective_from):
                 found.setdefault(digest, []).append(kind)
     return found
 
 
 def _is_before(first: EffectiveFrom | None, second: EffectiveFrom | None) -> bool:
-    # releases that wait for one slot all have a height, or all a time
+    # a manufacturer's releases that wait for one slot, and all approved ones, have a height, or all have a time
     assert first is not None
     assert second is not None
     return (first.height or first.time_ms or 0) < (second.height or second.time_ms or 0)

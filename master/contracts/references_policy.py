@@ -16,7 +16,14 @@ from typing import Final
 from master.contracts import membership
 from master.contracts.context import Context, Reads, Refused
 from master.contracts.parameters import OWNER_OF_DEVICE, RELATIONS, SAME_ORGANISATION, UNDER_JURISDICTION
-from master.contracts.references_records import NAMESPACE, Endorsement, Record, device_target, model_target
+from master.contracts.references_records import (
+    NAMESPACE,
+    Endorsement,
+    Record,
+    device_target,
+    model_target,
+    owner_key,
+)
 from wire.cbor import Value
 from wire.errors import FormatError
 from wire.evidence import KINDS
@@ -206,16 +213,20 @@ def _keys(state: Reads, release: Release, kind: str) -> Iterator[bytes]:
 class Jury:
     """Tells who counts for one release, by what the ledger says of members and devices now.
 
+    Who owned a device when the release was submitted stays its owner here: else a device could be handed over for the
+    time of the vote, and its owner judge what is its own.
+
     Args:
         state: For membership's read functions.
         release: What is judged.
     """
 
-    __slots__ = ("_owners", "_release", "_state")
+    __slots__ = ("_digest", "_owners", "_release", "_state")
 
     def __init__(self, state: Reads, release: Release) -> None:
         self._state = state
         self._release = release
+        self._digest = release.digest()
         self._owners: frozenset[str] | None = None
 
     def relation(self, policy: Policy, organisation: str) -> str | None:
@@ -244,12 +255,18 @@ class Jury:
         if relation == SAME_ORGANISATION:
             return organisation == self._release.manufacturer
         if relation == OWNER_OF_DEVICE:
-            return organisation in self._device_owners()
+            return self._owned(organisation) or organisation in self.device_owners()
         assert relation == UNDER_JURISDICTION
-        return any(membership.is_under(self._state, organisation, owner) for owner in sorted(self._device_owners()))
+        if any(membership.is_under(self._state, organisation, owner) for owner in sorted(self.device_owners())):
+            return True
+        return any(map(self._owned, membership.agencies_above(self._state, organisation)))
 
-    def _device_owners(self) -> frozenset[str]:
-        """Return who owns a device that the release is for."""
+    def _owned(self, organisation: str) -> bool:
+        """Tell whether an organisation owned a device that the release is for when it was submitted."""
+        return self._state.namespace(NAMESPACE).get(owner_key(self._digest, organisation)) is not None
+
+    def device_owners(self) -> frozenset[str]:
+        """Return who owns a device that the release is for now."""
         if self._owners is None:
             names: list[str]
             if self._release.device is not None:
@@ -260,6 +277,14 @@ class Jury:
             owners = (membership.organisation_of_device(self._state, name) for name in names)
             self._owners = frozenset(owner for owner in owners if owner is not None)
         return self._owners
+
+
+def keep_owners(context: Context, jury: Jury, record: Record) -> None:
+    """Note who owns the devices of a release that is submitted, where a policy of it asks for that."""
+    if not any({OWNER_OF_DEVICE, UNDER_JURISDICTION} & set(policy.excluded) for _, policy in policies_in(record)):
+        return
+    for owner in sorted(jury.device_owners()):
+        context.put(owner_key(record.digest, owner), value=True)
 
 
 def standing(jury: Jury, record: Record, organisation: str, role: str) -> str | None:

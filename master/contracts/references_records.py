@@ -3,13 +3,15 @@
 State of the namespace
   release/DIGEST                    all about one release, see `Record`
   name/MANUFACTURER/RELEASE         digest of the release of that name
-  claim/TARGET/KIND                 releases that are to have the slot, with the block or time from which they are to
+  claim/TARGET/KIND/MANUFACTURER    its releases that are to have the slot, and the block or time from which they are
+  awaiting/TARGET/KIND              the same of all manufacturers' that are approved and wait for it
   slot/TARGET/KIND                  the newest reference value that was ever effective, and whether it was revoked
   content/SHA256/TARGET/KIND        whose reference value some content is or was
   changes/TARGET                    how often a slot of the target got another value or lost the one that it had
   due                               the first block and the first time from which an approved release is effective
   due/h/HEIGHT/DIGEST, due/t/MILLISECONDS/DIGEST
   untold, untold/HEIGHT/NUMBER      events of what a block's opening did, until a transaction tells them
+  owner/DIGEST/ORGANISATION         true: it owned a device of the release when that was submitted, where policies ask
   policy/TARGET/KIND                see `master.contracts.references_policy`
 TARGET is d/DEVICE or m/SHA-256 of the model.
 """
@@ -40,7 +42,7 @@ ENDORSEMENTS_MAX: Final = 64
 """Organisations that may stand behind one release."""
 TESTS_MAX: Final = 2 * ENDORSEMENTS_MAX
 CLAIMS_MAX: Final = 8
-"""Releases that may wait for one slot."""
+"""Releases of one manufacturer that may wait for one slot, and approved ones of all."""
 _POLICIES_MAX: Final = len(KINDS)
 _RECORD: Final = (
     "release",
@@ -242,14 +244,24 @@ def release_key(digest: Digest) -> bytes:
     return b"release/" + digest
 
 
+def owner_key(digest: Digest, organisation: str) -> bytes:
+    """Return the key that says that an organisation owned a device of a release."""
+    return b"owner/" + digest + b"/" + organisation.encode("ascii")
+
+
 def slot_key(target: bytes, kind: str) -> bytes:
     """Return the key of a slot."""
     return b"slot/" + target + b"/" + kind.encode("ascii")
 
 
-def claim_key(target: bytes, kind: str) -> bytes:
-    """Return the key of the releases that wait for a slot."""
-    return b"claim/" + target + b"/" + kind.encode("ascii")
+def claim_key(target: bytes, kind: str, manufacturer: str) -> bytes:
+    """Return the key of the releases of a manufacturer that wait for a slot."""
+    return b"claim/" + target + f"/{kind}/{manufacturer}".encode("ascii")
+
+
+def awaiting_key(target: bytes, kind: str) -> bytes:
+    """Return the key of the approved releases that wait for their date and a slot."""
+    return b"awaiting/" + target + b"/" + kind.encode("ascii")
 
 
 def content_key(content: Digest, target: bytes, kind: str) -> bytes:

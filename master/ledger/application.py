@@ -186,16 +186,16 @@ class Application:
         """
         return decode_outcome(self._run(Overlay(self._reader), tx, _Place(height, time_ms)).outcome)
 
-    def screen(self, tx: SignedTx, time_ms: int) -> bytes:
+    def screen(self, tx: SignedTx, time_ms: int) -> AccountKey:
         """Do what `check` does, but leave the signature to the caller, who may verify many at once elsewhere.
 
         Returns:
-            The public key, 32 bytes, that must have signed it.
+            The key that must have signed it, with its account and whose that is.
 
         Raises:
             TxRefused: Not now, or never; its code says why.
         """
-        return self._admit(Overlay(self._reader), tx, time_ms, _unverified).key.key
+        return self._admit(Overlay(self._reader), tx, time_ms, _unverified).key
 
     def propose(  # noqa: PLR0913 - all that a block is built from
         self,

@@ -73,8 +73,13 @@ GRANTS: Final = Table(
         Column("until_ms", "Block time at which it ends; null: never.", Kind.INTEGER, nullable=True),
         Column("given_height", "Block from which on it counts.", Kind.INTEGER),
         Column("given_index", "Event of that block.", Kind.INTEGER, public=False),
-        Column("ended_height", "Block that revoked it, null if none did.", Kind.INTEGER, nullable=True),
-        Column("ended_by", "Account that revoked it.", nullable=True),
+        Column(
+            "ended_height",
+            "Block that revoked it, or moved the device to another owner; null if none did.",
+            Kind.INTEGER,
+            nullable=True,
+        ),
+        Column("ended_by", "Account that revoked it, or by whose word the device moved.", nullable=True),
         Column("begins_ms", "From when on, 0 for at once.", Kind.INTEGER, public=False),
         Column("ends_ms", "Until when, the highest integer for ever.", Kind.INTEGER, public=False),
         Column("step", "State without regard to time.", public=False, choices=(IN_FORCE, REVOKED)),
@@ -109,6 +114,7 @@ SEALED: Final = Table(
         Column("subject", "What it is about.", filtered="subject"),
         Column("title", "As its sealer says.", filtered="title"),
         Column("by", "Organisation that sealed it.", filtered="by"),
+        Column("data_centre", "Full node through which it entered.", nullable=True, filtered="data_centre"),
         Column("blob", "SHA-256 of the newest sealed file.", filtered="blob"),
         Column("size", "Bytes of that file.", Kind.INTEGER),
         Column(
@@ -181,6 +187,7 @@ def _sealed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
         {
             **row,
             "content": content,
+            "data_centre": data.json("data_centre"),
             "blob": data.hexadecimal("blob"),
             "size": data.integer("size"),
             "keys": data.json("keys"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from master.contracts.parameters import DAY_MS
-from master.views.consistency import DEVICES
+from master.views.consistency import DEVICES, IN_USE
 from master.views.schema import Comparison, Condition, Json, Row, Schema, integer, nullable, record, text
 
 COMPLIANT: Final = "compliant"
@@ -47,6 +47,10 @@ def entry(row: Row, head_time_ms: int, days_max: int) -> dict[str, Json]:
     due_ms, age_ms = since_ms + days_max * DAY_MS, max(0, head_time_ms - since_ms)
     status = COMPLIANT if head_time_ms <= due_ms else OVERDUE
     return {**told, "days": age_ms // DAY_MS, "days_max": days_max, "due_ms": due_ms, "status": status}
+
+
+EVERY: Final = Condition("condition", Comparison.ONE_OF, IN_USE)
+"""What the rows of all devices meet that are to be verified at all: those that have not retired."""
 
 
 def conditions(status: str, head_time_ms: int, days_max: int) -> tuple[Condition, ...]:

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
 CONTRACT: Final = "consistency"
 
-_CONDITIONS: Final = ("alarm", "match", "never_read", "pending", "unknown_reference", "unreachable")
+RETIRED: Final = "retired"
+IN_USE: Final = ("alarm", "match", "never_read", "pending", "unknown_reference", "unreachable")
+"""Conditions of devices that have not retired."""
+_CONDITIONS: Final = (*IN_USE, RETIRED)
 _AGEING: Final = ("match", "pending", "unknown_reference", "unreachable")
 """Conditions that say nothing any more once they are old; an alarm stays one."""
 WINDOW_OVER: Final = "window_over"
@@ -161,6 +164,8 @@ DEVICES: Final = Table(
             Kind.INTEGER,
             nullable=True,
         ),
+        Column("retired_ms", "Block time at which its owner took it out of use.", Kind.INTEGER, nullable=True),
+        Column("retirement", "Why, for people.", nullable=True),
         Column("baseline_height", "Block that verified it last.", Kind.INTEGER, nullable=True),
         Column("baseline_tx", "Transaction that verified it last.", nullable=True),
         Column("baseline_method", "The weakest method that it rests on.", nullable=True, choices=METHODS),
@@ -232,6 +237,8 @@ def device_row(plate: Row) -> Row:
         "report_tx": None,
         "report_time_ms": None,
         "pending_until_ms": None,
+        "retired_ms": None,
+        "retirement": None,
         **dict.fromkeys(_BASELINE),
         "verified_ms": -1,
         "verified_item": None,
@@ -241,7 +248,7 @@ def device_row(plate: Row) -> Row:
     }
 
 
-def _judged(row: Row) -> Row:
+def judged(row: Row) -> Row:
     """Return a device's row with `condition` and `fresh_ms` as its other columns imply.
 
     A report is as fresh as the older of its block and the oldest read that it stands on: a gateway's clock that runs
@@ -250,7 +257,9 @@ def _judged(row: Row) -> Row:
     verdicts, report_time_ms, read_from_ms = (row[name] for name in ("verdicts", "report_time_ms", "read_from_ms"))
     assert isinstance(verdicts, dict)
     fresh_ms = report_time_ms if isinstance(report_time_ms, int) else 0
-    if row["causes"]:
+    if row["retired_ms"] is not None:
+        condition = RETIRED
+    elif row["causes"]:
         condition = "alarm"
     elif report_time_ms is None:
         condition = "never_read"
@@ -295,7 +304,7 @@ def _report_accepted(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[
         # another item than the one that matched is appraised first, and tells that itself
         if entry["status"] == "read" and row["verified_item"] is not None:
             row = _verified(row, event) if entry["item_digest"] == row["verified_item"] else row
-        yield Put(DEVICES.name, _judged(row))
+        yield Put(DEVICES.name, judged(row))
 
 
 def _verdict_changed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
@@ -312,7 +321,7 @@ def _verdict_changed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[
     row["verified_item"] = item if matches else None
     # the methods are named in such a way that the weakest comes last
     row["verified_method"] = max(str(artefact["method"]) for artefact in artefacts) if matches else None
-    yield Put(DEVICES.name, _judged(_verified(row, event) if matches else row))
+    yield Put(DEVICES.name, judged(_verified(row, event) if matches else row))
     yield Put(
         VERDICTS_TABLE.name,
         {
@@ -346,7 +355,7 @@ def _alarm(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
         return
     device = _device(rows, name, event)
     present = data.json("present") is True and data.text("state") != CLOSED
-    yield Put(DEVICES.name, _judged({**device, "causes": _causes(device, data.text("cause"), present=present)}))
+    yield Put(DEVICES.name, judged({**device, "causes": _causes(device, data.text("cause"), present=present)}))
 
 
 def _flood(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:

@@ -120,8 +120,9 @@ APPLICATIONS: Final = Table(
             "status",
             "pending: it waits for reviews or for its admission.",
             filtered="status",
-            choices=("pending", "admitted", "rejected", "withdrawn"),
+            choices=("pending", "admitted", "rejected", "withdrawn", "expired"),
         ),
+        Column("until_ms", "Block time up to which it waits; then the next application closes it.", Kind.INTEGER),
         Column(
             "reviews",
             "What was said of it.",

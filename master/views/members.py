@@ -100,6 +100,7 @@ def _applied(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
             **{name: data.text(name) for name in ("organisation", "role", "title", "data_centre")},
             "parent": data.json("parent"),
             "status": "pending",
+            "until_ms": data.integer("until_ms"),
             "reviews": [],
             "missing": data.json("missing"),
             "applied_ms": event.time_ms,
@@ -272,6 +273,14 @@ def _device_moved(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put
     yield Put(consistency.DEVICES.name, {**row, **_place(event, rows, data.text("to"))})
 
 
+def _device_retired(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
+    del genesis
+    data = Data(event)
+    row = _row(event, rows, consistency.DEVICES, data.text(DEVICE))
+    changes: Row = {"retired_ms": event.time_ms, "retirement": data.text("reason")}
+    yield Put(consistency.DEVICES.name, consistency.judged({**row, **changes}))
+
+
 def _offered(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
     del rows, genesis
     data = Data(event)
@@ -312,6 +321,7 @@ VIEW: Final = View(
         "gateway_moved": _gateway_moved,
         "device_added": _device_added,
         "device_moved": _device_moved,
+        "device_retired": _device_retired,
         "move_offered": _offered,
         "offer_closed": _offer_closed,
     },

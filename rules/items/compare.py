@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from rules.items.model import Cell, ItemList, NumberedItem
+from rules.items.model import Cell, ItemList, NumberedItem, lower
 
 NAME_COLUMN: Final = "name"
 """Stands for the label among the cells that differ."""
@@ -99,7 +99,7 @@ def _cell_change(column: str, expected: Cell | None, read: Cell | None) -> CellC
 
 
 def _unit(item: NumberedItem) -> str:
-    return next((cell.text for cell in item.cells if cell.column.lower() in _UNIT_COLUMNS), "")
+    return next((cell.text for cell in item.cells if lower(cell.column) in _UNIT_COLUMNS), "")
 
 
 def item_name(kind: str, change: ItemChange) -> str:
@@ -122,7 +122,7 @@ def item_sentence(kind: str, change: ItemChange) -> str:
 
 
 def _cell_sentence(cell: CellChange, unit: str) -> str:
-    is_value = cell.column.lower() in _VALUE_COLUMNS
+    is_value = lower(cell.column) in _VALUE_COLUMNS
     expected, read = (_shown(text, unit if is_value else "") for text in (cell.expected, cell.read))
     same = " (the same number)" if cell.is_same_number else ""
     return f"{'' if is_value else f'{cell.column} '}{expected} expected, {read} read{same}"

@@ -14,7 +14,7 @@ from wire import cbor
 from wire.cbor import Value
 from wire.difference import NUMBER_MAX
 from wire.errors import CborError, FormatError
-from wire.fields import Fields
+from wire.fields import Fields, is_plain
 from wire.release import ITEMS_MAX
 from wire.types import check_ascending
 
@@ -33,7 +33,7 @@ NUMBER_COLUMNS: Final = ("number", "no", "no.", "nr", "row", "index", "id")
 LABEL_COLUMNS: Final = ("name", "label", "setting", "parameter", "description")
 """Columns that may hold its name, in whatever case."""
 _DECIMAL: Final = re.compile(r"([+-]?)([0-9]{1,18})(?:\.([0-9]{1,18}))?", re.ASCII)
-_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _NAMES: Final = ("number", "label", "cells")
 
 
@@ -183,10 +183,15 @@ def _own_number(text: str) -> int:
     return number if number <= NUMBER_MAX else 0
 
 
+def lower(text: str) -> str:
+    """Return a text with A to Z in lower case and all else as it is, whatever Python's version holds for a letter."""
+    return text.translate(_LOWER)
+
+
 def _take(cells: list[Cell], columns: Sequence[str]) -> tuple[str, list[Cell]]:
     """Return the text of the first of these columns, empty if there is none, and the other cells."""
     for place, cell in enumerate(cells):
-        if cell.column.strip().lower() in columns:
+        if lower(cell.column.strip(" ")) in columns:
             return cell.text, cells[:place] + cells[place + 1 :]
     return "", cells
 
@@ -222,8 +227,8 @@ def _check(items: Sequence[NumberedItem]) -> None:
 def _check_text(text: str, where: str) -> None:
     if len(text) > TEXT_CHARACTERS_MAX:
         raise ItemsError(f"{where} holds a text of more than {TEXT_CHARACTERS_MAX} characters")
-    if _CONTROLS.search(text):
-        raise ItemsError(f"{where} holds a control character")
+    if not is_plain(text):
+        raise ItemsError(f"{where} holds a control character or one that is not seen")
     try:
         cbor.check_text(text)
     except CborError as error:

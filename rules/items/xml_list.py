@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from xml.parsers import expat
 
-from rules.items.model import TEXT_CHARACTERS_MAX, Cell, Found, ItemList, ItemsError, number_items
+from rules.items.model import TEXT_CHARACTERS_MAX, Cell, Found, ItemList, ItemsError, lower, number_items
 from rules.items.text import utf8
 
 NAME: Final = "xml"
@@ -100,7 +100,7 @@ class _Reader:
 
     def declaration(self, _version: str, encoding: str | None, _standalone: int) -> None:
         """Refuse a file that says that it is in another encoding."""
-        if encoding is not None and encoding.lower() not in _ENCODINGS:
+        if encoding is not None and lower(encoding) not in _ENCODINGS:
             raise ItemsError("the file says that it is not in UTF-8")
 
     def document_type(self, *_: object) -> None:

@@ -34,9 +34,8 @@ class Desk:
 
     def open(self, *, code: int = 0) -> str:
         reading = ("--reading-key", str(self.folder / f"{LABORATORY}.reading"))
-        return self.run(
-            "sealed", "open", "linden", "--out", str(self.folder / "opened"), *reading, key=LABORATORY, code=code
-        )
+        out = ("--out", str(self.folder / "opened"))
+        return self.run("sealed", "open", "linden", *out, *reading, *self.genesis, key=LABORATORY, code=code)
 
 
 @pytest.mark.timeout(180)

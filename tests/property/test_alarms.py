@@ -13,6 +13,7 @@ from master.contracts import alarms
 from master.contracts.alarms import Site
 from master.contracts.consistency import CONSISTENCY
 from master.contracts.context import Context
+from master.contracts.findings import finding_value
 from rules.appraisal import Finding
 from rules.severity import EVIDENCE_CONFLICT
 from tests.property.direct import Direct
@@ -35,7 +36,7 @@ Found = dict[str, tuple[str, ...]]
 
 def findings(found: Found) -> dict[str, list[Value]]:
     return {
-        cause: [alarms.finding_value(Finding(kind, cause, None, sha256(kind.encode()), None)) for kind in kinds]
+        cause: [finding_value(Finding(kind, cause, None, sha256(kind.encode()), None)) for kind in kinds]
         for cause, kinds in found.items()
     }
 

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from master.contracts import member_keys, membership
 from master.contracts.context import OK, Refused
 from master.contracts.members import MEMBERSHIP
+from master.contracts.parameters import DAY_MS
 from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings
 from master.ledger.genesis import genesis_writes
 from master.ledger.state import Overlay, Write
@@ -23,7 +24,7 @@ from tests.unit.ledger.worlds import GENESIS_MS, MemoryState, key_of
 from wire import cbor
 from wire.cbor import Value
 from wire.cose import Sign1, kid_of
-from wire.membership import REGISTER, REPLACE, ROTATE, Application, application_bytes, key_bytes
+from wire.membership import REGISTER, REPLACE, ROTATE, Application, application_bytes, key_bytes, recovery_bytes
 from wire.receipt import Event
 from wire.tx import SignedTx, Transaction
 from wire.types import sha256
@@ -68,6 +69,13 @@ def word(key: str, account: str, purpose: str, old: bytes | None, new: str) -> b
     return WORDS[at]
 
 
+def recovery_word(key: str, new: str, number: int, expires_ms: int) -> bytes:
+    at = (key, new, number, expires_ms)
+    if at not in WORDS:
+        WORDS[at] = key_of(key).sign(recovery_bytes(CHAIN, "grid", public(new), number, expires_ms)).signature
+    return WORDS[at]
+
+
 class Members(RuleBasedStateMachine):
     """Calls by whoever has a key, blocks, and a vote that recovers keys."""
 
@@ -81,6 +89,9 @@ class Members(RuleBasedStateMachine):
         self.applied: dict[str, set[str]] = {}
         """Who was in favour of an application, as the answers to the calls say."""
         self.admitted: set[str] = set()
+        self.retired: set[bytes] = set()
+        self.recoveries = 0
+        """That have begun."""
         self.said: dict[tuple[str, str], tuple[str, str]] = {}
 
     @property
@@ -184,16 +195,19 @@ class Members(RuleBasedStateMachine):
         if self.call(by, "revoke-key", kid=kid_of(public(key)), reason="r", root_signature=None) == OK:
             assert membership.account_key(self.reads, kid_of(public(key))) is None
 
-    @rule(new=keys)
-    def recover(self, new: str) -> None:
-        words = [word(key, "grid", "recover", None, new) for key in (new, root_of("grid"))]
+    @rule(new=keys, number=st.integers(1, 4))
+    def recover(self, new: str, number: int) -> None:
+        expires_ms = GENESIS_MS + 10 * DAY_MS
+        words = [recovery_word(key, new, number, expires_ms) for key in (new, root_of("grid"))]
         body: dict[str, Any] = {"organisation": "grid", "new_key": public(new)}
-        body |= {"signature": words[0], "root_signature": words[1]}
+        body |= {"number": number, "expires_ms": expires_ms, "signature": words[0], "root_signature": words[1]}
         context, above, _ = self.context("dispatch", "dispatch", bytes(16))
         try:
             member_keys.check_recovery(context, body)
         except Refused:
             return
+        assert number == self.recoveries + 1
+        self.recoveries = number
         data: dict[str, Value] = {"kind": member_keys.KEY_RECOVERY, "body": body}
         member_keys.open_recovery(context, Event("governance", "proposal_accepted", "", data))
         self.state.absorb(above)
@@ -219,6 +233,13 @@ class Members(RuleBasedStateMachine):
     @rule(by=organisations, name=st.sampled_from(DEVICES), gateway=st.sampled_from(GATEWAYS))
     def add_device(self, by: str, name: str, gateway: str) -> None:
         self.call(by, "add-device", device=name, gateway=gateway, vendor="v", model="SC-2", serial="s")
+
+    @rule(by=organisations, name=st.sampled_from(DEVICES))
+    def retire_device(self, by: str, name: str) -> None:
+        owner = self.owner("device", name)
+        if self.call(by, "retire-device", device=name, reason="r") == OK:
+            assert by == owner
+            self.said.pop(("device", name), None)
 
     @rule(by=organisations, name=st.sampled_from(DEVICES), to=st.sampled_from(GATEWAYS))
     def bind_device(self, by: str, name: str, to: str) -> None:
@@ -300,12 +321,16 @@ class Members(RuleBasedStateMachine):
             behind.add(f"{gateway.id}/{name.decode()}".encode())
             assert name.decode() in membership.devices_of_model(self.reads, str(value["model"]))
         assert behind == {key for key, _ in self.entries(b"behind/")}
+        retired = {name for name, _ in self.entries(b"retired-device/")}
+        assert self.retired <= retired
+        assert not retired & {name for name, _ in self.entries(b"device/")}
+        self.retired = retired
         for name, value in self.entries(b"gateway/"):
             assert isinstance(value, dict)
             assert membership.station(self.reads, str(value["station"])) is not None
             assert membership.operator(self.reads, name.decode()) is None
 
 
-# holds MB-4 MB-5 MB-7 MB-12 MB-13
+# holds MB-4 MB-5 MB-7 MB-12 MB-13 MB-17
 def test_members_machine() -> None:
     run_state_machine_as_test(Members, settings=settings(max_examples=100, stateful_step_count=100, deadline=None))

@@ -12,10 +12,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from master.contracts import orders
+from master.contracts import orders, read_orders
 from master.contracts.consistency import DUE_MAX
 from master.contracts.context import OK, Refused
-from master.contracts.orders import INSPECTIONS_MAX, WINDOWS_MAX
+from master.contracts.orders import WINDOWS_MAX
+from master.contracts.read_orders import INSPECTIONS_MAX
 from master.contracts.table import CONTRACTS
 from master.ledger.call import CallContext, StateReads, Surroundings, decode_entry
 from master.ledger.state import Overlay
@@ -319,7 +320,7 @@ class Orders(RuleBasedStateMachine):
             window, _ = orders.of_device(StateReads(self.state), device, self.time_ms)
             assert (window is None) == (not self.window(device))
         for gateway in ("gw-1", "gw-2"):
-            open_now = orders.open_inspections(StateReads(self.state), gateway, self.time_ms)
+            open_now = read_orders.open_inspections(StateReads(self.state), gateway, self.time_ms)
             assert len(open_now) <= INSPECTIONS_MAX
         for nonce, (_, waiting) in self.asked.items():
             record = self.value("orders", b"inspection/" + nonce)

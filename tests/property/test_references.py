@@ -77,6 +77,8 @@ class References(RuleBasedStateMachine):
         """Releases that failed or were revoked: nothing ever brings them back."""
         self.counted: dict[Digest, str] = {}
         """Releases that were ever effective."""
+        self.owners: dict[Digest, dict[str, str]] = {}
+        """Who owned each station when a release was submitted."""
         self.known: dict[Digest, tuple[bytes, Record]] = {}
         """Records as they were read last, with their bytes: reading all of them anew takes most of the time."""
 
@@ -110,6 +112,7 @@ class References(RuleBasedStateMachine):
         code, events = self.ledger.call(maker, "submit", {"release": made.encode()})
         if code == "ok":
             self.made.append(made)
+            self.owners[made.digest()] = self.station_owners()
             again, _ = self.ledger.call(maker, "submit", {"release": made.encode()})
             assert again == "already-submitted"
         elif code == "conflicting-release":
@@ -198,13 +201,16 @@ class References(RuleBasedStateMachine):
         assert {key: [value["digest"]] for key, value in live.items()} == given
 
     def check_claims(self, records: Mapping[Digest, Record]) -> None:
-        """Releases that wait for one slot have an order."""
+        """Releases of one manufacturer, and approved ones of all, that wait for one slot have an order."""
         waiting: dict[bytes, list[EffectiveFrom | None]] = defaultdict(list)
         for record in records.values():
             made = release_of(record)
             for kind in record.claims:
-                waiting[target_of(made) + b"/" + kind.encode()].append(made.effective_from)
-        claims = {key[len(b"claim/") :]: value for key, value in self.ledger.entries(b"claim/").items()}
+                slot = target_of(made) + b"/" + kind.encode()
+                waiting[b"claim/" + slot + b"/" + made.manufacturer.encode()].append(made.effective_from)
+                if record.status == "approved":
+                    waiting[b"awaiting/" + slot].append(made.effective_from)
+        claims = {**self.ledger.entries(b"claim/"), **self.ledger.entries(b"awaiting/")}
         assert claims.keys() == waiting.keys()
         for key, starts in waiting.items():
             claim = claims[key]
@@ -296,17 +302,21 @@ class References(RuleBasedStateMachine):
         made = release_of(record)
         if relation == "same-organisation":
             return name == made.manufacturer
-        stations = {key: value for key, value in self.scan(b"station/") if isinstance(value, dict)}
-        here, there = (stations[f"station/st-{number}".encode()]["organisation"] for number in (1, 2))
-        owners = {here} if made.device is not None else {here, there}
+        places = ("st-1",) if made.device is not None else ("st-1", "st-2")
+        owners = {held[place] for held in (self.station_owners(), self.owners[record.digest]) for place in places}
         if relation == "owner-of-device":
             return name in owners
         return name == "office" and "dispatch" in owners
+
+    def station_owners(self) -> dict[str, str]:
+        stations = self.scan(b"station/")
+        return {key[len(b"station/") :].decode(): str(value["organisation"]) for key, value in stations}  # type: ignore[call-overload,index]
 
     def scan(self, prefix: bytes) -> list[tuple[bytes, Value]]:
         return list(self.ledger.context().namespace("membership").scan(prefix))
 
 
+# holds RF-8
 def test_references_machine() -> None:
     run_state_machine_as_test(References, settings=settings(max_examples=100, stateful_step_count=100, deadline=None))
 
@@ -344,9 +354,20 @@ def test_references_machine_sees_an_excluded_party_that_counts(monkeypatch: pyte
 def test_references_machine_sees_a_conflict_that_is_let_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = begun()
     monkeypatch.setattr(references, "conflicts", lambda *_: {})
-    machine.submit(TARGETS[0], b"one", ("firmware",), None)
-    check(machine)
-    machine.submit(TARGETS[0], b"two", ("firmware",), None)
+    for content in (b"one", b"two", b"three"):  # the first and the last are of one manufacturer
+        check(machine)
+        machine.submit(TARGETS[0], content, ("firmware",), None)
+    with pytest.raises(AssertionError):
+        check(machine)
+
+
+def test_references_machine_sees_approved_rivals_without_an_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = begun()
+    monkeypatch.setattr(references, "check_rivals", lambda *_: None)
+    for number in (0, 1):
+        check(machine)
+        machine.submit(TARGETS[0], b"one", ("firmware",), (number == 0, 9))
+        machine.endorse_by_all(0)
     with pytest.raises(AssertionError):
         check(machine)
 

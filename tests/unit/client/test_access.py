@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -283,7 +284,7 @@ def test_key_that_no_quorum_stands_for_is_not_sealed_to(desk: Desk) -> None:
 
 def opened(desk: Desk, content: str, name: str = "lab") -> int:
     reading = ("--reading-key", str(desk.folder / f"{name}.reading"))
-    return call("sealed", "open", content, "--out", str(desk.folder / "out"), *reading, *desk.key, *NODE)
+    return call("sealed", "open", content, "--out", str(desk.folder / "out"), *reading, *desk.key, *desk.genesis, *NODE)
 
 
 def test_sealed_content_is_fetched_by_a_signed_request_and_opened(desk: Desk) -> None:
@@ -312,6 +313,14 @@ def test_blob_that_is_not_what_was_asked_is_not_opened(desk: Desk, capsys: pytes
     desk.node.files[f"/v1/blobs/{sha256(b'other').hex()}"] = b"other"
     assert opened(desk, content) == 65
     assert "is no sealed file" in capsys.readouterr().err
+
+
+def test_sealed_file_of_another_ledger_is_not_opened(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    content = desk.keep(b"49.00 Hz", "lab")
+    other = replace(GENESIS, name="elsewhere")
+    (desk.folder / "genesis.cbor").write_bytes(other.encode())
+    assert opened(desk, content) == 65
+    assert f"not {content} of {other.chain()}" in capsys.readouterr().err
 
 
 def test_title_of_two_contents_is_asked_to_be_told_apart(desk: Desk) -> None:

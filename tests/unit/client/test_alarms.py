@@ -169,6 +169,7 @@ def test_alarms_watch_for_people_names_device_cause_and_file(
         ("stale", {"firmware": "match"}, ["match", "stale"]),
         ("never_read", {}, ["stale"]),
         ("unknown_reference", {}, ["unknown_reference"]),
+        ("retired", {"firmware": "mismatch"}, []),
     ],
 )
 def test_findings_of_a_device(state: str, verdicts: dict[str, str], words: list[str]) -> None:

@@ -251,7 +251,8 @@ def test_lost_keys_are_recovered_by_a_vote_or_the_recovery_is_cancelled(desk: De
     assert "completed" in desk.said()
 
 
-def test_places_are_added_and_moved(desk: Desk) -> None:
+# holds MB-17
+def test_places_are_added_moved_and_retired(desk: Desk) -> None:
     assert desk.run("add-station", "st-9", "--area", "west", by="grid") == 0
     assert desk.run("add-gateway", "gw-9", "--station", "st-9", "--new-key", desk.key("gw-9"), by="grid") == 0
     plate = ("--vendor", "maker-a", "--model", "SC-3", "--serial", "s-9")
@@ -263,6 +264,9 @@ def test_places_are_added_and_moved(desk: Desk) -> None:
     for by in ("grid", "solar"):
         assert desk.run("bind", *move, by=by) == 0
     assert membership.organisation_of_device(desk.site.state, "dev-9") == "solar"
+    assert desk.run("retire-device", "dev-9", "--reason", "burnt", by="grid") == 65
+    assert desk.run("retire-device", "dev-9", "--reason", "burnt", by="solar") == 0
+    assert membership.retired_device(desk.site.state, "dev-9") is not None
     desk.said()
     assert desk.run("moves") == 0
     assert "gw-3" in desk.said()
@@ -280,3 +284,10 @@ def test_authority_certifies_no_other_requests() -> None:
     other = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     with pytest.raises(DataError, match="not signed by the P-256 key"):
         authority.certify(other.public_bytes(serialization.Encoding.DER), "wind")
+
+
+def test_recovery_at_a_node_that_tells_no_number_signs_nothing(desk: Desk) -> None:
+    desk.site.world.state.entries["membership", b"recoveries/grid"] = b"\x61a"
+    new, root = ("--new-key", desk.key("grid-1")), ("--root-key", desk.key("grid-root", root_of("grid")))
+    assert desk.run("recover-key", "grid", *new, *root, by="dispatch") == 65
+    assert "how many recoveries of grid" in desk.said()

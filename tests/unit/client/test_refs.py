@@ -320,7 +320,27 @@ def test_show_tells_the_whole_life_of_a_release(
     ):
         assert said in shown
     assert call("refs", "show", item["digest"], *NODE, "--json") == 0
-    assert json.loads(capsys.readouterr().out) == item
+    assert json.loads(capsys.readouterr().out) == {**item, "rivals": []}
+
+
+def test_show_and_endorse_name_the_rivals_of_a_release(
+    folder: Path, key: str, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accept(node)
+    item = listed(folder)
+    rival = listed(folder, release="rival-release", manufacturer="rowan", digest="cd" * 32)
+    apart = [
+        listed(folder, release="own-one", digest="ce" * 32),
+        {**rival, "release": "revoked-one", "digest": "cf" * 32, "status": "revoked"},
+        {**rival, "release": "of-other-files", "digest": "d0" * 32, "artefacts": [{"kind": "settings"}]},
+    ]
+    node.answers["/v1/references"] = {"items": [item, *apart, rival], "next": None}
+    for command in ("show", "endorse"):
+        arguments = ("--key", key) if command == "endorse" else ()
+        assert call("refs", command, item["digest"], *arguments, *NODE) == 0
+        told = capsys.readouterr().out
+        assert "rival-release of rowan, pending (firmware, strategy;" in told
+        assert not any(one["release"] in told for one in apart)
 
 
 def test_show_of_a_release_that_waits_for_a_block(

@@ -6,9 +6,11 @@ from types import MappingProxyType
 import pytest
 from nacl.public import PrivateKey
 
-from master.contracts import access_records
+from master.contracts import access_records, member_places
 from master.contracts.access_records import GATEWAY, OWNER, SEALER, Question, permission
 from master.ledger.call import StateReads
+from tests.unit.contracts.members_site import Site
+from tests.unit.contracts.model_calls import store
 from tests.unit.ledger.worlds import Done, World
 from wire import cbor
 from wire.cbor import Value
@@ -172,6 +174,7 @@ def test_grant_by_somebody_else_than_the_owner_is_refused(sender: str) -> None:
         ({"from_ms": "now"}, "bad-args"),
         ({"until_ms": -1}, "bad-args"),
         ({"until_ms": 5}, "bad-period"),
+        ({"from_ms": 2**62}, "bad-period"),
         ({"from_ms": 2**62, "until_ms": 2**62}, "bad-period"),
         ({"more": 1}, "bad-args"),
     ],
@@ -238,6 +241,36 @@ def test_reading_key_of_another_length_is_refused() -> None:
 
 
 # holds AC-6
+def test_blob_belongs_to_one_content_for_good() -> None:
+    world = World()
+    for name, key in (("maker-a", "maker"), ("lab", "lab")):
+        assert register(world, name, key).code == "ok"
+    assert seal(world).code == "ok"
+    # who owns another subject would else read the file by naming it again
+    taken: dict[str, Value] = {"content": sha256(b"mine"), "subject": "organisation/lab"}
+    assert seal(world, "lab", changes=taken).code == "blob-in-use"
+    assert seal(world, "lab", changes=taken | {"blob": sha256(b"another file")}).code == "ok"
+    assert seal(world, blob=sha256(b"wrapped anew")).code == "ok"
+    state = StateReads(world.state)
+    assert access_records.blob_label(state, BLOB) == Question("settings", "device/dev-1", CONTENT)
+    assert access_records.blob_label(state, sha256(b"wrapped anew")) == Question("settings", "device/dev-1", CONTENT)
+    assert access_records.blob_label(state, sha256(b"nobody's")) is None
+    assert seal(world).code == "ok", "the file before may be named again"
+
+
+# holds AC-6 MO-4
+def test_blob_is_public_or_restricted_and_never_both() -> None:
+    world = World()
+    assert register(world, "maker-a", "maker").code == "ok"
+    assert seal(world).code == "ok"
+    assert store(world, digest=BLOB, size=4096).code == "restricted-blob"
+    assert store(world).code == "ok"
+    shown = sha256(b"case 1")
+    assert seal(world, content=sha256(b"hidden"), blob=shown, size=len(b"case 1")).code == "blob-in-use"
+    assert access_records.blob_label(StateReads(world.state), shown) == Question("public", "all")
+
+
+# holds AC-6
 def test_sealed_content_is_read_by_who_sealed_it_and_by_the_owner() -> None:
     world = World()
     register(world, "maker-a", "maker")
@@ -251,6 +284,20 @@ def test_sealed_content_is_read_by_who_sealed_it_and_by_the_owner() -> None:
         None,
     ]
     assert allowed(world, "maker-a", Question("settings", "device/dev-1", BLOB)) is None
+
+
+# holds AC-6
+@pytest.mark.parametrize("centre", ["dispatch", None])
+def test_sealed_content_names_the_data_centre_through_which_it_entered(centre: str | None) -> None:
+    world = World()
+    register(world, "maker-a", "maker")
+    world.call("maker-a", "membership", "attach", {"data_centre": centre})
+    (event,) = seal(world).events("content_sealed")
+    raw = world.state.get("access", b"sealed/" + CONTENT)
+    assert raw is not None
+    entry = cbor.decode(raw)
+    assert isinstance(entry, dict)
+    assert event["data_centre"] == entry["data_centre"] == centre
 
 
 # holds AC-6
@@ -284,6 +331,7 @@ def test_sealed_content_is_wrapped_anew_for_other_keys_by_its_sealer_alone() -> 
         ({"title": ""}, "bad-title"),
         ({"title": "x" * 129}, "bad-title"),
         ({"title": "two\nlines"}, "bad-title"),
+        ({"title": "a\u200bb"}, "bad-title"),
         ({"title": 1}, "bad-title"),
         ({"keys": []}, "bad-keys"),
         ({"keys": 1}, "bad-keys"),
@@ -332,3 +380,87 @@ def test_whoever_is_suspended_reads_nothing() -> None:
     for account in ("lab", "grid", "gw-1"):
         world.state.entries["membership", b"suspended/" + account.encode()] = cbor.encode(record)
         assert allowed(world, account) is None
+
+
+def move(site: Site, kind: str, name: str, to: str, *sides: str) -> Done:
+    """Let the sides say one after the other that something moves; return the last one's call."""
+    done = [site.call(side, "bind", kind=kind, id=name, to=to) for side in sides]
+    assert [one.code for one in done] == ["ok"] * len(sides)
+    return done[-1]
+
+
+def ended(world: World, data_class: str = "settings", subject: str = "device/dev-1") -> list[int | None]:
+    return [entry.ended_height for entry in access_records.grants(StateReads(world.state), data_class, subject)]
+
+
+# holds AC-3
+def test_grants_of_a_device_end_when_it_gets_another_owner() -> None:
+    site = Site()
+    world = site.world
+    first, second = grant(world), grant(world, changes={"class": "measurements"}, reader="account/lab-b")
+    revoke(world, first.tx.id)
+    third, station = grant(world), grant(world, subject="station/st-1")
+    over = grant(world, until_ms=world.head.time_ms + 2500)
+    assert allowed(world, "lab") == third.tx.id.hex()
+    moved = move(site, "device", "dev-1", "gw-3", "grid", "solar")
+    told = {event["grant"] for event in moved.events("access_revoked")}
+    assert told == {second.tx.id, third.tx.id, over.tx.id}
+    assert allowed(world, "lab") is None
+    height = world.head.height
+    assert ended(world)[1:] == [height, height]
+    assert ended(world, "measurements") == [height]
+    # the new owner grants, and nothing of before comes back with the device
+    assert grant(world).code == "not-the-owner"
+    assert revoke(world, third.tx.id).code == "already-revoked"
+    fresh = grant(world, "solar")
+    assert allowed(world, "lab") == fresh.tx.id.hex()
+    back = move(site, "device", "dev-1", "gw-2", "solar", "grid")
+    assert [event["grant"] for event in back.events("access_revoked")] == [fresh.tx.id]
+    assert (allowed(world, "lab"), ended(world, subject="station/st-1")) == (None, [None])
+    assert move(site, "device", "dev-1", "gw-1", "grid").events("access_revoked") == []
+    assert allowed(world, "lab") == station.tx.id.hex()
+    assert not list(world.state.scan("access", b"open/"))
+
+
+# holds AC-3
+def test_grants_end_with_the_move_of_the_gateway_and_stay_where_the_owner_stays() -> None:
+    site = Site()
+    world = site.world
+    made = [grant(world, subject=f"device/dev-{number}") for number in (1, 2, 3)]
+    kept = move(site, "gateway", "gw-1", "st-2", "grid")
+    assert kept.events("access_revoked") == []
+    assert allowed(world, "lab") == made[0].tx.id.hex()
+    moved = move(site, "gateway", "gw-1", "st-3", "solar", "grid")
+    assert [event["grant"] for event in moved.events("access_revoked")] == [done.tx.id for done in made[:2]]
+    assert ended(world, subject="device/dev-3") == [None]
+
+
+# holds MB-13
+def test_move_of_more_than_may_be_handed_over_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    monkeypatch.setattr(member_places, "MOVED_GRANTS_MAX", 1)
+    wanted: dict[str, Value] = {"kind": "gateway", "id": "gw-1", "to": "st-3"}
+    for number in (1, 2):
+        assert grant(site.world, subject=f"device/dev-{number}").code == "ok"
+    assert site.call("grid", "bind", **wanted).code == "too-many-grants"
+    assert site.call("grid", "bind", **{**wanted, "to": "st-2"}).code == "ok"
+    monkeypatch.setattr(member_places, "DEVICES_SHOWN_MAX", 1)
+    assert site.call("grid", "bind", **wanted).code == "too-many-devices"
+    monkeypatch.setattr(member_places, "DEVICES_SHOWN_MAX", 2)
+    monkeypatch.setattr(member_places, "MOVED_GRANTS_MAX", 2)
+    assert site.call("grid", "bind", **wanted).code == "ok"
+
+
+# holds MB-17
+def test_what_was_granted_of_a_device_that_retired_stays_its_owners() -> None:
+    site = Site()
+    world = site.world
+    given = grant(world, reader="account/lab").tx.id
+    assert site.call("grid", "retire-device", device="dev-1", reason="burnt").code == "ok"
+    assert allowed(world, "lab") == given.hex()
+    # the gateway goes to somebody else, the device stays whose it was
+    for by in ("grid", "solar"):
+        assert site.call(by, "bind", kind="gateway", id="gw-1", to="st-3").code == "ok"
+    assert [allowed(world, name) for name in ("grid", "solar", "gw-1")] == [OWNER, None, None]
+    assert revoke(world, given, "solar").code == "not-the-owner"
+    assert revoke(world, given).code == "ok"

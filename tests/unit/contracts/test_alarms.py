@@ -537,3 +537,15 @@ def test_world_without_a_jurisdiction_lets_the_owner_act() -> None:
     }
     assert world.call("lab", "consistency", "acknowledge-alarm", args).code == "not-permitted"
     assert world.call("grid", "consistency", "acknowledge-alarm", args).code == "ok"
+
+
+# holds MB-17
+def test_alarm_of_a_device_that_retired_returns_and_a_person_closes_it() -> None:
+    watch = Watch()
+    watch.read(BAD)
+    done = watch.world.call("grid", "membership", "retire-device", {"device": "dev-1", "reason": "burnt"})
+    assert alarm_events(done) == [("alarm_returned", "dev-1", "mismatch")]
+    assert watch.read(BAD).event_types == ["report_accepted"]
+    assert watch.act("acknowledge-alarm", by="agency").code == "ok"
+    assert watch.act("close-alarm").code == "ok"
+    assert watch.alarm()["state"] == "closed"

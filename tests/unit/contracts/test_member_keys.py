@@ -11,9 +11,9 @@ from master.ledger.refusals import TxRefused
 from master.ledger.state import Overlay
 from tests.unit.contracts.members_site import Site, public, root_of
 from tests.unit.contracts.test_validators import certificate, vote_key
-from tests.unit.ledger.worlds import Done
+from tests.unit.ledger.worlds import Done, key_of
 from wire.cbor import Value
-from wire.membership import RECOVER, REGISTER, REPLACE, REVOKE, ROOT, ROTATE
+from wire.membership import REGISTER, REPLACE, REVOKE, ROOT, ROTATE, recovery_bytes
 from wire.types import sha256
 
 
@@ -214,15 +214,24 @@ class Decided:
         self.context = CallContext(around, membership.NAMESPACE, Overlay(site.world.state), [])
 
     def body(
-        self, name: str = "grid", new: str = "next", root: str | None = None, **changes: Value
+        self,
+        name: str = "grid",
+        new: str = "next",
+        root: str | None = None,
+        *,
+        number: int = 1,
+        expires_ms: int | None = None,
+        **changes: Value,
     ) -> dict[str, Value]:
-        words = [self.site.word(key, name, RECOVER, None, public(new)) for key in (new, root or root_of(name))]
-        body: dict[str, Value] = {"organisation": name, "new_key": public(new)}
-        return {**body, "signature": words[0], "root_signature": words[1], **changes}
+        expires_ms = self.site.time_ms + 60_000 if expires_ms is None else expires_ms
+        signed = recovery_bytes(self.site.chain, name, public(new), number, expires_ms)
+        words = [key_of(key).sign(signed).signature for key in (new, root or root_of(name))]
+        body: dict[str, Value] = {"organisation": name, "new_key": public(new), "number": number}
+        return {**body, "expires_ms": expires_ms, "signature": words[0], "root_signature": words[1], **changes}
 
-    def accept(self) -> Done:
+    def accept(self, body: dict[str, Value] | None = None) -> Done:
         """Let the data centres vote for the recovery; return what the last vote came to."""
-        args: dict[str, Value] = {"kind": member_keys.KEY_RECOVERY, "body": self.body()}
+        args: dict[str, Value] = {"kind": member_keys.KEY_RECOVERY, "body": body or self.body()}
         world = self.site.world
         args["deadline_ms"] = self.site.time_ms + 60_000
         proposal = world.call("dispatch", "governance", "propose", args)
@@ -241,6 +250,11 @@ class Decided:
         ("nobody", {}, "unknown-organisation"),
         ("lab", {}, "no-root-key"),
         ("grid", {"new_key": public("lab")}, "key-in-use"),
+        ("grid", {"number": 0}, "bad-body"),
+        ("grid", {"number": 2}, "wrong-number"),
+        ("grid", {"expires_ms": -1}, "bad-body"),
+        ("grid", {"expires_ms": 0}, "bad-expiry"),
+        ("grid", {"expires_ms": 2**62}, "bad-expiry"),
         ("grid", {"signature": bytes(64)}, "bad-signature"),
         ("grid", {"root_signature": bytes(64)}, "bad-signature"),
         ("maker-a", {"organisation": "grid"}, "bad-signature"),
@@ -267,7 +281,7 @@ def test_lost_keys_of_an_organisation_are_recovered_after_the_time_lock() -> Non
     site = recovering()
     again = Decided(site)
     with pytest.raises(Refused, match="recovery-pending"):
-        member_keys.check_recovery(again.context, again.body(new="third"))
+        member_keys.check_recovery(again.context, again.body(new="third", number=2))
     assert site.call("lab", "complete-recovery", organisation="grid").code == "too-soon"
     assert site.attach_by("grid", "grid") == "taken"
     assert site.call("lab", "complete-recovery", organisation="grid").code == "ok"
@@ -286,6 +300,37 @@ def test_recovery_is_cancelled_by_whoever_still_has_the_keys() -> None:
     assert site.call("grid", "cancel-recovery", organisation="grid").code == "bad-args"
     done = site.call("grid", "cancel-recovery")
     assert done.events("recovery_closed") == [{"organisation": "grid", "reason": "cancelled"}]
+    assert site.call("lab", "complete-recovery", organisation="grid").code == "no-recovery"
+
+
+# holds MB-11
+def test_words_of_a_recovery_count_once_and_not_for_ever() -> None:
+    site = recovering(wait_ms=0)
+    seen = Decided(site).body()
+    assert site.call("grid", "cancel-recovery").code == "ok"
+    propose: dict[str, Value] = {"kind": member_keys.KEY_RECOVERY, "deadline_ms": site.time_ms + 60_000}
+    # the words of before, again, and with the next number written over theirs
+    for changes, code in (({}, "wrong-number"), ({"number": 2}, "bad-signature")):
+        replayed = site.world.call("dispatch", "governance", "propose", {**propose, "body": {**seen, **changes}})
+        assert replayed.code == code
+    fresh = Decided(site).body(number=2)
+    longer = {**fresh, "expires_ms": site.time_ms + 70_000}
+    assert site.world.call("dispatch", "governance", "propose", {**propose, "body": longer}).code == "bad-signature"
+    assert Decided(site).accept(fresh).events("recovery_opened")
+    assert site.call("lab", "complete-recovery", organisation="grid").code == "ok"
+    assert site.signers("grid") == [site.kid("next")]
+    assert site.state.namespace("membership").get(b"recoveries/grid") == 2
+
+
+# holds MB-11
+def test_words_of_a_recovery_that_expire_before_it_is_decided_change_nothing() -> None:
+    site = Site()
+    decided = Decided(site)
+    assert decided.accept(decided.body(expires_ms=site.time_ms + 3000)).events("recovery_opened")
+    site = Site()
+    decided = Decided(site)
+    done = decided.accept(decided.body(expires_ms=site.time_ms + 2999))
+    assert [event["reason"] for event in done.events("proposal_closed")] == ["bad-expiry"]
     assert site.call("lab", "complete-recovery", organisation="grid").code == "no-recovery"
 
 

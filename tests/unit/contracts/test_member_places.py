@@ -92,6 +92,77 @@ def test_device_that_cannot_be_added_is_refused(sender: str, args: dict[str, Val
     assert site.call(sender, "add-device", **args).code == code
 
 
+# holds MB-12 MB-16
+def test_devices_of_one_owner_leave_room_for_others_of_their_model() -> None:
+    site = Site(reappraise_devices_max=4)
+    assert [site.call("grid", "add-device", **device(f"dev-1{n}")).code for n in range(3)] == [
+        "ok",
+        "ok",
+        "too-many-devices",
+    ]
+    mine = device("dev-20", "gw-3")
+    assert site.call("solar", "add-device", **mine).code == "ok"
+    assert site.call("solar", "add-device", **{**mine, "device": "dev-21"}).code == "too-many-devices"
+    assert retire(site, "grid", "dev-10").code == "ok"
+    assert site.call("solar", "add-device", **{**mine, "device": "dev-21"}).code == "ok"
+
+
+def retire(site: Site, by: str, name: str, **changes: Value) -> Done:
+    return site.call(by, "retire-device", **{"device": name, "reason": "replaced", **changes})
+
+
+# holds MB-17
+def test_device_retires_and_gives_its_place_back() -> None:
+    site = Site(reappraise_devices_max=3)
+    assert bind(site, "grid", "device", "dev-1", "gw-3").event_types == ["move_offered"]
+    done = retire(site, "grid", "dev-1")
+    assert done.event_types == ["offer_closed", "device_retired"]
+    assert membership.device(site.state, "dev-1") is None
+    assert membership.retired_device(site.state, "dev-1") == (Device("dev-1", "gw-1", "maker-a", "SC-2", "s-1"), "grid")
+    assert "dev-1" not in membership.devices_of_model(site.state, "SC-2")
+    assert list(membership.devices_behind(site.state, "gw-1")) == ["dev-2"]
+    assert site.call("grid", "add-device", **device("dev-1")).code == "taken"
+    assert bind(site, "grid", "device", "dev-1", "gw-2").code == "unknown-device"
+    assert site.call("solar", "add-device", **device(behind="gw-3", model="SC-2")).code == "ok"
+
+
+# holds MB-17
+@pytest.mark.parametrize(
+    ("sender", "changes", "code"),
+    [
+        ("grid", {"reason": ""}, "bad-args"),
+        ("grid", {"device": "DEV"}, "bad-args"),
+        ("grid", {"more": 1}, "bad-args"),
+        ("gw-1", {}, "not-an-organisation"),
+        ("solar", {}, "not-yours"),
+        ("grid", {"device": "dev-9"}, "unknown-device"),
+    ],
+)
+def test_device_that_cannot_retire_is_refused(sender: str, changes: dict[str, Value], code: str) -> None:
+    site = Site()
+    assert retire(site, sender, "dev-1", **changes).code == code
+    assert retire(site, "grid", "dev-1").code == "ok"
+    assert retire(site, "grid", "dev-1").code == "unknown-device"
+
+
+# holds MB-17
+def test_evidence_about_a_device_that_retired_is_passed_over_and_the_rest_counts() -> None:
+    site = Site()
+    both = (entry("dev-1", item("s-1")), entry("dev-2", item("s-2")))
+    assert send(site.world, evidence(*both)).code == "ok"
+    assert retire(site, "grid", "dev-1").code == "ok"
+    done = send(site.world, evidence(*both, pair=(1, 2)))
+    (told,) = done.events("report_accepted")
+    assert isinstance(told["devices"], list)
+    assert [line["device"] for line in told["devices"] if isinstance(line, dict)] == ["dev-2"]
+    newest = site.state.namespace("consistency").get(b"gateway/gw-1")
+    assert isinstance(newest, dict)
+    assert isinstance(newest["devices"], dict)
+    assert list(newest["devices"]) == ["dev-2"]
+    assert send(site.world, evidence(both[0], pair=(1, 3))).code == "ok"
+    assert send(site.world, evidence(both[0], gateway="gw-2")).code == "foreign-device"
+
+
 # holds MB-13
 def test_device_moves_between_gateways_of_one_owner_by_one_call() -> None:
     site = Site()

@@ -111,6 +111,35 @@ def test_application_waits_once_and_not_more_than_the_ledger_allows() -> None:
     assert site.call("sub-east", "withdraw", organisation=1).code == "bad-args"
 
 
+# holds MB-4 MB-16
+def test_applications_of_one_data_centre_leave_room_for_those_of_others() -> None:
+    site = Site(applications_max=4)
+    codes = [site.apply(site.application(name)).code for name in ("a", "b", "c")]
+    assert codes == ["ok", "ok", "too-many-applications"]
+    codes = [site.apply(site.application(name), "dispatch").code for name in ("c", "d")]
+    assert codes == ["ok", "too-many-applications"]
+
+
+# holds MB-4
+def test_application_whose_time_has_passed_is_over_and_closed_by_the_next() -> None:
+    site = Site(applications_max=2, application_wait_ms=60_000)
+    (told,) = site.apply(site.application()).events("member_applied")
+    assert told["until_ms"] == site.time_ms + 60_000
+    assert site.review("wind", "trade", "sub-east") == ["ok", "ok"]
+    assert site.apply(site.application("sun")).code == "too-many-applications"
+    site.world.wait_ms = 60_000
+    assert site.review("wind", "trade") == ["expired"]
+    assert site.admit("wind").code == "expired"
+    again = site.apply(site.application())
+    assert (again.code, again.event_types) == ("ok", ["application_closed", "member_applied"])
+    assert again.events("application_closed")[0]["reason"] == "expired"
+    assert site.admit("wind").code == "not-reviewed"
+    site.world.wait_ms = 60_000
+    done = site.apply(site.application("sun"))
+    assert [event["organisation"] for event in done.events("application_closed")] == ["wind"]
+    assert site.call("sub-east", "withdraw", organisation="sun").code == "ok"
+
+
 # holds MB-5
 def test_application_is_reviewed_once_by_each_who_is_responsible() -> None:
     site = Site()

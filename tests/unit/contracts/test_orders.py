@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from master.contracts import orders
-from master.contracts.orders import INSPECTIONS_MAX, WINDOWS_MAX
+from master.contracts import orders, read_orders
+from master.contracts.orders import WINDOWS_MAX
+from master.contracts.read_orders import INSPECTIONS_MAX
 from master.ledger.call import StateReads
 from master.ledger.state import Overlay
 from tests.unit.contracts.desk import MINUTE_MS, NONCE, PLANNED, PLANNED_FIRMWARE, Desk
 from tests.unit.contracts.reports import entry, evidence, item, release, send, submit
-from tests.unit.ledger.worlds import Done, World, make_genesis
+from tests.unit.ledger.worlds import Done, World, key_of, make_genesis
+from wire import cbor
 from wire.cbor import Value
+from wire.genesis import AccountKey, Organisation
 from wire.types import sha256
 
 
@@ -54,6 +59,7 @@ def test_work_order_is_asked_for_by_the_owner_and_approved_by_another() -> None:
         ({"approver": "nobody"}, "wrong-approver"),
         ({"approver": "lab"}, "wrong-approver"),
         ({"reason": "x" * 257}, "bad-args"),
+        ({"reason": "x\u202ey"}, "bad-args"),
         ({"reason": None}, "bad-args"),
         ({"more": 1}, "bad-args"),
     ],
@@ -78,6 +84,63 @@ def test_work_order_for_a_release_of_another_device_is_refused() -> None:
     assert desk.open(release=other.digest(), device="dev-2").code == "ok"
 
 
+def tree(grid_parent: str) -> World:
+    """Return a consortium whose grid company is in the jurisdiction of a sub-centre, beside another one."""
+    known = make_genesis()
+    roles = {"east": ("sub-centre", "dispatch"), "west": ("sub-centre", "dispatch"), "far": ("dispatch-centre", None)}
+    made = [Organisation(name, role, parent=parent) for name, (role, parent) in roles.items()]
+    made += [replace(entry, parent=grid_parent) if entry.id == "grid" else entry for entry in known.organisations]
+    keys = [AccountKey(key_of(name).verify_key.encode(), name, name) for name in roles]
+    return World(
+        replace(
+            known,
+            organisations=tuple(sorted(made, key=lambda entry: entry.id)),
+            keys=tuple(sorted((*known.keys, *keys), key=lambda entry: entry.key)),
+        )
+    )
+
+
+def put(world: World, key: str, **value: Value) -> None:
+    """Write an entry of membership, as calls of that contract do."""
+    world.state.entries["membership", key.encode()] = cbor.encode(dict(value))
+
+
+# holds OR-1
+@pytest.mark.parametrize(("approver", "code"), [("east", "ok"), ("dispatch", "ok"), ("west", "no"), ("far", "no")])
+def test_work_order_is_approved_by_an_agency_above_the_owner_alone(approver: str, code: str) -> None:
+    desk = Desk(tree("east"))
+    done = desk.open(approver=approver)
+    assert done.code == ("ok" if code == "ok" else "wrong-approver")
+    if code == "ok":
+        assert desk.call(approver, "approve", order=done.tx.id).code == "ok"
+    # over an owner that stands under nobody any dispatch centre has a say, and no sub-centre
+    alone = Desk()
+    assert alone.open(approver="dispatch").code == "ok"
+    put(alone.world, "station/st-1", area="north", organisation="dispatch")
+    assert alone.open("dispatch", approver="dispatch").code == "wrong-approver"
+
+
+# holds OR-1 OR-2
+def test_work_order_of_a_device_that_moved_since_is_not_approved() -> None:
+    desk = Desk(tree("east"))
+    first, second, third = (desk.open(approver=approver).tx.id for approver in ("east", "dispatch", "east"))
+    assert desk.call("east", "approve", order=third).code == "ok"
+    put(desk.world, "station/st-1", area="north", organisation="maker-a")
+    for order, approver in ((first, "east"), (second, "dispatch")):
+        assert desk.call(approver, "approve", order=order).code == "wrong-owner"
+    # the approver has no say over the new owner, though the one who asked is above it
+    put(desk.world, "station/st-1", area="north", organisation="west")
+    above = desk.open("dispatch", approver="far")
+    assert above.code == "wrong-approver"
+    put(desk.world, "station/st-1", area="north", organisation="grid")
+    order = desk.open("dispatch", approver="east").tx.id
+    put(desk.world, "station/st-1", area="north", organisation="west")
+    assert desk.call("east", "approve", order=order).code == "wrong-approver"
+    # nor is the new owner left with what the one before it planned
+    assert desk.call("maker-a", "close", order=third).code == "not-yours"
+    assert desk.call("west", "close", order=third).code == "ok"
+
+
 # holds OR-1
 def test_work_order_is_approved_once_in_time_by_whom_it_names() -> None:
     desk = Desk()
@@ -96,12 +159,24 @@ def test_work_order_is_approved_once_in_time_by_whom_it_names() -> None:
 # holds OR-1
 def test_work_orders_of_one_device_are_bounded_and_make_room_when_they_are_over() -> None:
     desk = Desk()
-    for _ in range(WINDOWS_MAX):
+    for _ in range(WINDOWS_MAX // 2):
         desk.approved()
     one_more = desk.open(to_ms=desk.now_ms + 60 * MINUTE_MS).tx.id
     assert desk.call("dispatch", "approve", order=one_more).code == "too-many-orders"
     desk.wait(11 * MINUTE_MS)
     assert desk.call("dispatch", "approve", order=one_more).code == "ok"
+
+
+# holds MB-17
+def test_work_order_for_a_device_that_retired_is_not_approved() -> None:
+    desk = Desk()
+    before, order = desk.approved(), desk.open().tx.id
+    retired = desk.world.call("grid", "membership", "retire-device", {"device": "dev-1", "reason": "burnt"})
+    assert retired.code == "ok"
+    assert desk.call("dispatch", "approve", order=order).code == "unknown-device"
+    assert desk.open().code == "unknown-device"
+    assert desk.inspect().code == "foreign-device"
+    assert desk.call("grid", "close", order=before).code == "ok"
 
 
 # holds OR-2
@@ -177,7 +252,7 @@ def test_read_order_is_open_until_evidence_with_its_nonce_told_of_every_device()
     assert done.code == "ok"
     (told,) = done.events("inspection_ordered")
     assert (told["gateway"], told["devices"], told["nonce"]) == ("gw-1", ["dev-1", "dev-2"], NONCE)
-    assert orders.open_inspections(reads(desk), "gw-1", desk.now_ms) == (done.tx.id,)
+    assert read_orders.open_inspections(reads(desk), "gw-1", desk.now_ms) == (done.tx.id,)
     assert desk.read(nonce=sha256(b"another")).events("inspection_answered") == []
     assert desk.read().events("inspection_answered") == []
     (first,) = desk.read(nonce=NONCE).events("inspection_answered")
@@ -187,7 +262,7 @@ def test_read_order_is_open_until_evidence_with_its_nonce_told_of_every_device()
     answer = send(desk.world, evidence(lines, pair=(1, 99), nonce=NONCE))
     (last,) = answer.events("inspection_answered")
     assert (last["answered"], last["left"]) == ({"dev-2": "unreachable"}, [])
-    assert orders.open_inspections(reads(desk), "gw-1", desk.now_ms) == ()
+    assert read_orders.open_inspections(reads(desk), "gw-1", desk.now_ms) == ()
 
 
 # holds OR-4
@@ -195,8 +270,8 @@ def test_read_order_is_not_answered_by_another_gateway_nor_open_past_its_deadlin
     desk = Desk()
     assert desk.inspect().code == "ok"
     assert desk.read(item("s-3"), "dev-3", nonce=NONCE).events("inspection_answered") == []
-    assert orders.open_inspections(reads(desk), "gw-1", desk.now_ms + 2 * MINUTE_MS) == ()
-    assert orders.open_inspections(reads(desk), "gw-2", desk.now_ms) == ()
+    assert read_orders.open_inspections(reads(desk), "gw-1", desk.now_ms + 2 * MINUTE_MS) == ()
+    assert read_orders.open_inspections(reads(desk), "gw-2", desk.now_ms) == ()
 
 
 # holds OR-4
@@ -252,11 +327,38 @@ def test_read_orders_are_bounded_in_rate_and_number() -> None:
     assert ask(0).code == "ok"
     assert ask(0).code == "nonce-used"
     assert ask(1).code == "too-soon"
-    for number in range(1, INSPECTIONS_MAX):
+    for number in range(1, INSPECTIONS_MAX // 2):
         desk.wait(5000)
         assert ask(number).code == "ok"
     desk.wait(5000)
     assert ask(99).code == "too-many-orders"
     desk.wait(11 * MINUTE_MS)
     assert ask(100).code == "ok"
-    assert len(orders.open_inspections(reads(desk), "gw-1", desk.now_ms)) == 1
+    assert len(read_orders.open_inspections(reads(desk), "gw-1", desk.now_ms)) == 1
+
+
+# holds OR-5 MB-16
+def test_read_orders_of_one_organisation_keep_nobody_else_from_ordering_reads() -> None:
+    desk = Desk(World(make_genesis({"inspect_interval_ms": 5000})))
+
+    def ask(sender: str, number: int) -> str:
+        nonce = sha256(f"{sender} {number}".encode())
+        return desk.inspect(sender, nonce=nonce, deadline_ms=desk.now_ms + 10 * MINUTE_MS).code
+
+    codes = []
+    for number in range(5):
+        codes.append(ask("regulator", number))
+        desk.wait(5000)
+    assert codes == ["ok"] * 4 + ["too-many-orders"]
+    assert [ask("grid", number) for number in range(2)] == ["ok", "too-soon"]
+    assert ask("dispatch", 0) == "ok"
+
+
+# holds OR-5
+def test_read_orders_of_many_organisations_at_a_time_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_orders, "ORDERERS_MAX", 1)
+    desk = Desk()
+    assert desk.inspect("regulator").code == "ok"
+    assert desk.inspect("grid", nonce=bytes(32)).code == "too-many-orders"
+    desk.wait(10_000)
+    assert desk.inspect("grid", nonce=bytes(32)).code == "ok"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from master.contracts import references_effect
+from master.contracts.parameters import BLOCKS_AHEAD_MAX, TIME_AHEAD_MS_MAX
 from master.contracts.references_lookup import KnownValues
 from master.ledger.call import StateReads
 from rules.appraisal import Owner
@@ -64,7 +67,7 @@ def report(world: World, seq: int, device: str = "dev-1", **files: bytes) -> Don
 
 def leftovers(world: World) -> list[bytes]:
     """Return the entries that stand only while something waits."""
-    prefixes = (b"claim/", b"due", b"untold")
+    prefixes = (b"awaiting/", b"claim/", b"due", b"untold")
     return [key for prefix in prefixes for key, _ in world.state.scan("references", prefix)]
 
 
@@ -172,7 +175,7 @@ def test_two_releases_for_one_slot_need_dates_that_tell_which_comes_later(
     world = World()
     waiting = release("r-1", start=first, firmware=b"1", strategy=b"1")
     assert submit(world, waiting).code == "ok"
-    made = release("r-2", manufacturer="maker-b", start=second, firmware=b"2")
+    made = release("r-2", start=second, firmware=b"2")
     done = submit(world, made)
     assert done.code == code
     if code != "ok":
@@ -190,6 +193,92 @@ def test_two_releases_for_one_slot_need_dates_that_tell_which_comes_later(
             }
         ]
         assert [namespace for namespace, _ in done.written] == ["sequence"]
+
+
+# holds RF-8
+def test_release_that_another_manufacturer_submitted_is_in_nobodys_way() -> None:
+    world, squat = World(), release("r-0", manufacturer="maker-b", firmware=b"0")
+    assert submit(world, squat).code == "ok"
+    for number in range(1, 8):
+        crowd = release(f"r-{number}", manufacturer="maker-b", start=at(100 + number), settings=b"0")
+        assert submit(world, crowd).code == "ok"
+    make_effective(world, release(settings=b"1"))
+    assert make_effective(world, release("r-2", firmware=b"1")).event_types[-1] == "release_effective"
+    assert (value_of(world), status(world, squat)) == (sha256(b"1"), "pending")
+
+
+# holds RF-8
+@pytest.mark.parametrize(
+    ("start", "code"),
+    [(None, "conflicting-release"), (at(30), "conflicting-release"), (at(31), "ok"), (at(3), "ok")],
+)
+def test_release_that_would_be_approved_beside_an_approved_one_without_order_is_refused(
+    start: EffectiveFrom | None, code: str
+) -> None:
+    world = World()
+    rival = release("r-1", manufacturer="maker-b", start=at(30), firmware=b"1", settings=b"1")
+    made = release("r-2", start=start, firmware=b"2", strategy=b"2")
+    for one in (rival, made):
+        assert submit(world, one).code == "ok"
+        assert lab_test(world, one.digest()).code == "ok"
+    assert endorse(world, "regulator", rival.digest()).event_types[-1] == "release_approved"
+    assert endorse(world, "regulator", made.digest()).code == code
+    assert status(world, made) == ("pending" if code != "ok" else "approved" if start == at(31) else "effective")
+    if code != "ok":
+        assert revoke(world, "maker-b", rival.digest()).code == "ok"
+        assert endorse(world, "regulator", made.digest()).code == "ok"
+    wait_for(world, 31)
+    assert value_of(world) == (sha256(b"1") if start == at(3) else sha256(b"2"))
+    report(world, 1)
+    assert not leftovers(world)
+
+
+# holds RF-8
+def test_release_of_a_date_too_far_ahead_is_refused() -> None:
+    world = World()
+    for height, time_ms, code in (
+        (world.head.height + 1 + BLOCKS_AHEAD_MAX, None, "ok"),
+        (world.head.height + 3 + BLOCKS_AHEAD_MAX, None, "too-far"),
+        (None, world.head.time_ms + 3000 + TIME_AHEAD_MS_MAX, "ok"),
+        (None, world.head.time_ms + 4001 + TIME_AHEAD_MS_MAX, "too-far"),
+        (2**63 - 1, None, "too-far"),
+        (None, 2**63 - 1, "too-far"),
+    ):
+        made = release("r-1", start=EffectiveFrom(height, time_ms), device="dev-1" if height else "dev-2")
+        done = submit(world, replace(made, release=f"r-{world.head.height}"))
+        assert done.code == code, (height, time_ms)
+
+
+# holds RF-8
+def test_approved_releases_that_wait_for_a_slot_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(references_effect, "CLAIMS_MAX", 1)
+    world = World()
+    first = release("r-1", manufacturer="maker-b", start=at(100), firmware=b"1")
+    second = release("r-2", start=at(101), firmware=b"2")
+    make_effective(world, first)
+    assert submit(world, second).code == "ok"
+    assert lab_test(world, second.digest()).code == "ok"
+    assert endorse(world, "regulator", second.digest()).code == "too-many-waiting"
+    assert revoke(world, "regulator", first.digest()).code == "ok"
+    assert endorse(world, "regulator", second.digest()).event_types[-1] == "release_approved"
+
+
+# holds RF-9
+def test_release_overtakes_the_approved_one_of_another_manufacturer_and_no_pending_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    approved = release("r-1", manufacturer="maker-b", start=at(15), firmware=b"1")
+    pending = release("r-2", manufacturer="maker-b", start=at(16), firmware=b"2")
+    newer = release("r-3", start=at(17), firmware=b"3")
+    for made in (pending, newer):
+        assert submit(world, made).code == "ok"
+    make_effective(world, approved)
+    monkeypatch.setattr(references_effect, "DUE_PER_BLOCK_MAX", 0)
+    wait_for(world, 17)
+    lab_test(world, newer.digest())
+    assert endorse(world, "regulator", newer.digest()).event_types[-1] == "release_superseded"
+    assert [status(world, one) for one in (approved, pending, newer)] == ["superseded", "pending", "effective"]
 
 
 # holds RF-8

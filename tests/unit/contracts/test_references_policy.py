@@ -261,6 +261,42 @@ def test_endorsement_of_a_party_that_came_too_close_since_does_not_count() -> No
     assert not bench.is_effective(made)
 
 
+# holds RF-5
+@pytest.mark.parametrize("relation", ["owner-of-device", "under-jurisdiction-of-target"])
+@pytest.mark.parametrize("device", ["dev-1", None])
+def test_owner_that_hands_its_device_over_for_the_vote_stays_excluded(relation: str, device: str | None) -> None:
+    rule = change(policy({**ROLES, "grid-company": 0}, 4, relation))
+    bench = Bench(rule, genesis=jurisdiction(grid="dispatch") if relation.startswith("under") else make_genesis())
+    owner, friend = ("dispatch", "maker-b") if relation.startswith("under") else ("grid", "maker-b")
+    stations = {f"station/st-{number}".encode(): {"area": "north", "organisation": owner} for number in (1, 2)}
+    for key, station in stations.items():
+        bench.ledger.put("membership", key, {**station})
+    made = release(device=device, firmware=b"1")
+    bench.submit(made)
+    for key, station in stations.items():
+        bench.ledger.put("membership", key, {**station, "organisation": friend})
+    assert bench.endorse(made, "grid") == "excluded"
+    assert bench.test(made) == bench.endorse(made, "regulator") == "ok"
+    assert not bench.is_effective(made)
+    # what is submitted now knows nothing of an owner of before
+    assert bench.ledger.call("maker-a", "revoke", {"release": made.digest(), "reason": "moved"})[0] == "ok"
+    again = release("r-2", device=device, firmware=b"1")
+    bench.submit(again)
+    assert bench.endorse(again, "grid") == "ok"
+
+
+# holds RF-5
+def test_operator_of_an_excluded_owner_cannot_endorse_either() -> None:
+    rule = change(policy({**ROLES, "grid-company": 0}, 3, "owner-of-device"))
+    bench, made = Bench(rule), release(device="dev-1", firmware=b"1")
+    bench.ledger.put("membership", b"operator/shift", {"organisation": "grid"})
+    bench.submit(made)
+    for sender, code in (("grid", "excluded"), ("shift", "wrong-role"), ("gw-1", "wrong-role")):
+        assert bench.endorse(made, sender) == code
+        args: dict[str, Value] = {"release": made.digest(), "reason": "mine"}
+        assert bench.ledger.call(sender, "revoke", args)[0] == "wrong-role"
+
+
 def test_laboratory_that_is_excluded_can_neither_pass_nor_fail_a_release() -> None:
     rule = change(policy(ROLES, 3, "owner-of-device"))
     genesis = make_genesis()

@@ -314,7 +314,9 @@ def test_events_of_another_type_are_refused() -> None:
         next(Bench(a=[answer(b"{}")]).client.events())
 
 
-@pytest.mark.parametrize("url", ["", "a:80", "ftp://a", "http://", "http://a?x", "http://a#x"])
+@pytest.mark.parametrize(
+    "url", ["", "a:80", "ftp://a", "http://", "http://a?x", "http://a#x", "http://u@a", "http://:p@a"]
+)
 def test_wrong_address_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="is no node address"):
         NodeClient([url])

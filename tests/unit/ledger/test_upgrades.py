@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from master.contracts.membership_decisions import Upgrade, code_of, decode_upgrade, encode_upgrade, running
+from master.contracts.parameters import BLOCKS_AHEAD_MAX
 from master.contracts.table import CONTRACTS, Software, own_software, software_of
 from master.ledger.call import StateReads
 from master.ledger.refusals import BlockRefused, CodeDueError, TxRefused
@@ -157,10 +158,20 @@ def test_block_that_names_another_code_table_than_its_height_has_is_refused() ->
 
 
 # holds GV-7
+def test_upgrade_may_be_as_far_ahead_as_is_allowed() -> None:
+    assert Assembly(World(GENESIS)).propose("upgrade", body(1 + BLOCKS_AHEAD_MAX)).code == "ok"
+    assert Assembly(World(GENESIS)).propose("upgrade", body(HEIGHT, replace(NOTARY_2_ENTRY, version=17))).code == "ok"
+
+
+# holds GV-7
 @pytest.mark.parametrize(
     ("wanted", "code"),
     [
         (body(2), "too-soon"),
+        (body(2 + BLOCKS_AHEAD_MAX), "too-far"),
+        (body(2**63 - 1), "too-far"),
+        (body(HEIGHT, replace(NOTARY_2_ENTRY, version=18)), "too-far"),
+        (body(HEIGHT, replace(NOTARY_2_ENTRY, name="new-one", version=17)), "too-far"),
         (body(HEIGHT, replace(NOTARY_2_ENTRY, version=1)), "old-version"),
         (body(HEIGHT, replace(NOTARY_2_ENTRY, name="sequence")), "reserved-name"),
         (body(HEIGHT, NOTARY_2_ENTRY, NOTARY_2_ENTRY), "bad-body"),

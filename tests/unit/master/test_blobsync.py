@@ -26,6 +26,7 @@ from wire.tx import SignedTx, open_tx
 from wire.types import Digest, sha256
 
 CONTENT = bytes(range(256)) * (PART_BYTES_MAX // 256 + 1)
+OFFICE = ("dispatch", False)
 BLOB = BlobRef(sha256(CONTENT), len(CONTENT))
 
 
@@ -72,7 +73,7 @@ class Place:
             members=lambda: [other for other in town.nodes if other != name],
             report=lambda code, _: self.reports.append(code),
             release=self.released.append,
-            admit=lambda signed, way: self.admitted.append((signed, way)),
+            admit=lambda signed, _party, way: self.admitted.append((signed, way)),
             outcome_of=lambda signed: world.application.outcome_of(
                 signed, world.head.height + 1, world.head.time_ms + 1
             ),
@@ -154,7 +155,7 @@ def test_transaction_waits_for_its_blob_and_goes_on_when_it_is_uploaded(tmp_path
             here.sync.begin(BLOB.digest)
         assert (caught.value.status, caught.value.code) == (404, "blob-not-named")
         for _ in range(2):
-            result = here.sync.gate(signed, "http")
+            result = here.sync.gate(signed, OFFICE, "http")
             assert result is not None
             assert (result.status, result.blobs) == ("pending", (BLOB.digest,))
         assert here.sync.expected(BLOB.digest) == BLOB.size
@@ -168,7 +169,7 @@ def test_transaction_waits_for_its_blob_and_goes_on_when_it_is_uploaded(tmp_path
         upload.done()
         assert here.admitted == [(signed, "http")]
         assert (here.sync.size_of(BLOB.digest), len(here.sync.room)) == (BLOB.size, 0)
-        assert here.sync.gate(signed, "http") is None
+        assert here.sync.gate(signed, OFFICE, "http") is None
         with here.sync.open(BLOB.digest) as file:
             assert file.read() == CONTENT
         here.sync._worker.shutdown()
@@ -186,7 +187,7 @@ def test_transaction_that_was_passed_on_has_its_blob_fetched_from_who_passed_it_
         town.nodes["c"].fill()
         here.sync.gossips("c")
         signed = town.call()
-        here.sync.gate(signed, "gossip")
+        here.sync.gate(signed, OFFICE, "gossip")
         here.sync._go_on()
         await town.settle(lambda: bool(here.admitted))
         assert here.admitted == [(signed, "gossip")]
@@ -200,10 +201,10 @@ def test_transaction_that_was_passed_on_has_its_blob_fetched_from_who_passed_it_
 def test_transaction_that_its_contract_would_refuse_lets_nobody_upload(tmp_path: Path) -> None:
     town = Town(tmp_path)
     here = town.node("here")
-    result = here.sync.gate(town.call(sender="maker-a"), "http")
+    result = here.sync.gate(town.call(sender="maker-a"), OFFICE, "http")
     assert result is not None
     assert (result.status, result.code, result.http_status) == ("refused", "wrong-role", 409)
-    expired = here.sync.gate(replace_time(town), "gossip")
+    expired = here.sync.gate(replace_time(town), OFFICE, "gossip")
     assert expired is not None
     assert expired.code == "expired"
     assert here.sync.expected(BLOB.digest) is None
@@ -215,10 +216,10 @@ def replace_time(town: Town) -> SignedTx:
 
 
 # holds BL-9
-def test_transactions_of_one_sender_that_wait_are_bounded(tmp_path: Path) -> None:
+def test_transactions_of_one_organisation_that_wait_are_bounded(tmp_path: Path) -> None:
     town = Town(tmp_path)
     here = town.node("here")
-    results = [here.sync.gate(town.call(bytes([n]), model=f"m-{n}"), "http") for n in range(17)]
+    results = [here.sync.gate(town.call(bytes([n]), model=f"m-{n}"), OFFICE, "http") for n in range(17)]
     assert [result.status for result in results if result is not None] == ["pending"] * 16 + ["refused"]
     assert results[16] is not None
     assert results[16].code == "sender-full"
@@ -228,7 +229,7 @@ def test_transactions_of_one_sender_that_wait_are_bounded(tmp_path: Path) -> Non
 def test_upload_of_other_bytes_is_refused_and_may_be_tried_again(tmp_path: Path) -> None:
     town = Town(tmp_path)
     here = town.node("here")
-    here.sync.gate(town.call(), "http")
+    here.sync.gate(town.call(), OFFICE, "http")
     upload = here.sync.begin(BLOB.digest)
     upload.write(b"x")
     with pytest.raises(BlobRefusedError) as caught:
@@ -246,7 +247,7 @@ def test_upload_of_other_bytes_is_refused_and_may_be_tried_again(tmp_path: Path)
 def test_upload_beyond_the_quota_is_refused(tmp_path: Path) -> None:
     town = Town(tmp_path)
     here = town.node("here", bytes_max=10)
-    here.sync.gate(town.call(), "http")
+    here.sync.gate(town.call(), OFFICE, "http")
     with pytest.raises(BlobRefusedError, match="blobs_mib") as caught:
         here.sync.begin(BLOB.digest)
     assert (caught.value.status, caught.value.code, here.reports) == (507, "blobs-full", ["blobs-full"])
@@ -258,7 +259,7 @@ def test_blob_for_a_vote_may_exceed_the_quota_and_another_may_not(tmp_path: Path
         town = Town(tmp_path)
         here, there = town.node("here", bytes_max=10), town.node("there")
         there.fill()
-        here.sync.gate(town.call(), "gossip")
+        here.sync.gate(town.call(), OFFICE, "gossip")
         await town.settle(lambda: "blobs-full" in here.reports)
         assert here.sync.holds_back(town.block(town.call()))
         await town.settle(lambda: here.disk.holds(BLOB))

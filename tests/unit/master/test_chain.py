@@ -233,7 +233,7 @@ def test_chain_goes_by_the_parameters_of_the_state_from_the_block_after_the_chan
     assert ledger.chain.parameters.block_bytes_max == 65_536
     big = [ledger.world.sign("grid", "notary", "put", {"key": f"k-{n}", "data": bytes(1024)}) for n in range(80)]
     for signed in big:
-        ledger.chain._mempool.add(signed)
+        ledger.chain._mempool.add(signed, (signed.tx.sender, False))
     assert 0 < len(ledger.chain.candidates()) < 65
 
 

@@ -52,7 +52,7 @@ class Site:
 
     def give(self, name: str) -> SignedTx:
         signed = self.world.sign("gw-1", "notary", "put", {"key": name, "data": b"noted"})
-        self.mempool.add(signed)
+        self.mempool.add(signed, (signed.tx.sender, False))
         return signed
 
     def build(self) -> Any:  # noqa: ANN401 a block, or None

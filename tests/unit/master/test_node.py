@@ -70,11 +70,11 @@ class FakeApplication:
 
     code: str | None = None
 
-    def screen(self, tx: SignedTx, time_ms: int) -> bytes:
+    def screen(self, tx: SignedTx, time_ms: int) -> AccountKey:
         assert time_ms == NOW_MS
         if self.code is not None:
             raise TxRefused(self.code)
-        return KEY.verify_key.encode()
+        return AccountKey(KEY.verify_key.encode(), tx.tx.sender, "grid")
 
 
 @dataclass
@@ -135,9 +135,9 @@ class World:
         return self.registry.get_sample_value(f"gridwitness_node_{name}", labels) or 0.0
 
 
-def transaction(seq: int = 1, filler: int = 0) -> bytes:
+def transaction(seq: int = 1, filler: int = 0, sender: str = "gw-1") -> bytes:
     args: dict[str, Value] = {"x": bytes(filler)}
-    return Transaction(GENESIS.chain(), "gw-1", "consistency", 1, "report", args, seq, NOW_MS + 5).sign(KEY)
+    return Transaction(GENESIS.chain(), sender, "consistency", 1, "report", args, seq, NOW_MS + 5).sign(KEY)
 
 
 def block(*transactions: bytes, proposer: str = "a") -> Block:
@@ -386,6 +386,15 @@ def test_node_forgets_the_rival_of_a_transaction_that_a_block_took() -> None:
     asyncio.run(after(world, lambda: world.node.applied(block(transaction(1)))))
     assert world.node.pending(sha256(rival)) is None
     assert len(world.mempool) == 1
+
+
+# holds TX-12
+def test_node_counts_operators_with_their_organisation_and_gateways_apart() -> None:
+    world = World(per_sender_max=2)
+    world.node.take_gossip([transaction(1, sender="op-1"), transaction(1, sender="op-2")])
+    results = [world.node.take(transaction(2, sender=sender), "gossip") for sender in ("op-3", "grid", "gw-1")]
+    assert [result.code or result.status for result in results] == ["sender-full", "sender-full", "pending"]
+    assert "grid and its operators" in results[0].detail
 
 
 def test_node_gossip_of_large_transactions_fits_into_messages() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from kit.clock import FakeClock
-from master.contracts.orders import gateways_with_orders
+from master.contracts.read_orders import gateways_with_orders
 from master.ledger.call import StateReads
 from master.orders_down import AGAIN_MS, OrderStream, order_stream
 from tests.unit.contracts.desk import Desk

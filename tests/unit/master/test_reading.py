@@ -8,21 +8,25 @@ from typing import cast
 import pytest
 
 from kit.clock import FakeClock
+from kit.config import HostPort
 from kit.exitcodes import StorageError
 from kit.keystore import create_key, load_signing_key
 from master import reading
 from master.api.ports import SubmitResult
-from master.api.signed import AccessError, Reading
-from master.config import NodeConfig, ReadsSection
+from master.api.signed import AccessError, BlobLabel, Reading
+from master.config import ApiSection, NodeConfig, ReadsSection
 from master.io.readlog import ReadLog
 from master.ledger.rows import Head
 from master.reading import Anchoring, AnchorRule, ReadingRoom, Reads, keep_anchored
+from tests.unit.contracts.model_calls import store
+from tests.unit.contracts.test_access import BLOB, CONTENT, register, seal
 from tests.unit.ledger.worlds import MemoryState, World, key_of
 from wire.cose import kid_of
+from wire.genesis import AccountKey
 from wire.tx import open_tx
 from wire.types import sha256
 
-CONTENT = sha256(b"content")
+TAGS = ("gridwitness/test-01234567/dispatch.example/00ff",)
 
 
 class Ledger(MemoryState):
@@ -43,13 +47,41 @@ def asked(account: str) -> Reading:
 def test_permitted_read_is_logged_and_another_is_not(tmp_path: Path) -> None:
     world = World()
     with ReadLog(tmp_path, world.genesis.chain(), "dispatch") as log:
-        room = ReadingRoom(Ledger(world), log, FakeClock(), world.genesis.chain(), "dispatch", "00ff")
+        room = ReadingRoom(Ledger(world), log, FakeClock(), TAGS)
         assert [room.admit(asked(account)) for account in ("grid", "lab", "gw-1")] == ["owner", None, "gateway"]
         assert log.position()[0] == 2
         public = key_of("lab").verify_key.encode()
-        assert room.account_key(kid_of(public)) == ("lab", public)
+        assert room.account_key(kid_of(public)) == AccountKey(public, "lab", "lab")
         assert room.account_key(bytes(16)) is None
-        assert room.tag == f"gridwitness/{world.genesis.chain()}/dispatch/00ff"
+        assert room.tags == TAGS
+
+
+# holds HR-7
+def test_blob_is_restricted_when_a_content_names_it_and_unknown_before_a_block_does(tmp_path: Path) -> None:
+    world = World()
+    with ReadLog(tmp_path, world.genesis.chain(), "dispatch") as log:
+        room = ReadingRoom(Ledger(world), log, FakeClock(), TAGS)
+        assert room.label(BLOB) is None
+        assert register(world, "maker-a", "maker").code == "ok"
+        assert seal(world).code == store(world).code == "ok"
+        assert room.label(BLOB) == BlobLabel("settings", "device/dev-1", CONTENT)
+        assert room.label(sha256(b"case 1")) == BlobLabel("public", "all", None)
+
+
+# holds HR-4
+@pytest.mark.parametrize(
+    ("listen", "names", "found"),
+    [
+        (HostPort("10.0.0.1", 8080), (), ("10.0.0.1:8080",)),
+        (HostPort("::1", 8080), (), ("[::1]:8080", "localhost:8080")),
+        (HostPort("::", 8080), (), ()),
+        (HostPort("127.0.0.1", 8080), ("dispatch.example",), ("dispatch.example",)),
+    ],
+)
+def test_node_goes_by_the_names_it_was_given_or_by_where_it_listens(
+    listen: HostPort, names: tuple[str, ...], found: tuple[str, ...]
+) -> None:
+    assert ApiSection(listen, names).own_names() == found
 
 
 # holds RD-5
@@ -58,7 +90,7 @@ def test_permitted_read_that_the_disk_does_not_take_is_no_answer(
 ) -> None:
     world = World()
     with ReadLog(tmp_path, world.genesis.chain(), "dispatch") as log:
-        room = ReadingRoom(Ledger(world), log, FakeClock(), world.genesis.chain(), "dispatch", "00ff")
+        room = ReadingRoom(Ledger(world), log, FakeClock(), TAGS)
 
         def full(_: object) -> None:
             raise StorageError("the disk is full")
@@ -75,7 +107,7 @@ class Bench:
         self.world, self.clock = World(), FakeClock()
         ledger, chain = Ledger(self.world), self.world.genesis.chain()
         self.log = ReadLog(folder / "reads", chain, "dispatch")
-        self.room = ReadingRoom(ledger, self.log, self.clock, chain, "dispatch", "00ff")
+        self.room = ReadingRoom(ledger, self.log, self.clock, TAGS)
         create_key(folder, "dispatch")
         self.key_path = folder / "dispatch.key"
         self.anchoring = Anchoring(ledger, self.log, self.key_path, "dispatch", chain, rule, self.clock)
@@ -149,10 +181,13 @@ def test_reads_of_a_node_are_logged_behind_its_newest_anchor_and_anchored_with_a
     create_key(tmp_path, "dispatch")
     section = ReadsSection(tmp_path / "dispatch.key", anchor_s=1, anchor_entries=1)
     config = SimpleNamespace(
-        node=SimpleNamespace(member="dispatch", data_dir=tmp_path), reads=section if is_anchored else None
+        node=SimpleNamespace(member="dispatch", data_dir=tmp_path),
+        api=ApiSection(HostPort("127.0.0.1", 8080)),
+        reads=section if is_anchored else None,
     )
     chain = world.genesis.chain()
     reads = Reads(cast("NodeConfig", config), Ledger(world), chain, FakeClock(), "00ff")
+    assert reads.room.tags == tuple(f"gridwitness/{chain}/{name}:8080/00ff" for name in ("127.0.0.1", "localhost"))
     assert reads.room.admit(asked("grid")) == "owner"
     assert reads.log.position()[0] == 8
     sent: list[bytes] = []

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from wire.errors import FormatError
-from wire.fields import Fields
+from wire.fields import Fields, is_plain
 from wire.types import check_ascending, check_identifier, shown
 
 Reader = Callable[[Fields], Any]
@@ -31,6 +32,22 @@ def one(value: object) -> Fields:
 def test_fields_of_another_set_of_names_are_refused(value: object, reason: str) -> None:
     with pytest.raises(FormatError, match=reason):
         Fields(value, ("a", "b"), "thing")
+
+
+# holds CBOR-17
+def test_text_holds_what_people_see_by_a_list_of_our_own() -> None:
+    """The list is written out a second time, by ranges as the clause has them."""
+    refused = (
+        "0-1f 7f-9f 2028-2029 61c 200e-200f 202a-202e 2066-2069 ad 180e 200b 2060-2065 206a-206f feff fff9-fffb "
+        "d800-dfff e0000-e007f"
+    )
+    expected: set[int] = set()
+    for part in refused.split():
+        first, _, last = part.partition("-")
+        expected |= set(range(int(first, 16), int(last or first, 16) + 1))
+    assert {point for point in range(sys.maxunicode + 1) if not is_plain(chr(point))} == expected
+    # what Python's tables call printable depends on its version; joiners and wide blanks are part of people's writing
+    assert is_plain("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645 \u3000\u00a0\U0001f469\u200d\U0001f692")
 
 
 # holds CBOR-15 CBOR-16 CBOR-17
@@ -76,6 +93,7 @@ def test_fields_value_in_range_is_returned(read: Reader, value: object) -> None:
         (lambda fields: fields.text("a", characters_min=1), "", "1..256 characters is due"),
         (lambda fields: fields.text("a"), b"x", "found 1 bytes"),
         (lambda fields: fields.text("a"), "a\nb", "control character"),
+        (lambda fields: fields.text("a"), "a\u202eb", "not seen"),
         (lambda fields: fields.text("a"), "a\x00", "control character"),
         (lambda fields: fields.text("a"), "\x7f", "control character"),
         (lambda fields: fields.text("a"), "\x9f", "control character"),

@@ -16,7 +16,7 @@ from wire.httpsig import (
     Message,
     StaleSignatureError,
     audience,
-    audience_of,
+    boot_of,
     check_request,
     content_digest,
     read_signature,
@@ -26,7 +26,7 @@ from wire.httpsig import (
 
 KEY = SigningKey(bytes(range(32)))
 PUBLIC = KEY.verify_key.encode()
-TAG = audience("test-01234567", "dispatch", "00ff")
+TAG = audience("test-01234567", "dispatch.example", "00ff")
 MESSAGE = Message("GET", "/v1/blobs/00", "format=raw")
 NONCE = "0123456789abcdef"
 NOW_S = 1_800_000_000
@@ -37,7 +37,7 @@ def signed(message: Message = MESSAGE, life_s: int = 60) -> dict[str, str]:
 
 
 def check(headers: dict[str, str], message: Message = MESSAGE, now_s: int = NOW_S) -> None:
-    check_request(read_signature(headers), message, PUBLIC, TAG, now_s * 1000 + 999)
+    check_request(read_signature(headers), message, PUBLIC, {TAG}, now_s * 1000 + 999)
 
 
 # holds HR-1
@@ -73,7 +73,7 @@ def test_signed_request_has_the_one_form_and_verifies() -> None:
     kid = kid_of(PUBLIC).hex()
     assert headers[SIGNATURE_INPUT] == (
         'gridwitness=("@method" "@path" "@query");created=1800000000;expires=1800000060;nonce="0123456789abcdef"'
-        f';keyid="{kid}";alg="ed25519";tag="gridwitness/test-01234567/dispatch/00ff"'
+        f';keyid="{kid}";alg="ed25519";tag="gridwitness/test-01234567/dispatch.example/00ff"'
     )
     found = read_signature(headers)
     assert (found.kid, found.nonce, found.expires_s, found.has_digest) == (kid_of(PUBLIC), NONCE, NOW_S + 60, False)
@@ -114,20 +114,24 @@ def test_signature_of_another_request_is_refused(message: Message) -> None:
 def test_signature_for_another_node_or_ledger_is_refused() -> None:
     found = read_signature(signed())
     others = [
-        ("test-01234567", "dispatch", "00fe"),
-        ("test-01234567", "east", "00ff"),
-        ("other-01234567", "dispatch", "00ff"),
+        ("test-01234567", "dispatch.example", "00fe"),
+        ("test-01234567", "east.example", "00ff"),
+        ("other-01234567", "dispatch.example", "00ff"),
     ]
-    for tag in (audience(*other) for other in others):
-        with pytest.raises(SignatureError, match="the signature is for gridwitness/test-01234567/dispatch/00ff"):
-            check_request(found, MESSAGE, PUBLIC, tag, NOW_S * 1000)
+    tags = [audience(*other) for other in others]
+    for given in (tags, []):
+        with pytest.raises(
+            SignatureError, match=r"the signature is for gridwitness/test-01234567/dispatch\.example/00ff"
+        ):
+            check_request(found, MESSAGE, PUBLIC, given, NOW_S * 1000)
+    check_request(found, MESSAGE, PUBLIC, [*tags, TAG], NOW_S * 1000)
 
 
 # holds HR-4
-def test_tag_is_read_from_what_a_node_accepts() -> None:
-    assert audience_of(f'gridwitness=("@method");created;tag="{TAG}"') == TAG
-    for other in ("", "gridwitness=();tag", 'gridwitness=();tag=""', f'x=();{"a" * 1024};tag="{TAG}"'):
-        assert audience_of(other) is None
+def test_start_is_read_from_what_a_node_accepts() -> None:
+    assert boot_of(f'gridwitness=("@method");created;tag="{TAG}"') == "00ff"
+    for other in ("", "gridwitness=();tag", 'gridwitness=();tag=""', f'x=();{"a" * 1024};tag="{TAG}"', TAG):
+        assert boot_of(other) is None
 
 
 # holds HR-5
@@ -149,7 +153,7 @@ def test_signature_that_lives_too_long_is_refused() -> None:
 
 def test_signature_of_another_key_is_refused() -> None:
     with pytest.raises(SignatureError, match="does not verify"):
-        check_request(read_signature(signed()), MESSAGE, SigningKey(bytes(32)).verify_key.encode(), TAG, NOW_S * 1000)
+        check_request(read_signature(signed()), MESSAGE, SigningKey(bytes(32)).verify_key.encode(), {TAG}, NOW_S * 1000)
 
 
 # holds HR-3

@@ -14,6 +14,7 @@ from wire.membership import (
     application_bytes,
     decode_application,
     key_bytes,
+    recovery_bytes,
 )
 
 APPLICATION = Application(
@@ -63,7 +64,7 @@ def test_application_with_a_field_more_or_too_long_is_refused() -> None:
         decode_application(bytes(APPLICATION_BYTES_MAX + 1))
 
 
-# holds MB-4 MB-7
+# holds MB-4 MB-7 MB-11
 def test_signed_words_name_what_they_are_and_whom_they_are_about() -> None:
     raw = APPLICATION.encode()
     assert application_bytes(raw) == b"gridwitness/application/1" + raw
@@ -71,11 +72,21 @@ def test_signed_words_name_what_they_are_and_whom_they_are_about() -> None:
         key_bytes(chain, account, purpose, old, new)
         for chain in ("a", "b")
         for account in ("x", "y")
-        for purpose in ("rotate", "recover")
+        for purpose in ("rotate", "replace")
         for old in (None, b"old")
         for new in (None, b"new")
     }
     assert len(words) == 32
     assert key_bytes("a", "x", "rotate", b"o", b"n") == b"gridwitness/key/1" + cbor.encode(
         ["a", "x", "rotate", b"o", b"n"]
+    )
+    recoveries = {
+        recovery_bytes("a", "x", new, number, expires_ms)
+        for new in (b"new", b"old")
+        for number in (1, 2)
+        for expires_ms in (1, 2)
+    }
+    assert len(recoveries | words) == 40
+    assert recovery_bytes("a", "x", b"n", 3, 9) == b"gridwitness/key/1" + cbor.encode(
+        ["a", "x", "recover", None, b"n", 3, 9]
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 import pytest
@@ -12,25 +12,35 @@ from starlette.applications import Starlette
 
 from master.api.app import build_api
 from master.api.ports import BlobRefusedError, Upload
-from master.api.signed import NONCES_MAX, NONCES_PER_KEY_MAX, AccessError, Nonces, Reading
+from master.api.signed import NONCES_MAX, AccessError, BlobLabel, NoAccess, Nonces, Reading
 from tests.unit.master.api.fakes import World
 from tests.unit.master.api.http import Reply, fetch
 from wire.cose import kid_of
+from wire.genesis import AccountKey
 from wire.httpsig import SIGNATURE, SIGNATURE_INPUT, Message, audience, sign_request
 from wire.sealed import Label, SealedFile, Wrap
 from wire.types import sha256
 
 KEY = SigningKey(sha256(b"lab"))
 KID = kid_of(KEY.verify_key.encode())
-TAG = audience("test-01234567", "dispatch", "00ff")
+LAB = AccountKey(KEY.verify_key.encode(), "lab", "lab")
+TAG = audience("test-01234567", "dispatch.example", "00ff")
+INSIDE = audience("test-01234567", "10.0.0.1:8080", "00ff")
 SEALED = SealedFile(
     Label("test-01234567", "settings", "device/dev-1", "linden"),
     sha256(b"content"),
     bytes(64),
     (Wrap("lab", bytes(16), bytes(80)),),
 ).encode()
+BARE = b"values that somebody named as a sealed file and did not seal"
 OPEN = b"a model that everybody may read" * 10
-NEARLY = SEALED[:100]
+WAITING = b"what a transaction names that is in no block"
+RESTRICTED = BlobLabel("settings", "device/dev-1", sha256(b"content"))
+LABELS = {
+    sha256(SEALED): RESTRICTED,
+    sha256(BARE): RESTRICTED,
+    sha256(OPEN): BlobLabel("public", "all", None),
+}
 NONCE = "0123456789abcdef"
 
 
@@ -38,7 +48,7 @@ class Blobs:
     """Implements `BlobPort` in memory."""
 
     def __init__(self) -> None:
-        self.kept = {sha256(raw): raw for raw in (SEALED, OPEN, NEARLY)}
+        self.kept = {sha256(raw): raw for raw in (SEALED, BARE, OPEN, WAITING)}
         self.files: list[io.BytesIO] = []
 
     def size_of(self, digest: bytes) -> int | None:
@@ -61,11 +71,14 @@ class Access:
 
     grant: str | None = "owner"
     failure: str = ""
-    tag: str = TAG
+    tags: tuple[str, ...] = (TAG, INSIDE)
     asked: list[Reading] = field(default_factory=list)
 
-    def account_key(self, kid: bytes) -> tuple[str, bytes] | None:
-        return ("lab", KEY.verify_key.encode()) if kid == KID else None
+    def account_key(self, kid: bytes) -> AccountKey | None:
+        return LAB if kid == KID else None
+
+    def label(self, blob: bytes) -> BlobLabel | None:
+        return LABELS.get(blob)
 
     def admit(self, reading: Reading) -> str | None:
         if self.failure:
@@ -76,7 +89,7 @@ class Access:
 
 @dataclass
 class Site:
-    """A node's API with three blobs."""
+    """A node's API with four blobs."""
 
     access: Access = field(default_factory=Access)
     blobs: Blobs = field(default_factory=Blobs)
@@ -112,7 +125,7 @@ def code_of(reply: Reply) -> str:
 
 
 # holds HR-7
-def test_blob_that_is_not_sealed_is_open_to_everybody() -> None:
+def test_blob_that_is_public_is_open_to_everybody() -> None:
     site = Site()
     reply = site.get(OPEN)
     assert (reply.status, reply.body, reply.headers["gridwitness-grant"]) == (200, OPEN, "public")
@@ -120,22 +133,24 @@ def test_blob_that_is_not_sealed_is_open_to_everybody() -> None:
     assert not site.access.asked
 
 
-# holds HR-7
-def test_blob_that_only_begins_as_a_sealed_file_is_open_to_every_account() -> None:
+# holds HR-7 BL-9
+def test_blob_that_no_block_names_is_given_to_nobody() -> None:
     site = Site()
-    assert code_of(site.get(NEARLY)) == "signature-required"
-    reply = site.get(NEARLY, site.sign(path_of(NEARLY)))
-    assert (reply.status, reply.body, reply.headers["gridwitness-grant"]) == (200, NEARLY, "public")
-    assert not site.access.asked
+    for headers in (None, site.sign(path_of(WAITING))):
+        reply = site.get(WAITING, headers)
+        assert (reply.status, code_of(reply)) == (404, "not-found")
+    assert not site.blobs.files
 
 
 # holds HR-1 HR-7
-def test_restricted_blob_is_read_with_a_signature_and_a_permission() -> None:
+@pytest.mark.parametrize("raw", [SEALED, BARE])
+@pytest.mark.parametrize("tag", [TAG, INSIDE])
+def test_restricted_blob_is_read_with_a_signature_and_a_permission(raw: bytes, tag: str) -> None:
     site = Site(Access(grant="ab" * 32))
-    reply = site.get(SEALED, site.sign(path_of(SEALED)))
-    assert (reply.status, reply.body, reply.headers["gridwitness-grant"]) == (200, SEALED, "ab" * 32)
+    reply = site.get(raw, site.sign(path_of(raw), tag=tag))
+    assert (reply.status, reply.body, reply.headers["gridwitness-grant"]) == (200, raw, "ab" * 32)
     (reading,) = site.access.asked
-    assert reading == Reading("lab", KID, "settings", "device/dev-1", sha256(b"content"), path_of(SEALED))
+    assert reading == Reading("lab", KID, "settings", "device/dev-1", sha256(b"content"), path_of(raw))
 
 
 # holds HR-4 HR-5 HR-7
@@ -143,7 +158,7 @@ def test_restricted_blob_is_read_with_a_signature_and_a_permission() -> None:
     ("changes", "code"),
     [
         ({"key": SigningKey(bytes(32))}, "unknown-key"),
-        ({"tag": audience("test-01234567", "centre-east", "00ff")}, "bad-signature"),
+        ({"tag": audience("test-01234567", "centre-east.example", "00ff")}, "bad-signature"),
         ({"age_s": 3600}, "stale-signature"),
         ({"path": path_of(OPEN)}, "bad-signature"),
     ],
@@ -156,13 +171,13 @@ def test_request_without_a_good_signature_gets_401(changes: dict[str, object], c
     assert f'tag="{TAG}"' in reply.headers["accept-signature"]
     assert "gridwitness-grant" not in reply.headers
     assert not site.access.asked
-    assert all(file.closed for file in site.blobs.files)
+    assert not site.blobs.files
 
 
 # holds HR-7
 def test_request_without_a_signature_or_with_another_form_gets_401() -> None:
     site = Site()
-    assert code_of(site.get(SEALED)) == "signature-required"
+    assert code_of(site.get(SEALED)) == code_of(site.get(BARE)) == "signature-required"
     good = site.sign(path_of(SEALED))
     assert code_of(site.get(SEALED, good | {SIGNATURE_INPUT: "sig1=()"})) == "bad-signature"
     assert code_of(site.get(SEALED, good | {SIGNATURE: "gridwitness=::"})) == "bad-signature"
@@ -193,36 +208,48 @@ def test_read_that_cannot_be_logged_is_refused() -> None:
     assert (reply.status, code_of(reply), reply.json()["detail"]) == (503, "read-log", "the disk is full")
 
 
+# holds HR-4
+def test_node_that_knows_no_address_of_its_own_takes_no_signature() -> None:
+    site = Site(Access(tags=()))
+    reply = site.get(SEALED, site.sign(path_of(SEALED)))
+    assert (reply.status, code_of(reply)) == (503, "no-name")
+    assert site.get(OPEN).status == 200
+
+
 def test_node_without_access_lets_nobody_read() -> None:
     world = World()
-    blobs = Blobs()
     registry = type(world.registry)()
-    api = build_api(world.node, world.ledger, world.proofs, world.tables, registry, blobs=blobs)
+    api = build_api(world.node, world.ledger, world.proofs, world.tables, registry, blobs=Blobs())
     headers = sign_request(Message("GET", path_of(SEALED)), KEY, TAG, world.node.now_ms() // 1000, NONCE)
-    assert code_of(fetch(api, path_of(SEALED), headers=headers)) == "unknown-key"
+    assert code_of(fetch(api, path_of(SEALED), headers=headers)) == "not-found"
+    nobody = NoAccess()
+    assert (nobody.tags, nobody.account_key(KID)) == ((), None)
+    assert nobody.admit(Reading("lab", KID, "settings", "device/dev-1", None, "/")) is None
 
 
 # holds HR-6
 def test_nonce_is_taken_once_until_it_ends() -> None:
-    nonces = Nonces()
-    assert [nonces.take(KID, NONCE, 1000, now_ms) for now_ms in (0, 1, 1000)] == [True, False, False]
-    assert nonces.take(bytes(16), NONCE, 1000, 1) is True
-    assert nonces.take(KID, NONCE, 2000, 1001) is True
+    nonces, other = Nonces(), replace(LAB, key=bytes(32))
+    assert [nonces.take(LAB, KID, NONCE, 1000, now_ms) for now_ms in (0, 1, 1000)] == [True, False, False]
+    assert nonces.take(other, bytes(16), NONCE, 1000, 1) is True
+    assert nonces.take(LAB, KID, NONCE, 2000, 1001) is True
 
 
 # holds HR-6
-def test_nonces_are_bounded_for_one_key_and_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (NONCES_MAX, NONCES_PER_KEY_MAX) == (65_536, 4_096)
-    monkeypatch.setattr("master.api.signed.NONCES_MAX", 3)
-    monkeypatch.setattr("master.api.signed.NONCES_PER_KEY_MAX", 2)
-    nonces = Nonces()
-    assert [nonces.take(KID, f"{number:016}", 5, 0) for number in range(3)] == [True, True, None]
-    assert [nonces.take(bytes(16), f"{number:016}", 5, 0) for number in range(2)] == [True, None]
-    assert nonces.take(KID, f"{9:016}", 9, 6) is True
+def test_nonces_of_one_organisation_are_bounded_and_take_no_room_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert NONCES_MAX == 4_096
+    monkeypatch.setattr("master.api.signed.NONCES_MAX", 2)
+    nonces, operator = Nonces(), replace(LAB, key=bytes(32), sender="lab-op")
+    assert [nonces.take(LAB, KID, f"{number:016}", 5, 0) for number in range(3)] == [True, True, None]
+    assert nonces.take(operator, bytes(16), NONCE, 5, 0) is None
+    for number in range(20):
+        assert nonces.take(AccountKey(bytes(32), f"o-{number}", f"o-{number}"), bytes([number]) * 16, NONCE, 5, 0)
+    assert nonces.take(LAB, KID, f"{9:016}", 9, 6) is True
+    assert len(nonces._until) == 1
 
 
-def test_too_many_signatures_of_one_key_get_429(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("master.api.signed.NONCES_PER_KEY_MAX", 0)
+def test_too_many_signatures_of_one_organisation_get_429(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("master.api.signed.NONCES_MAX", 0)
     site = Site()
     reply = site.get(SEALED, site.sign(path_of(SEALED)))
     assert (reply.status, reply.headers["retry-after"]) == (429, "10")

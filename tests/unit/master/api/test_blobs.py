@@ -10,6 +10,7 @@ import pytest
 from master.api.app import build_api
 from master.api.context import Limits
 from master.api.ports import BlobRefusedError, SubmitResult, Upload
+from master.api.signed import BlobLabel, NoAccess
 from tests.unit.master.api.fakes import World, signed
 from tests.unit.master.api.http import STALLED, Reply, fetch
 from wire.types import sha256
@@ -64,6 +65,14 @@ class FakeUpload:
         self._blobs.done += 1
 
 
+class Open(NoAccess):
+    """Every blob is public."""
+
+    def label(self, blob: bytes) -> BlobLabel:
+        del blob
+        return BlobLabel("public", "all", None)
+
+
 def ask(blobs: FakeBlobs, body: bytes | list[bytes] | None = None, limits: Limits | None = None, **more: str) -> Reply:
     world = World()
     api = build_api(
@@ -74,6 +83,7 @@ def ask(blobs: FakeBlobs, body: bytes | list[bytes] | None = None, limits: Limit
         type(world.registry)(),
         limits or Limits(),
         blobs=blobs,
+        access=Open(),
     )
     method = more.pop("method", "GET" if body is None else "PUT")
     return fetch(api, more.pop("path", PATH), method=method, body=body or b"", headers=more)

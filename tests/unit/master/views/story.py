@@ -130,6 +130,7 @@ class Story:
         given: dict[str, Value] = {"grant": grant, "reader": "role/auditor", "by": "grid", "from_ms": None}
         name, key, content = f"reader-{self.height}", sha256(grant), sha256(b"content" + grant)
         wrapped: dict[str, Value] = {"content": content, "blob": key, "size": 500, "keys": [key[:16]], "height": 1}
+        wrapped["data_centre"] = self._of_access.choice(("dispatch", None))
         told: list[tuple[str, str, str, dict[str, Value]]] = [
             ("access", "access_granted", str(about["subject"]), {**about, **given, "until_ms": until_ms}),
             ("access", "reading_key_registered", name, {"key": key, "kid": key[:16], "replaces": None}),
@@ -150,7 +151,7 @@ class Story:
         lost: dict[str, Value] = {"organisation": name, "key": key, "opens_ms": self.time_ms + 1000}
         signs: dict[str, Value] = {"account": name, "organisation": name, "key": key, "kid": key[:16]}
         station: dict[str, Value] = {"station": f"station-of-{name}", "area": "east", "organisation": "grid"}
-        entered: dict[str, Value] = {"application": application, "data_centre": "dispatch"}
+        entered: dict[str, Value] = {"application": application, "data_centre": "dispatch", "until_ms": 10}
         return [
             ("membership", "member_applied", "wind", {**entered, **who, **missing}),
             ("membership", "application_reviewed", "wind", {"application": application, **review}),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from master.ledger.rows import Execution, event_rows
+from master.views.compliance import EVERY
+from master.views.consistency import DEVICES
 from master.views.events import ViewError
 from master.views.ports import END, Position
 from master.views.schema import Comparison, Condition, Reading, Row
@@ -46,6 +48,23 @@ class Shown(Site):
         for row in shown:
             assert problems(row, declared.item_schema(), {}) == []
         return {str(row[declared.key]): row for row in shown}
+
+
+# holds MB-17
+def test_device_that_retired_is_shown_so_and_not_among_those_to_be_verified() -> None:
+    shown = Shown()
+    send(shown.world, evidence(entry("dev-1", item("s-1"))))
+    assert shown.call("grid", "retire-device", device="dev-1", reason="burnt").code == "ok"
+    (row,) = shown.rows("devices", state="retired").values()
+    assert (row["device"], row["state"], row["retirement"], row["retired_ms"]) == (
+        "dev-1",
+        "retired",
+        "burnt",
+        shown.time_ms,
+    )
+    assert shown.rows("devices", state="unknown_reference") == {}
+    due = shown.tables.page(DEVICES, [EVERY], None, 1000).rows
+    assert [entry["device"] for entry in due] == ["dev-2", "dev-3", "dev-4"]
 
 
 def test_applicant_is_shown_from_its_application_to_its_membership() -> None:

@@ -95,6 +95,9 @@ def test_format_refuses_what_is_of_none(name: str, content: bytes) -> None:
 def test_items_have_their_own_numbers_if_every_one_has_one(numbers: tuple[str, str], expected: list[int]) -> None:
     found = read_items(f"No,value\n{numbers[0]},a\n{numbers[1]},b\n".encode())
     assert [item.number for item in found.items] == expected
+    # plain blanks around a name do not count; what else is blank, Python's tables alone say
+    assert read_items(b" NO ,value\n5,a\n6,b\n").items[0].number == 5
+    assert read_items("No\u00a0,value\n5,a\n6,b\n".encode()).items[0].number == 1
     # a text that is no number is not lost
     own = [item.cells[0].text for item in found.items if item.cells[0].column == "No"]
     assert own == (list(numbers) if expected == [1, 2] else [])
@@ -106,6 +109,7 @@ def test_items_have_their_own_numbers_if_every_one_has_one(numbers: tuple[str, s
     [
         (f"a,b\n1,{'x' * (TEXT_CHARACTERS_MAX + 1)}\n", "item 1 holds a text of more than 256 characters"),
         ("a,b\n1,x\x1by\n", "item 1 holds a control character"),
+        ("a,b\n1,x\u202ey\n", "item 1 holds a control character or one that is not seen"),
         ('a,b\n1,"x\ny"\n', "item 1 holds a control character"),
         ("a,b\n1,e\u0301\n", "item 1: text is not in Unicode normal form NFC"),
         ("a,b\n1,\u0378\n", r"item 1: text holds the code point U\+0378"),
