@@ -35,9 +35,14 @@ _FILE: Final = ("application", "signature", "root_signature")
 _WORDS: Final[Mapping[str, str]] = {
     "already-applied": "an application of that name waits; see 'gridwitness members applications'",
     "already-reviewed": "your organisation has said so before, which counts",
+    "already-revoked": "it counted no more already; see 'gridwitness members certificates list'",
+    "bad-certificate": "that is no certificate",
     "bad-signature": "a new key must sign for itself, and the root key where it is asked; was this the right key file?",
     "certificate-in-use": "the ledger has this certificate already",
     "expired": "its time to wait has passed; its data centre brings it anew with 'gridwitness members apply'",
+    "wrong-number": "the root key signed for another recovery of this organisation; sign again",
+    "bad-expiry": "the root key's word is past its time, or ends too far ahead; see proposal_deadline_ms_max",
+    "too-many-grants": "more grants end by this move than may at once; revoke some with 'gridwitness access revoke'",
     "key-in-use": "the key signs, signed, votes or is a root key; make a new one with 'gridwitness keys new'",
     "no-devices-here": "an agency's light node has no devices",
     "no-root-key": "the organisation has no root key; 'gridwitness members set-root-key' sets one in time",
@@ -46,6 +51,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "not-an-organisation": "an organisation does this with its own key, not with that of an operator or gateway",
     "not-responsible": "your role does not review such members; see 'gridwitness members applications'",
     "not-reviewed": "reviews are missing; see 'gridwitness members applications'",
+    "not-the-super-node": "only the dispatch centre records what its authority issued",
     "not-yours": "what it is about belongs to somebody else",
     "offered": "your side has said so; now the other side must, see 'gridwitness members moves'",
     "runs-a-validator": "remove its validator first, which is voted on: 'gridwitness validators propose-removal'",
@@ -54,6 +60,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "too-many-applications": "your data centre has brought as many as leave room for others; have them decided first",
     "too-many-devices": "more than one move takes, or no place is left for yours of the model (reappraise_devices_max)",
     "too-soon": "the time lock runs; see opens_ms in 'gridwitness members recoveries'",
+    "unknown-account": "no organisation, operator or gateway has that name; see 'gridwitness members list'",
+    "unknown-certificate": "the ledger has no such certificate; see 'gridwitness members certificates list'",
     "wrong-parent": "a sub-centre stands under a dispatch centre, an agency under a sub-centre or agency",
 }
 """What codes of the contract mean to a person, and what to do."""

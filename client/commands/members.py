@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
-from client.commands import member_keys, member_places
+from client.commands import member_certificates, member_keys, member_places
 from client.members import (
     Way,
     call,
@@ -34,11 +34,9 @@ from kit.files import MODE_PRIVATE, write_new
 from kit.http import NodeClient
 from kit.keystore import load_signing_key
 from kit.terminal import Terminal
-from kit.tls import Authority, der_of, request_certificate
+from kit.tls import AUTHORITY_NAME, Authority, der_of, request_certificate
 from wire import cbor
 from wire.membership import Application, decode_application
-
-CA_NAME: Final = "authority"
 
 app = typer.Typer(no_args_is_help=True, help="Members of the consortium, their keys, stations, gateways and devices.")
 
@@ -150,7 +148,7 @@ def authority(
     Example: gridwitness members authority --ca ca
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    certificate, key = folder / f"{CA_NAME}.crt", folder / f"{CA_NAME}.key"
+    certificate, key = folder / f"{AUTHORITY_NAME}.crt", folder / f"{AUTHORITY_NAME}.key"
     Authority.create(name).identity().save(certificate, key)
     value: Item = {"certificate": str(certificate), "key": str(key)}
     Terminal(as_json=json).show(value, lambda: lines_of(value))
@@ -276,7 +274,7 @@ def approve(
     """
     way = Way(key, node, sender, timeout, no_wait=False, json=json)
     path = out or Path(f"{organisation}.crt")
-    signer = Authority.load(folder / f"{CA_NAME}.crt", folder / f"{CA_NAME}.key")
+    signer = Authority.in_folder(folder)
     if path.exists():
         raise DataError(f"{path} exists and is never overwritten; move it away or give --out")
     with NodeClient([node], timeout) as client:
@@ -396,5 +394,6 @@ def _application(client: NodeClient, organisation: str) -> Application:
     return decode_application(raw)
 
 
+app.add_typer(member_certificates.app, name="certificates")
 member_keys.add_to(app)
 member_places.add_to(app)
