@@ -48,8 +48,8 @@ _ABOUT: Final[Mapping[str, str]] = {
     "peer_throttled_seconds_total": "Time for which a validator was not read, since it sent more than its allowance",
     "peers_connected": "Validators that can be sent to",
     "broker_connected": "1 while the broker accepts this node",
-    "messages_dropped_total": "Messages that found no room or no broker, or whose gateway sends too many: broker, peers, "
-    "gateways",
+    "messages_dropped_total": "Messages that found no room or no broker, or whose gateway sends too many: broker, "
+    "peers, gateways",
     "receipts_published_total": "Receipts sent to gateways",
     "commit_seconds": "From the arrival of a transaction at this node to its block being applied here",
 }
