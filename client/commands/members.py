@@ -94,6 +94,7 @@ def show_member(organisation: NameArgument, node: NodeOption, *, json: JsonOptio
         ]
     value: Item = {**member, "accounts": list(accounts), "keys": keys}
     told = {name: member[name] for name in member if name not in ("head_age_ms", "ledger_stale")}
+    told["expires_ms"] = when(member["expires_ms"])
     lines = lines_of(told)
     lines += [f"account {entry['account']}: {entry['kind']}, {entry['status']}" for entry in accounts]
     lines += [f"key {entry['kid']} of {entry['account']}: {entry['status']}" for entry in keys]
@@ -278,6 +279,7 @@ def approve(
     if path.exists():
         raise DataError(f"{path} exists and is never overwritten; move it away or give --out")
     with NodeClient([node], timeout) as client:
+        _require_reviews(client, organisation)
         pem = signer.certify(_application(client, organisation).request, organisation)
         args: dict[str, cbor.Value] = {
             "organisation": organisation,
@@ -376,6 +378,18 @@ def _send(method: str, args: dict[str, cbor.Value], way: Way) -> None:
     with NodeClient([way.node], way.timeout_s) as client:
         outcome = call(client, way, method, args)
     show(way, method, outcome)
+
+
+def _require_reviews(client: NodeClient, organisation: str) -> None:
+    """Name who must still review, before anything is certified; the contract asks again.
+
+    Raises:
+        DataError: Reviews are missing.
+    """
+    for item in items(client, "/v1/applications", {"status": "pending"}):
+        if item["organisation"] == organisation and item["missing"]:
+            missing = ", ".join(item["missing"])
+            raise DataError(f"{missing} must review {organisation} first: gridwitness members review {organisation}")
 
 
 def _application(client: NodeClient, organisation: str) -> Application:

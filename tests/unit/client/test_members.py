@@ -176,7 +176,7 @@ def test_approval_without_reviews_or_application_writes_no_certificate(desk: Des
     request(desk)
     assert desk.run("apply", "wind.application", by="sub-east") == 0
     assert desk.run("approve", "wind", "--ca", "ca", by="dispatch") == 65
-    assert "not-reviewed: reviews are missing" in desk.said()
+    assert "sub-east must review wind first" in desk.said()
     assert not (desk.folder / "wind.crt").exists()
     (desk.folder / "wind.crt").write_text("mine", encoding="ascii")
     assert desk.run("approve", "wind", "--ca", "ca", by="dispatch") == 65
@@ -189,7 +189,7 @@ def test_approval_without_reviews_or_application_writes_no_certificate(desk: Des
 def test_review_against_ends_an_application(desk: Desk) -> None:
     request(desk)
     assert desk.run("apply", "wind.application", by="lab") == 65
-    assert "only an organisation that runs a validator" in desk.said()
+    assert "it must be an organisation that runs a validator" in desk.said()
     assert desk.run("apply", "wind.application", by="dispatch") == 0
     assert desk.run("review", "wind", "--reason", "no licence", "--against", by="trade") == 0
     assert desk.asked("applications", "--status", "rejected")["items"][0]["organisation"] == "wind"
@@ -208,6 +208,7 @@ def test_account_is_suspended_for_some_days_and_resumed(desk: Desk) -> None:
 
 def test_keys_are_rotated_replaced_and_revoked(desk: Desk) -> None:
     assert desk.run("rotate-key", "--new-key", desk.key("lab-2"), by="lab") == 0
+    assert "lab-2.key --sender lab" in desk.said()
     assert desk.run("attach", by="lab") == 65
     assert desk.run("attach", "--sender", "lab", by="lab-2") == 0
     assert desk.run("add-operator", "shift", "--new-key", desk.key("shift"), by="grid") == 0
