@@ -25,8 +25,9 @@ CORE := wire/*,rules/*,master/consensus/*,master/ledger/*
 COVERING := $(addprefix tests/unit/,wire rules consensus ledger contracts store)
 # All other tests, each with processes and sockets of its own.
 ALONE = tests $(addprefix --ignore=,$(COVERING) $(NETWORKS))
-# Whole networks of programs: one at a time.
+# Whole networks of programs, one after the other; SIDE_BY_SIDE=2 runs two, since each is idle for half of its time.
 NETWORKS := tests/e2e
+SIDE_BY_SIDE ?= 0
 # Each group of tests in one process, see tests/conftest.py; long ones first, as they are collected.
 SHARED := --dist=loadgroup --no-loadscope-reorder
 
@@ -50,7 +51,7 @@ test: ## lint and all tests; nothing is skipped because something is not install
 	.venv/bin/coverage report --include='$(CORE)' --fail-under=100 > build/coverage/core.txt || \
 	    { cat build/coverage/core.txt; status=1; }; \
 	.venv/bin/python -m pytest --numprocesses=$(JOBS) $(SHARED) $(ALONE) || status=1; \
-	.venv/bin/python -m pytest $(NETWORKS) || status=1; \
+	.venv/bin/python -m pytest --numprocesses=$(SIDE_BY_SIDE) $(SHARED) $(NETWORKS) || status=1; \
 	exit $$status
 
 simulate: ## whole clusters under faults, one run per seed; SEEDS=n FIRST=s PROFILE=word
