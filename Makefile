@@ -20,14 +20,16 @@ CUTS ?= 2
 JOBS ?= $(shell nproc)
 SAMPLES ?= 100
 CODE := $(wildcard wire rules kit agent master client firmware_sim tests benchmarks)
-# Tests without input and output, whose coverage counts.
-COVERING := tests/unit tests/property
-# Whole clusters in one thread, and what has processes and sockets of its own.
-ALONE := tests/simulation tests/fuzz tests/interop
-# Whole networks of programs: one at a time.
-NETWORKS := tests/e2e
-# What must be covered to the last branch.
+# What must be covered to the last branch, and the tests that do: to count coverage doubles the time of all others.
 CORE := wire/*,rules/*,master/consensus/*,master/ledger/*
+COVERING := $(addprefix tests/unit/,wire rules consensus ledger contracts store)
+# All other tests, each with processes and sockets of its own.
+ALONE = tests $(addprefix --ignore=,$(COVERING) $(NETWORKS))
+# Whole networks of programs, one after the other; SIDE_BY_SIDE=2 runs two, since each is idle for half of its time.
+NETWORKS := tests/e2e
+SIDE_BY_SIDE ?= 0
+# Each group of tests in one process, see tests/conftest.py; long ones first, as they are collected.
+SHARED := --dist=loadgroup --no-loadscope-reorder
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -45,11 +47,11 @@ test: ## lint and all tests; nothing is skipped because something is not install
 	@status=0; \
 	$(MAKE) lint || status=1; \
 	mkdir -p build/coverage; \
-	.venv/bin/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(COVERING) --cov --cov-report= || status=1; \
+	.venv/bin/python -m pytest --numprocesses=$(JOBS) $(SHARED) $(COVERING) --cov --cov-report= || status=1; \
 	.venv/bin/coverage report --include='$(CORE)' --fail-under=100 > build/coverage/core.txt || \
 	    { cat build/coverage/core.txt; status=1; }; \
-	.venv/bin/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ALONE) || status=1; \
-	.venv/bin/python -m pytest $(NETWORKS) || status=1; \
+	.venv/bin/python -m pytest --numprocesses=$(JOBS) $(SHARED) $(ALONE) || status=1; \
+	.venv/bin/python -m pytest --numprocesses=$(SIDE_BY_SIDE) $(SHARED) $(NETWORKS) || status=1; \
 	exit $$status
 
 simulate: ## whole clusters under faults, one run per seed; SEEDS=n FIRST=s PROFILE=word

@@ -49,7 +49,7 @@ TX_VALID_MS: Final = 10 * 60 * 1000
 """For how long a transaction may be included; evidence that is older is wrapped anew."""
 EXPIRY_MARGIN_MS: Final = 10_000
 HEARTBEAT_MS: Final = 30_000
-"""Of a ledger whose genesis file does not say."""
+"""Of a ledger whose genesis file does not say, nor the configuration."""
 HEARTBEATS_FRESH: Final = 3
 """A block comes every heartbeat, a header of it at least every second one."""
 SNAPSHOT_S: Final = 1.0
@@ -93,16 +93,14 @@ class Agent:
                 bytes_max=config.outbox.bytes_max,
                 valid_ms=TX_VALID_MS,
             )
-            self._boot = self._outbox.begin_boot(self._clock.now_ms())
+            self._boot = self._outbox.begin_boot(self._clock.now_ms(), key.kid)
             self._headers = HeaderStore(self._folder.headers_path, self._genesis)
         except BaseException:
             self._folder.release()
             raise
         clocks = (self._clock.best_ms, self._clock.ledger)
         self._trust = Trust(self._genesis, self._outbox, self._headers, *clocks, config.agent.gateway)
-        heartbeat_ms = self._genesis.parameters.get("heartbeat_ms", HEARTBEAT_MS)
-        assert isinstance(heartbeat_ms, int), "a genesis file is checked"
-        self._head_age_ms_max = HEARTBEATS_FRESH * heartbeat_ms
+        self._head_age_ms_max = HEARTBEATS_FRESH * heartbeat_ms(config, self._genesis)
         self._disk_thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._seq_taken = 0
         self._is_split = False
@@ -211,7 +209,8 @@ class Agent:
         is_expired = entry.valid_until_ms <= ledger_ms + EXPIRY_MARGIN_MS
         is_too_long = entry.valid_until_ms > ledger_ms + TX_VALID_MS + AHEAD_MS
         is_below_window = entry.seq + SEQ_WINDOW <= self._seq_taken
-        if is_expired or is_too_long or is_below_window or is_stuck:
+        is_refused = self._outbox.has_other_key(entry) or is_below_window
+        if is_expired or is_too_long or is_refused or is_stuck:
             return await self._disk(self._outbox.rewrap, entry.evidence, ledger_ms)
         return entry
 
@@ -413,6 +412,13 @@ def load_genesis(config: AgentConfig) -> Genesis:
         return decode_genesis(read_bounded(path, bytes_max=GENESIS_BYTES_MAX))
     except WireError as error:
         raise DataError(f"{path} is no genesis file: {error}") from error
+
+
+def heartbeat_ms(config: AgentConfig, genesis: Genesis) -> int:
+    """Return how often the ledger makes a block at least, as far as this gateway was told, milliseconds."""
+    told = config.agent.heartbeat_ms or genesis.parameters.get("heartbeat_ms", HEARTBEAT_MS)
+    assert isinstance(told, int), "a genesis file is checked"
+    return told
 
 
 def enrolment_warnings(config: AgentConfig, genesis: Genesis, public_key: bytes) -> Sequence[str]:

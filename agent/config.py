@@ -22,6 +22,7 @@ DEVICE_FOLDER: Final = "devices.d"
 PROFILE_FOLDER: Final = "profiles"
 DEVICES_MAX: Final = 1000
 _DAY_S: Final = 86_400
+_HOUR_MS: Final = 3_600_000
 _MIB: Final = 1024 * 1024
 
 
@@ -35,6 +36,8 @@ class AgentTable:
     state_dir: Path
     genesis: Path = field(metadata=rule(exists="file"))
     key: Path = field(metadata=rule(exists="file"))
+    heartbeat_ms: int | None = field(default=None, metadata=rule(minimum=100, maximum=_HOUR_MS, unit="ms"))
+    """The ledger's parameter, where a vote has changed it since the genesis file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from client.grid import proof as modelproof
+from client.output import when
 from wire import accessproof, cbor, faultproof, historyproof, lightclient, stateproof
 from wire.accessproof import Access, decode_access_proof, verify_access_proof
 from wire.cose import kid_of
@@ -200,7 +204,23 @@ def prove_other(raw: bytes, genesis: Genesis) -> dict[str, object] | None:
         return _prove_fault(raw, genesis)
     if kind == lightclient.TYPE:
         return _prove_conflict(raw, genesis)
+    if kind == modelproof.TYPE:
+        raise FormatError("it is the proof of a model; see 'gridwitness models verify --help'")
     return None
+
+
+def lines_for(found: Mapping[str, Any]) -> list[str] | None:
+    """Return what `prove_other` gave as sentences, where there are any: who could read something."""
+    if found["type"] != accessproof.TYPE:
+        return None
+    readers = [f"{entry['reader']}, by grant {entry['id']} of {entry['by']}" for entry in found["grants"]]
+    asked = f"{found['class']} of {found['subject']} after block {found['height']} of {when(found['time_ms'])}"
+    return [
+        f"who could read {asked}, as block {found['known_height']} proves:",
+        *(f"  {line}" for line in readers or ["nobody by a grant on exactly this subject"]),
+        f"  {len(found['others'])} more grants did not count then",
+        "  the owner, the station's gateways and a content's sealer need no grant",
+    ]
 
 
 def access_to_json(found: Access) -> dict[str, object]:

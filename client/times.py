@@ -10,6 +10,15 @@ from kit.exitcodes import UsageError
 _MS_PER_S: Final = 1000
 
 
+def moment_ms(text: str) -> int:
+    """Return milliseconds since 1970 UTC of an option: a time as ``time_ms`` takes it, or the milliseconds themselves.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    return int(text) if text.isascii() and text.isdecimal() else time_ms(text, "the time")
+
+
 def time_ms(text: str, what: str) -> int:
     """Return milliseconds since 1970 UTC of a time such as ``2026-11-23T16:00Z``; without a zone it is UTC.
 

@@ -226,6 +226,9 @@ def report_missing_package(error: ModuleNotFoundError, *, program: str, extra: s
 
 def _report(error: Exception, *, program: str, as_json: bool) -> int:
     sentence, code = describe(error)
+    shown = str(getattr(error, "message", "")).rstrip() if _is_help(error) and not as_json else ""
+    if shown:
+        sys.stderr.write(f"{shown}\n\n")
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error, file=sys.stderr)
     if as_json:
@@ -241,9 +244,13 @@ def _wants_json(argv: Sequence[str]) -> bool:
     return "--json" in options
 
 
+def _is_help(error: Exception) -> bool:
+    """Say whether it is what the library raises for a group without a command: its message is the group's help."""
+    return type(error).__name__ == "NoArgsIsHelpError"
+
+
 def _usage_sentence(error: TyperException) -> str:
-    # A group called without a command has shown its help already and says nothing more.
-    sentence = error.format_message().strip() or "A command is missing"
+    sentence = "A command is missing" if _is_help(error) else error.format_message().strip() or "A command is missing"
     if sentence[-1] not in ".?!":
         sentence += "."
     context = getattr(error, "ctx", None)

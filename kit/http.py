@@ -71,7 +71,8 @@ class NodeProblemError(GridwitnessError):
         self.detail = str(problem.get("detail", ""))
         default = ExitCode.IO if status >= _SERVER_FAULT else ExitCode.DATA
         self.exit_code = _EXIT_CODES.get(status, default)
-        reason = f"{self.title}: {self.detail}" if self.detail else self.title
+        said = self.detail.rstrip(".") == self.title.rstrip(".")
+        reason = f"{self.title}: {self.detail}" if self.detail and not said else self.title
         super().__init__(f"{url} answered {status}: {reason}")
 
 

@@ -17,11 +17,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.progress import TimeElapsedColumn as ElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 PROGRESS_AFTER_S: Final = 2.0
+_UNBOUNDED: Final = 10_000
+_INDENT: Final = "  "
 
 STYLES: Final = {
     "match": "green",
@@ -102,11 +105,19 @@ class Terminal:
             self.say(line)
 
     def table(self, title: str, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Print rows: JSON ``{"items": rows}``, a table at a terminal, tab-separated in a pipe."""
+        """Print rows: JSON ``{"items": rows}``, a table at a terminal, tab-separated in a pipe.
+
+        A terminal that is too narrow for the table gets a few lines for each row, so that no word is cut.
+        """
         if self.as_json:
             print_json({"items": list(rows)}, self._stdout)
         elif self.console.is_terminal:
-            self.console.print(_rich_table(title, columns, rows))
+            table, width = _rich_table(title, columns, rows), self.console.width
+            if self.console.measure(table, options=self.console.options.update(max_width=_UNBOUNDED)).maximum <= width:
+                self.console.print(table)
+            else:
+                for line in _records(title, columns, rows, width):
+                    self.console.print(line)
         else:
             self._stdout.write("\t".join(column.heading for column in columns) + "\n")
             for row in rows:
@@ -180,6 +191,28 @@ def _rich_table(title: str, columns: Sequence[Column], rows: Sequence[Mapping[st
         cells = [_cell(row.get(column.key)) for column in columns]
         table.add_row(*(_styled(cell) for cell in cells))
     return table
+
+
+def _records(title: str, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]], width: int) -> Iterator[Text]:
+    """Yield lines of about ``width`` columns: each row's first cell, then its others with their headings."""
+    if title:
+        yield Text(title, style="italic")
+    for row in rows:
+        yield Text(_cell(row.get(columns[0].key)), style="bold")
+        line = Text(_INDENT)
+        for column in columns[1:]:
+            cell = _cell(row.get(column.key))
+            if cell in {"", "-"}:
+                continue
+            pair = Text.assemble((f"{column.heading} ", "dim"), (cell, STYLES.get(cell, "")))
+            if line.cell_len > len(_INDENT) and line.cell_len + len(_INDENT) + pair.cell_len > width:
+                yield line
+                line = Text(_INDENT)
+            if line.cell_len > len(_INDENT):
+                line.append(_INDENT)
+            line.append_text(pair)
+        if line.cell_len > len(_INDENT):
+            yield line
 
 
 def _styled(cell: str) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -31,10 +32,12 @@ from kit.files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 PEM_BYTES_MAX: Final = 64 * 1024
+AUTHORITY_NAME: Final = "authority"
+"""Of the files of the consortium's authority."""
 NOT_BEFORE: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 NOT_AFTER: Final = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC)
 NO_CHECK_TIME: Final = ssl.VerifyFlags(0x200000)
@@ -105,6 +108,11 @@ class Authority:
             raise DataError(f"{key_path} is not the key of {certificate_path}")
         return cls(certificate, key)
 
+    @classmethod
+    def in_folder(cls, folder: Path) -> Authority:
+        """Read the authority whose files `AUTHORITY_NAME`.crt and .key are in a folder; raises as ``load``."""
+        return cls.load(folder / f"{AUTHORITY_NAME}.crt", folder / f"{AUTHORITY_NAME}.key")
+
     def identity(self) -> Identity:
         """Return the authority's own certificate and key."""
         return _identity(self._certificate, self._key)
@@ -121,6 +129,41 @@ class Authority:
         authority_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = _leaf(builder, hosts).add_extension(authority_key, critical=False)
         return _identity(builder.sign(self._key, hashes.SHA256()), key)
+
+    def has_issued(self, der: bytes) -> bool:
+        """Tell whether bytes are a certificate that this authority signed."""
+        try:
+            x509.load_der_x509_certificate(der).verify_directly_issued_by(self._certificate)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        return True
+
+    def revocation_list(self, revoked: Mapping[bytes, bool]) -> bytes:
+        """Return the list of certificates that count no more, as PEM; the same bytes for the same certificates.
+
+        It has no date that ends or lies ahead of a wrong clock, and no number: which list is newer, the ledger says.
+
+        Args:
+            revoked: Certificates of this authority, DER; True when one is only held back, as long as its account is
+                suspended.
+
+        Source: RFC 5280, 5; RFC 6979 for the signature.
+        """
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(NOT_BEFORE)
+            .next_update(NOT_AFTER)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        )
+        held = {x509.load_der_x509_certificate(der).serial_number: is_held for der, is_held in revoked.items()}
+        for serial, is_held in sorted(held.items()):
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(NOT_BEFORE)
+            if is_held:
+                entry = entry.add_extension(x509.CRLReason(x509.ReasonFlags.certificate_hold), critical=False)
+            builder = builder.add_revoked_certificate(entry.build())
+        signed = builder.sign(self._key, hashes.SHA256(), ecdsa_deterministic=True)
+        return signed.public_bytes(serialization.Encoding.PEM)
 
     def certify(self, request_der: bytes, common_name: str) -> bytes:
         """Issue a certificate for a key that somebody else keeps; return it as PEM.
@@ -181,6 +224,16 @@ def der_of(pem: bytes) -> bytes:
     """
     certificate = _parse_certificate(pem, "the text")
     return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def common_name_of(pem: bytes) -> str:
+    """Return the one common name of the first certificate of a PEM text, "" when it has none or several.
+
+    Raises:
+        DataError: There is no certificate.
+    """
+    names = _parse_certificate(pem, "the text").subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if len(names) == 1 else ""
 
 
 def mqtt_context(ca: Path, certificate: Path, key: Path, *, check_hostname: bool = True) -> ssl.SSLContext:

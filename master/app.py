@@ -29,6 +29,8 @@ from master.codewatch import CodeWatch, told
 from master.complaints import OldestWatch
 from master.config import NodeConfig, load_genesis
 from master.consensus.events import Now
+from master.consensus.fault_messages import Fault
+from master.consensus.message_codec import encode_message
 from master.down_topics import DownTopics
 from master.engine import Engine
 from master.entrance import Entrance, entrance_of
@@ -37,6 +39,7 @@ from master.io.guard import GuardFile
 from master.io.ingest import Broker, BrokerLink
 from master.io.last_words import take_up
 from master.io.peers import PeerNetwork
+from master.io.proof_file import ProofFile
 from master.io.recheck import recheck
 from master.io.ring import Ring
 from master.io.state_cache import CachedState
@@ -68,12 +71,13 @@ from wire.block import BLOCK_BYTES_MAX, Block
 from wire.certificate import ValidatorSet
 from wire.epochs import EPOCHS_MAX
 from wire.genesis import Genesis
-from wire.topics import host_topic
+from wire.topics import host_topic, node_user
 from wire.tx import SignedTx
 from wire.types import DIGEST_BYTES, Digest
 
 EVENTS_FOLDER: Final = "events"
 INCIDENTS_FOLDER: Final = "incidents"
+PROOFS_FILE: Final = "proofs"
 BUILD_PARTS: Final = 4
 """Of the time that a fresh block may be old, one part is for executing it before it is sent."""
 _GAUGES_EVERY_S: Final = 1.0
@@ -112,7 +116,9 @@ class NodeProcess:
             application = Application(*of, height=store.head().height)
         self._application = application
         self._code = CodeWatch(application)
-        self._accusations = Accusations(FaultCourt(genesis.chain(), self._begun_set), state)
+        self._accusations = Accusations(
+            FaultCourt(genesis.chain(), self._begun_set), state, ProofFile(config.node.data_dir / PROOFS_FILE)
+        )
         own, pool, known = config.node.member, self._mempool, self._accusations.waiting
         validators = genesis.validator_set()
         about = (store, pool, validators, own, BLOCK_BYTES_MAX, state, known)
@@ -203,7 +209,8 @@ class NodeProcess:
         )
 
     def _boot_replica(self) -> None:
-        """Make the replica from what is on disk."""
+        """Make the replica, and what waits against others, from what is on disk."""
+        self._accusations.take_up()
         self._replica.boot(
             settings=self._settings,
             head=self._chain.consensus_head(),
@@ -228,7 +235,7 @@ class NodeProcess:
         if mqtt is None:
             return None
         context = mqtt_context(mqtt.ca, mqtt.certificate, mqtt.key)
-        broker = Broker(mqtt.host, mqtt.port, context, f"node-{member}", host_topic(member))
+        broker = Broker(mqtt.host, mqtt.port, context, node_user(member), host_topic(member))
         return BrokerLink(
             broker, Tips(self._node.take_from_broker, self._engine.expose, self._counters.tip_refused).take
         )
@@ -310,6 +317,8 @@ class NodeProcess:
         self._engine.on_connected(member)
         # what arrived here while there was no connection would else wait until this node leads
         self._engine.gossip(self._node.waiting(), member)
+        for proof in self._accusations.waiting():
+            self._network.send(member, encode_message(Fault(proof)))
 
     # ---- running ------------------------------------------------------------------------------
 
@@ -417,12 +426,13 @@ class NodeProcess:
             worker.shutdown(wait=True)
 
     async def _refresh_gauges(self) -> None:
-        counted = {"broker": 0, "peers": 0}
+        counted = {"broker": 0, "gateways": 0, "peers": 0}
         while True:
             self._node.refresh_gauges()
             if self._admission.failure is not None:
                 self._admission.follow()  # without connections no block may come that would try again
-            dropped = {"broker": 0 if self._broker is None else self._broker.dropped, "peers": self._network.dropped}
+            to_broker, of_gateways = (0, 0) if self._broker is None else (self._broker.dropped, self._broker.unheard)
+            dropped = {"broker": to_broker, "gateways": of_gateways, "peers": self._network.dropped}
             for queue, number in dropped.items():
                 self._metrics.dropped.labels(queue).inc(number - counted[queue])
             counted = dropped

@@ -30,6 +30,7 @@ from master.ledger.blobs import named_blobs
 from master.ledger.refusals import ContractFaultError, TxRefused
 from master.party import Party
 from master.waitingroom import WaitingRoom, Way
+from rules.places import has_place
 from wire.blob import BLOCK_BLOB_BYTES_MAX, BlobRef
 from wire.block import Block
 from wire.receipt import Outcome
@@ -44,6 +45,8 @@ SWEEP_S: Final = 3600.0
 ORPHAN_S: Final = 24 * 3600
 """How long a blob stays that nobody names any more."""
 _SERVED_AT_ONCE_MAX: Final = 4
+UPLOADS_MAX: Final = 16
+"""At once; nobody takes more of them than are left for others."""
 
 _log = get_logger("blobs")
 
@@ -140,7 +143,8 @@ class BlobSync:
         self._owed: set[BlobRef] = set()
         """Of final blocks, and not here."""
         self._arriving: dict[Digest, Arriving] = {}
-        self._uploads: set[Digest] = set()
+        self._uploads: dict[Digest, Party | None] = {}
+        """On whose account they come; None for what the ledger names."""
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="blobs")
         self._answers = AnswerBudget()
         self._serving: set[str] = set()
@@ -261,7 +265,8 @@ class BlobSync:
         """Make room for an upload.
 
         Raises:
-            BlobRefusedError: It is not expected, is being uploaded already, or there is no room.
+            BlobRefusedError: It is not expected, is being uploaded already, or there is no room for it, or for more of
+                its organisation.
         """
         size = self.expected(digest)
         if size is None:
@@ -270,12 +275,17 @@ class BlobSync:
         if digest in self._uploads:
             detail = "this blob is being uploaded already"
             raise BlobRefusedError(HTTPStatus.CONFLICT, "blob-busy", detail)
+        party = self.room.party_of(digest)
+        own = sum(1 for other in self._uploads.values() if other == party)
+        if not has_place(own, len(self._uploads), UPLOADS_MAX):
+            detail = f"{own} blobs of this organisation are on their way; bring this one after them"
+            raise BlobRefusedError(HTTPStatus.TOO_MANY_REQUESTS, "busy", detail)
         try:
             arriving = self._disk.begin(BlobRef(digest, size))
         except StorageError as error:
             self._around.report("blobs-full", str(error))
             raise BlobRefusedError(HTTPStatus.INSUFFICIENT_STORAGE, "blobs-full", str(error)) from error
-        self._uploads.add(digest)
+        self._uploads[digest] = party
         return _Upload(digest, arriving, self._upload_done)
 
     def open(self, digest: Digest) -> BinaryIO:
@@ -292,7 +302,7 @@ class BlobSync:
             raise BlobRefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "unready", str(error)) from error
 
     def _upload_done(self, digest: Digest) -> None:
-        self._uploads.discard(digest)
+        self._uploads.pop(digest, None)
         self._came(digest)
 
     # ---- inside -------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from kit.logs import configure_logs
 from kit.terminal import Terminal
 from kit.tls import self_signed
 from kit.version import offer_version
-from master import rehearsing, replaying, unlocking, upkeep
+from master import broker_files, rehearsing, replaying, unlocking, upkeep
 from master.app import run_node
 from master.config import load_node_config
 from master.consortium import build_genesis
@@ -132,6 +132,7 @@ for command in (
     replaying.replay,
 ):
     app.command()(command)
+app.command("broker-files")(broker_files.broker_files)
 app.command("dry-run")(rehearsing.dry_run)
 app.command("lock-report")(unlocking.lock_report)
 app.command()(unlocking.unlock)

@@ -341,7 +341,8 @@ class Node:
         for result in results:
             if result.status == "refused":
                 self._metrics.refused.labels(way, result.code).inc()
-                _log.info("refused a transaction", way=way, code=result.code, detail=result.detail)
+                if result.code != "not-ready":  # why is said once, when it stops: the log may lie on the full disk
+                    _log.info("refused a transaction", way=way, code=result.code, detail=result.detail)
         if len(self._mempool) > count:
             self.wake()
         return results

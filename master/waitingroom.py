@@ -100,6 +100,11 @@ class WaitingRoom:
         """Forget what no block after ``time_ms`` may hold."""
         self.remove([tx_id for tx_id, guest in self._guests.items() if guest.signed.tx.valid_until_ms <= time_ms])
 
+    def party_of(self, blob: Digest) -> Party | None:
+        """Return on whose account the first transaction waits that names a blob, None if none does."""
+        parties = (guest.party for guest in self._guests.values() if any(one.digest == blob for one in guest.blobs))
+        return next(parties, None)
+
     def named(self) -> dict[Digest, int]:
         """Return the size of every blob that a waiting transaction names."""
         return {blob.digest: blob.size for guest in self._guests.values() for blob in guest.blobs}

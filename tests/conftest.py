@@ -1,4 +1,4 @@
-"""What holds for all tests: markers by folder, and generated tests without a time limit of their own."""
+"""What holds for all tests: markers by folder, who shares a process, no time limit for generated input."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from hypothesis import settings
 
 _ROOT = Path(__file__).parent
 _MARKED_FOLDERS = frozenset({"e2e", "fuzz", "interop", "property", "simulation"})
+_CLUSTER = "running"
+"""The fixture of the cluster that tests share."""
 
 # A busy machine must not fail a test: pytest-timeout bounds each test, a benchmark holds a speed.
 settings.register_profile("gridwitness", deadline=None, print_blob=True)
@@ -21,3 +23,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(_ROOT).parts[0]
         if folder in _MARKED_FOLDERS:
             item.add_marker(folder)
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+
+
+def _group_of(item: pytest.Item) -> str:
+    """Return whom a test shares a process with when there are several: its file, or all who use the cluster."""
+    uses_cluster = _CLUSTER in getattr(item, "fixturenames", ())
+    return _CLUSTER if uses_cluster else str(item.path.relative_to(_ROOT))

@@ -1,4 +1,4 @@
-"""MQTT topics that gateways and full nodes share (docs/spec, clauses MQ-1 to MQ-6)."""
+"""MQTT topics that gateways and full nodes share (docs/spec, clauses MQ-1 to MQ-8)."""
 
 from __future__ import annotations
 
@@ -59,3 +59,8 @@ def filter_of(kind: str) -> str:
 def host_topic(node: str) -> str:
     """Return the topic on which a full node says, retained, whether it is there."""
     return f"{ROOT}/host/{check_identifier(node, 'node')}"
+
+
+def node_user(member: str) -> str:
+    """Return how the broker knows a full node: the common name of its certificate there. A gateway's is its id."""
+    return f"node-{member}"

@@ -117,6 +117,8 @@ class Outbox:
         self._sign = sign
         self._bytes_max = bytes_max
         self._valid_ms = valid_ms
+        self._kid_after = 0
+        """The present key signs numbers above this one."""
         with self._storage_errors():
             self._db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
             try:
@@ -145,7 +147,7 @@ class Outbox:
 
     # --- counters and what is known -------------------------------------------------------------------------------
 
-    def begin_boot(self, now_ms: int) -> int:
+    def begin_boot(self, now_ms: int, kid: bytes) -> int:
         """Count a start of the gateway and return its number.
 
         A new database begins at the present time, so that a gateway whose disk was replaced does not repeat the
@@ -153,6 +155,7 @@ class Outbox:
 
         Args:
             now_ms: Milliseconds since 1970 UTC.
+            kid: Of the key that signs from now on; `has_other_key` tells what one before it has signed.
         """
         with self._transaction():
             boot = self._counter("boot", now_ms // 1000) + 1
@@ -160,7 +163,15 @@ class Outbox:
             self._set_meta("boot", boot)
             self._set_meta("tx_seq", seq)
             self._set_meta("seq", 0)
+            if self._meta("kid") != kid:
+                self._set_meta("kid", kid)
+                self._set_meta("kid_after", seq)
+            self._kid_after = self._counter("kid_after", 0)
         return boot
+
+    def has_other_key(self, entry: Pending) -> bool:
+        """Tell whether a former key signed this transaction: the ledger may take it no more, so rewrap it."""
+        return entry.seq <= self._kid_after
 
     def block(self) -> SeenBlock | None:
         """Return the newest verified block, None before the first."""

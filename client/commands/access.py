@@ -20,15 +20,16 @@ from client.options import (
     TimeoutOption,
 )
 from client.output import lines_of, short, show_listing, when
-from client.proof import access_to_json
+from client.proof import access_to_json, lines_for
 from client.proven import fetch_state_proof, proven_value
+from client.times import moment_ms
 from kit.exitcodes import DataError, UsageError
 from kit.files import read_bounded, write_atomic
 from kit.http import NodeClient
 from kit.sealing import create_reading_key, load_reading_key
 from kit.terminal import Terminal
 from wire import cbor
-from wire.accessproof import Access, AccessProof, verify_access_proof
+from wire.accessproof import AccessProof, verify_access_proof
 from wire.errors import WireError
 from wire.fields import Fields
 from wire.genesis import Genesis
@@ -65,10 +66,10 @@ def grant(
     node: NodeOption,
     sender: SenderOption = None,
     from_ms: Annotated[
-        int | None, typer.Option("--from", metavar="MS", min=0, help="Block time from which on it counts.")
+        int | None, typer.Option("--from", metavar="TIME", parser=moment_ms, help="Block time from which on it counts.")
     ] = None,
     until_ms: Annotated[
-        int | None, typer.Option("--until", metavar="MS", min=0, help="Block time at which it ends.")
+        int | None, typer.Option("--until", metavar="TIME", parser=moment_ms, help="Block time at which it ends.")
     ] = None,
     timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
     *,
@@ -77,7 +78,7 @@ def grant(
 ) -> None:
     """Let somebody read a class of a subject, as the organisation that owns it; what is part of it goes with it.
 
-    Times are ms since 1970 UTC. About 'all' the dispatch centre alone decides.
+    Times are such as 2027-01-01T06:00+01:00. About 'all' the dispatch centre alone decides.
 
     Example: gridwitness access grant settings device/linden-sc-1 role/auditor --key grid-company.key
     """
@@ -191,7 +192,7 @@ def who(
     if out is not None:
         write_atomic(out, proof.encode())
     shown = access_to_json(found)
-    Terminal(as_json=json).show(shown, lambda: access_lines(found))
+    Terminal(as_json=json).show(shown, lambda: lines_for(shown) or [])
 
 
 @app.command("new-key")
@@ -293,18 +294,6 @@ def fetch_access_proof(client: NodeClient, data_class: str, subject: str, height
     except WireError as error:
         raise DataError(f"{client.node} did not send what was asked: {error}") from error
     return AccessProof(data_class, subject, tuple(pages), history)
-
-
-def access_lines(found: Access) -> list[str]:
-    """Return what is proven as lines for people."""
-    readers = [f"{entry.reader}, by grant {entry.id.hex()} of {entry.by}" for entry in found.grants]
-    asked = f"{found.data_class} of {found.subject} after block {found.height} of {when(found.time_ms)}"
-    return [
-        f"who could read {asked}, as block {found.known_height} proves:",
-        *(f"  {line}" for line in readers or ["nobody by a grant on exactly this subject"]),
-        f"  {len(found.others)} more grants did not count then",
-        "  the owner, the station's gateways and a content's sealer need no grant",
-    ]
 
 
 def _entry(segment: Segment, place: int) -> dict[str, object]:

@@ -52,12 +52,12 @@ def demo(
         story.tell(DEMO_TAMPERING)
         pilot = Pilot(cluster, narrator).tell()
         if not (once or json):
-            _stay(cluster, console)
+            stay(cluster, console)
     if once or json:
         print_json({**story.result.summary(), "pilot": pilot})
 
 
-def _stay(cluster: Cluster, console: Console) -> None:
+def stay(cluster: Cluster, console: Console) -> None:
     """Keep everything running, and show what the nodes raise, until Ctrl-C."""
     url = cluster.layout.api_url(MEMBERS[0])
     control = f"--control {cluster.layout.simulator_url}"

@@ -77,8 +77,10 @@ def rotate_key(
     way = Way(key, node, sender, timeout, no_wait, json)
     with NodeClient([node], timeout) as client:
         signature = word(new, chain_of(client), sender or old.name, ROTATE, (old.public, new.public))
+        account = sender or old.name
+        sign_with = f"--key {new_key}" + ("" if new.name == account else f" --sender {account}")
         outcome = call(client, way, "rotate-key", {"new_key": new.public, "signature": signature})
-    show(way, "rotate-key", outcome, {"old_kid": old.kid.hex(), "new_kid": new.kid.hex()})
+    show(way, "rotate-key", outcome, {"old_kid": old.kid.hex(), "new_kid": new.kid.hex(), "sign_with": sign_with})
 
 
 def replace_key(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,15 @@ from kit.keystore import load_signing_key
 from kit.terminal import Terminal
 from wire import cbor
 
-KindArgument = Annotated[str, typer.Argument(help="device or gateway.")]
+
+class Kind(enum.StrEnum):
+    """What can move."""
+
+    DEVICE = "device"
+    GATEWAY = "gateway"
+
+
+KindArgument = Annotated[Kind, typer.Argument(help="What moves.")]
 ThingArgument = Annotated[str, typer.Argument(help="Its id.")]
 ToOption = Annotated[str, typer.Option("--to", metavar="ID", help="Gateway of a device, station of a gateway.")]
 
@@ -142,7 +151,7 @@ def bind(
 
     Example: gridwitness members bind device sps-7 --to gw-aspen --key grid-company.key --node http://localhost:8080
     """
-    _send("bind", {"kind": kind, "id": thing, "to": to}, Way(key, node, sender, timeout, no_wait, json))
+    _send("bind", {"kind": kind.value, "id": thing, "to": to}, Way(key, node, sender, timeout, no_wait, json))
 
 
 def unbind(
@@ -161,7 +170,7 @@ def unbind(
 
     Example: gridwitness members unbind device sps-7 --to gw-aspen --key grid-company.key --node http://localhost:8080
     """
-    _send("unbind", {"kind": kind, "id": thing, "to": to}, Way(key, node, sender, timeout, no_wait, json))
+    _send("unbind", {"kind": kind.value, "id": thing, "to": to}, Way(key, node, sender, timeout, no_wait, json))
 
 
 def moves(node: NodeOption, *, json: JsonOption = False) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Final
 from urllib.parse import quote
 
 import typer
 
-from client.commands import member_keys, member_places
+from client.commands import member_certificates, member_keys, member_places
 from client.members import (
     Way,
     call,
@@ -34,11 +35,12 @@ from kit.files import MODE_PRIVATE, write_new
 from kit.http import NodeClient
 from kit.keystore import load_signing_key
 from kit.terminal import Terminal
-from kit.tls import Authority, der_of, request_certificate
+from kit.tls import AUTHORITY_NAME, Authority, der_of, request_certificate
 from wire import cbor
 from wire.membership import Application, decode_application
 
-CA_NAME: Final = "authority"
+LOOKS_MAX: Final = 10
+LOOK_S: Final = 0.1
 
 app = typer.Typer(no_args_is_help=True, help="Members of the consortium, their keys, stations, gateways and devices.")
 
@@ -96,6 +98,7 @@ def show_member(organisation: NameArgument, node: NodeOption, *, json: JsonOptio
         ]
     value: Item = {**member, "accounts": list(accounts), "keys": keys}
     told = {name: member[name] for name in member if name not in ("head_age_ms", "ledger_stale")}
+    told["expires_ms"] = when(member["expires_ms"])
     lines = lines_of(told)
     lines += [f"account {entry['account']}: {entry['kind']}, {entry['status']}" for entry in accounts]
     lines += [f"key {entry['kid']} of {entry['account']}: {entry['status']}" for entry in keys]
@@ -150,7 +153,7 @@ def authority(
     Example: gridwitness members authority --ca ca
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    certificate, key = folder / f"{CA_NAME}.crt", folder / f"{CA_NAME}.key"
+    certificate, key = folder / f"{AUTHORITY_NAME}.crt", folder / f"{AUTHORITY_NAME}.key"
     Authority.create(name).identity().save(certificate, key)
     value: Item = {"certificate": str(certificate), "key": str(key)}
     Terminal(as_json=json).show(value, lambda: lines_of(value))
@@ -276,10 +279,11 @@ def approve(
     """
     way = Way(key, node, sender, timeout, no_wait=False, json=json)
     path = out or Path(f"{organisation}.crt")
-    signer = Authority.load(folder / f"{CA_NAME}.crt", folder / f"{CA_NAME}.key")
+    signer = Authority.in_folder(folder)
     if path.exists():
         raise DataError(f"{path} exists and is never overwritten; move it away or give --out")
     with NodeClient([node], timeout) as client:
+        _require_reviews(client, organisation)
         pem = signer.certify(_application(client, organisation).request, organisation)
         args: dict[str, cbor.Value] = {
             "organisation": organisation,
@@ -380,6 +384,22 @@ def _send(method: str, args: dict[str, cbor.Value], way: Way) -> None:
     show(way, method, outcome)
 
 
+def _require_reviews(client: NodeClient, organisation: str) -> None:
+    """Name who must still review, before anything is certified; the contract asks again.
+
+    Raises:
+        DataError: Reviews are missing.
+    """
+    missing = ""
+    for _ in range(LOOKS_MAX):
+        waiting = [item for item in items(client, "/v1/applications", {}) if item["organisation"] == organisation]
+        missing = ", ".join(name for item in waiting if item["status"] == "pending" for name in item["missing"])
+        if not missing:
+            return
+        time.sleep(LOOK_S)  # a list may lag behind the review of a moment ago
+    raise DataError(f"{missing} must review {organisation} first: gridwitness members review {organisation}")
+
+
 def _application(client: NodeClient, organisation: str) -> Application:
     """Return an application as the newest state has it.
 
@@ -396,5 +416,6 @@ def _application(client: NodeClient, organisation: str) -> Application:
     return decode_application(raw)
 
 
+app.add_typer(member_certificates.app, name="certificates")
 member_keys.add_to(app)
 member_places.add_to(app)

@@ -40,6 +40,7 @@ from client.options import (
 )
 from client.output import lines_of, short, show_listing, when
 from client.proof import to_json
+from client.times import moment_ms
 from kit.exitcodes import DataError, GridwitnessError, UsageError
 from kit.files import read_bounded, write_atomic
 from kit.http import NodeClient
@@ -61,7 +62,8 @@ RegionOption = Annotated[
 ]
 VersionArgument = Annotated[str, typer.Argument(help="MODEL.NUMBER, such as north.3, or MODEL for the newest one.")]
 AtOption = Annotated[
-    int | None, typer.Option("--at", metavar="MS", min=0, help="Which counted at this time, ms since 1970 UTC.")
+    int | None,
+    typer.Option("--at", metavar="TIME", parser=moment_ms, help="What counted then: 2026-11-23T16:00Z, or ms."),
 ]
 
 app = typer.Typer(no_args_is_help=True, help="Store, find, compare and prove versions of dispatch models.")
@@ -163,7 +165,7 @@ def list_models(
 ) -> None:
     """List versions, newest first, by any of their properties; --at shows what counted at a time.
 
-    Example: gridwitness models list --region north --equipment line --at 1767225600000 --node http://localhost:8080
+    Example: gridwitness models list --region north --equipment line --at 2026-01-01 --node http://localhost:8080
     """
     filters = {
         "model": model,
@@ -206,7 +208,7 @@ def get(
 ) -> None:
     """Fetch the file of a version; it is written only if it has the digest that the ledger names.
 
-    Example: gridwitness models get north --at 1767225600000 --out north.json --node http://localhost:8080
+    Example: gridwitness models get north --at 2026-01-01 --out north.json --node http://localhost:8080
     """
     with _client(node, timeout) as client:
         item = _version(client, version, at)
@@ -254,7 +256,7 @@ def prove(
 ) -> None:
     """Fetch the proof of which bytes a version has and when it counted; 'models verify' checks it offline.
 
-    Example: gridwitness models prove north --at 1767225600000 --out north.proof --node http://localhost:8080
+    Example: gridwitness models prove north --at 2026-01-01 --out north.proof --node http://localhost:8080
     """
     with _client(node, timeout) as client:
         item = _version(client, version, at)
@@ -282,7 +284,7 @@ def verify(
 
     Exit code 0: it is; 65: it is not, or that is not proven, and the message says why.
 
-    Example: gridwitness models verify north.json --proof north.proof --genesis genesis.cbor --at 1767225600000
+    Example: gridwitness models verify north.json --proof north.proof --genesis genesis.cbor --at 2026-01-01
     """
     trusted = load_genesis(genesis)
     try:

@@ -38,6 +38,8 @@ _NONCE_BYTES: Final = 32
 _POLL_S: Final = 0.5
 _ID: Final = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
 _WORDS: Final[Mapping[str, str]] = {
+    "closed": "the work order was ended before",
+    "not-requested": "it was approved or closed before; see 'gridwitness orders list'",
     "not-yours": "only an account of the organisation that is responsible may do this, and no gateway",
     "wrong-target": "the release is for another device or model",
     "wrong-approver": "a dispatch centre or sub-centre approves that did not ask and that the owner stands under",

@@ -6,8 +6,7 @@ import json as jsons
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
-from urllib.parse import quote
+from typing import Annotated, Final
 
 import typer
 
@@ -22,6 +21,7 @@ from client.options import (
     TimeoutOption,
 )
 from client.output import lines_of, short, show_listing, when
+from client.proposals import after_vote, body_text, find_proposal, read_policy, standing, value_of, weights
 from kit.exitcodes import DataError, UsageError
 from kit.files import read_bounded
 from kit.http import NodeClient
@@ -32,14 +32,14 @@ from wire.fields import Fields
 from wire.types import DIGEST_BYTES
 
 CONTRACT: Final = "governance"
+POLICY: Final = "endorsement-policy"
 DAYS_DEFAULT: Final = 7
 PLAN_BYTES_MAX: Final = 64 * 1024
 _DAY_MS: Final = 86_400_000
-_HEX: Final = "hex:"
 _PLAN: Final = ("code", "height", "base_height", "state_root")
 _WORDS: Final[Mapping[str, str]] = {
-    "no-say": "only organisations with a weight vote on this, and on corrections those that run a validator, each with "
-    "a key of its own account",
+    "no-say": "only organisations with a weight vote on this, on corrections and recoveries of keys those that run a "
+    "validator, each with a key of its own account",
     "too-many": "too many proposals are open; withdraw one of yours, or wait until some are decided",
     "bad-value": "a parameter is unknown or its value out of range; see 'gridwitness parameters list'",
     "wrong-old": "the old value is not what counts now: see 'gridwitness corrections list' and give --old",
@@ -52,12 +52,16 @@ _WORDS: Final[Mapping[str, str]] = {
     "not-yours": "only who proposed it withdraws it; after its deadline anybody closes it with 'proposals count'",
 }
 
+_POLICY_WORDS: Final[Mapping[str, str]] = dict.fromkeys(
+    ("bad-args", "bad-body", "bad-value"), "the ledger takes no such policy; see docs/guides/references.md"
+)
+
 app = typer.Typer(no_args_is_help=True, help="List proposals; propose, vote, withdraw, count.")
 parameters_app = typer.Typer(no_args_is_help=True, help="List the parameters of the ledger.")
 corrections_app = typer.Typer(no_args_is_help=True, help="List corrections of data.")
 
 DaysOption = Annotated[int, typer.Option("--days", min=1, max=365, help="How long the proposal stands.")]
-ProposalArgument = Annotated[str, typer.Argument(metavar="PROPOSAL", help="Id of the proposal: 64 hex digits.")]
+ProposalArgument = Annotated[str, typer.Argument(metavar="PROPOSAL", help="Id of the proposal, or how it begins.")]
 
 
 @app.command("list")
@@ -102,13 +106,13 @@ def show(proposal: ProposalArgument, node: NodeOption, *, json: JsonOption = Fal
     Example: gridwitness proposals show 5f0c... --node http://localhost:8080
     """
     with NodeClient([node]) as client:
-        item = _proposal(client, proposal)
+        item = find_proposal(client, proposal)
     told = {
         **{name: item[name] for name in ("proposal", "contract", "kind", "subject", "status", "reason", "by")},
-        "body": jsons.dumps(item["body"], sort_keys=True),
-        "in favour": ", ".join(item["in_favour"]),
-        "against": ", ".join(item["against"]),
-        "weight": f"{item['weight_in_favour']} in favour, {item['weight_against']} against, {item['votes_due']} due",
+        "body": body_text(item),
+        "in favour": ", ".join(item["in_favour"]) or "-",
+        "against": ", ".join(item["against"]) or "-",
+        "weight": weights(item),
         "until": when(item["deadline_ms"]),
         "from height": item["from_height"],
     }
@@ -137,7 +141,7 @@ def propose_parameters(
         name, mark, value = text.partition("=")
         if not mark or not name:
             raise UsageError(f"{text!r} is no NAME=VALUE, such as stale_ms=900000")
-        found[name] = _value(value)
+        found[name] = value_of(value)
     _propose("parameters", {"values": found}, key, node, sender, days, timeout, no_wait=no_wait, json=json)
 
 
@@ -158,6 +162,25 @@ def upgrade(
     Example: gridwitness proposals upgrade plan.json --key dispatch.key --node http://localhost:8080
     """
     _propose("upgrade", _body_of(read_plan(plan)), key, node, sender, days, timeout, no_wait=no_wait, json=json)
+
+
+@app.command()
+def policy(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON: target, kind and policy; see the guide.")],
+    key: KeyOption,
+    node: NodeOption,
+    sender: SenderOption = None,
+    days: DaysOption = DAYS_DEFAULT,
+    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    *,
+    no_wait: NoWaitOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Propose who must endorse releases: for all, one artefact kind, one model or one device.
+
+    Example: gridwitness proposals policy policy.json --key dispatch.key --node http://localhost:8080
+    """
+    _propose(POLICY, read_policy(file), key, node, sender, days, timeout, no_wait=no_wait, json=json)
 
 
 @app.command()
@@ -191,16 +214,16 @@ def correct(
         if old is None:
             raise UsageError("with --tx give --old, too: what the transaction said")
         target: dict[str, cbor.Value] = {"tx": _digest(str(tx))}
-        before = cbor.encode(_value(old))
+        before = cbor.encode(value_of(old))
     else:
         namespace, _, name = entry.partition("/")
         target = {"namespace": namespace, "key": name.encode()}
         with NodeClient([node], timeout) as client:
-            before = _standing(client, namespace, name) if old is None else cbor.encode(_value(old))
+            before = standing(client, namespace, name) if old is None else cbor.encode(value_of(old))
     body: dict[str, cbor.Value] = {
         "target": target,
         "old": before,
-        "new": cbor.encode(_value(new)),
+        "new": cbor.encode(value_of(new)),
         "reason": reason,
     }
     _propose("correction", body, key, node, sender, days, timeout, no_wait=no_wait, json=json)
@@ -227,13 +250,14 @@ def vote(
     Example: gridwitness proposals vote 5f0c... --plan mine.json --key grid.key --node http://localhost:8080
     """
     with NodeClient([node], timeout) as client:
-        item = _proposal(client, proposal)
+        item = find_proposal(client, proposal)
+        found = str(item["proposal"])
     wanted = item["body"] if plan is None else read_plan(plan)
     if item["body"] != wanted:
         differing = ", ".join(name for name in _PLAN if item["body"].get(name) != wanted[name])
         raise DataError(f"proposal {short(proposal)} differs from {plan} in {differing}; nothing was signed")
-    args: dict[str, cbor.Value] = {"proposal": _digest(proposal), "in_favour": not against}
-    _call(str(item["contract"]), "vote", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+    args: dict[str, cbor.Value] = {"proposal": _digest(found), "in_favour": not against}
+    _call(str(item["contract"]), "vote", args, key, node, sender, timeout, no_wait=no_wait, json=json, proposal=found)
 
 
 @app.command()
@@ -252,8 +276,9 @@ def withdraw(
     Example: gridwitness proposals withdraw 5f0c... --key dispatch.key --node http://localhost:8080
     """
     with NodeClient([node], timeout) as client:
-        contract = str(_proposal(client, proposal)["contract"])
-    _call(contract, "withdraw", {"proposal": _digest(proposal)}, key, node, sender, timeout, no_wait=no_wait, json=json)
+        item = find_proposal(client, proposal)
+    args: dict[str, cbor.Value] = {"proposal": _digest(str(item["proposal"]))}
+    _call(str(item["contract"]), "withdraw", args, key, node, sender, timeout, no_wait=no_wait, json=json)
 
 
 @app.command()
@@ -271,7 +296,9 @@ def count(
 
     Example: gridwitness proposals count 5f0c... --key grid.key --node http://localhost:8080
     """
-    args: dict[str, cbor.Value] = {"proposal": _digest(proposal)}
+    with NodeClient([node], timeout) as client:
+        item = find_proposal(client, proposal)
+    args: dict[str, cbor.Value] = {"proposal": _digest(str(item["proposal"]))}
     _call(CONTRACT, "count", args, key, node, sender, timeout, no_wait=no_wait, json=json)
 
 
@@ -361,52 +388,6 @@ def _body_of(plan: Item) -> dict[str, cbor.Value]:
     return body
 
 
-def _value(text: str) -> cbor.Value:
-    """Return a value as people write it: JSON without fractions, bytes as hex:00ff; what is no JSON is text.
-
-    Raises:
-        UsageError: It has no form on the ledger.
-    """
-    try:
-        value = _plain(jsons.loads(text))
-        cbor.encode(value)
-    except jsons.JSONDecodeError:
-        return _plain(text)
-    except (ValueError, RecursionError, WireError) as error:
-        raise UsageError(f"{text!r} has no form on the ledger: {error}") from error
-    return value
-
-
-def _plain(value: Any) -> cbor.Value:  # noqa: ANN401 whatever JSON holds
-    if isinstance(value, str) and value.startswith(_HEX):
-        try:
-            return bytes.fromhex(value.removeprefix(_HEX))
-        except ValueError as error:
-            raise UsageError(f"{value!r} is no hex") from error
-    if isinstance(value, list):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    found: cbor.Value = value
-    return found
-
-
-def _standing(client: NodeClient, namespace: str, name: str) -> bytes:
-    """Return what stands under a key of the state, canonical; the contract refuses it if a correction counts instead.
-
-    Raises:
-        DataError: Nothing stands there.
-    """
-    value = client.get_json(f"/v1/state/{namespace}/{quote(name, safe='')}").get("value")
-    if value is None:
-        raise DataError(f"nothing stands under {namespace}/{name}; see 'gridwitness state get --help'")
-    return bytes.fromhex(str(value))
-
-
-def _proposal(client: NodeClient, proposal: str) -> Item:
-    return client.get_json(f"/v1/proposals/{_digest(proposal).hex()}")
-
-
 def _propose(
     kind: str,
     body: dict[str, cbor.Value],
@@ -435,16 +416,24 @@ def _call(
     *,
     no_wait: bool,
     json: bool,
+    proposal: str | None = None,
 ) -> None:
-    """Sign and submit one call, wait for its outcome and show it; the id of a proposal is that of its transaction.
+    """Sign and submit one call, wait for its outcome and show it, and how ``proposal`` stands after the vote.
+
+    The id of a proposal is that of its transaction.
 
     Raises:
         DataError: The contract refused it.
     """
+    words = _WORDS if args.get("kind") != POLICY else {**_WORDS, **_POLICY_WORDS}
     with NodeClient([node], timeout_s) as client:
         signer = open_signer(client, key, sender)
-        outcome = call(client, signer, contract, method, args, None if no_wait else timeout_s, _WORDS)
-    value: Item = {"method": method, **outcome.to_json()}
+        outcome = call(client, signer, contract, method, args, None if no_wait else timeout_s, words)
+        value: Item = {"method": method, **outcome.to_json()}
+        if method == "propose":
+            value["proposal"] = outcome.tx
+        if proposal is not None and not no_wait:
+            value |= after_vote(client, proposal, signer.sender)
     Terminal(as_json=json).show(value, lambda: lines_of(value))
 
 

@@ -10,7 +10,7 @@ import typer
 from client.evidencebundles import judge, show_judged
 from client.options import GenesisOption, JsonOption
 from client.output import lines_of, short, show_rows, when
-from client.proof import Proof, prove, prove_other, to_json
+from client.proof import Proof, lines_for, prove, prove_other, to_json
 from kit.exitcodes import DataError
 from kit.files import read_bounded
 from kit.terminal import Terminal, print_json
@@ -58,7 +58,7 @@ def verify(
         raise DataError(f"{file} does not verify: {error}") from error
     if proof is None:
         assert found is not None, "one of the two is there"
-        Terminal(as_json=json).show(found, lambda: lines_of(found))
+        Terminal(as_json=json).show(found, lambda: lines_for(found) or lines_of(found))
         return
     if json:
         print_json(proof.to_json())

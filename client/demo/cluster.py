@@ -24,7 +24,7 @@ from client.demo.processes import (
     run_once,
     wait_until,
 )
-from client.demo.topology import MEMBERS, Topology
+from client.demo.topology import DISPATCH, MEMBERS, Topology
 from client.node import Item, items
 from kit.exitcodes import DataError, TryAgainError, UnreachableError
 from kit.http import NodeClient
@@ -90,8 +90,20 @@ class Cluster:
         self._start([self.simulator])
 
     def start_broker(self) -> None:
-        """Start the broker."""
+        """Start the broker with the access list of the ledger's first state."""
+        self._set_up_nodes()
+        self.write_broker_files()
         self._start([self.broker])
+
+    def write_broker_files(self) -> None:
+        """Write who may use the broker, as the state of a node has it now; a running broker reads it at SIGHUP."""
+        folders = ("--ca", self.layout.authority, "--out", self.layout.broker)
+        run_once("gridwitness-node", "broker-files", *folders, "--config", self.layout.node(DISPATCH) / "node.toml")
+
+    def _set_up_nodes(self) -> None:
+        folders = [self.layout.node(member) for member in MEMBERS if not (self.layout.node(member) / "data").exists()]
+        with ThreadPoolExecutor(len(MEMBERS)) as pool:
+            list(pool.map(lambda at: run_once("gridwitness-node", "init", "--config", at / "node.toml"), folders))
 
     def start_nodes(self) -> None:
         """Set up and start all full nodes and wait until they are connected.
@@ -99,9 +111,7 @@ class Cluster:
         Raises:
             ProgramFailedError: One does not come up.
         """
-        configs = [self.layout.node(member) / "node.toml" for member in MEMBERS]
-        with ThreadPoolExecutor(len(configs)) as pool:
-            list(pool.map(lambda config: run_once("gridwitness-node", "init", "--config", config), configs))
+        self._set_up_nodes()
         self._start(list(self.nodes.values()))
         self.wait_connected()
 

@@ -4,7 +4,8 @@ build/demo/
   genesis.cbor  consortium.toml
   keys/         manufacturer, laboratory, regulator
   releases/     folders that a manufacturer hands out
-  broker/       mosquitto.conf, access list, certificates, its store
+  ca/           the consortium's authority
+  broker/       mosquitto.conf, certificates, its store; access list and revocation list, from the state of a node
   nodes/NAME/   node.toml, keys, certificates, data
   gateways/NAME/ agent.toml, keys, certificates, state
   simulator/    scenario.toml
@@ -36,9 +37,9 @@ from client.demo.topology import (
     Topology,
 )
 from kit.exitcodes import StorageError
-from kit.files import write_atomic
+from kit.files import write_atomic, write_new
 from kit.keystore import create_key
-from kit.tls import Authority, self_signed
+from kit.tls import AUTHORITY_NAME, Authority, self_signed
 
 MARKER: Final = ".gridwitness-demo"
 VERSION_OLD: Final = "2.3.1"
@@ -92,6 +93,11 @@ class Layout:
     def scenario(self) -> Path:
         """The simulator's scenario."""
         return self.folder / "simulator" / "scenario.toml"
+
+    @property
+    def authority(self) -> Path:
+        """The folder of the consortium's authority."""
+        return self.folder / "ca"
 
     @property
     def broker(self) -> Path:
@@ -168,7 +174,7 @@ def write_layout(folder: Path, topology: Topology, *, poll_ms: int = 1000, devic
         _write_scenario(layout)
     for name in KEY_HOLDERS:
         create_key(layout.keys, name)
-    authority = Authority.create("gridwitness demo broker authority")
+    authority = Authority.create("gridwitness demo authority")
     _write_broker(layout, authority)
     for member in MEMBERS:
         _write_node(layout, authority, member)
@@ -242,7 +248,9 @@ def _write_scenario(layout: Layout) -> None:
 def _write_broker(layout: Layout, authority: Authority) -> None:
     folder = layout.broker
     (folder / "data").mkdir(parents=True, mode=0o700)
-    authority.identity().save(folder / "ca.crt", folder / "ca.key")
+    layout.authority.mkdir(mode=0o700)
+    authority.identity().save(layout.authority / f"{AUTHORITY_NAME}.crt", layout.authority / f"{AUTHORITY_NAME}.key")
+    write_new(folder / "ca.crt", authority.identity().certificate)
     authority.issue("broker", [LOOPBACK, "localhost"]).save(folder / "broker.crt", folder / "broker.key")
     # started by root it would become another user, who cannot read certificates in a folder of mode 0700
     user = ["user root"] if os.geteuid() == 0 else []
@@ -256,6 +264,7 @@ def _write_broker(layout: Layout, authority: Authority) -> None:
         "use_identity_as_username true",
         "allow_anonymous false",
         f"acl_file {folder / 'acl'}",
+        f"crlfile {folder / 'revoked.pem'}",
         "set_tcp_nodelay true",
         "max_qos 1",
         f"max_queued_messages {BROKER_QUEUE_MAX}",
@@ -272,23 +281,6 @@ def _write_broker(layout: Layout, authority: Authority) -> None:
         "log_type notice",
     ]
     write_text(folder / "mosquitto.conf", lines)
-    write_text(folder / "acl", _access_list(layout.topology))
-
-
-def _access_list(topology: Topology) -> list[str]:
-    """Write who may publish and read what; the user is the common name of the client's certificate."""
-    lines = ["# Each gateway writes under its own topic alone; full nodes answer all of them."]
-    for substation in topology.substations:
-        base = f"gridwitness/v1/{substation.area}/{substation.id}/{substation.gateway}"
-        lines += ["", f"user {substation.gateway}"]
-        lines += [f"topic write {base}/{verb}" for verb in ("birth", "death", "tx", "data", "health")]
-        lines += [f"topic read {base}/down", "topic read gridwitness/v1/host/+"]
-    for member in MEMBERS:
-        lines += ["", f"user node-{member}"]
-        lines += [f"topic read gridwitness/v1/+/+/+/{verb}" for verb in ("birth", "death", "tx", "data", "health")]
-        lines += ["topic write gridwitness/v1/+/+/+/down", f"topic write gridwitness/v1/host/{member}"]
-        lines += ["topic read gridwitness/v1/host/+"]
-    return lines
 
 
 def _write_node(layout: Layout, authority: Authority, member: str) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.table import Table
 
@@ -202,7 +202,8 @@ class Story:
     def finish(self) -> None:
         """Show all detections in one table."""
         title = "Milliseconds from the tamper call to each node's alarm"
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        look: dict[str, Any] = {"box": None, "pad_edge": False, "collapse_padding": True}
+        table = Table(title=title, title_justify="left", header_style="bold", **look)
         for heading in ("device", "cause", *MEMBERS):
             table.add_column(heading, justify="right" if heading in MEMBERS else "left", no_wrap=True)
         for detection in self.result.detections:

@@ -22,7 +22,10 @@ from master.views.schema import Schema, hexadecimal, integer, record
 from wire.blob import BLOB_BYTES_MAX
 
 MEDIA_TYPE: Final = "application/octet-stream"
-WRITE_BYTES: Final = 256 * 1024
+READ_BYTES: Final = 256 * 1024
+PACE_BYTES: Final = 64 * 1024
+"""So many must come within ``stall_s``, or the rest: whoever brings a blob byte by byte keeps others from theirs."""
+_LATER: Final = {"retry-after": "1"}
 DIGEST: Final = Parameter("digest", "SHA-256 of the blob, hex.", HexDigest(), place="path")
 SCHEMA: Final[Schema] = record(
     {"digest": hexadecimal("SHA-256 of the blob.", 32), "size": integer("Bytes.", 1, BLOB_BYTES_MAX)}
@@ -57,14 +60,12 @@ async def put(call: Call) -> Response:
     declared = call.request.headers.get("content-length", "")
     if size is not None and declared.isdecimal() and int(declared[:20]) > size:
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", f"the blob has {size} bytes")
-    _check_room(context)
     try:
         upload = context.blobs.begin(digest)
     except BlobRefusedError as error:
         raise _problem(error) from error
     try:
-        with _counted(context):
-            await _receive(context, call.request, upload)
+        await _receive(context, call.request, upload)
     except BlobRefusedError as error:
         raise _problem(error) from error
     finally:
@@ -73,21 +74,21 @@ async def put(call: Call) -> Response:
 
 
 async def _receive(context: Context, request: Request, upload: Upload) -> None:
-    """Hand a body on in pieces; a client that sends nothing for long is cut off."""
+    """Hand a body on in pieces; a client that sends too slowly is cut off."""
     parts = request.stream()
-    waiting = bytearray()
+    is_whole = False
     try:
-        while True:
+        while not is_whole:
+            waiting = bytearray()
             async with asyncio.timeout(context.limits.stall_s):
-                part = await anext(parts, None)
-            waiting += part or b""
-            if waiting and (part is None or len(waiting) >= WRITE_BYTES):
-                data, waiting = bytes(waiting), bytearray()
-                await context.blocking(lambda data=data: upload.write(data))  # type: ignore[misc]
-            if part is None:
-                break
+                while not is_whole and len(waiting) < PACE_BYTES:
+                    part = await anext(parts, None)
+                    waiting += part or b""
+                    is_whole = part is None
+            if waiting:
+                await context.blocking(lambda data=bytes(waiting): upload.write(data))  # type: ignore[misc]
     except TimeoutError:
-        detail = f"nothing came for {context.limits.stall_s:g} s"
+        detail = f"less than {PACE_BYTES} bytes came in {context.limits.stall_s:g} s"
         raise Problem(HTTPStatus.REQUEST_TIMEOUT, "body-too-slow", detail) from None
     except ClientDisconnect:
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed", "the body broke off") from None
@@ -114,7 +115,7 @@ class BlobResponse(Response):
         context = self._context
         with self._file, _counted(context):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while data := await context.blocking(lambda: self._file.read(WRITE_BYTES)):
+            while data := await context.blocking(lambda: self._file.read(READ_BYTES)):
                 async with asyncio.timeout(context.limits.stall_s):
                     await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -156,10 +157,12 @@ def _check_room(context: Context) -> None:
         raise Problem(
             HTTPStatus.TOO_MANY_REQUESTS,
             "busy",
-            f"{context.limits.blobs_max} blobs are on their way, as many as this node allows",
-            {"retry-after": "1"},
+            f"{context.limits.blobs_max} blobs are being sent, as many as this node allows",
+            _LATER,
         )
 
 
 def _problem(error: BlobRefusedError) -> Problem:
-    return Problem(error.status, error.code, f"{error}")
+    return Problem(
+        error.status, error.code, f"{error}", _LATER if error.status == HTTPStatus.TOO_MANY_REQUESTS else None
+    )

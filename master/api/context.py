@@ -42,7 +42,7 @@ class Limits:
     body_wait_s: float = 30.0
     """Longest time that one body may take."""
     blobs_max: int = 16
-    """Blobs that are received or sent at once."""
+    """Blobs that are sent at once; the blobs themselves say how many may come."""
     heartbeat_s: float = 15.0
     """Longest silence of an event stream."""
     stall_s: float = 30.0
@@ -74,7 +74,7 @@ class Context:
     bodies: int = 0
     """Bodies that are received now."""
     blobs_open: int = 0
-    """Blobs that are received or sent now."""
+    """Blobs that are sent now."""
 
     async def blocking(self, work: Callable[[], T]) -> T:
         """Return what ``work`` returns; it runs in a thread and may wait for a disk."""

@@ -110,21 +110,22 @@ def _verify_prepared(message: ViewChange, prepared: Certificate, chain: str, set
 
 
 def _verify_standing(message: Standing, chain: str, sets: Sets, verify: Verify) -> None:
-    """Prove an answer: its author signs with the key of the epoch of its head, or of the one that its head ended."""
+    """Prove an answer: its author signs with the key of the epoch of its head, or of the one that its head ended.
+
+    Whether a proven head ended an epoch that is the newest known here, who is behind cannot tell.
+    """
     certificate = message.certificate
     epoch = 0 if certificate is None else certificate.epoch
-    try:
-        _verify_signature(message, epoch, chain, sets, verify)
-    except UnknownEpochError:
-        raise
-    except (CertificateError, SignatureError):
-        if sets(epoch + 1) is None:
-            raise
-        _verify_signature(message, epoch + 1, chain, sets, verify)
     if certificate is not None:
         if certificate.step != Step.COMMIT:
             raise CertificateError("standing: its certificate is no COMMIT")
-        verify_certificate(certificate, chain, _set_of(sets, certificate.epoch), verify)
+        verify_certificate(certificate, chain, _set_of(sets, epoch), verify)
+    try:
+        _verify_signature(message, epoch, chain, sets, verify)
+    except (CertificateError, SignatureError):
+        if certificate is None:
+            raise
+        _verify_signature(message, epoch + 1, chain, sets, verify)
     if message.spoken is not None:
         _verify_signature(message.spoken, message.spoken.epoch, chain, sets, verify)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final
 
 from master.contracts import membership, validator_records
-from master.contracts.context import Context, Refused
+from master.contracts.context import Context, Reads, Refused
 from wire.cose import SIGNATURE_BYTES, kid_of, verify_ed25519
 from wire.errors import FormatError, SignatureError
 from wire.fields import Fields
@@ -15,6 +16,19 @@ from wire.genesis import CERTIFICATE_BYTES_MAX, AccountKey
 from wire.types import Digest, sha256
 
 REASON_CHARACTERS_MAX: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A certificate that the super node recorded."""
+
+    digest: Digest
+    account: str
+    """For which it was issued."""
+    certificate: bytes
+    """Framed like DER; what is in it, who uses it sees."""
+    revoked_height: int | None
+    """Block that revoked it."""
 
 
 @contextmanager
@@ -142,3 +156,15 @@ def add_certificate(context: Context, certificate: bytes, account: str) -> Diges
     )
     context.emit("certificate_added", account, {"account": account, "certificate": digest})
     return digest
+
+
+def certificates(state: Reads) -> Iterator[Recorded]:
+    """Yield all certificates that were ever recorded, by ascending digest."""
+    for key, value in state.namespace(membership.NAMESPACE).scan(certificate_entry(b"")):
+        fields = Fields(value, ("account", "certificate", "height", "revoked"), "membership.certificate")
+        yield Recorded(
+            key[len(certificate_entry(b"")) :],
+            fields.identifier("account"),
+            fields.octets("certificate", 1, CERTIFICATE_BYTES_MAX),
+            None if fields.is_null("revoked") else fields.integer("revoked", 1),
+        )

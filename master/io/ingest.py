@@ -19,6 +19,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from kit.logs import get_logger
+from master.io.limits import AddressBook
 from wire.topics import filter_of
 from wire.types import TX_BYTES_MAX
 
@@ -26,6 +27,8 @@ _BACKOFF_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _OUTGOING_MAX: Final = 20_000
 _INCOMING_MAX: Final = 4_096
 """Messages that may wait to be taken; what finds no room comes again, since it gets no receipt."""
+_PER_S, _BURST = 200, 1_024
+"""Messages of one gateway that are looked at; an agent sends 100 a second."""
 _PACKET_BYTES_MAX: Final = 2 * TX_BYTES_MAX
 """Room for messages that are too long, so that they are refused and counted; the broker keeps back longer ones."""
 _SESSION_EXPIRY_S: Final = 3600
@@ -65,6 +68,9 @@ class BrokerLink:
         self._stopping = asyncio.Event()
         self.dropped = 0
         """Receipts that found no room; the gateway asks again by resending."""
+        self._allowance = AddressBook(_PER_S, _BURST)
+        self.unheard = 0
+        """Messages of gateways that send too many; who waits for a receipt resends."""
 
     @property
     def is_connected(self) -> bool:
@@ -144,8 +150,11 @@ class BrokerLink:
             await client.publish(self._broker.state_topic, _state(online=False), qos=1, retain=True)
 
     async def _receive(self, client: aiomqtt.Client) -> None:
+        loop = asyncio.get_running_loop()
         async for message in client.messages:
-            if isinstance(message.payload, bytes):
+            if not self._allowance.admits(str(message.topic), loop.time()):
+                self.unheard += 1
+            elif isinstance(message.payload, bytes):
                 await self._on_transaction(message.payload[: TX_BYTES_MAX + 1])
 
     async def _send(self, client: aiomqtt.Client) -> None:

@@ -94,7 +94,7 @@ class Allowance:
 
 
 class AddressBook:
-    """A bucket for every address that dials; who was not heard of for longest is forgotten first."""
+    """A bucket for every address or topic; the one that was not heard of for longest is forgotten first."""
 
     def __init__(self, rate_per_s: float, burst: float) -> None:
         """Begin empty."""

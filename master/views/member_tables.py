@@ -1,4 +1,4 @@
-"""The tables of members, applications, accounts, keys, stations, moves and recoveries; `members` fills them."""
+"""The tables of members, applications, accounts, keys, certificates, stations, moves and recoveries."""
 
 from __future__ import annotations
 
@@ -168,6 +168,22 @@ KEYS: Final = Table(
         ),
         Column("since_height", "Block from which it signs, 0 for the genesis file.", Kind.INTEGER),
         Column("until_height", "Block in which it was given up.", Kind.INTEGER, nullable=True),
+        Column("reason", "Why it was revoked, for people.", nullable=True),
+    ),
+)
+CERTIFICATES: Final = Table(
+    name="certificates",
+    about="A certificate of the consortium's authority, as the super node recorded it.",
+    key="certificate",
+    order=("since_height", "certificate"),
+    newest_first=True,
+    columns=(
+        Column("certificate", "SHA-256 of the certificate, DER."),
+        Column("account", "Account for which it was issued.", filtered="account"),
+        Column("status", "revoked: it counts no more.", filtered="status", choices=("active", "revoked")),
+        Column("since_height", "Block that recorded it.", Kind.INTEGER),
+        Column("until_height", "Block that revoked it.", Kind.INTEGER, nullable=True),
+        Column("revoked_by", "Account that revoked it.", nullable=True),
         Column("reason", "Why it was revoked, for people.", nullable=True),
     ),
 )

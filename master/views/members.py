@@ -10,7 +10,17 @@ from master.contracts.membership import NAMESPACE
 from master.ledger.rows import EventRow
 from master.views import consistency
 from master.views.events import Data, broken
-from master.views.member_tables import ACCOUNTS, APPLICATIONS, KEYS, MEMBERS, MOVES, NEVER_MS, RECOVERIES, STATIONS
+from master.views.member_tables import (
+    ACCOUNTS,
+    APPLICATIONS,
+    CERTIFICATES,
+    KEYS,
+    MEMBERS,
+    MOVES,
+    NEVER_MS,
+    RECOVERIES,
+    STATIONS,
+)
 from master.views.schema import (
     Put,
     Row,
@@ -146,7 +156,7 @@ def _admitted(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
 
 
 def _member_changed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
-    """Take over what an event says of a member: its renewal, data centre, root key or certificate."""
+    """Take over what an event says of a member: its renewal, data centre, root key or newest certificate."""
     del genesis
     names = ("expires_ms", "data_centre", "root_key", "certificate")
     changes = {name: Data(event).json(name) for name in names if name in event.data}
@@ -155,6 +165,22 @@ def _member_changed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[P
         changes["due_ms"] = NEVER_MS if expires_ms is None else expires_ms
     if rows.row(MEMBERS.name, event.subject) is not None:
         yield _changed(event, rows, MEMBERS, event.subject, changes)
+
+
+def _certificate_added(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
+    data = Data(event)
+    row: Row = {"certificate": data.hexadecimal("certificate"), "account": data.text("account"), "status": "active"}
+    free: Row = {"since_height": event.height, "until_height": None, "revoked_by": None, "reason": None}
+    yield Put(CERTIFICATES.name, {**row, **free})
+    yield from _member_changed(event, rows, genesis)
+
+
+def _certificate_revoked(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
+    del genesis
+    data = Data(event)
+    changes: Row = {"status": "revoked", "until_height": event.height, "revoked_by": data.text("by")}
+    changes["reason"] = data.text("reason")
+    yield _changed(event, rows, CERTIFICATES, data.hexadecimal("certificate"), changes)
 
 
 def _suspended(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
@@ -297,7 +323,7 @@ def _offer_closed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put
 
 VIEW: Final = View(
     contract=CONTRACT,
-    tables=(MEMBERS, APPLICATIONS, ACCOUNTS, KEYS, STATIONS, MOVES, RECOVERIES),
+    tables=(MEMBERS, APPLICATIONS, ACCOUNTS, KEYS, CERTIFICATES, STATIONS, MOVES, RECOVERIES),
     start=_start,
     folds={
         "member_applied": _applied,
@@ -307,7 +333,8 @@ VIEW: Final = View(
         "member_renewed": _member_changed,
         "member_attached": _member_changed,
         "root_key_set": _member_changed,
-        "certificate_added": _member_changed,
+        "certificate_added": _certificate_added,
+        "certificate_revoked": _certificate_revoked,
         "account_suspended": _suspended,
         "account_resumed": _resumed,
         "operator_added": _operator_added,

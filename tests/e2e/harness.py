@@ -6,25 +6,29 @@ import asyncio
 import os
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import aiomqtt
+import paho.mqtt.client as mqtt
 import psutil
 import requests
+from paho.mqtt.enums import CallbackAPIVersion
 from prometheus_client.parser import text_string_to_metric_families
 
 from client.demo.cluster import Cluster
 from client.demo.ports import LOOPBACK
-from client.demo.processes import find_program
-from client.demo.topology import Substation
+from client.demo.processes import find_program, wait_until
+from client.demo.topology import DISPATCH, Substation
 from kit.tls import mqtt_context
 from wire import cbor
 from wire.block import decode_block
 from wire.evidence import Evidence, decode_evidence
+from wire.topics import filter_of
 from wire.tx import open_tx
 
 PROGRAM_WITHIN_S = 60.0
@@ -128,6 +132,26 @@ def publish(cluster: Cluster, substation: Substation, payload: bytes, verb: str 
             await client.publish(topic, payload, qos=1)
 
     asyncio.run(send())
+
+
+@contextmanager
+def heard(cluster: Cluster, verb: str) -> Iterator[list[bytes]]:
+    """Listen to what the broker lets gateways say, with a full node's certificate; the payloads as they come."""
+    folder, found, begun = cluster.layout.node(DISPATCH), list[bytes](), threading.Event()
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, f"ear-{os.getpid()}", protocol=mqtt.MQTTv5)
+    client.tls_set_context(mqtt_context(cluster.layout.broker / "ca.crt", folder / "mqtt.crt", folder / "mqtt.key"))
+    client.on_subscribe = lambda *_: begun.set()
+    client.on_message = lambda _client, _data, message: found.append(bytes(message.payload))
+    client.connect(LOOPBACK, cluster.layout.ports.broker)
+    client.loop_start()
+    try:
+        wait_until(client.is_connected, within_s=10, what="the broker")
+        client.subscribe(filter_of(verb), qos=1)
+        assert begun.wait(10), "no subscription"
+        yield found
+    finally:
+        client.disconnect()
+        client.loop_stop()
 
 
 class Churn:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import socket
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -11,8 +15,15 @@ from pathlib import Path
 import pytest
 
 from client.demo.cluster import Cluster
-from client.demo.topology import GRID_COMPANY, LABORATORY, MANUFACTURER, MEMBERS
-from tests.e2e.harness import run_program
+from client.demo.ports import LOOPBACK
+from client.demo.processes import wait_until
+from client.demo.references import OUTCOME_WITHIN_S, signer_of
+from client.demo.topology import DISPATCH, GRID_COMPANY, LABORATORY, MANUFACTURER, MEMBERS
+from client.node import call
+from kit.tls import Authority, der_of, mqtt_context
+from tests.e2e.harness import heard, publish, run_program
+from wire import cbor
+from wire.types import sha256
 
 pytestmark = pytest.mark.e2e
 ANCHORED_WITHIN_S = 30.0
@@ -77,3 +88,53 @@ def check_log(desk: Desk, reads: Path, copy: Path) -> None:
     (path,) = copy.iterdir()
     path.write_bytes(path.read_bytes().replace(LABORATORY.encode(), LABORATORY[::-1].encode()))
     assert "entry 1" in desk.run(*audit, code=65)
+
+
+def broker_says(cluster: Cluster, name: str, identity: Path) -> str:
+    """Open a connection to the broker by a certificate; return what TLS says of it."""
+    context = mqtt_context(cluster.layout.broker / "ca.crt", identity / f"{name}.crt", identity / f"{name}.key")
+    with socket.create_connection((LOOPBACK, cluster.layout.ports.broker), timeout=5) as plain:
+        try:
+            with context.wrap_socket(plain, server_hostname=LOOPBACK) as secure:
+                # in TLS 1.3 the other side judges after our handshake: its refusal is what comes first
+                secure.settimeout(0.3)
+                secure.recv(1)
+        except TimeoutError:
+            return "welcome"
+        except ssl.SSLError as error:
+            return str(error.reason)
+    return "closed"
+
+
+# holds MQ-7 MQ-8
+@pytest.mark.timeout(180)
+def test_broker_obeys_the_lists_that_follow_from_the_ledger(cluster: Cluster, tmp_path: Path) -> None:
+    layout, substation = cluster.layout, cluster.layout.topology.substations[0]
+    Authority.in_folder(layout.authority).issue(substation.gateway).save(tmp_path / "spare.crt", tmp_path / "spare.key")
+    spare = der_of((tmp_path / "spare.crt").read_bytes())
+
+    def say(organisation: str, method: str, **args: cbor.Value) -> None:
+        with cluster.client(MEMBERS[0]) as client:
+            call(client, signer_of(cluster, client, organisation), "membership", method, args, OUTCOME_WITHIN_S)
+        cluster.wait_same_height()
+
+    def reload() -> None:
+        cluster.write_broker_files()
+        os.kill(cluster.broker.pid, signal.SIGHUP)
+
+    say(DISPATCH, "add-certificate", account=substation.gateway, certificate=spare)
+    assert broker_says(cluster, "spare", tmp_path) == "welcome"
+    say(GRID_COMPANY, "revoke-certificate", certificate=sha256(spare), reason="stolen")
+    with heard(cluster, "data") as found:
+        publish(cluster, substation, b"before", "data")
+        say(GRID_COMPANY, "suspend", account=substation.gateway, until_ms=None, reason="stolen")
+        reload()
+        publish(cluster, substation, b"suspended", "data")
+        say(GRID_COMPANY, "resume", account=substation.gateway)
+        reload()
+        publish(cluster, substation, b"after", "data")
+        wait_until(lambda: b"after" in found, within_s=10, what="the message of the gateway that is back")
+    assert found == [b"before", b"after"]
+    assert "REVOKED" in broker_says(cluster, "spare", tmp_path)
+    assert broker_says(cluster, "mqtt", layout.gateway(substation.gateway)) == "welcome"
+    cluster.wait_matched()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
+import io
 import json
+import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TextIO
 
 import pytest
+from rich.console import Console
 
+from client.commands.demo import stay
+from client.demo.cluster import Cluster
 from client.demo.processes import find_program, wait_until
 from tests.e2e.harness import processes_of
 
@@ -56,35 +59,46 @@ def _check_proof(folder: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_demo_stays_up_shows_what_one_tries_and_ends_with_ctrl_c(tmp_path: Path) -> None:
-    folder, log = tmp_path / "demo", tmp_path / "said.txt"
-    with log.open("w", encoding="utf-8") as said, _demo(folder, said) as demo:
-        wait_until(lambda: "curl" in log.read_text(), within_s=DEMO_WITHIN_S, what="the story to end")
-        tamper = next(line.split() for line in log.read_text().splitlines() if "flip-byte" in line)
-        assert subprocess.run(tamper, check=False, timeout=30, stdout=subprocess.DEVNULL).returncode == 0
-        wait_until(lambda: "alarm raised weir-sc-3: mismatch" in log.read_text(), within_s=30, what="the alarm")
-        demo.send_signal(signal.SIGINT)
-        assert demo.wait(30) == 0
-    assert processes_of(folder) == []
+def test_demo_that_stays_up_shows_what_one_tries_until_ctrl_c(cluster: Cluster) -> None:
+    said = io.StringIO()
+
+    def visit() -> None:
+        """Do what it says one may try, then press Ctrl-C."""
+        try:
+            wait_until(lambda: "curl" in said.getvalue(), within_s=30, what="what to try")
+            tamper, restore = (line.split() for line in said.getvalue().splitlines() if " tamper " in line)
+            assert subprocess.run(tamper, check=False, timeout=30, stdout=subprocess.DEVNULL).returncode == 0
+            raised = f"alarm raised {device}: mismatch, on all 4 nodes"
+            wait_until(lambda: raised in said.getvalue(), within_s=30, what="the alarm")
+            assert subprocess.run(restore, check=False, timeout=30, stdout=subprocess.DEVNULL).returncode == 0
+            wait_until(lambda: f"alarm returned {device}" in said.getvalue(), within_s=30, what="the alarm to go")
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    device = cluster.layout.topology.devices[-1].id
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            visitor = pool.submit(visit)
+            stay(cluster, Console(file=said, width=200))
+            visitor.result()
+    finally:
+        signal.signal(signal.SIGINT, kept)
+    assert said.getvalue().endswith("stopping all programs\n")
 
 
 @pytest.mark.timeout(180)
-def test_demo_killed_while_starting_leaves_no_process_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_demo_ended_while_starting_leaves_no_process_behind(tmp_path: Path, end: signal.Signals) -> None:
     folder = tmp_path / "demo"
-    with (tmp_path / "said.txt").open("w", encoding="utf-8") as said, _demo(folder, said) as demo:
-        log = folder / "logs" / "broker.log"
-        wait_until(lambda: log.exists() and log.stat().st_size > 0, within_s=60, what="the broker to start")
-        assert len(processes_of(folder)) > 1
-        demo.kill()
-        demo.wait(30)
-        wait_until(lambda: processes_of(folder) == [], within_s=30, what="all processes to end")
-
-
-@contextlib.contextmanager
-def _demo(folder: Path, said: TextIO) -> Iterator[subprocess.Popen[bytes]]:
     command = [find_program("gridwitness"), "demo", "--dir", str(folder)]
-    with subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT) as demo:
+    with (tmp_path / "said.txt").open("w") as said, subprocess.Popen(command, stdout=said, stderr=said) as demo:
         try:
-            yield demo
+            log = folder / "logs" / "broker.log"
+            wait_until(lambda: log.exists() and log.stat().st_size > 0, within_s=60, what="the broker to start")
+            assert len(processes_of(folder)) > 1
+            demo.send_signal(end)
+            assert demo.wait(30) != 0
+            wait_until(lambda: processes_of(folder) == [], within_s=30, what="all processes to end")
         finally:
             demo.kill()

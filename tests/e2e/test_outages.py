@@ -1,5 +1,7 @@
 """Kill -9 of the agent, of the broker, of any one node in mid-run: no report is lost, none counts twice.
 
+Nor is one that the gateway signed with a key which is replaced while it is down.
+
 What was signed is read from the gateway's own database, what arrived from the blocks of a node.
 """
 
@@ -8,13 +10,15 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from client.demo.cluster import Cluster
 from client.demo.processes import Program, wait_until
-from client.demo.topology import MEMBERS, Substation
-from tests.e2e.harness import Churn, reports
+from client.demo.topology import GRID_COMPANY, MEMBERS, Substation
+from kit.keystore import create_key
+from tests.e2e.harness import Churn, reports, run_program
 
 DRAINED_WITHIN_S = 60.0
 CHANGES = 3
@@ -70,20 +74,24 @@ def follower(cluster: Cluster) -> Program:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("victim", [agent, broker, leader, follower])
-def test_kill_in_mid_run_loses_and_doubles_no_report(cluster: Cluster, victim: Callable[[Cluster], Program]) -> None:
+def test_kill_in_mid_run_loses_and_doubles_no_report(
+    cluster: Cluster, victim: Callable[[Cluster], Program], tmp_path: Path
+) -> None:
     gateway = substation(cluster).gateway
     device = substation(cluster).devices[0].id
     killed = victim(cluster)
     totals: dict[int, int] = dict([signed(cluster, gateway)])
     known = {entry.pair for entry in reports(cluster, MEMBERS[0], gateway)}
     with Churn(cluster, device, 0.4) as churn:
-        for _ in range(KILLS):
+        for kill in range(KILLS):
             _wait_changes(churn, CHANGES)
             # in the moment in which a report is on its way
             wait_until(lambda: waiting(cluster, gateway) > 0, within_s=30, what="a report to be sent", poll_s=0.001)
             killed.kill()
             totals.update([signed(cluster, gateway)])
             _wait_changes(churn, CHANGES)
+            if victim is agent and kill:
+                _replace_key(cluster, gateway, tmp_path)
             killed.start()
             killed.wait_healthy()
         _wait_changes(churn, CHANGES)
@@ -114,6 +122,17 @@ def test_kill_in_mid_run_keeps_alarms_unique(cluster: Cluster) -> None:
     assert not ids or max(ids.values()) == 1
     raised = Counter((alarm["device"], alarm["cause"]) for alarm in found[MEMBERS[0]] if alarm["state"] == "raised")
     assert not raised
+
+
+def _replace_key(cluster: Cluster, gateway: str, folder: Path) -> None:
+    """Give the gateway, which is down, another key, in the ledger and on its disk."""
+    create_key(folder, gateway)
+    new, owner = folder / f"{gateway}.key", cluster.layout.keys / f"{GRID_COMPANY}.key"
+    words = ("members", "replace-key", gateway, "--new-key", str(new), "--key", str(owner))
+    done = run_program("gridwitness", *words, "--node", cluster.layout.api_url(MEMBERS[0]))
+    assert done.returncode == 0, done.stderr
+    for path in folder.glob(f"{gateway}.*"):
+        path.replace(cluster.layout.gateway(gateway) / path.name)
 
 
 def _wait_changes(churn: Churn, count: int) -> None:

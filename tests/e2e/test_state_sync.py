@@ -26,7 +26,8 @@ from wire.genesis import GENESIS_BYTES_MAX, decode_genesis
 
 SNAPSHOT_BLOCKS = 16
 KEEP = 128
-HEIGHT = 2 * KEEP
+HEIGHT = KEEP + 3 * SNAPSHOT_BLOCKS
+"""Far enough that blocks are given up before it, and a joiner of it takes a snapshot."""
 WITHIN_S = 90.0
 LOST, LIAR, *OTHERS = sorted(MEMBERS, key=lambda member: (member != DISPATCH, member))
 

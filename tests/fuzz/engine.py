@@ -14,8 +14,9 @@ from random import Random
 from types import CodeType, FrameType
 from typing import Any, Final, TypeAlias
 
+from tests.fuzz.made import MADE
 from tests.fuzz.mutate import Mutator
-from tests.fuzz.targets import CORPUS, MADE, Target
+from tests.fuzz.targets import CORPUS, Target
 
 CPU_S_MAX: Final = 10.0
 """For one input of 512 KiB at most, on whatever machine and under coverage; the slowest takes a tenth of it."""

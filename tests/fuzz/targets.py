@@ -30,11 +30,9 @@ from kit.exitcodes import DataError, StorageError
 from master.api.problems import Problem
 from master.api.submit import _split
 from master.config import NodeConfig
-from master.consensus.events import Connected, Now, Received, Report
-from master.consensus.guard import SignerGuard, decode_guard
+from master.consensus.guard import decode_guard
 from master.consensus.message_checks import verify_message
 from master.consensus.message_codec import decode_message, encode_message
-from master.consensus.messages import GetBody, Status
 from master.consensus.records import decode_record, encode_record
 from master.io.backups import MANIFEST_FILE, read_manifest
 from master.io.frames import FrameDecoder as PeerFrameDecoder
@@ -44,25 +42,21 @@ from master.io.store_records import decode_head, encode_head
 from master.io.store_tools import read_export
 from master.io.wal import WriteAheadLog
 from master.journal.graph import JournalError
-from master.journal.records import Note, SegmentDecoder, SegmentEncoder, Taken
-from master.ledger.rows import Head
+from master.journal.records import SegmentDecoder
 from rules.fingerprint import Fingerprint
 from rules.items.root import items_of
 from rules.items.table import FORMATS, read_items_as
 from rules.package import decode_package
-from tests.unit.agent import iedbench
-from tests.unit.rules import test_package
-from tests.unit.wire import samples, test_faultproof, test_snapshot
-from tests.unit.wire.iec104 import test_apci, test_asdu, test_files
+from tests.unit.wire.iec104 import stored, test_apci
 from wire import cbor, cose
-from wire.anchor import Anchor, decode_anchor, verify_anchor
+from wire.anchor import decode_anchor, verify_anchor
 from wire.block import decode_block
 from wire.certificate import ValidatorSet, decode_certificate, decode_validators, verify_certificate
 from wire.epochs import EPOCHS_MAX, decode_epoch_ends, verify_epochs
 from wire.errors import FormatError, SignatureError, WireError
 from wire.evidence import decode_evidence, decode_item
 from wire.evidencebundle import decode_evidence_bundle, verify_evidence_bundle
-from wire.faultproof import FaultFile, decode_fault_file, decode_fault_proof, verify_fault_file, verify_fault_proof
+from wire.faultproof import decode_fault_file, decode_fault_proof, verify_fault_file, verify_fault_proof
 from wire.finality import decode_final_header, decode_header_item, encode_header_item, verify_final_header
 from wire.genesis import decode_genesis
 from wire.header import decode_header
@@ -72,14 +66,14 @@ from wire.historyproof import (
     verify_consistency_proof,
     verify_history_proof,
 )
-from wire.iec104.apci import Frame, FrameDecoder, IFrame, encode_i
+from wire.iec104.apci import Frame, FrameDecoder, IFrame
 from wire.iec104.asdu import Asdu, decode_asdu
 from wire.iec104.errors import ApciError, AsduError, FileTransferError
 from wire.iec104.fileread import FileReader
 from wire.iec104.link import ControllingLink, LinkParameters
 from wire.iec104.link import Received as AsduReceived
 from wire.iec104.points import encode_points
-from wire.lightclient import CertifiedHeader, Conflict, accept, begin, decode_conflict, verify_conflict
+from wire.lightclient import accept, begin, decode_conflict, verify_conflict
 from wire.receipt import decode_bundle, decode_outcome, decode_receipt, verify_receipt
 from wire.release import decode_release
 from wire.snapshot import decode_manifest, part_of_value, verify_manifest, verify_part
@@ -92,6 +86,9 @@ GENESIS: Final = decode_genesis((CORPUS / "genesis.cbor").read_bytes())
 VALIDATORS: Final = GENESIS.validator_set()
 CHAIN: Final = GENESIS.chain()
 _SEQUENCE_MAX: Final = 256
+REAL_FINALS: Final = [
+    decode_final_header(cbor.decode(path.read_bytes())) for path in sorted((CORPUS / "final").glob("*"))
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +212,7 @@ def _take_item(raw: bytes) -> None:
     """Judge an item; nothing of what a stranger sends may settle anything, or be believed but a genuine header."""
     verdict = _station().take(raw, {})
     if not isinstance(verdict, NotProven):
-        assert (
-            decode_header_item(raw).header in {final.header.digest(): final.header for final in _REAL_FINALS}.values()
-        )
+        assert decode_header_item(raw).header in {final.header.digest(): final.header for final in REAL_FINALS}.values()
 
 
 def _light(final: Any) -> object:  # noqa: ANN401 a final header
@@ -311,7 +306,7 @@ def _answered(raw: bytes) -> list[Asdu]:
 
 def _file_read(raw: bytes) -> int:
     """Let a file reader hear a stream of APDUs."""
-    reader = FileReader(test_files.STATION, test_files.ADDRESS, test_files.NAME)
+    reader = FileReader(stored.STATION, stored.ADDRESS, stored.NAME)
     taken = sum(len(reader.take(decode_asdu(frame.asdu)).data) for frame in _apdus(raw) if isinstance(frame, IFrame))
     assert taken == reader.read_bytes <= len(raw)
     return taken
@@ -370,7 +365,7 @@ def _modbus_read(raw: bytes) -> int:
     return asyncio.run(work())
 
 
-def _modbus_answers(content: bytes) -> bytes:
+def modbus_answers(content: bytes) -> bytes:
     """Return what a device answers that holds so much of the file."""
     frames = [b"\x04\x02\x00\x01"]
     for first in range(0, 600, 242):
@@ -408,7 +403,7 @@ _MASTER: Final = (
 )
 
 
-def _answer_again(answer: Answer) -> bytes:
+def answer_again(answer: Answer) -> bytes:
     return mms_pipe.pack_answer(answer)[mms_pipe.HEAD.size :]
 
 
@@ -427,7 +422,7 @@ def _check_answer(answer: Answer) -> None:
 
 
 _MMS: Final = (
-    Target("mmsanswer", mms_pipe.unpack_answer, _answer_again, _check_answer),
+    Target("mmsanswer", mms_pipe.unpack_answer, answer_again, _check_answer),
     Target("scl", parse_scl, refusals=(SclError,), is_text=True),
 )
 _RULES: Final = (
@@ -458,66 +453,4 @@ _OTHERS: Final = (
         is_text=True,
     ),
 )
-_REAL_FINALS: Final = [
-    decode_final_header(cbor.decode(path.read_bytes())) for path in sorted((CORPUS / "final").glob("*"))
-]
-MADE: Final[dict[str, list[bytes]]] = {
-    # of what a real run gave
-    "headeritem": [encode_header_item(final) for final in _REAL_FINALS],
-    "down": [encode_header_item(final) for final in _REAL_FINALS],
-    "journal": [
-        SegmentEncoder(len).note(Note(7, "a note")),
-        SegmentEncoder(len).start("software", {"member": "a", "settings": samples.VALIDATORS}),
-        *(
-            SegmentEncoder(len).step(Taken(7, Now(8, 9), event, (Report("code", "detail"),), (bytes(64),)))
-            for event in (Connected("b"), Received("b", Status(9, 0, "new")), Received("b", GetBody(bytes(32))))
-        ),
-    ],
-    "apdu": [bytes.fromhex(octets) for _, octets in test_apci.FRAMES],
-    "asdu": test_asdu.examples(),
-    "iec104file": [
-        b"".join(encode_i(number, 0, asdu) for number, asdu in enumerate(test_files.served(content, section_bytes)))
-        for content, section_bytes in ((b"", 1), (bytes(range(250)), 600), (b"0123456789", 3))
-    ],
-    "item": [cbor.encode(samples.ITEM_OF_WORDS.to_value())],
-    "modbusline": [_modbus_answers(bytes(600)), _modbus_answers(bytes(range(200)) * 3)],
-    "iec104link": [
-        b"".join(test_apci.encoded(IFrame(number, 0, asdu)) for number, asdu in enumerate(test_asdu.examples()[at:]))
-        for at in (0, 20, 40)
-    ],
-    "anchor": [Anchor(final, (("dispatch", bytes(32), bytes(64)),)).encode() for final in _REAL_FINALS[:2]],
-    # what a demo of a few seconds does not bring about: made by hand
-    "epochs": [cbor.encode([]), cbor.encode([samples.FIRST_END.to_value(), samples.SECOND_END.to_value()])],
-    "conflict": [
-        Conflict(
-            CertifiedHeader(samples.HEADER, samples.CERTIFICATE),
-            CertifiedHeader(samples.SECOND_HEADER, samples.CERTIFICATE),
-            (samples.FIRST_END,),
-        ).encode()
-    ],
-    "faultproof": [test_faultproof.PROOF.encode()],
-    "faultfile": [FaultFile(test_faultproof.PROOF, (samples.FIRST_END,)).encode()],
-    **{
-        f"items-{name}": [
-            bytes.fromhex(golden["content"]) for golden in test_package.GOLDEN["files"] if golden["format"] == name
-        ]
-        for name in FORMATS
-    },
-    "package": [test_package.PACKAGE.encode()],
-    "mmsanswer": [
-        _answer_again(Answer(1, None, "", value=True)),
-        _answer_again(Answer(2, None, "", ["BAY1LD0"])),
-        _answer_again(Answer(3, None, "", ["text", b"SN-1"])),
-        _answer_again(Answer(4, None, "", [["NumOfSG", "integer", 2], ["ActSG", "integer", 1]])),
-        _answer_again(Answer(5, None, "", [["StrVal.setMag.f", "float", b"\x42\x44\x00\x00"]])),
-        _answer_again(Answer(6, None, "", [[b"/firmware.bin", 5, 0]])),
-        _answer_again(Answer(7, None, "", [["BAY1", "", [["LD0", "17"]]]])),
-        _answer_again(Answer(8, "missing", "answers object-non-existent", None)),
-    ],
-    "scl": [iedbench.scl(), iedbench.scl(revision=None, version="3")],
-    "manifest": [test_snapshot.MANIFEST.encode()],
-    "part": [cbor.encode(test_snapshot.PART)],
-    "guard": [SignerGuard().encode(), SignerGuard(7, 0, 8, 1, 3, bytes(32), 1, is_restored=True).encode()],
-    "head": [encode_head(Head(7, bytes(32), 8, bytes(32), test_snapshot.history(7)))],
-}
 TARGETS: Final[Sequence[Target]] = (*_WIRE, *_IEC104, *_MMS, *_MODBUS, *_RULES, *_MASTER, *_OTHERS)

@@ -21,7 +21,7 @@ from tests.e2e.test_peers import Member, make, until
 from tests.fuzz.engine import seeds_of
 from tests.fuzz.mutate import Mutator
 from tests.fuzz.targets import TARGETS
-from tests.unit.master.test_engine import World
+from tests.unit.master.engine_world import World
 from wire.errors import CODES
 from wire.types import sha256
 

@@ -15,7 +15,7 @@ from agent.drivers.mms_link import START_MS
 from agent.model import Reading
 from firmware_sim.mms.packets import Packets, is_data
 from tests.interop.ied import HOST, served
-from tests.interop.test_mms_device import driver_of
+from tests.interop.mms_reads import driver_of
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 SEEDS = 60

@@ -18,8 +18,8 @@ from master.contracts.parameters import DAY_MS
 from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings
 from master.ledger.genesis import genesis_writes
 from master.ledger.state import Overlay, Write
+from tests.unit.contracts.consortium import certificate, vote_key
 from tests.unit.contracts.members_site import DATA_CENTRES, ROLES, members_genesis, public, root_of
-from tests.unit.contracts.test_validators import certificate, vote_key
 from tests.unit.ledger.worlds import GENESIS_MS, MemoryState, key_of
 from wire import cbor
 from wire.cbor import Value

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.wire.iec104.stored import server_of, stored, transfer
 from tests.unit.wire.iec104.test_asdu import examples
-from tests.unit.wire.iec104.test_files import server_of, stored, transfer
 from wire.iec104.apci import FrameDecoder, IFrame, UFunction, encode_i, encode_s, encode_u
 from wire.iec104.asdu import Asdu, decode_asdu
 from wire.iec104.errors import ApciError, AsduError, FileTransferError, LinkTimeoutError, ParameterError

@@ -11,7 +11,7 @@ from master.ledger.rows import Execution
 from tests.simulation.plan import Plan
 from tests.unit.contracts.reports import entry, evidence, item
 from tests.unit.ledger.worlds import World, make_genesis
-from tests.unit.store.test_store import certify
+from tests.unit.store.stores import certify
 from wire.certificate import Certificate
 
 BLOCKS_MAX: Final = 44

@@ -9,7 +9,7 @@ from typing import Final
 from master.consensus.events import Flawed
 from master.consensus.message_checks import FlawedProposalError, UnknownEpochError, known_part, verify_by_epoch
 from master.consensus.message_codec import decode_message
-from master.consensus.messages import Blocks, Message, Standing
+from master.consensus.messages import Blocks, Message
 from master.consensus.state import Settings
 from tests.simulation.cluster import Cluster
 from tests.simulation.disk import Disk
@@ -86,18 +86,9 @@ class ChangingCluster(Cluster):
             demand(is_lie, "an honest node's proposal was refused")
             return Flawed(error.proposal, str(error))
         except WireError:
-            demand(is_lie or self._is_early(node, raw), "an honest node's message was refused")
+            demand(is_lie, "an honest node's message was refused")
             return None
         return message
-
-    def _is_early(self, node: Node, raw: bytes) -> bool:
-        """Tell whether an answer is signed with a key of the epoch that its head begins, and that is unknown here."""
-        message = decode_message(raw)
-        certificate = message.certificate if isinstance(message, Standing) else None
-        is_early = certificate is not None and node.disk.ledger.set_of(certificate.epoch + 1) is None
-        if is_early:
-            self._judge.count("STANDING of an epoch not known yet")
-        return is_early
 
     def _begin(self) -> None:
         super()._begin()

@@ -14,7 +14,8 @@ from tests.simulation.cluster import run_plan
 from tests.simulation.kept import KEPT, read_kept
 from tests.simulation.plan import BLOB_PROFILES, PROFILES, draw_plan
 
-pytestmark = pytest.mark.simulation
+# both files look at the same runs
+pytestmark = [pytest.mark.simulation, pytest.mark.xdist_group("campaign")]
 
 BATCH: Final = 8
 

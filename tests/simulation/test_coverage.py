@@ -10,7 +10,8 @@ from tests.simulation.campaign import PROFILE_SEEDS, campaign, outcome
 from tests.simulation.coverage import FAULTS, INVARIANTS, LIVENESS, MECHANISMS, TABLES, Entry, missing, summary
 from tests.simulation.plan import PROFILES
 
-pytestmark = pytest.mark.simulation
+# both files look at the same runs
+pytestmark = [pytest.mark.simulation, pytest.mark.xdist_group("campaign")]
 
 _ENTRIES = [entry for table in TABLES for entry in table]
 

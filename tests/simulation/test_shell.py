@@ -24,7 +24,7 @@ from tests.simulation.network import Agenda
 from tests.simulation.node import Node
 from tests.simulation.plan import Plan
 from tests.simulation.toy import CHAIN, EPOCH, Ledger
-from tests.unit.master.test_engine import World
+from tests.unit.master.engine_world import World
 from wire.certificate import Step
 from wire.types import sha256
 

@@ -20,6 +20,8 @@ from firmware_sim.modbus.server import ModbusServer
 from firmware_sim.modbus.unit import Unit
 from kit.clock import FakeClock
 from rules.fingerprint import fingerprint
+from tests.unit.wire.samples import public_of
+from wire.cose import kid_of
 from wire.evidence import Clock as EvidenceClock
 from wire.evidence import Identity
 
@@ -28,6 +30,7 @@ PACKAGED = PROFILES["stability-control-modbus"]
 PROFILE = replace(PACKAGED, specifics=ModbusProfile(directory=DirectoryTable(address=100)))
 """The packaged profile without its revision counter, for devices whose answers a test makes up."""
 NOW_MS = 1_790_000_000_000
+KID = kid_of(public_of("gw-1"))
 IDENTITY = Identity("Sample Vendor", "SC", "3.1.4", "SN-0001", "SC-9000")
 EVIDENCE_CLOCK = EvidenceClock(NOW_MS, "system", None, "unknown")
 

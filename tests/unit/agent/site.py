@@ -19,18 +19,7 @@ def write_site(folder: Path, *, broker_port: int, devices: Sequence[tuple[str, i
     authority.identity().save(folder / "ca.crt", folder / "ca.key")
     authority.issue("gw-1").save(folder / "mqtt.crt", folder / "mqtt.key")
     authority.issue("broker", ["127.0.0.1"]).save(folder / "broker.crt", folder / "broker.key")
-    key = key_of("gw-1")
-    public = public_of("gw-1")
-    value = {
-        "type": "ed25519",
-        "name": "gw-1",
-        "public": public.hex(),
-        "kid": kid_of(public).hex(),
-        "secret": bytes(key).hex(),
-    }
-    path = folder / "gw-1.key"
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(value))
+    write_key(folder / "gw-1.key", "gw-1")
     tables = "".join(
         f'[[device]]\nid = "{name}"\nprotocol = "modbus"\nhost = "127.0.0.1"\nport = {port}\n'
         'profile = "stability-control-modbus"\ntimeout_ms = 200\nretries = 0\ninterval_ms = 100\n\n'
@@ -45,6 +34,20 @@ def write_site(folder: Path, *, broker_port: int, devices: Sequence[tuple[str, i
         f'[metrics]\nlisten = "127.0.0.1:0"\n\n{tables}{more}'
     )
     return config
+
+
+def write_key(path: Path, name: str) -> None:
+    """Write the sample key of that name."""
+    public = public_of(name)
+    value = {
+        "type": "ed25519",
+        "name": "gw-1",
+        "public": public.hex(),
+        "kid": kid_of(public).hex(),
+        "secret": bytes(key_of(name)).hex(),
+    }
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(value))
 
 
 def broker_context(folder: Path) -> ssl.SSLContext:

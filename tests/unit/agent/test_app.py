@@ -20,7 +20,7 @@ from firmware_sim.faults import Fault
 from kit.exitcodes import DataError, StorageError, TryAgainError
 from tests.unit.agent.bench import served
 from tests.unit.agent.broker import FakeBroker, Published, broker
-from tests.unit.agent.site import broker_context, write_site
+from tests.unit.agent.site import broker_context, write_key, write_site
 from tests.unit.agent.test_trust import receipt_for
 from tests.unit.firmware_sim.bench import device
 from tests.unit.wire.samples import GENESIS, public_of
@@ -229,6 +229,33 @@ def test_expired_transaction_is_wrapped_anew_before_it_is_sent(tmp_path: Path, m
             assert new.args == old.args
             assert new.seq > old.seq
             assert new.valid_until_ms > old.valid_until_ms
+
+    asyncio.run(work())
+
+
+# holds MB-8
+def test_reports_that_an_old_key_signed_are_signed_by_the_new_one_and_settle_by_either(tmp_path: Path) -> None:
+    """A gateway starts with another key: the evidence stays, in its order, and nothing goes out under the old one."""
+    old_key, new_key = public_of("gw-1"), public_of("next")
+
+    async def work() -> None:
+        async with running(tmp_path, device()) as site:
+            await site.fake.until("tx")
+            site.agent._note_change()
+            first = await site.fake.until("tx", 2)
+            for one in first:
+                open_tx(one.payload).verify(old_key)
+        write_key(tmp_path / "gw-1.key", "next")
+        async with running(tmp_path, device()) as site:
+            again = (await site.fake.until("tx", 2))[:2]
+            assert [evidence_of(one) for one in again] == [evidence_of(one) for one in first]
+            for one in again:
+                open_tx(one.payload).verify(new_key)
+            # the ledger may have taken the first under its old name, and answers its new one from there
+            await site.receipt(first[0])
+            await site.receipt(again[1], "duplicate", height=44)
+            await site.settled(2)
+            assert first[0].payload not in [one.payload for one in site.fake.of("tx")]
 
     asyncio.run(work())
 

@@ -16,7 +16,7 @@ from agent.profile import Pacing, read_profile
 from kit.config import ConfigProblemsError
 from kit.tls import Authority
 from tests.unit.agent.iec104_bench import CHECKSUMS, FILES, Station, driver_at, second_at, station_at, with_station
-from tests.unit.agent.test_iec104_driver import changed
+from tests.unit.agent.iec104_reads import changed
 from wire.iec104.apci import UFunction, encode_u
 from wire.iec104.link import LinkState
 

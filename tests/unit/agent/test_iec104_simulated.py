@@ -23,9 +23,9 @@ from firmware_sim.tamper import Bench, tamper
 from kit.clock import SystemClock
 from rules.fingerprint import fingerprint
 from tests.unit.agent.iec104_bench import CHECKSUMS, FILES, driver_at, second_at
-from tests.unit.agent.test_iec104_driver import changed
+from tests.unit.agent.iec104_reads import changed
 from tests.unit.firmware_sim.bench import IDENTITY, device
-from tests.unit.wire.iec104.test_files import content_of
+from tests.unit.wire.iec104.stored import content_of
 
 SETTINGS = b"number,name,value,unit,min,max\n1,UFLS stage 1,49.00,Hz,45.00,52.00\n"
 CONTENTS = {"firmware": content_of(70_001), "strategy": content_of(5_000), "settings": SETTINGS}

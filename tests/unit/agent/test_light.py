@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 import agent.app
-from agent.app import HEARTBEAT_MS, HEARTBEATS_FRESH, TX_VALID_MS
+from agent.app import HEARTBEAT_MS, HEARTBEATS_FRESH, TX_VALID_MS, heartbeat_ms
+from agent.config import load_agent_config
 from agent.io.headers import TRUSTING_MS
 from agent.io.ledgertime import AHEAD_MS
 from agent.io.statefile import ANCHOR_FILE, CONFLICTS_FOLDER
 from kit.clock import SystemClock
+from kit.exitcodes import ConfigurationError
 from master.contracts.parameters import INTEGERS
+from tests.unit.agent.site import write_site
 from tests.unit.agent.test_app import DOWN, Site, evidence_of, running
 from tests.unit.agent.test_cli import call
 from tests.unit.firmware_sim.bench import device
@@ -131,6 +134,20 @@ def test_head_that_is_too_old_is_said_in_status_and_health(tmp_path: Path, clock
 
 def test_default_heartbeat_is_that_of_the_ledger() -> None:
     assert INTEGERS["heartbeat_ms"].default == HEARTBEAT_MS
+
+
+# holds LC-7
+def test_heartbeat_is_what_the_configuration_says_else_the_genesis_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_site(tmp_path, broker_port=1883, devices=[("sps-1", 502)])
+    told = replace(GENESIS, parameters={**GENESIS.parameters, "heartbeat_ms": 2_000})
+    assert [heartbeat_ms(load_agent_config(path), genesis) for genesis in (GENESIS, told)] == [HEARTBEAT_MS, 2_000]
+    monkeypatch.setenv("GRIDWITNESS_AGENT__AGENT__HEARTBEAT_MS", "60000")
+    assert heartbeat_ms(load_agent_config(path), told) == 60_000
+    monkeypatch.setenv("GRIDWITNESS_AGENT__AGENT__HEARTBEAT_MS", "3600001")
+    with pytest.raises(ConfigurationError, match="heartbeat_ms"):
+        load_agent_config(path)
 
 
 def proofs_in(site: Site) -> list[bytes]:

@@ -20,7 +20,7 @@ from agent.poller import DevicePoller
 from agent.profile import ReadPlan
 from kit.clock import FakeClock
 from kit.exitcodes import StorageError
-from tests.unit.agent.bench import EVIDENCE_CLOCK, NOW_MS, FakeDriver, device_config, plain, state
+from tests.unit.agent.bench import EVIDENCE_CLOCK, KID, NOW_MS, FakeDriver, device_config, plain, state
 from tests.unit.firmware_sim.bench import device
 from tests.unit.wire.readorders import DEADLINE_MS, NONCE, call, order, proven
 from tests.unit.wire.samples import CHAIN, GENESIS, key_of
@@ -34,7 +34,7 @@ from wire.types import sha256
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
     signer = Signer("gw-1", CHAIN, key_of("gw-1"))
     box = Outbox(tmp_path / "outbox.sqlite", signer.transaction, bytes_max=10**6, valid_ms=600_000)
-    box.begin_boot(NOW_MS)
+    box.begin_boot(NOW_MS, KID)
     yield box
     box.close()
 

@@ -14,7 +14,7 @@ import pytest
 from agent.attest import DeviceState, Signer, build_evidence
 from agent.io.outbox import TX_KEPT_MAX, Outbox, OutboxFullError
 from kit.exitcodes import StorageError
-from tests.unit.agent.bench import EVIDENCE_CLOCK, NOW_MS, state
+from tests.unit.agent.bench import EVIDENCE_CLOCK, KID, NOW_MS, state
 from tests.unit.wire.samples import GENESIS, key_of
 from wire.evidence import Evidence, SeenBlock, decode_evidence
 from wire.tx import open_tx
@@ -36,7 +36,7 @@ def opened(path: Path, *, bytes_max: int = MIB) -> Outbox:
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
     box = opened(tmp_path / "outbox.sqlite")
-    box.begin_boot(NOW_MS)
+    box.begin_boot(NOW_MS, KID)
     yield box
     box.close()
 
@@ -64,12 +64,12 @@ def test_journal_is_write_ahead_and_every_commit_is_synchronous(outbox: Outbox) 
 def test_counters_go_on_after_a_restart_and_boot_counts(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     box = opened(path)
-    first_boot = box.begin_boot(NOW_MS)
+    first_boot = box.begin_boot(NOW_MS, KID)
     add(box, state())
     seq = box.pending(1)[0].seq
     box.close()
     box = opened(path)
-    assert box.begin_boot(NOW_MS - 10_000_000) == first_boot + 1
+    assert box.begin_boot(NOW_MS - 10_000_000, KID) == first_boot + 1
     add(box, state())
     old, new = box.pending(10)
     box.close()
@@ -79,7 +79,7 @@ def test_counters_go_on_after_a_restart_and_boot_counts(tmp_path: Path) -> None:
 
 def test_new_database_begins_above_what_an_old_one_can_have_used(tmp_path: Path) -> None:
     old, new = opened(tmp_path / "old"), opened(tmp_path / "new")
-    old_boot, new_boot = old.begin_boot(NOW_MS), new.begin_boot(NOW_MS + 60_000)
+    old_boot, new_boot = old.begin_boot(NOW_MS, KID), new.begin_boot(NOW_MS + 60_000, KID)
     for box in (old, new):
         add(box, state())
     assert new_boot > old_boot
@@ -130,13 +130,36 @@ def test_receipt_for_an_item_that_has_changed_since_is_not_kept(outbox: Outbox) 
 def test_states_survive_a_restart_as_they_were_reported(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     box = opened(path)
-    box.begin_boot(NOW_MS)
+    box.begin_boot(NOW_MS, KID)
     states = (state("sps-1"), state("sps-2", has_receipt=True), DeviceState("sps-3", "unreachable"))
     box.add(build(*states), states, NOW_MS, droppable=False)
     box.close()
     box = opened(path)
     assert box.states() == {"sps-1": states[0], "sps-2": states[1]}
     box.close()
+
+
+def test_what_another_key_signed_is_told_apart_until_it_is_signed_anew(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    box = opened(path)
+    box.begin_boot(NOW_MS, KID)
+    assert add(box, state("sps-1"), state("sps-2")) == 2
+    assert not any(box.has_other_key(entry) for entry in box.pending(10))
+    box.close()
+    box = opened(path)
+    box.begin_boot(NOW_MS, KID)
+    assert not any(box.has_other_key(entry) for entry in box.pending(10))
+    box.close()
+    for kid in (b"next key's id...", KID):  # and it holds the other way round, too
+        box = opened(path)
+        box.begin_boot(NOW_MS, kid)
+        waiting = box.pending(10)
+        assert [box.has_other_key(entry) for entry in waiting] == [True, True]
+        again = [box.rewrap(entry.evidence, NOW_MS) for entry in waiting]
+        assert [entry.seq for entry in box.pending(10)] == [waiting[-1].seq + 1, waiting[-1].seq + 2]
+        assert box.pending(10) == again
+        assert not any(box.has_other_key(entry) for entry in box.pending(10))
+        box.close()
 
 
 def test_rewrapped_evidence_keeps_its_bytes_under_a_new_number(outbox: Outbox) -> None:
@@ -191,7 +214,7 @@ def fill(outbox: Outbox, *, droppable: bool) -> int:
 
 def test_full_outbox_leaves_out_unchanged_reports_and_gives_up_none_that_it_holds(tmp_path: Path) -> None:
     box = opened(tmp_path / "outbox.sqlite", bytes_max=20_000)
-    box.begin_boot(NOW_MS)
+    box.begin_boot(NOW_MS, KID)
     add(box, state(), now_ms=NOW_MS - 2)
     add(box, state(), droppable=True, now_ms=NOW_MS - 1)
     fitted = fill(box, droppable=True)
@@ -203,7 +226,7 @@ def test_full_outbox_leaves_out_unchanged_reports_and_gives_up_none_that_it_hold
 
 def test_outbox_full_of_unchanged_reports_still_takes_changes_up_to_its_margin(tmp_path: Path) -> None:
     box = opened(tmp_path / "outbox.sqlite", bytes_max=20_000)
-    box.begin_boot(NOW_MS)
+    box.begin_boot(NOW_MS, KID)
     held = fill(box, droppable=True)
     with pytest.raises(OutboxFullError, match="bytes that have no receipt"):
         fill(box, droppable=False)
@@ -226,7 +249,7 @@ def test_damaged_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
 def test_page_that_was_overwritten_is_noticed_when_the_file_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     box = opened(path)
-    box.begin_boot(NOW_MS)
+    box.begin_boot(NOW_MS, KID)
     for _ in range(50):
         add(box, state())
     box.close()
@@ -270,12 +293,12 @@ def test_disk_that_is_full_is_a_storage_error_and_loses_nothing(outbox: Outbox) 
 CHILD = """
 import sys
 from pathlib import Path
-from tests.unit.agent.bench import NOW_MS, state
+from tests.unit.agent.bench import KID, NOW_MS, state
 from tests.unit.agent.test_outbox import add, opened
 from wire.evidence import SeenBlock
 
 box = opened(Path(sys.argv[1]))
-boot = box.begin_boot(NOW_MS)
+boot = box.begin_boot(NOW_MS, KID)
 print("boot", boot, flush=True)
 while True:
     add(box, state("sps-1"), state("sps-2"))

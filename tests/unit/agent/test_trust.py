@@ -9,7 +9,7 @@ import pytest
 from agent.attest import DeviceState, Signer, build_evidence
 from agent.io.outbox import Outbox, Pending
 from agent.io.trust import ITEM_BYTES_MAX, NotProven, Settled, Trust
-from tests.unit.agent.bench import EVIDENCE_CLOCK, NOW_MS, state
+from tests.unit.agent.bench import EVIDENCE_CLOCK, KID, NOW_MS, state
 from tests.unit.wire.samples import CHAIN, GENESIS, HEADER, RECEIPT, certify, key_of
 from wire.evidence import SeenBlock
 from wire.header import tx_root
@@ -34,7 +34,7 @@ def receipt_for(raw: bytes, *, code: str = "ok", height: int = 42, signers: tupl
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
     signer = Signer("gw-1", CHAIN, key_of("gw-1"))
     box = Outbox(tmp_path / "outbox.sqlite", signer.transaction, bytes_max=10**6, valid_ms=600_000)
-    box.begin_boot(NOW_MS)
+    box.begin_boot(NOW_MS, KID)
     yield box
     box.close()
 

@@ -17,8 +17,8 @@ from nacl.signing import SigningKey
 
 from kit.exitcodes import DataError
 from kit.keystore import create_key, load_signing_key
-from kit.tls import Authority, request_certificate
-from master.contracts import membership
+from kit.tls import Authority, der_of, request_certificate
+from master.contracts import member_state, membership
 from master.ledger.rows import event_rows
 from master.views.ports import END, Position
 from master.views.schema import Reading
@@ -117,8 +117,9 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
     made = Desk(tmp_path, capsys)
-    for module in ("members", "member_keys", "member_places"):
+    for module in ("members", "member_certificates", "member_keys", "member_places"):
         use_node(monkeypatch, module, made.node)
+    monkeypatch.setattr("client.commands.members.LOOK_S", 0)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("client.node.time.time_ns", lambda: made.site.time_ms * 1_000_000)
     monkeypatch.setattr("client.node.VALID_MS_DEFAULT", 60_000)
@@ -176,7 +177,7 @@ def test_approval_without_reviews_or_application_writes_no_certificate(desk: Des
     request(desk)
     assert desk.run("apply", "wind.application", by="sub-east") == 0
     assert desk.run("approve", "wind", "--ca", "ca", by="dispatch") == 65
-    assert "not-reviewed: reviews are missing" in desk.said()
+    assert "sub-east must review wind first" in desk.said()
     assert not (desk.folder / "wind.crt").exists()
     (desk.folder / "wind.crt").write_text("mine", encoding="ascii")
     assert desk.run("approve", "wind", "--ca", "ca", by="dispatch") == 65
@@ -189,7 +190,7 @@ def test_approval_without_reviews_or_application_writes_no_certificate(desk: Des
 def test_review_against_ends_an_application(desk: Desk) -> None:
     request(desk)
     assert desk.run("apply", "wind.application", by="lab") == 65
-    assert "only an organisation that runs a validator" in desk.said()
+    assert "it must be an organisation that runs a validator" in desk.said()
     assert desk.run("apply", "wind.application", by="dispatch") == 0
     assert desk.run("review", "wind", "--reason", "no licence", "--against", by="trade") == 0
     assert desk.asked("applications", "--status", "rejected")["items"][0]["organisation"] == "wind"
@@ -208,6 +209,7 @@ def test_account_is_suspended_for_some_days_and_resumed(desk: Desk) -> None:
 
 def test_keys_are_rotated_replaced_and_revoked(desk: Desk) -> None:
     assert desk.run("rotate-key", "--new-key", desk.key("lab-2"), by="lab") == 0
+    assert "lab-2.key --sender lab" in desk.said()
     assert desk.run("attach", by="lab") == 65
     assert desk.run("attach", "--sender", "lab", by="lab-2") == 0
     assert desk.run("add-operator", "shift", "--new-key", desk.key("shift"), by="grid") == 0
@@ -270,6 +272,69 @@ def test_places_are_added_moved_and_retired(desk: Desk) -> None:
     desk.said()
     assert desk.run("moves") == 0
     assert "gw-3" in desk.said()
+
+
+@pytest.fixture(scope="module")
+def ca() -> Authority:
+    return Authority.create("consortium")
+
+
+def issued(desk: Desk, ca: Authority, name: str) -> str:
+    (desk.folder / f"{name}.crt").write_bytes(ca.issue(name).certificate)
+    return f"{name}.crt"
+
+
+@pytest.mark.parametrize(("account", "name"), [("gw-1", "gw-1"), ("dispatch", "node-dispatch")])
+def test_certificate_is_recorded_listed_and_revoked_by_its_file_or_digest(
+    desk: Desk, ca: Authority, account: str, name: str
+) -> None:
+    file = issued(desk, ca, name)
+    digest = desk.asked("certificates", "add", account, file, by="dispatch")["certificate"]
+    (found,) = member_state.certificates(desk.site.state)
+    assert (found.account, found.digest.hex(), found.revoked_height) == (account, digest, None)
+    assert found.certificate == der_of((desk.folder / file).read_bytes())
+    (row,) = desk.asked("certificates", "list", "--account", account, "--status", "active")["items"]
+    assert row["certificate"] == digest
+    given = file if account == "gw-1" else digest
+    shown = desk.asked("certificates", "revoke", given, "--reason", "stolen", by="dispatch")
+    assert (shown["certificate"], shown["code"]) == (digest, "ok")
+    (found,) = member_state.certificates(desk.site.state)
+    assert found.revoked_height == desk.site.world.head.height
+    assert desk.run("certificates", "list") == 0
+    assert "revoked" in desk.said()
+    assert desk.run("certificates", "list", "--status", "active") == 0
+    assert "no certificates" in desk.said()
+
+
+def test_certificate_that_is_of_somebody_else_or_cannot_be_recorded_is_refused(desk: Desk, ca: Authority) -> None:
+    file = issued(desk, ca, "gw-1")
+    assert desk.run("certificates", "add", "lab", file, by="dispatch") == 65
+    assert "is for gw-1; the common name has to be lab or node-lab" in desk.said()
+    assert desk.run("certificates", "add", "gw-1", file, by="grid") == 65
+    assert "only the dispatch centre records" in desk.said()
+    (desk.folder / "text").write_text("no certificate", encoding="ascii")
+    assert desk.run("certificates", "add", "gw-1", "text", by="dispatch") == 65
+    stranger = issued(desk, ca, "nobody")
+    assert desk.run("certificates", "add", "nobody", stranger, by="dispatch") == 65
+    assert "unknown-account" in desk.said()
+    assert desk.run("certificates", "add", "gw-1", file, by="dispatch") == 0
+    assert desk.run("certificates", "add", "gw-1", file, by="dispatch") == 65
+    assert "the ledger has this certificate already" in desk.said()
+
+
+def test_certificate_is_not_revoked_by_who_has_no_say_or_twice(desk: Desk, ca: Authority) -> None:
+    file = issued(desk, ca, "gw-1")
+    assert desk.run("certificates", "add", "gw-1", file, by="dispatch") == 0
+    revoke = ("certificates", "revoke", file, "--reason", "stolen")
+    assert desk.run(*revoke, by="lab") == 65
+    assert "not-yours" in desk.said()
+    assert desk.run("certificates", "revoke", "00" * 32, "--reason", "stolen", by="grid") == 65
+    assert "the ledger has no such certificate" in desk.said()
+    assert desk.run("certificates", "revoke", "gw-9", "--reason", "stolen", by="grid") == 64
+    assert "neither a digest" in desk.said()
+    assert desk.run(*revoke, by="grid") == 0
+    assert desk.run(*revoke, by="grid") == 65
+    assert "it counted no more already" in desk.said()
 
 
 def test_authority_certifies_no_other_requests() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from client.grid.proof import ModelProof, counts_at, decode_model_proof, verify_model_proof, version_key
+from client.output import when
 from kit.http import NodeProblemError
 from kit.keystore import create_key, load_signing_key
 from master.ledger.rows import EventRow
@@ -251,7 +252,7 @@ def test_models_get_writes_the_file_of_a_version_and_no_other_bytes(
     store(changed(folder), key)
     old = node.get_json("/v1/models/north.1")
     out = tmp_path / "out.json"
-    for words in (("north.1",), ("north", "--at", str(old["time_ms"]))):
+    for words in (("north.1",), ("north", "--at", str(old["time_ms"])), ("north", "--at", when(old["time_ms"]))):
         assert call("models", "get", *words, "--out", str(out), *NODE) == 0
         assert out.read_bytes() == (VECTORS / "case14.json").read_bytes()
     assert call("models", "get", "north", "--out", str(out), *NODE) == 0

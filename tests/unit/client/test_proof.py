@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from client.commands.verify import FILE_BYTES_MAX
-from client.proof import prove
+from client.proof import lines_for, prove, prove_other
 from kit.exitcodes import run
 from tests.unit.client.ledgers import MEMBERS, World, evidence, key_of
 from tests.unit.wire import samples
+from wire import cbor
 from wire.certificate import Step, vote_bytes
 from wire.errors import CborError, CertificateError, FormatError, ProofError, SignatureError, WireError
 from wire.faultproof import FaultFile, FaultProof, Statement
@@ -203,3 +204,18 @@ def test_verify_conflict_says_who_signed_twice(tmp_path: Path, capsys: pytest.Ca
     assert (shown["type"], shown["first_height"], shown["signed_twice"]) == ("conflict", 42, list(samples.MEMBERS[:3]))
     file.write_bytes(replace(conflict, second=conflict.first).encode())
     assert _run("verify", str(file), "--genesis", str(genesis)) == 65
+
+
+def test_proof_of_who_could_read_is_told_in_sentences() -> None:
+    frame = {"type": "access-proof", "class": "settings", "subject": "device/d1", "height": 7, "known_height": 9}
+    grant = {"id": "ab", "reader": "role/auditor", "by": "grid"}
+    told = "\n".join(lines_for({**frame, "time_ms": 0, "grants": [grant], "others": []}) or [])
+    assert "settings of device/d1 after block 7" in told
+    assert "role/auditor, by grant ab of grid" in told
+    assert "nobody by a grant" in "\n".join(lines_for({**frame, "time_ms": 0, "grants": [], "others": []}) or [])
+    assert lines_for({"type": "state-proof"}) is None
+
+
+def test_proof_of_a_model_names_the_command_that_checks_it() -> None:
+    with pytest.raises(FormatError, match="models verify"):
+        prove_other(cbor.encode({"type": "model-proof"}), samples.GENESIS)

@@ -8,6 +8,7 @@ import pytest
 
 from kit.keystore import create_key
 from master.contracts.membership_decisions import decode_upgrade
+from master.contracts.references_policy import decode_policy_change
 from tests.unit.client.nodes import FakeNode, call, use_node
 from wire import cbor
 from wire.tx import Transaction, open_tx
@@ -202,6 +203,65 @@ def test_vote_with_a_plan_is_signed_only_if_the_proposal_says_the_same(
 def test_count_asks_the_contract_and_does_not_wait_if_told_so(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("proposals", "count", PROPOSAL, *site.by, "--no-wait") == 0
     assert (site.sent().method, "pending" in capsys.readouterr().out) == ("count", True)
+
+
+def test_proposal_is_found_by_how_its_id_begins(site: Site) -> None:
+    other = item(proposal="cd" * 8 + "ee" * 24)
+    site.node.answers["/v1/proposals"] = {"items": [item(), other], "next": None}
+    assert call("proposals", "vote", PROPOSAL[:18], *site.by) == 0
+    assert site.sent().args["proposal"] == bytes.fromhex(PROPOSAL)
+    site.node.posted.clear()
+    for text, code in ((PROPOSAL[:16], 65), ("00" * 4, 65), ("zz" * 4, 64), ("cd", 64)):
+        assert call("proposals", "vote", text, *site.by) == code
+    assert not site.node.posted
+
+
+def test_vote_tells_how_the_proposal_stands_after_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("proposals", "vote", PROPOSAL, *site.by, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["proposal_status"], said["votes"]) == ("pending", "4 in favour, 1 against, 8 due")
+    monkeypatch.setattr("client.proposals._LOOK_S", 0)
+    site.node.answers[f"/v1/proposals/{PROPOSAL}"] = item(in_favour=[])
+    assert call("proposals", "vote", PROPOSAL, *site.by, "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["proposal"], "votes" in said) == (PROPOSAL, False)
+
+
+def test_correction_is_shown_as_what_its_values_say(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    target = {"namespace": "notary", "key": b"lab/k".hex()}
+    body = {"old": cbor.encode({"a": b"\x01"}).hex(), "new": cbor.encode([480]).hex(), "reason": "r", "target": target}
+    site.node.answers[f"/v1/proposals/{PROPOSAL}"] = item(kind="correction", body=body)
+    assert call("proposals", "show", PROPOSAL, *NODE) == 0
+    shown = capsys.readouterr().out
+    for words in ('"old": {"a": "hex:01"}', '"new": [480]', '"key": "lab/k"'):
+        assert words in shown
+    site.node.answers[f"/v1/proposals/{PROPOSAL}"] = item(kind="correction", body={**body, "new": "ff"})
+    assert call("proposals", "show", PROPOSAL, *NODE) == 0
+    assert '"new": "ff"' in capsys.readouterr().out
+
+
+def test_policy_is_proposed_as_the_file_says(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = {"roles": [{"role": "laboratory", "count": 1}], "endorsements_due": 1, "excluded": ["owner-of-device"]}
+    body = {"target": {"device": None, "model": "SCD-220/8"}, "kind": "strategy", "policy": policy}
+    path = site.folder / "policy.json"
+    path.write_text(json.dumps(body))
+    assert call("proposals", "policy", str(path), *site.by) == 0
+    assert (site.sent().args["kind"], site.sent().args["body"]) == ("endorsement-policy", body)
+    decode_policy_change(body)
+    assert TX in capsys.readouterr().out
+    site.answer("bad-body")
+    assert call("proposals", "policy", str(path), *site.by) == 65
+    assert "no such policy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["no json", '{"kind": 1}', '{"target": 0.5, "kind": null, "policy": 1}', "[]"])
+def test_policy_of_another_form_is_refused(site: Site, text: str) -> None:
+    path = site.folder / "policy.json"
+    path.write_text(text)
+    assert call("proposals", "policy", str(path), *site.by) == 65
+    assert not site.node.posted
 
 
 @pytest.mark.parametrize("code", ["no-say", "voted", "closed", "bad-deadline"])

@@ -16,7 +16,8 @@ LINKS = sorted(set(re.findall(r"\]\(([^)#:]+)\)", README)))
 FILES = sorted(
     set(re.findall(r"`((?:wire|rules|agent|master|client|firmware_sim|kit|tests|benchmarks)/[^`]*)`", README))
 )
-COMMANDS = sorted(set(re.findall(r"^ {4}(?:venv/bin/)?gridwitness ([a-z]+(?: [a-z]+)?)", README, re.MULTILINE)))
+COMMAND = re.compile(r"^ {4}(?:venv/bin/)?gridwitness ([a-z]+(?: [a-z]+(?:-[a-z]+)*)?)", re.MULTILINE)
+COMMANDS = sorted(set(COMMAND.findall(README)))
 
 
 def test_readme_begins_with_the_two_commands() -> None:

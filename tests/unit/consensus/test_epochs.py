@@ -329,9 +329,20 @@ def test_standing_is_proven_by_the_epoch_of_its_head_or_by_the_one_that_the_head
         verify_by_epoch(replace(turned_over, signature=bytes(64)), CHAIN, sets, KEYS.verify)
     with pytest.raises(UnknownEpochError):
         verify_by_epoch(replace(turned_over, certificate=replace(head, epoch=2)), CHAIN, sets, KEYS.verify)
+    with pytest.raises(SignatureError):
+        verify_by_epoch(replace(_standing(bench, 0, None), signature=bytes(64)), CHAIN, sets, KEYS.verify)
+
+
+# holds VM-8
+def test_standing_that_may_be_signed_with_a_key_of_an_epoch_not_known_yet_blames_nobody() -> None:
+    bench = Bench(1, size=5)
     ahead = blocks(1).blocks[0][1]
-    with pytest.raises(SignatureError):  # the epoch after it is not known
-        verify_by_epoch(_standing(bench, 0, ahead), CHAIN, sets, KEYS.verify)
+    early = _standing(bench, 0, ahead)
+    with pytest.raises(UnknownEpochError):  # the epoch that its head may have ended
+        verify_by_epoch(early, CHAIN, sets, KEYS.verify)
+    unproven = replace(ahead, signatures=(*ahead.signatures[:-1], (ahead.signatures[-1][0], bytes(64))))
+    with pytest.raises(CertificateError, match="signature"):
+        verify_by_epoch(replace(early, certificate=unproven), CHAIN, sets, KEYS.verify)
 
 
 def test_proposal_and_its_view_changes_are_proven_by_the_epoch_of_its_block() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from master.contracts import membership
 from master.ledger.call import StateReads
 from master.ledger.state import Overlay
-from tests.unit.contracts.test_validators import certificate, vote_key
+from tests.unit.contracts.consortium import certificate, vote_key
 from tests.unit.ledger.worlds import Done, World, key_of, make_genesis
 from wire.cbor import Value
 from wire.cose import kid_of

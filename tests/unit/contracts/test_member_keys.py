@@ -9,8 +9,9 @@ from master.contracts.context import Refused
 from master.ledger.call import CallContext, Surroundings
 from master.ledger.refusals import TxRefused
 from master.ledger.state import Overlay
+from tests.unit.contracts.consortium import certificate, vote_key
 from tests.unit.contracts.members_site import Site, public, root_of
-from tests.unit.contracts.test_validators import certificate, vote_key
+from tests.unit.contracts.reports import entry, evidence, item, send
 from tests.unit.ledger.worlds import Done, key_of
 from wire.cbor import Value
 from wire.membership import REGISTER, REPLACE, REVOKE, ROOT, ROTATE, recovery_bytes
@@ -54,6 +55,21 @@ def test_key_that_is_rotated_in_a_block_signs_nothing_further_in_it() -> None:
     world.commit(execution)
     with pytest.raises(TxRefused, match="unknown-key"):
         world.application.check(late, site.time_ms)
+
+
+# holds MB-8
+def test_evidence_that_a_new_key_signs_anew_counts_once() -> None:
+    """What the old key had delivered is a duplicate; what it had not is taken."""
+    site = Site()
+    world = site.world
+    heard, unheard = (evidence(entry("dev-1", item("s-1")), pair=(1, seq)) for seq in (1, 2))
+    old = world.sign("gw-1", "consistency", "report", {"evidence": unheard.encode()})
+    assert send(world, heard).code == "ok"
+    site.call("gw-1", "rotate-key", **rotation(site, "gw-1", "gw-1", "next"))
+    assert world.propose(old)[1] == {old.id: "unknown-key"}
+    args: list[dict[str, Value]] = [{"evidence": one.encode()} for one in (heard, unheard)]
+    done = world.run(*(world.sign("gw-1", "consistency", "report", each, key="next") for each in args))
+    assert [one.code for one in done] == ["duplicate", "ok"]
 
 
 # holds MB-8

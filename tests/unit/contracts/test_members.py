@@ -6,8 +6,8 @@ import pytest
 
 from master.contracts import membership
 from master.contracts.members import REVIEWERS
+from tests.unit.contracts.consortium import certificate
 from tests.unit.contracts.members_site import Site, public, root_of
-from tests.unit.contracts.test_validators import certificate
 from wire.cbor import Value
 from wire.genesis import JURISDICTION_LEVELS_MAX, ROLES
 from wire.types import sha256

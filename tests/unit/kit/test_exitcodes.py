@@ -152,6 +152,18 @@ def test_run_of_group_without_command_shows_its_help(capsys: pytest.CaptureFixtu
     assert "inner" in capsys.readouterr().out
 
 
+def test_run_of_group_without_command_tells_help_and_sentence_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    app = app_of(None)
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    group.add_typer(app, name="inner")
+    assert run(group, program="prog", args=[]) == 64
+    shown = capsys.readouterr().err
+    assert shown.startswith("Usage: prog")
+    assert shown.endswith("\n\nprog: A command is missing. See 'prog --help'\n")
+    assert run(group, program="prog", args=["--json"]) == 64
+    assert "Usage" not in capsys.readouterr().err
+
+
 def test_run_of_value_refused_by_a_command_returns_64(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -228,6 +228,12 @@ def test_problem_document_becomes_an_error_with_the_exit_code(status: str, code:
     assert str(error) == f"http://a/v1/tx answered {status[:3]}: Refused: seq 4 is used"
 
 
+def test_problem_whose_detail_says_no_more_is_told_once() -> None:
+    bench = Bench(a=[answer(b'{"title": "No account has this key", "detail": "No account has this key."}', "403 No")])
+    with pytest.raises(NodeProblemError, match=r"answered 403: No account has this key$"):
+        bench.client.get_json("/v1/tx")
+
+
 def test_problem_without_document_is_told_by_its_status() -> None:
     bench = Bench(a=[answer(b"<html>", "500 Oops", "text/html")])
     with pytest.raises(NodeProblemError, match="http://a/x answered 500: HTTP status 500"):

@@ -68,6 +68,24 @@ def test_table_at_a_terminal_is_drawn_and_harmless() -> None:
     assert "Devices" in screen_text(out)
 
 
+def test_table_that_is_wider_than_the_terminal_is_told_row_by_row_and_cuts_no_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    names = ("device", "station", "state", "note")
+    row = dict(zip(names, ("linden-sc-1", "linden-220", "mismatch", "\x1b[2J[bold]" + "x" * 30), strict=True))
+    out = Screen()
+    Terminal(stdout=out).table("Devices", [Column(name, name) for name in names], [row, {"device": "weir-sc-1"}])
+    assert screen_text(out).split("\n") == [
+        "Devices",
+        "linden-sc-1",
+        "  station linden-220  state mismatch",
+        "  note \\x1b[2J[bold]" + "x" * 30,
+        "weir-sc-1",
+        "",
+    ]
+
+
 def test_table_with_json_prints_the_items() -> None:
     out = Screen()
     Terminal(as_json=True, stdout=out).table("Devices", COLUMNS, ROWS)

@@ -243,6 +243,24 @@ def test_upload_of_other_bytes_is_refused_and_may_be_tried_again(tmp_path: Path)
     assert list((tmp_path / "here" / "part").iterdir()) == []
 
 
+# holds BL-9 MB-16
+def test_uploads_of_one_organisation_leave_room_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blobsync, "UPLOADS_MAX", 2)
+    town = Town(tmp_path)
+    here = town.node("here")
+    contents = [bytes([n]) for n in range(3)]
+    for content, party in zip(contents, (OFFICE, OFFICE, ("lab", False)), strict=True):
+        here.sync.gate(town.call(content, model=f"m-{content[0]}"), party, "http")
+    first = here.sync.begin(sha256(contents[0]))
+    with pytest.raises(BlobRefusedError, match="1 blobs of this organisation") as caught:
+        here.sync.begin(sha256(contents[1]))
+    assert (caught.value.status, caught.value.code) == (429, "busy")
+    other = here.sync.begin(sha256(contents[2]))
+    first.done()
+    other.done()
+    here.sync.begin(sha256(contents[1])).done()
+
+
 # holds BL-6
 def test_upload_beyond_the_quota_is_refused(tmp_path: Path) -> None:
     town = Town(tmp_path)

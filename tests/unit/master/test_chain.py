@@ -15,7 +15,7 @@ from master.ledger.rows import Execution
 from master.ledger.rows import Head as LedgerHead
 from master.mempool import Mempool
 from master.seams import BlockRefusedError
-from tests.unit.contracts.test_validators import DEADLINE_MS, VOTERS, certificate, consortium
+from tests.unit.contracts.consortium import DEADLINE_MS, VOTERS, certificate, consortium
 from tests.unit.ledger.worlds import World, key_of
 from wire.block import Block
 from wire.cbor import Value

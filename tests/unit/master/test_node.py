@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 from nacl.signing import SigningKey
@@ -335,6 +336,17 @@ def test_node_that_stopped_refuses_with_the_reason() -> None:
     world.node.failure = lambda: "disk full"
     result = world.node.take(transaction(), "http")
     assert (result.code, result.http_status, world.node.unready()) == ("not-ready", 503, "disk full")
+
+
+def test_node_that_stopped_counts_what_it_refuses_and_writes_no_line_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, lines = World(), list[str]()
+    monkeypatch.setattr("master.node._log", SimpleNamespace(info=lambda text, **_: lines.append(text)))
+    world.node.failure = lambda: "disk full"
+    world.node.take(transaction(), "gossip")
+    assert world.metric("transactions_refused_total", way="gossip", reason="not-ready") == 1
+    assert lines == []
+    world.node.take(b"rubbish", "gossip")
+    assert lines == ["refused a transaction"]
 
 
 def test_node_answers_committed_transaction_from_broker_with_its_receipt() -> None:

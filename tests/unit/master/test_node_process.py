@@ -15,7 +15,9 @@ from kit.config import HostPort
 from kit.exitcodes import DataError, StorageError
 from master.app import NodeProcess
 from master.config import NodeConfig, load_genesis
+from master.consensus.fault_messages import Fault
 from master.consensus.guard import SignerGuard
+from master.consensus.message_codec import encode_message
 from master.contracts.validator_records import Admitted
 from master.io.guard import GuardFile
 from master.io.inbound import Trust
@@ -27,7 +29,8 @@ from master.making import STORE_FOLDER, TABLES_FILE, WAL_FILE, init_node
 from master.seat import GUARD_FILE, load_vote_keys, open_guard
 from tests.unit.ledger.worlds import key_of, make_genesis
 from tests.unit.master.test_seat import Site
-from wire.certificate import Validator, ValidatorSet
+from wire.certificate import Step, Validator, ValidatorSet, vote_bytes
+from wire.faultproof import FaultProof, Statement
 from wire.genesis import Genesis, GenesisValidator
 from wire.types import sha256
 
@@ -144,6 +147,25 @@ def test_node_with_a_damaged_log_begins_in_quarantine_and_says_so(place: Place) 
         assert "quarantine" in (process._node.unready() or "")
 
 
+# holds FP-10
+def test_node_takes_up_the_fault_proofs_that_waited_and_tells_who_connects(place: Place) -> None:
+    init_node(place.config)
+    chain, key = place.genesis.chain(), key_of("grid vote")
+    first, second = (
+        Statement(Step.PREPARE, 0, digest, key.sign(vote_bytes(chain, 0, Step.PREPARE, 1, 0, digest)).signature)
+        for digest in sorted((sha256(b"one"), sha256(b"another")))
+    )
+    proof = FaultProof(chain, 0, 1, "grid", first, second).encode()
+    with place.process() as process:
+        assert process._accuse(proof)
+    with place.process() as process:
+        assert not process._accuse(proof), "it is known already"
+        network = Network()
+        process._network = cast("Any", network)
+        process._connected("lab")
+        assert network.sent == [("lab", encode_message(Fault(proof)))]
+
+
 # ---- following the ledger ------------------------------------------------------------------------
 
 
@@ -158,6 +180,10 @@ class Ledger:
 class Network:
     def __init__(self) -> None:
         self.renewed: list[tuple[set[str], dict[str, HostPort]]] = []
+        self.sent: list[tuple[str, bytes]] = []
+
+    def send(self, member: str, message: bytes) -> None:
+        self.sent.append((member, message))
 
     def renew(self, trust: Trust, addresses: Mapping[str, HostPort]) -> None:
         self.renewed.append((set(trust.members.values()), dict(addresses)))

@@ -16,7 +16,7 @@ from master.io.store import Store
 from master.ledger.state import Overlay
 from tests.unit.ledger.test_upgrades import TWO
 from tests.unit.master.test_upkeep import Node
-from tests.unit.store.test_store import MAP_BYTES
+from tests.unit.store.stores import MAP_BYTES
 
 
 class Bench(Node):

@@ -23,7 +23,7 @@ from master.io.store import Store
 from master.io.wal import WriteAheadLog
 from master.seat import load_vote_keys
 from tests.unit.ledger.worlds import World, key_of
-from tests.unit.store.test_store import MAP_BYTES, grow
+from tests.unit.store.stores import MAP_BYTES, grow
 from wire.certificate import Certificate, Step, build_certificate
 from wire.cose import kid_of
 from wire.types import sha256

@@ -21,8 +21,8 @@ from master.io.store_join import JoiningStore
 from master.io.store_past import due_of, fill, old_blocks
 from tests.unit.contracts.model_calls import arguments
 from tests.unit.ledger.worlds import World
-from tests.unit.store.test_state_sync import all_parts
-from tests.unit.store.test_store import MAP_BYTES, certify, grow
+from tests.unit.store.stores import MAP_BYTES, certify, grow
+from tests.unit.store.taken import all_parts
 from tests.unit.store.test_store_tools import change, first_key, height
 from wire.types import sha256
 

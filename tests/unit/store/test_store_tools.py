@@ -29,7 +29,7 @@ from master.ledger.proofs import Prover
 from tests.unit.ledger.test_faults import proof as fault_proof
 from tests.unit.ledger.test_faults import propose as propose_with_proofs
 from tests.unit.ledger.worlds import World, key_of, make_genesis
-from tests.unit.store.test_store import MAP_BYTES, certify, ends_epoch, grow
+from tests.unit.store.stores import MAP_BYTES, certify, ends_epoch, grow
 from wire.block import Block
 from wire.certificate import Certificate, Validator, ValidatorSet
 from wire.historyproof import verify_history_proof

@@ -69,6 +69,7 @@ async def send(
     async def receive() -> Message:
         if messages and messages[0].get("body") == STALLED:
             await asyncio.Event().wait()
+        await asyncio.sleep(0)  # as a socket does
         return messages.pop(0) if messages else {"type": "http.disconnect"}
 
     async def take(message: Message) -> None:

@@ -26,7 +26,7 @@ class FakeBlobs:
     def __init__(self, *, here: bool = False, named: bool = True) -> None:
         self.kept = {DIGEST: CONTENT} if here else {}
         self.named = named
-        self.is_gone = False
+        self.is_gone = self.is_busy = False
         self.written = b""
         self.done = 0
 
@@ -39,6 +39,8 @@ class FakeBlobs:
     def begin(self, digest: bytes) -> Upload:
         if self.expected(digest) is None:
             raise BlobRefusedError(404, "blob-not-named", "submit the transaction first")
+        if self.is_busy:
+            raise BlobRefusedError(429, "busy", "bring it later")
         return FakeUpload(self)
 
     def open(self, digest: bytes) -> BinaryIO:
@@ -147,10 +149,24 @@ def test_blob_longer_than_it_was_named_is_refused_by_its_length() -> None:
 
 
 # holds BL-9
-@pytest.mark.parametrize("body", [None, CONTENT])
-def test_blobs_on_their_way_are_bounded(body: bytes | None) -> None:
-    reply = ask(FakeBlobs(here=body is None), body, Limits(blobs_max=0))
+@pytest.mark.parametrize("is_upload", [True, False])
+def test_blobs_on_their_way_are_bounded(*, is_upload: bool) -> None:
+    blobs = FakeBlobs(here=not is_upload)
+    blobs.is_busy = True
+    reply = ask(blobs, CONTENT if is_upload else None, Limits(blobs_max=0))
     assert (reply.status, reply.headers["retry-after"]) == (429, "1")
+
+
+# holds BL-9
+def test_blob_is_taken_while_as_many_as_may_be_are_sent() -> None:
+    assert ask(FakeBlobs(), CONTENT, Limits(blobs_max=0)).status == 201
+
+
+# holds BL-9
+def test_blob_that_comes_byte_by_byte_is_cut_off() -> None:
+    blobs = FakeBlobs()
+    reply = ask(blobs, [CONTENT[:1]] * 20_000, Limits(stall_s=0.05))
+    assert (reply.status, reply.json()["type"], blobs.written) == (408, "urn:gridwitness:problem:body-too-slow", b"")
 
 
 # holds BL-9

@@ -8,6 +8,8 @@ import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+import pytest
+
 from master.io.ingest import Broker, BrokerLink
 from tests.unit.agent.broker import FakeBroker, broker
 from tests.unit.agent.test_asyncapi import DOCUMENT, check, operation_of, schema_of
@@ -89,6 +91,22 @@ def test_link_brings_what_gateways_publish_and_of_too_long_messages_enough_to_re
             await bench.fake.send(TX_TOPIC, bytes(TX_BYTES_MAX + 10))
             await bench.until_taken(2)
             assert bench.taken == [b"one", bytes(TX_BYTES_MAX + 1)]
+
+    asyncio.run(work())
+
+
+# holds MQ-4
+def test_link_hears_others_while_a_gateway_sends_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("master.io.ingest._BURST", 2)
+    monkeypatch.setattr("master.io.ingest._PER_S", 0.001)
+
+    async def work() -> None:
+        async with linked() as bench:
+            for number in range(5):
+                await bench.fake.send(TX_TOPIC, bytes([number]))
+            await bench.fake.send(TX_TOPIC.replace("gw-1", "gw-2"), b"other")
+            await bench.until_taken(3)
+            assert (bench.taken, bench.link.unheard) == ([b"\0", b"\1", b"other"], 3)
 
     asyncio.run(work())
 

@@ -14,7 +14,7 @@ from master.consensus.records import Signed, encode_record
 from master.io.guard import GuardFile, create_guard, owner_of
 from master.io.last_words import take_up
 from master.io.wal import WriteAheadLog
-from tests.unit.master.test_engine import vote_of_b
+from tests.unit.master.engine_world import vote_of_b
 
 OWNER = owner_of("demo-00000000", "a", b"k" * 32)
 GUARD = SignerGuard(floor=7)

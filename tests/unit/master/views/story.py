@@ -158,6 +158,7 @@ class Story:
             ("membership", "move_offered", str(offer["id"]), offer),
             ("membership", "recovery_opened", name, lost),
             ("membership", "key_added", name, signs),
+            ("membership", "certificate_added", name, {"account": name, "certificate": sha256(key)}),
             ("membership", "station_added", str(station["station"]), station),
             *self._access(),
         ]

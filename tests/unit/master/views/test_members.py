@@ -11,13 +11,14 @@ from master.views.events import ViewError
 from master.views.ports import END, Position
 from master.views.schema import Comparison, Condition, Reading, Row
 from master.views.table import TABLES
+from tests.unit.contracts.consortium import certificate
 from tests.unit.contracts.members_site import Site, public, root_of
 from tests.unit.contracts.reports import entry, evidence, item, send
 from tests.unit.contracts.test_member_keys import Decided, replacement, revocation, rotation
 from tests.unit.contracts.test_member_places import bind, device, gateway
-from tests.unit.contracts.test_validators import certificate
 from tests.unit.master.api.schemas import problems
 from tests.unit.master.views.memory import MemoryTables
+from wire.cbor import Value
 from wire.membership import ROOT
 from wire.types import sha256
 
@@ -101,6 +102,21 @@ def test_applicant_is_shown_from_its_application_to_its_membership() -> None:
     member = shown.rows("members")["wind"]
     assert (member["expires_ms"], member["data_centre"], member["root_key"]) == (None, "dispatch", root.hex())
     assert (member["certificate"], member["expiry"]) == (sha256(certificate("wind 2")).hex(), "valid")
+
+
+def test_certificates_are_shown_with_their_account_and_who_revoked_them() -> None:
+    shown = Shown()
+    gateway_der, lab_der = certificate("gw-1"), certificate("lab")
+    for account, der in (("gw-1", gateway_der), ("lab", lab_der)):
+        assert shown.call("dispatch", "add-certificate", account=account, certificate=der).code == "ok"
+    height = shown.world.head.height
+    assert shown.rows("members")["lab"]["certificate"] == sha256(lab_der).hex()
+    args: dict[str, Value] = {"certificate": sha256(gateway_der), "reason": "gateway stolen"}
+    assert shown.call("grid", "revoke-certificate", **args).code == "ok"
+    (row,) = shown.rows("certificates", account="gw-1").values()
+    assert (row["status"], row["since_height"], row["until_height"]) == ("revoked", height - 1, height + 1)
+    assert (row["revoked_by"], row["reason"]) == ("grid", "gateway stolen")
+    assert list(shown.rows("certificates", status="active")) == [sha256(lab_der).hex()]
 
 
 @pytest.mark.parametrize(("days", "expiry"), [(31, "valid"), (30, "expiring"), (1, "expiring"), (0, "expired")])

@@ -9,7 +9,7 @@ from master.views.events import ViewError
 from master.views.ports import END, Position
 from master.views.schema import Reading, Row
 from master.views.table import TABLES
-from tests.unit.contracts.test_validators import Consortium, certificate, consortium, vote_key
+from tests.unit.contracts.consortium import Consortium, certificate, consortium, vote_key
 from tests.unit.master.api.schemas import problems
 from tests.unit.master.views.memory import MemoryTables
 from tests.unit.master.views.story import GENESIS, Story

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.wire.iec104.test_asdu import TIME
+from tests.unit.wire.iec104.times import TIME
 from wire.iec104.asdu import Asdu, Directory, decode_asdu
 from wire.iec104.errors import NOT_READY, REFUSED, WRONG_LENGTH, WRONG_ORDER, InterrogationError
 from wire.iec104.pointread import InterrogationReader, PointReader
