@@ -26,7 +26,7 @@ def folder_of(cluster: Cluster, device: str, kind: str) -> Path:
     raise AssertionError(kind)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_alarm_names_the_setting_and_the_bytes_that_differ(cluster: Cluster, tmp_path: Path) -> None:
     topology = cluster.layout.topology
     gateway, device = topology.substations[0].gateway, topology.devices[0].id

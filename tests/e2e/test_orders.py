@@ -22,7 +22,7 @@ def orders(cluster: Cluster, method: str, *arguments: str, key: str | None = Non
     return json.loads(done.stdout)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_change_under_a_work_order_is_pending_until_its_end_and_a_read_is_ordered_and_answered(
     cluster: Cluster, tmp_path: Path
 ) -> None:
