@@ -12,7 +12,7 @@ from wire.types import sha256
 if TYPE_CHECKING:
     from wire.cbor import Value
 
-VERSIONS: Final = 50_000
+VERSIONS: Final = 60_000
 MODELS: Final = 200
 REGIONS: Final = 20
 PIECES: Final = 3_000

@@ -32,7 +32,7 @@ from wire.tx import SignedTx
 from wire.types import Digest
 
 _EXECUTIONS_MAX: Final = 8
-_VERIFIED: Final = 50_000
+_VERIFIED: Final = 25_000
 """So many signatures are remembered at least, and twice as many at most."""
 
 

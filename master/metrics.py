@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Mapping
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -11,111 +12,84 @@ from master.io.inbound import FrameReason, HandshakeReason
 from wire.errors import WireError
 from wire.faultproof import FaultProof
 
-_LATENCY_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+_PREFIX: Final = "gridwitness_node"
+_LATENCY_BUCKETS_S: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 _log = get_logger("peers")
+
+
+_ABOUT: Final[Mapping[str, str]] = {
+    "transactions_received_total": "Transactions that arrived, by way (mqtt, http, gossip) and what became of them "
+    "(pending, duplicate, refused)",
+    "transactions_refused_total": "Transactions that were refused, by way and reason",
+    "transactions_malformed_total": "Transactions refused as malformed, by what was wrong: one of the codes of "
+    "docs/spec TP-9",
+    "transactions_committed_total": "Transactions in applied blocks",
+    "height": "Height of the newest applied block",
+    "head_time_seconds": "Block time of the newest block, seconds since 1970 UTC",
+    "view": "View of the height that is being decided",
+    "taking_part": "1 while this node takes part in consensus; 0 when its disk is full or it stopped signing",
+    "mempool_transactions": "Transactions that wait for a block",
+    "mempool_bytes": "Bytes of transactions that wait",
+    "view_changes_total": "Views that this node left, by reason (timeout, invalid-proposal, followed: enough others "
+    "had, complaint: a transaction waited for long)",
+    "consensus_reports_total": "What the replica and its shell reported, by code (answer-refused, archive-rejected, "
+    "block-refused, chunk-rejected, disk-full, disk-room, divergence, divergence-blamed, event-dropped, event-log, "
+    "invalid-proposal, manifest-rejected, quarantine, quarantine-over, snapshot-abandoned, storage, unexpected, "
+    "view-change, vote-refused)",
+    "faults_proven_total": "Proofs that a validator broke the protocol, by member and kind; any value above 0 needs a "
+    "person",
+    "peer_messages_refused_total": "Messages of other validators refused, by reason: one of the codes of docs/spec "
+    "TP-9",
+    "peer_frames_refused_total": "Connections of other validators cut off, by reason (length, silent, unfinished, "
+    "displaced)",
+    "handshakes_refused_total": "Connections to the peer port that ended before they were authenticated, by reason "
+    "(address-busy, address-rate, displaced, deadline, tls, stranger)",
+    "peer_throttled_seconds_total": "Time for which a validator was not read, since it sent more than its allowance",
+    "peers_connected": "Validators that can be sent to",
+    "broker_connected": "1 while the broker accepts this node",
+    "messages_dropped_total": "Messages that found no room or no broker, or whose gateway sends too many: broker, "
+    "peers, gateways",
+    "receipts_published_total": "Receipts sent to gateways",
+    "commit_seconds": "From the arrival of a transaction at this node to its block being applied here",
+}
+"""What each metric says, by its name without the prefix."""
 
 
 class NodeMetrics:
     """The node's counters and gauges, registered in one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        prefix = "gridwitness_node"
-        self.received = Counter(
-            f"{prefix}_transactions_received_total",
-            "Transactions that arrived, by way (mqtt, http, gossip) and what became of them (pending, duplicate, "
-            "refused)",
-            ("way", "result"),
-            registry=registry,
-        )
-        self.refused = Counter(
-            f"{prefix}_transactions_refused_total",
-            "Transactions that were refused, by way and reason",
-            ("way", "reason"),
-            registry=registry,
-        )
-        self.malformed = Counter(
-            f"{prefix}_transactions_malformed_total",
-            "Transactions refused as malformed, by what was wrong: one of the codes of docs/spec TP-9",
-            ("reason",),
-            registry=registry,
-        )
-        self.committed = Counter(
-            f"{prefix}_transactions_committed_total", "Transactions in applied blocks", registry=registry
-        )
-        self.height = Gauge(f"{prefix}_height", "Height of the newest applied block", registry=registry)
-        self.head_time = Gauge(
-            f"{prefix}_head_time_seconds", "Block time of the newest block, seconds since 1970 UTC", registry=registry
-        )
-        self.view = Gauge(f"{prefix}_view", "View of the height that is being decided", registry=registry)
-        self.taking_part = Gauge(
-            f"{prefix}_taking_part",
-            "1 while this node takes part in consensus; 0 when its disk is full or it stopped signing",
-            registry=registry,
-        )
-        self.mempool = Gauge(f"{prefix}_mempool_transactions", "Transactions that wait for a block", registry=registry)
-        self.mempool_bytes = Gauge(f"{prefix}_mempool_bytes", "Bytes of transactions that wait", registry=registry)
-        self.view_changes = Counter(
-            f"{prefix}_view_changes_total",
-            "Views that this node left, by reason (timeout, invalid-proposal, followed: enough others had, complaint: "
-            "a transaction waited for long)",
-            ("reason",),
-            registry=registry,
-        )
-        self.reports = Counter(
-            f"{prefix}_consensus_reports_total",
-            "What the replica and its shell reported, by code (answer-refused, archive-rejected, "
-            "block-refused, chunk-rejected, disk-full, disk-room, divergence, divergence-blamed, event-dropped, "
-            "event-log, invalid-proposal, manifest-rejected, quarantine, quarantine-over, snapshot-abandoned, storage, "
-            "unexpected, view-change, vote-refused)",
-            ("code",),
-            registry=registry,
-        )
-        self.faults = Counter(
-            f"{prefix}_faults_proven_total",
-            "Proofs that a validator broke the protocol, by member and kind; any value above 0 needs a person",
-            ("member", "kind"),
-            registry=registry,
-        )
-        self.peer_refused = Counter(
-            f"{prefix}_peer_messages_refused_total",
-            "Messages of other validators refused, by reason: one of the codes of docs/spec TP-9",
-            ("member", "reason"),
-            registry=registry,
-        )
-        self.frames_refused = Counter(
-            f"{prefix}_peer_frames_refused_total",
-            "Connections of other validators cut off, by reason (length, silent, unfinished, displaced)",
-            ("member", "reason"),
-            registry=registry,
-        )
-        self.handshakes_refused = Counter(
-            f"{prefix}_handshakes_refused_total",
-            "Connections to the peer port that ended before they were authenticated, by reason (address-busy, "
-            "address-rate, displaced, deadline, tls, stranger)",
-            ("reason",),
-            registry=registry,
-        )
-        self.throttled_seconds = Counter(
-            f"{prefix}_peer_throttled_seconds_total",
-            "Time for which a validator was not read, since it sent more than its allowance",
-            ("member",),
-            registry=registry,
-        )
-        self.peers = Gauge(f"{prefix}_peers_connected", "Validators that can be sent to", registry=registry)
-        self.broker = Gauge(f"{prefix}_broker_connected", "1 while the broker accepts this node", registry=registry)
-        self.dropped = Counter(
-            f"{prefix}_messages_dropped_total",
-            "Messages that found no room or no broker, or whose gateway sends too many: broker, peers, gateways",
-            ("queue",),
-            registry=registry,
-        )
-        self.receipts = Counter(f"{prefix}_receipts_published_total", "Receipts sent to gateways", registry=registry)
+        def counter(name: str, *labels: str) -> Counter:
+            return Counter(f"{_PREFIX}_{name}", _ABOUT[name], labels, registry=registry)
+
+        def gauge(name: str) -> Gauge:
+            return Gauge(f"{_PREFIX}_{name}", _ABOUT[name], registry=registry)
+
+        self.received = counter("transactions_received_total", "way", "result")
+        self.refused = counter("transactions_refused_total", "way", "reason")
+        self.malformed = counter("transactions_malformed_total", "reason")
+        self.committed = counter("transactions_committed_total")
+        self.height = gauge("height")
+        self.head_time = gauge("head_time_seconds")
+        self.view = gauge("view")
+        self.taking_part = gauge("taking_part")
+        self.mempool = gauge("mempool_transactions")
+        self.mempool_bytes = gauge("mempool_bytes")
+        self.view_changes = counter("view_changes_total", "reason")
+        self.reports = counter("consensus_reports_total", "code")
+        self.faults = counter("faults_proven_total", "member", "kind")
+        self.peer_refused = counter("peer_messages_refused_total", "member", "reason")
+        self.frames_refused = counter("peer_frames_refused_total", "member", "reason")
+        self.handshakes_refused = counter("handshakes_refused_total", "reason")
+        self.throttled_seconds = counter("peer_throttled_seconds_total", "member")
+        self.peers = gauge("peers_connected")
+        self.broker = gauge("broker_connected")
+        self.dropped = counter("messages_dropped_total", "queue")
+        self.receipts = counter("receipts_published_total")
+        seconds = "commit_seconds"
         self.commit_seconds = Histogram(
-            f"{prefix}_commit_seconds",
-            "From the arrival of a transaction at this node to its block being applied here",
-            buckets=_LATENCY_BUCKETS_S,
-            registry=registry,
+            f"{_PREFIX}_{seconds}", _ABOUT[seconds], buckets=_LATENCY_BUCKETS_S, registry=registry
         )
 
 

@@ -60,9 +60,9 @@ class Counters:
     def to_value(self) -> dict[str, Value]:
         """Return the state value."""
         return {
-            "before_boot": self.before_boot,
-            "before_ms": self.before_ms,
             "boots": [[boot.number, [_run_value(run) for run in boot.runs]] for boot in self.boots],
+            "before_ms": self.before_ms,
+            "before_boot": self.before_boot,
         }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable
-from typing import Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 import cbor2
 
@@ -25,6 +25,12 @@ VALUES_MAX: Final = 1_048_576
 """Values in one input: an array of empty arrays takes one byte for each of 64 in memory."""
 EXPLAINED_VALUES_MAX: Final = 131_072
 """Values that are looked at to name why bytes were refused; more than any transaction of 64 KiB can hold."""
+
+KEY_SETS_MAX: Final = 1024
+KEYS_MAX: Final = 32
+KEYS_BYTES_MAX: Final = 512
+"""Sets of so many keys and bytes that were found in order, or not, are remembered: formats have few of them."""
+_key_sets: dict[tuple[object, ...], bool] = {}
 
 _MAJOR_NAMES: Final = (
     "an unsigned integer",
@@ -170,7 +176,7 @@ def _check(value: object, depth: int) -> bool:
             raise CborError("an integer outside -2^63..2^63-1, or of a class of its own")
     elif isinstance(value, dict) and kind is dict:
         _check_depth(depth)
-        is_sorted = _check_keys(value)
+        is_sorted = _check_keys(tuple(value))
         return _check_entries(value.values(), depth + 1) and is_sorted
     elif isinstance(value, list | tuple) and kind in (list, tuple):
         _check_depth(depth)
@@ -180,22 +186,27 @@ def _check(value: object, depth: int) -> bool:
     return True
 
 
-def _check_entries(entries: Iterable[object], depth: int) -> bool:
+def _check_entries(entries: Iterable[Any], depth: int) -> bool:
     is_sorted = True
     for entry in entries:
         # most of what there is, without a call: a block is a few thousand byte strings, a report names and numbers
         kind = type(entry)
-        if kind is bytes or entry is None or (kind is str and entry.isascii()):  # type: ignore[attr-defined]
+        if kind is bytes or entry is None or (kind is str and entry.isascii()):
+            continue
+        if kind is int and INT_MIN <= entry <= INT_MAX:
             continue
         is_sorted = _check(entry, depth) and is_sorted
     return is_sorted
 
 
-def _check_keys(keys: Iterable[object]) -> bool:
+def _check_keys(keys: tuple[object, ...]) -> bool:
     """Tell whether keys ascend as their encodings do: the shorter first, those of one length by their bytes."""
-    is_sorted, last_bytes, last = True, -1, ""
+    known = _key_sets.get(keys)
+    if known is not None:
+        return known
+    is_sorted, last_bytes, last, sum_bytes = True, -1, "", 0
     for key in keys:
-        if type(key) is not str:
+        if not isinstance(key, str):
             raise CborError(f"a map key of type {type(key).__name__}, which is no text")
         key_bytes = len(key)
         if not key.isascii():
@@ -204,6 +215,11 @@ def _check_keys(keys: Iterable[object]) -> bool:
         if key_bytes < last_bytes or (key_bytes == last_bytes and key <= last):
             is_sorted = False
         last_bytes, last = key_bytes, key
+        sum_bytes += key_bytes
+    if len(keys) <= KEYS_MAX and sum_bytes <= KEYS_BYTES_MAX:
+        if len(_key_sets) >= KEY_SETS_MAX:
+            _key_sets.clear()
+        _key_sets[keys] = is_sorted
     return is_sorted
 
 

@@ -6,7 +6,7 @@ item and only move the entry's read times, so that the digest of an item stands 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from wire import cbor
@@ -112,6 +112,8 @@ class Item:
     artefacts: tuple[Artefact, ...]
     revision: int | None = None
     """How often the device says that it changed, by a counter of its own; None where it has none."""
+    _bytes: bytes | None = field(default=None, init=False, repr=False, compare=False)
+    """Canonical bytes, if it was read from them."""
 
     def to_value(self) -> dict[str, cbor.Value]:
         """Return the item as a CBOR map; it has a field ``revision`` only where there is one."""
@@ -121,9 +123,13 @@ class Item:
         }
         return value if self.revision is None else {**value, "revision": self.revision}
 
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return cbor.encode(self.to_value()) if self._bytes is None else self._bytes
+
     def digest(self) -> Digest:
         """Return SHA-256 of the canonical item."""
-        return sha256(cbor.encode(self.to_value()))
+        return sha256(self.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +203,8 @@ _ARTEFACT: Final = (
 # as they stand in the bytes: what is in order already is encoded faster
 _IDENTITY_ORDER: Final = tuple(sorted(_IDENTITY, key=lambda name: (len(name), name)))
 _ARTEFACT_ORDER: Final = tuple(sorted(_ARTEFACT, key=lambda name: (len(name), name)))
+_ITEM: Final = ("identity", "artefacts")
+_COUNTED_ITEM: Final = (*_ITEM, "revision")
 _ENTRY: Final = ("device", "status", "read_from_ms", "read_to_ms", "item_digest", "item")
 _EVIDENCE: Final = ("gateway", "boot", "seq", "clock", "block", "devices")
 
@@ -257,12 +265,19 @@ def decode_item(value: object, what: str = "item") -> Item:
         FormatError: A field is missing, unknown, out of range or out of order.
     """
     counts = isinstance(value, dict) and "revision" in value
-    fields = Fields(value, ("identity", "artefacts", *(("revision",) if counts else ())), what)
+    fields = Fields(value, _COUNTED_ITEM if counts else _ITEM, what)
     identity = Fields(fields.raw("identity"), _IDENTITY, f"{what}.identity")
     artefacts = tuple(_artefact(entry, f"{what}.artefacts") for entry in fields.sequence("artefacts", ARTEFACTS_MAX))
     check_ascending((artefact.kind for artefact in artefacts), f"{what}.artefacts")
     revision = fields.integer("revision") if counts else None
-    return Item(Identity(**{name: identity.text(name) for name in _IDENTITY}), artefacts, revision)
+    said = Identity(
+        vendor=identity.text("vendor"),
+        product=identity.text("product"),
+        revision=identity.text("revision"),
+        serial=identity.text("serial"),
+        model=identity.text("model"),
+    )
+    return Item(said, artefacts, revision)
 
 
 def _entry(value: object) -> Entry:
@@ -272,8 +287,10 @@ def _entry(value: object) -> Entry:
     whole = fields.raw("item")
     item = None if whole is None else decode_item(whole, f"{what}.item")
     digest = None if fields.is_null("item_digest") else fields.digest("item_digest")
-    if item is not None and sha256(cbor.encode_part(whole)) != digest:
-        raise FormatError(f"{what}.item: its digest is not item_digest")
+    if item is not None:
+        object.__setattr__(item, "_bytes", cbor.encode_part(whole))
+        if item.digest() != digest:
+            raise FormatError(f"{what}.item: its digest is not item_digest")
     read_from_ms, read_to_ms = None, None
     if digest is not None:
         read_from_ms, read_to_ms = _read_span(fields)

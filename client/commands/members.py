@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import quote
 
 import typer
@@ -37,6 +38,9 @@ from kit.terminal import Terminal
 from kit.tls import AUTHORITY_NAME, Authority, der_of, request_certificate
 from wire import cbor
 from wire.membership import Application, decode_application
+
+LOOKS_MAX: Final = 10
+LOOK_S: Final = 0.1
 
 app = typer.Typer(no_args_is_help=True, help="Members of the consortium, their keys, stations, gateways and devices.")
 
@@ -386,10 +390,14 @@ def _require_reviews(client: NodeClient, organisation: str) -> None:
     Raises:
         DataError: Reviews are missing.
     """
-    for item in items(client, "/v1/applications", {"status": "pending"}):
-        if item["organisation"] == organisation and item["missing"]:
-            missing = ", ".join(item["missing"])
-            raise DataError(f"{missing} must review {organisation} first: gridwitness members review {organisation}")
+    missing = ""
+    for _ in range(LOOKS_MAX):
+        waiting = [item for item in items(client, "/v1/applications", {}) if item["organisation"] == organisation]
+        missing = ", ".join(name for item in waiting if item["status"] == "pending" for name in item["missing"])
+        if not missing:
+            return
+        time.sleep(LOOK_S)  # a list may lag behind the review of a moment ago
+    raise DataError(f"{missing} must review {organisation} first: gridwitness members review {organisation}")
 
 
 def _application(client: NodeClient, organisation: str) -> Application:

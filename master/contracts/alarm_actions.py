@@ -12,7 +12,7 @@ from typing import Final
 
 from master.contracts import alarms, membership
 from master.contracts.alarm_states import ACKNOWLEDGE, CLOSE, OF_GATEWAYS, SHELVE, UNSHELVE, moved
-from master.contracts.alarms import Place, Record
+from master.contracts.alarms import Place, Record, Site
 from master.contracts.context import OK, Context, Refused, check_arguments
 from wire.cbor import Value
 from wire.errors import FormatError
@@ -161,11 +161,11 @@ def _place(context: Context, subject: str, cause: str) -> Place | None:
     if not cause.isascii():
         return None
     if cause in OF_GATEWAYS:
-        return None if membership.gateway(context, subject) is None else Place(None, subject, cause)
+        return None if membership.gateway(context, subject) is None else Place(None, Site(context, subject), cause)
     device, retired = membership.device(context, subject), membership.retired_device(context, subject)
     if device is None and retired is not None:
         device = retired[0]
-    return None if device is None else Place(subject, device.gateway, cause)
+    return None if device is None else Place(subject, Site(context, device.gateway), cause)
 
 
 def _permit(context: Context, place: Place) -> None:
@@ -175,7 +175,7 @@ def _permit(context: Context, place: Place) -> None:
         Refused: not-permitted.
     """
     acting = context.organisation
-    owner = membership.organisation_of_gateway(context, place.gateway)
+    owner = membership.organisation_of_gateway(context, place.site.gateway)
     is_person = membership.gateway(context, context.sender) is None
     if not is_person or not membership.is_active(context, acting, context.time_ms):
         raise Refused("not-permitted")

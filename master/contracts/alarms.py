@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from master.contracts import membership
@@ -32,8 +33,9 @@ from master.contracts.alarm_states import (
     UNSHELVE,
     moved,
 )
-from master.contracts.context import Context
-from rules.appraisal import Fill, Finding, Owner
+from master.contracts.context import Context, Reads
+from master.contracts.findings import finding_value
+from rules.appraisal import Finding
 from rules.severity import SEVERITIES, severity
 from wire import cbor
 from wire.cbor import Value
@@ -56,27 +58,66 @@ EVENTS: Final[Mapping[str, str]] = {
 FLOOD: Final = "alarm_flood"
 """Event type: a group has grown to a flood."""
 
+# names stand as in the bytes: what is in order already is encoded in a third of the time
 _RECORD: Final = (
-    "alarm_id",
-    "state",
-    "present",
-    "severity",
-    "artefacts",
     "count",
     "group",
-    "opening_tx",
-    "raised_ms",
-    "raised_height",
-    "acknowledged",
     "shelf",
+    "state",
     "closed",
+    "present",
+    "alarm_id",
+    "severity",
+    "artefacts",
+    "raised_ms",
+    "opening_tx",
+    "acknowledged",
+    "raised_height",
+)
+_EVENT: Final = (
+    *("by", "area", "move", "cause", "count", "group", "shelf", "state", "action", "closed", "device", "reason"),
+    *("gateway", "present", "station", "alarm_id", "severity", "artefacts", "raised_ms", "from_state", "opening_tx"),
+    *("acknowledged", "organisation", "raised_height"),
 )
 _GROUP: Final = ("group", "first_ms", "alarms")
-_FILL: Final = ("record", "account", "organisation", "order", "release", "time_ms")
 _ARTEFACTS_MAX: Final = 8
 _ID_BYTES: Final = 16
 _NOBODY: Final[Mapping[str, Value]] = dict.fromkeys(("by", "organisation", "reason", "action"))
 """Who made a move that evidence made."""
+
+
+class Site:
+    """A gateway, and what the alarms of one call about it have in common: it is read when the first one needs it.
+
+    Args:
+        state: Of the call.
+        gateway: Its id; it is registered.
+    """
+
+    def __init__(self, state: Reads, gateway: str) -> None:
+        self._state = state
+        self.gateway = gateway
+
+    @cached_property
+    def station(self) -> Station:
+        """Where the gateway is."""
+        found = membership.gateway(self._state, self.gateway)
+        assert found is not None
+        station = membership.station(self._state, found.station)
+        assert station is not None
+        return station
+
+    @cached_property
+    def severities(self) -> Mapping[str, str]:
+        """Those that the consortium gives to causes."""
+        return membership.alarm_severities(self._state)
+
+    @cached_property
+    def flood(self) -> tuple[int, int]:
+        """How many alarms are a flood, and in how many milliseconds."""
+        names = ("alarm_flood_alarms", "alarm_flood_ms")
+        alarms, time_ms = (membership.integer_parameter(self._state, name) for name in names)
+        return alarms, time_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +126,13 @@ class Place:
 
     device: str | None
     """None: the gateway itself."""
-    gateway: str
+    site: Site
     cause: str
 
     @property
     def subject(self) -> str:
         """Id of the device or gateway that it is about."""
-        return self.gateway if self.device is None else self.device
+        return self.site.gateway if self.device is None else self.device
 
 
 def alarm_id(subject: str, cause: str, opening_tx: Digest) -> str:
@@ -99,54 +140,26 @@ def alarm_id(subject: str, cause: str, opening_tx: Digest) -> str:
     return sha256(cbor.encode([subject, cause, opening_tx]))[:_ID_BYTES].hex()
 
 
-def finding_value(finding: Finding) -> dict[str, Value]:
-    """Return a finding as a CBOR map."""
-    difference = finding.difference
-    where: Value = None
-    if difference is not None:
-        where = {"unit": difference.unit, "count": difference.count, "numbers": list(difference.numbers)}
-    return {
-        "kind": finding.kind,
-        "verdict": finding.verdict,
-        "expected_sha256": finding.expected_sha256,
-        "read_sha256": finding.read_sha256,
-        "detail": finding.detail,
-        "difference": where,
-        "method": finding.method,
-        "owner": None if finding.owner is None else _owner_value(finding.owner),
-        "fill": None if finding.fill is None else _fill_value(finding.fill),
-    }
-
-
-def _owner_value(owner: Owner) -> dict[str, Value]:
-    return {name: getattr(owner, name) for name in ("target", "kind", "release")}
-
-
-def _fill_value(fill: Fill) -> dict[str, Value]:
-    return {name: getattr(fill, name) for name in _FILL}
-
-
-def update(context: Context, device: str, gateway: str, causes: Mapping[str, Sequence[Finding]]) -> None:
+def update(context: Context, site: Site, device: str, causes: Mapping[str, list[Value]]) -> None:
     """Bring the alarms of a device to what was found: raise, change or return them.
 
     A closed alarm is over: its cause, when it is there again, opens another one.
 
     Args:
         context: The running call.
+        site: Of the gateway that reads it.
         device: Id of the device.
-        gateway: Gateway that reads it.
-        causes: Findings by cause; a cause that is not in it is not present.
+        causes: Findings, as `finding_value` returns them, by cause; a cause that is not in it is not present.
     """
     prefix = key_of(device, "")
     known = dict(context.scan(prefix))
     for cause in sorted({*causes, *(key[len(prefix) :].decode("ascii") for key in known)}):
         stored = known.get(prefix + cause.encode("ascii"))
         record = None if stored is None else decode(stored, context.time_ms)
-        found: list[Value] = [finding_value(finding) for finding in causes.get(cause, ())]
-        _follow(context, Place(device, gateway, cause), record, found)
+        _follow(context, Place(device, site, cause), record, causes.get(cause, []))
 
 
-def raise_missed(context: Context, device: str, gateway: str, causes: Mapping[str, Sequence[Finding]]) -> None:
+def raise_missed(context: Context, site: Site, device: str, causes: Mapping[str, list[Value]]) -> None:
     """Raise and return at once what evidence found that arrived after newer evidence.
 
     A cause that has an open alarm already is left as it is.
@@ -154,8 +167,8 @@ def raise_missed(context: Context, device: str, gateway: str, causes: Mapping[st
     for cause in sorted(causes):
         record = load(context, device, cause)
         if record is None or record["state"] == CLOSED:
-            place = Place(device, gateway, cause)
-            opened = _open(context, place, [finding_value(finding) for finding in causes[cause]])
+            place = Place(device, site, cause)
+            opened = _open(context, place, causes[cause])
             make_move(context, place, opened, RETURN, {})
 
 
@@ -164,7 +177,7 @@ def happened(context: Context, gateway: str, finding: Finding) -> None:
 
     The same finding again changes nothing; the alarm lists the newest eight.
     """
-    place = Place(None, gateway, finding.verdict)
+    place = Place(None, Site(context, gateway), finding.verdict)
     record = load(context, gateway, finding.verdict)
     artefact: Value = finding_value(finding)
     if record is None or record["state"] == CLOSED:
@@ -204,7 +217,7 @@ def make_move(
     after = {**record, "state": state, "present": (before if state == CLOSED else state) in PRESENT, **changes}
     if move in (APPEAR, CHANGE):
         after["count"] = count_of(record) + 1
-        after["severity"] = _severity(context, place.cause, _artefacts(after))
+        after["severity"] = _severity(place, _artefacts(after))
         if after["artefacts"] != record["artefacts"]:
             after["shelf"] = None  # what nobody had seen when it was put away is not hidden
     if state not in (*ANSWERED, CLOSED):
@@ -245,23 +258,23 @@ def _open(context: Context, place: Place, found: list[Value]) -> Record:
     name = alarm_id(place.subject, place.cause, context.tx_id)
     group, is_flood = _join_group(context, place, name)
     record: Record = {
-        "alarm_id": name,
-        "state": RAISED,
-        "present": True,
-        "severity": _severity(context, place.cause, found),
-        "artefacts": found,
         "count": 1,
         "group": group["group"],
-        "opening_tx": context.tx_id,
-        "raised_ms": context.time_ms,
-        "raised_height": context.height,
-        "acknowledged": None,
         "shelf": None,
+        "state": RAISED,
         "closed": None,
+        "present": True,
+        "alarm_id": name,
+        "severity": _severity(place, found),
+        "artefacts": found,
+        "raised_ms": context.time_ms,
+        "opening_tx": context.tx_id,
+        "acknowledged": None,
+        "raised_height": context.height,
     }
     _save(context, place, record, APPEAR, {"from_state": None, **_NOBODY})
     if is_flood:
-        context.emit(FLOOD, str(group["group"]), {**group, "cause": place.cause})
+        context.emit(FLOOD, str(group["group"]), {"cause": place.cause, **group})
     return record
 
 
@@ -270,43 +283,39 @@ def _join_group(context: Context, place: Place, name: str) -> tuple[Record, bool
 
     Alarms of one cause in one area belong together when they open at most ``alarm_flood_ms`` after the first of them.
     """
-    key = f"flood/{_station(context, place.gateway).area}/{place.cause}".encode("ascii")
+    key = f"flood/{place.site.station.area}/{place.cause}".encode("ascii")
+    flood_alarms, flood_ms = place.site.flood
     stored = context.get(key)
-    group: Record = {"group": name, "first_ms": context.time_ms, "alarms": 1}
+    group: Record = {"group": name, "alarms": 1, "first_ms": context.time_ms}
     if stored is not None:
         fields = Fields(stored, _GROUP, "consistency.flood")
         first_ms = fields.integer("first_ms")
-        if context.time_ms - first_ms <= membership.integer_parameter(context, "alarm_flood_ms"):
-            group = {"group": fields.text("group"), "first_ms": first_ms, "alarms": fields.integer("alarms") + 1}
+        if context.time_ms - first_ms <= flood_ms:
+            group = {"group": fields.text("group"), "alarms": fields.integer("alarms") + 1, "first_ms": first_ms}
     context.put(key, group)
-    return group, group["alarms"] == membership.integer_parameter(context, "alarm_flood_alarms")
+    return group, group["alarms"] == flood_alarms
 
 
 def _save(context: Context, place: Place, record: Record, move: str, told: Mapping[str, Value]) -> None:
     context.put(key_of(place.subject, place.cause), record)
-    station = _station(context, place.gateway)
-    where: dict[str, Value] = {
+    site = place.site
+    whole: dict[str, Value] = {
+        **record,
         "device": place.device,
-        "gateway": place.gateway,
-        "station": station.id,
-        "area": station.area,
+        "gateway": site.gateway,
+        "station": site.station.id,
+        "area": site.station.area,
         "cause": place.cause,
+        "move": move,
+        **told,
     }
-    context.emit(EVENTS[move], place.subject, {**where, **record, "move": move, **told})
+    context.emit(EVENTS[move], place.subject, {name: whole[name] for name in _EVENT})
 
 
-def _station(context: Context, gateway: str) -> Station:
-    found = membership.gateway(context, gateway)
-    assert found is not None
-    station = membership.station(context, found.station)
-    assert station is not None
-    return station
-
-
-def _severity(context: Context, cause: str, found: Sequence[Value]) -> str:
-    artefacts = [Fields(one, one, "consistency.alarm.artefacts") for one in found if isinstance(one, dict)]
-    concerned = [(one.text("kind"), None if one.is_null("method") else one.text("method")) for one in artefacts]
-    return severity(cause, concerned, membership.alarm_severities(context))
+def _severity(place: Place, found: Sequence[Value]) -> str:
+    artefacts = [one for one in found if isinstance(one, dict)]
+    concerned = [(str(one["kind"]), None if one["method"] is None else str(one["method"])) for one in artefacts]
+    return severity(place.cause, concerned, place.site.severities)
 
 
 def _artefacts(record: Mapping[str, Value]) -> list[Value]:

@@ -15,14 +15,13 @@ State of the namespace
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Final
 
 from master.contracts import alarm_actions, alarms, gateways, membership, orders, references
-from master.contracts.alarms import finding_value
+from master.contracts.alarms import Site
 from master.contracts.context import (
     OK,
     Context,
@@ -31,18 +30,16 @@ from master.contracts.context import (
     bytes_argument,
     check_arguments,
 )
+from master.contracts.findings import causes_of, finding_value, finding_values, verdict_data
+from master.contracts.references_lookup import KnownValues
 from rules.appraisal import (
     ALTERED,
     IDENTITY_CHANGED,
     INCOMPLETE,
-    MATCH,
     MISFILLED,
     MISMATCH,
-    PENDING,
-    UNKNOWN_REFERENCE,
     Appraisal,
     Fill,
-    Finding,
     Nameplate,
     Window,
     altered_between,
@@ -51,14 +48,13 @@ from rules.appraisal import (
 )
 from wire.cbor import Value
 from wire.errors import WireError
-from wire.evidence import Artefact, Entry, Evidence, Item, decode_evidence, decode_item
+from wire.evidence import Entry, Evidence, Item, decode_evidence, decode_item
 from wire.fields import Fields
 from wire.genesis import Device
 from wire.receipt import EVENTS_MAX, OUTCOME_BYTES_MAX, Event
 from wire.types import Digest
 
 NAME: Final = "consistency"
-CLOCK_UNTRUSTED: Final = "clock_untrusted"
 ITEMS_MAX: Final = 4
 """Items of a device that are kept whole, so that a gateway may name one by its digest."""
 LATE_CAUSES: Final[tuple[str, ...]] = (IDENTITY_CHANGED, INCOMPLETE, MISFILLED, MISMATCH)
@@ -70,11 +66,10 @@ TOLD_BYTES_MAX: Final = OUTCOME_BYTES_MAX // 4 * 3
 """Of events, past which a release that takes effect or is revoked leaves further devices to their next reports."""
 _DUE: Final = b"due"
 _TIME_BYTES: Final = 8
-_TEXT_CHARACTERS: Final = 64
-"""Of a free text that a device gives, so many characters go into an event."""
 _RECORD: Final = ("item", "items", "clock_trusted", "altered", "findings", "reference_changes", "window")
 _FINDINGS_MAX: Final = 8
-_READ: Final = ("size", "read_size")
+_Work = tuple[Window | None, Fill | None]
+"""The work order inside whose time a device is, and who filled it last."""
 
 
 def report(context: Context, args: dict[str, Value]) -> str:
@@ -110,14 +105,15 @@ def report(context: Context, args: dict[str, Value]) -> str:
         return answer
     late = gateways.take(context, newest, evidence)
     trusted = _clock_trusted(context, evidence)
+    desk = _Desk(context)
     for device, entry in zip(devices, evidence.devices, strict=True):
         if entry.item_digest is None:
             continue
         if entry.device in late:
-            _appraise_late(context, device, entry)
+            _appraise_late(desk, device, entry)
         else:
-            _appraise_entry(context, device, entry, trusted=trusted)
-    _enforce(context)
+            _appraise_entry(desk, device, entry, trusted=trusted)
+    _enforce(desk)
     return OK
 
 
@@ -135,42 +131,66 @@ def follow_release(context: Context, event: Event) -> None:
         names = list(islice(membership.devices_of_model(context, target.text("model")), limit))
     else:
         names = [target.identifier("device")]
+    desk = _Desk(context)
     for name in names:
         events, size = context.told()
         if events > TOLD_EVENTS_MAX or size > TOLD_BYTES_MAX:
             break
-        _appraise_anew(context, name)
+        _appraise_anew(desk, name)
 
 
 def follow_work(context: Context, event: Event) -> None:
     """Appraise a device anew whose work order was approved or closed, or that somebody signed for having filled."""
     name = event.data["device"]
     assert isinstance(name, str)
-    _appraise_anew(context, name)
+    _appraise_anew(_Desk(context), name)
 
 
 def follow_retirement(context: Context, event: Event) -> None:
     """End what is going on about a device that has retired; its alarms are left to people to close."""
     name, gateway = str(event.data["device"]), str(event.data["gateway"])
-    alarms.update(context, name, gateway, {})
+    alarms.update(context, Site(context, gateway), name, {})
     gateways.forget(context, gateway, name)
 
 
-def _appraise_anew(context: Context, name: str) -> None:
+class _Desk:
+    """A call that appraises devices, and what these have in common: it is read once.
+
+    Args:
+        context: Of the call; it changes neither reference values nor members.
+    """
+
+    __slots__ = ("_sites", "context", "known")
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.known = KnownValues(context)
+        self._sites: dict[str, Site] = {}
+
+    def site(self, gateway: str) -> Site:
+        """Return where a gateway is, for alarms."""
+        if gateway not in self._sites:
+            self._sites[gateway] = Site(self.context, gateway)
+        return self._sites[gateway]
+
+
+def _appraise_anew(desk: _Desk, name: str) -> None:
+    context = desk.context
     device, record = membership.device(context, name), _record(context, name)
     if device is None or record.item is None:
         return
     item = _stored_item(context, name, record.item)
     assert item is not None
-    _conclude(context, device, record, item, item_changed=False)
+    _conclude(desk, device, record, item, orders.of_device(context, name, context.time_ms), item_changed=False)
 
 
-def _enforce(context: Context) -> None:
+def _enforce(desk: _Desk) -> None:
     """Appraise anew what a work order excused that is over, a few devices with each report of any gateway.
 
     There is no timer: a block without a report changes no verdict (docs/adr/0017). While nothing is due this reads one
     entry.
     """
+    context = desk.context
     first_ms = context.get(_DUE)
     if not isinstance(first_ms, int) or first_ms >= context.time_ms:
         return
@@ -179,7 +199,7 @@ def _enforce(context: Context) -> None:
         context.delete(key)
         name = _due_device(key)
         if _record(context, name).window is not None:
-            _appraise_anew(context, name)
+            _appraise_anew(desk, name)
     for key, _ in islice(context.scan(_DUE + b"/"), 1):
         context.put(_DUE, _due_ms(key))
         return
@@ -227,11 +247,11 @@ class _Record:
         return {
             "item": self.item,
             "items": list(self.items),
-            "clock_trusted": self.clock_trusted,
+            "window": self.window,
             "altered": self.altered,
             "findings": self.findings,
+            "clock_trusted": self.clock_trusted,
             "reference_changes": self.reference_changes,
-            "window": self.window,
         }
 
 
@@ -262,12 +282,13 @@ def _clock_trusted(context: Context, evidence: Evidence) -> bool:
     return membership.clock_policy(context) == "bench" or evidence.clock.grade == "synchronised"
 
 
-def _appraise_entry(context: Context, device: Device, entry: Entry, *, trusted: bool) -> None:
+def _appraise_entry(desk: _Desk, device: Device, entry: Entry, *, trusted: bool) -> None:
+    context = desk.context
     record = _record(context, device.id)
     item_changed = record.item != entry.item_digest
-    window, _ = orders.of_device(context, device.id, context.time_ms)
+    work = window, _ = orders.of_device(context, device.id, context.time_ms)
     same_window = record.window == (None if window is None else window.order)
-    same_references = record.reference_changes == references.change_count(context, device.id, device.model)
+    same_references = record.reference_changes == desk.known.change_count(device.id, device.model)
     if not item_changed and record.clock_trusted == trusted and same_window and same_references:
         return
     item = _item(context, entry)
@@ -277,7 +298,7 @@ def _appraise_entry(context: Context, device: Device, entry: Entry, *, trusted: 
         record.altered = None if window is not None else _altered(context, device, record, item)
         assert entry.item_digest is not None
         _keep_item(context, device.id, record, item, entry.item_digest)
-    _conclude(context, device, record, item, item_changed=item_changed)
+    _conclude(desk, device, record, item, work, item_changed=item_changed)
 
 
 def _altered(context: Context, device: Device, record: _Record, item: Item) -> str | None:
@@ -287,60 +308,45 @@ def _altered(context: Context, device: Device, record: _Record, item: Item) -> s
     return altered_between(_stored_item(context, device.id, record.item), item)
 
 
-def _appraise_late(context: Context, device: Device, entry: Entry) -> None:
-    window, fill = orders.of_device(context, device.id, context.time_ms)
-    appraisal = _appraise(context, device, _item(context, entry), window, fill)
-    causes = _causes(appraisal, clock_trusted=True)
+def _appraise_late(desk: _Desk, device: Device, entry: Entry) -> None:
+    context = desk.context
+    work = orders.of_device(context, device.id, context.time_ms)
+    appraisal = _appraise(desk, device, _item(context, entry), work)
+    causes = causes_of(appraisal, finding_values(appraisal), clock_trusted=True)
     missed = {cause: causes[cause] for cause in LATE_CAUSES if cause in causes}
-    alarms.raise_missed(context, device.id, device.gateway, missed)
+    alarms.raise_missed(context, desk.site(device.gateway), device.id, missed)
 
 
-def _conclude(context: Context, device: Device, record: _Record, item: Item, *, item_changed: bool) -> None:
+def _conclude(desk: _Desk, device: Device, record: _Record, item: Item, work: _Work, *, item_changed: bool) -> None:
     """Appraise an item, keep the findings in the device's record, and tell what changed."""
-    window, fill = orders.of_device(context, device.id, context.time_ms)
-    appraisal = _appraise(context, device, item, window, fill)
+    context, (window, _) = desk.context, work
+    appraisal = _appraise(desk, device, item, work)
+    found = finding_values(appraisal)
     record.window = None if window is None else window.order
     if window is not None:
         _excuse(context, device.id, window.until_ms)
-    before, record.findings = record.findings, _finding_values(appraisal)
-    record.reference_changes = references.change_count(context, device.id, device.model)
+    before, record.findings = record.findings, [*found]
+    record.reference_changes = desk.known.change_count(device.id, device.model)
     if record.altered is not None:
         record.findings.append(finding_value(altered_finding(record.altered)))
     context.put(_device_key(device.id), record.to_value())
     if item_changed or record.findings != before:
         until_ms = None if window is None else window.until_ms
-        context.emit("verdict_changed", device.id, _verdict_data(device, record, item, appraisal, until_ms))
-    causes = _causes(appraisal, clock_trusted=record.clock_trusted)
+        context.emit("verdict_changed", device.id, verdict_data(device, record.item, item, appraisal, found, until_ms))
+    causes = causes_of(appraisal, found, clock_trusted=record.clock_trusted)
     if record.altered is not None:
-        causes[ALTERED] = [altered_finding(record.altered)]
-    alarms.update(context, device.id, device.gateway, causes)
+        causes[ALTERED] = record.findings[-1:]
+    alarms.update(context, desk.site(device.gateway), device.id, causes)
 
 
-def _appraise(context: Context, device: Device, item: Item, window: Window | None, fill: Fill | None) -> Appraisal:
+def _appraise(desk: _Desk, device: Device, item: Item, work: _Work) -> Appraisal:
     return appraise(
         Nameplate(device.model, device.serial),
         item,
-        references.slots(context, device.id, device.model),
-        partial(references.find_owner, context, device.id, device.model),
-        window,
-        fill,
+        desk.known.slots(device.id, device.model),
+        partial(desk.known.find_owner, device.id, device.model),
+        *work,
     )
-
-
-def _causes(appraisal: Appraisal, *, clock_trusted: bool) -> dict[str, list[Finding]]:
-    """Return the findings that call for an alarm, by cause."""
-    causes: dict[str, list[Finding]] = {}
-    # a slot is never given up, so a device had a reference once if it has one now
-    referenced = any(finding.expected_sha256 is not None for finding in appraisal.artefacts)
-    for finding in appraisal.artefacts:
-        if finding.verdict in (MATCH, PENDING) or (finding.verdict == UNKNOWN_REFERENCE and not referenced):
-            continue
-        causes.setdefault(finding.verdict, []).append(finding)
-    if appraisal.identity is not None:
-        causes[IDENTITY_CHANGED] = [appraisal.identity]
-    if not clock_trusted:
-        causes[CLOCK_UNTRUSTED] = [Finding("clock", CLOCK_UNTRUSTED, None, None, None)]
-    return causes
 
 
 def _item(context: Context, entry: Entry) -> Item:
@@ -360,49 +366,10 @@ def _keep_item(context: Context, device: str, record: _Record, item: Item, diges
     """Make an item the one that counts, and forget the oldest when there are too many."""
     items = (digest, *(known for known in record.items if known != digest))
     if digest not in record.items:
-        context.put(_item_key(device, digest), item.to_value())
+        context.put_encoded(_item_key(device, digest), item.encode())
     for old in items[ITEMS_MAX:]:
         context.delete(_item_key(device, old))
     record.item, record.items = digest, items[:ITEMS_MAX]
-
-
-def _finding_values(appraisal: Appraisal) -> list[Value]:
-    identity = () if appraisal.identity is None else (appraisal.identity,)
-    return [finding_value(finding) for finding in (*appraisal.artefacts, *identity)]
-
-
-def _verdict_data(
-    device: Device, record: _Record, item: Item, appraisal: Appraisal, pending_until_ms: int | None
-) -> dict[str, Value]:
-    read = {artefact.kind: artefact for artefact in item.artefacts}
-    identity: dict[str, Value] = {
-        name: getattr(item.identity, name)[:_TEXT_CHARACTERS]
-        for name in ("vendor", "product", "revision", "serial", "model")
-    }
-    return {
-        "device": device.id,
-        "gateway": device.gateway,
-        "item_digest": record.item,
-        "verdicts": {finding.kind: finding.verdict for finding in appraisal.artefacts},
-        "identity_changed": appraisal.identity is not None,
-        "identity": identity,
-        "artefacts": _artefact_values(appraisal.artefacts, read),
-        "pending_until_ms": pending_until_ms,
-    }
-
-
-def _artefact_values(findings: Sequence[Finding], read: Mapping[str, Artefact]) -> list[Value]:
-    values: list[Value] = []
-    for finding in findings:
-        artefact = read.get(finding.kind)
-        value = finding_value(finding)
-        for name in ("name", "version"):
-            value[name] = None if artefact is None else getattr(artefact, name)[:_TEXT_CHARACTERS]
-        for name in _READ:
-            value[name] = None if artefact is None else getattr(artefact, name)
-        value["errors"] = [] if artefact is None else list(artefact.errors)
-        values.append(value)
-    return values
 
 
 def _record(context: Context, device: str) -> _Record:
@@ -452,11 +419,13 @@ CONSISTENCY: Final = Contract(
         "master.contracts.alarm_states",
         "master.contracts.alarms",
         "master.contracts.consistency",
+        "master.contracts.findings",
         "master.contracts.gateways",
         "master.contracts.orders",
         "master.contracts.read_orders",
         "master.contracts.references",
         "master.contracts.references_effect",
+        "master.contracts.references_lookup",
         "master.contracts.references_policy",
         "master.contracts.references_records",
         "rules.appraisal",

@@ -68,6 +68,9 @@ class BlockContext(Reads, Protocol):
     def put(self, key: bytes, value: Value) -> None:
         """Write the contract's own value under ``key``, 1..400 bytes."""
 
+    def put_encoded(self, key: bytes, raw: bytes) -> None:
+        """Write the contract's own value under ``key`` by its canonical bytes, as a decoder has found them."""
+
     def delete(self, key: bytes) -> None:
         """Remove the contract's own value under ``key``, if there is one."""
 

@@ -87,13 +87,13 @@ def take(context: Context, newest: Report, evidence: Evidence) -> frozenset[str]
         "report_accepted",
         evidence.gateway,
         {
-            "gateway": evidence.gateway,
-            "boot": evidence.boot,
             "seq": evidence.seq,
-            "time_ms": evidence.clock.time_ms,
+            "boot": evidence.boot,
+            "late": [_told(entry) for entry in evidence.devices if entry.device in late],
             "nonce": evidence.nonce,
             "devices": [_told(entry) for entry in evidence.devices if entry.device not in late],
-            "late": [_told(entry) for entry in evidence.devices if entry.device in late],
+            "gateway": evidence.gateway,
+            "time_ms": evidence.clock.time_ms,
         },
     )
     for entry in evidence.devices:
@@ -147,14 +147,14 @@ class Report:
     def to_value(self) -> dict[str, Value]:
         """Return the state value."""
         return {
-            "boot": self.pair[0],
-            "seq": self.pair[1],
-            "time_ms": self.time_ms,
             "tx": self.tx,
+            "seq": self.pair[1],
+            "boot": self.pair[0],
+            "floor": {"seq": self.floor[1], "boot": self.floor[0]},
             "height": self.height,
-            "accepted": self.accepted,
-            "floor": {"boot": self.floor[0], "seq": self.floor[1]},
             "devices": self.devices,
+            "time_ms": self.time_ms,
+            "accepted": self.accepted,
         }
 
     def pair_of(self, device: str) -> Pair:
@@ -178,14 +178,14 @@ def _record_entry(context: Context, evidence: Evidence, entry: Entry, newest: Re
             entry.device,
             {
                 "device": entry.device,
-                "gateway": evidence.gateway,
                 "status": entry.status,
+                "gateway": evidence.gateway,
                 "read_to_ms": entry.read_to_ms,
             },
         )
     newest.devices[entry.device] = {
-        "boot": evidence.boot,
         "seq": evidence.seq,
+        "boot": evidence.boot,
         "status": entry.status,
         "read_to_ms": entry.read_to_ms,
         "item_digest": entry.item_digest,
@@ -209,8 +209,13 @@ def _tell_conflict(context: Context, evidence: Evidence, known: Digest, digest: 
 
 
 def _told(entry: Entry) -> dict[str, Value]:
-    names = ("device", "status", "read_from_ms", "read_to_ms", "item_digest")
-    return {name: getattr(entry, name) for name in names}
+    return {
+        "device": entry.device,
+        "status": entry.status,
+        "read_to_ms": entry.read_to_ms,
+        "item_digest": entry.item_digest,
+        "read_from_ms": entry.read_from_ms,
+    }
 
 
 def _gateway_key(gateway: str) -> bytes:

@@ -2,7 +2,8 @@
 
 A manufacturer submits, a laboratory tests, others endorse; once the policy of the release is fulfilled it counts, at
 once or from the block or time that it names, until a newer one takes its place or it is revoked. What is kept stands
-in `master.contracts.references_records`, policies in `references_policy`, effects in `references_effect`.
+in `master.contracts.references_records`, policies in `references_policy`, effects in `references_effect`; what others
+look up is in `references_lookup`.
 """
 
 from __future__ import annotations
@@ -66,25 +67,17 @@ from master.contracts.references_records import (
     Record,
     Revocation,
     Test,
-    change_count,
-    content_key,
-    device_target,
-    model_target,
     put_record,
     read_record,
-    read_slot,
-    target_text,
 )
-from rules.appraisal import Owner, Slot
 from wire.cbor import Value
 from wire.errors import WireError
-from wire.evidence import KINDS
 from wire.fields import Fields
 from wire.receipt import Event
 from wire.release import Release, decode_release
 from wire.types import Digest, sha256
 
-__all__ = ["EFFECTIVE", "NAME", "REFERENCES", "REVOKED_EVENT", "change_count", "find_owner", "release", "slots"]
+__all__ = ["EFFECTIVE", "NAME", "REFERENCES", "REVOKED_EVENT", "release"]
 
 NAME: Final = NAMESPACE
 EFFECTIVE: Final = TOOK_EFFECT
@@ -290,57 +283,10 @@ def follow_report(context: Context, _event: Event) -> None:
 # ---- what other contracts read -----------------------------------------------------------------
 
 
-def slots(state: Reads, device: str, model: str) -> dict[str, Slot]:
-    """Return the newest reference value of a device by artefact kind; its own goes before its model's."""
-    found: dict[str, Slot] = {}
-    for kind in KINDS:
-        for target in (device_target(device), model_target(model)):
-            value = read_slot(state, target, kind)
-            if value is not None:
-                revoked = _revoked_text(state, value.digest) if value.is_revoked else None
-                found[kind] = Slot(value.size, value.sha256, revoked)
-                break
-    return found
-
-
-def find_owner(state: Reads, device: str, model: str, kind: str, content: Digest) -> Owner | None:
-    """Return whose reference value some content is or was, the device's own slot before all others.
-
-    Of several others, the first by target and kind is named.
-    """
-    entries = state.namespace(NAME)
-    own = [content_key(content, target, kind) for target in (device_target(device), model_target(model))]
-    for key in own:
-        value = entries.get(key)
-        if value is not None:
-            return _owner(state, key, value, own=True)
-    for key, value in islice(entries.scan(b"content/" + content + b"/"), 1):
-        return _owner(state, key, value, own=False)
-    return None
-
-
 def release(state: Reads, digest: Digest) -> Release | None:
     """Return a release that was submitted, whatever became of it."""
     record = read_record(state, digest)
     return None if record is None else record.release()
-
-
-def _owner(state: Reads, key: bytes, value: Value, *, own: bool) -> Owner:
-    assert isinstance(value, bytes)
-    record = read_record(state, value)
-    assert record is not None
-    release, kind = record.release(), key.rsplit(b"/", 1)[1].decode("ascii")
-    return Owner(own, target_text(release), kind, release.release, _told(record))
-
-
-def _revoked_text(state: Reads, digest: Digest) -> str | None:
-    record = read_record(state, digest)
-    assert record is not None
-    return _told(record)
-
-
-def _told(record: Record) -> str | None:
-    return None if record.revocation is None else record.revocation.told(record.release().release)
 
 
 # ---- parts of the calls ------------------------------------------------------------------------

@@ -199,17 +199,13 @@ def read_slot(state: Reads, target: bytes, kind: str) -> SlotValue | None:
     return SlotValue(fields.digest("digest"), fields.integer("size"), fields.digest("sha256"), is_revoked)
 
 
-def change_count(state: Reads, device: str, model: str) -> int:
-    """Return how often the reference values changed that a device is appraised by; it only grows."""
-    return sum(_changes(state, target) for target in (device_target(device), model_target(model)))
-
-
 def count_change(context: BlockContext, target: bytes) -> None:
     """Note that a slot of a target got another value, or lost the one that it had."""
-    context.put(_changes_key(target), _changes(context, target) + 1)
+    context.put(_changes_key(target), changes(context, target) + 1)
 
 
-def _changes(state: Reads, target: bytes) -> int:
+def changes(state: Reads, target: bytes) -> int:
+    """Return how often the values of a target's slots changed; 0: it never had one."""
     count = state.namespace(NAMESPACE).get(_changes_key(target))
     return count if isinstance(count, int) else 0
 

@@ -102,9 +102,17 @@ class BlockCall:
             ValueError: The key is empty or longer than 400 bytes, a mistake of the contract.
             CborError: The value is outside the CBOR profile.
         """
+        self.put_encoded(key, cbor.encode(value))
+
+    def put_encoded(self, key: bytes, raw: bytes) -> None:
+        """Write the contract's own value under ``key`` by its canonical bytes.
+
+        Raises:
+            ValueError: The key is empty or longer than 400 bytes, a mistake of the contract.
+        """
         if not 1 <= len(key) <= KEY_BYTES_MAX:
             raise ValueError(f"state key of {len(key)} bytes, 1..{KEY_BYTES_MAX} are allowed")
-        self._overlay.put(self._contract, key, cbor.encode(value))
+        self._overlay.put(self._contract, key, raw)
 
     def delete(self, key: bytes) -> None:
         """Remove the contract's own value under ``key``, if there is one."""

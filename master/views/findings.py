@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from master.contracts.consistency import CLOCK_UNTRUSTED
+from master.contracts.findings import CLOCK_UNTRUSTED
 from master.views.schema import Schema, hexadecimal, integer, nullable, record, sequence, text
 from rules.appraisal import ALTERED, IDENTITY_CHANGED, IDENTITY_KIND, REVISION_KIND, VERDICTS
 from rules.severity import EVIDENCE_CONFLICT

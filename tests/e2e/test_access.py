@@ -49,7 +49,6 @@ class Desk:
         return self.run("sealed", "open", "linden", *out, *reading, *self.genesis, key=LABORATORY, code=code)
 
 
-@pytest.mark.timeout(180)
 def test_sealed_content_is_read_with_a_grant_and_every_read_is_proven(cluster: Cluster, tmp_path: Path) -> None:
     desk, subject = Desk(cluster, tmp_path), f"device/{cluster.layout.topology.substations[0].devices[0].id}"
     desk.run("access", "new-key", LABORATORY, "--out", str(tmp_path))
@@ -107,7 +106,6 @@ def broker_says(cluster: Cluster, name: str, identity: Path) -> str:
 
 
 # holds MQ-7 MQ-8
-@pytest.mark.timeout(180)
 def test_broker_obeys_the_lists_that_follow_from_the_ledger(cluster: Cluster, tmp_path: Path) -> None:
     layout, substation = cluster.layout, cluster.layout.topology.substations[0]
     Authority.in_folder(layout.authority).issue(substation.gateway).save(tmp_path / "spare.crt", tmp_path / "spare.key")

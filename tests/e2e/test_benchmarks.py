@@ -37,20 +37,17 @@ def test_report_of_60_artefacts_is_measured() -> None:
     assert 0 < rows["rule: 60 artefacts appraised: p50"] < rows["report: 60 artefacts, nothing changed: p50"]
 
 
-@pytest.mark.timeout(180)
 def test_node_with_a_filled_store_votes_again_after_a_kill() -> None:
     served, voted = recovery.measure_restart(keys=200, restarts=1)
     assert 0 < served.value <= voted.value
 
 
-@pytest.mark.timeout(180)
 def test_node_that_has_nothing_catches_up() -> None:
     rate, total = recovery.measure_catch_up(blocks=150)
     assert rate.value > 1
     assert total.value > 0
 
 
-@pytest.mark.timeout(180)
 def test_soak_of_seconds_reports_a_slope_for_each_node() -> None:
     rows = {row.name: row for row in soak.measure(minutes=0.1, rate=20)}
     assert rows["memory grows by, worst node"].unit == "KiB/min"

@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from client.demo.cluster import Cluster
 from client.demo.layout import VERSION_NEW
 from client.demo.processes import wait_until
@@ -22,7 +20,6 @@ def client(cluster: Cluster, *arguments: str, code: int = 0, member: str = MEMBE
     return json.loads(done.stdout)
 
 
-@pytest.mark.timeout(120)
 def test_release_counts_once_three_organisations_stand_behind_it(cluster: Cluster, tmp_path: Path) -> None:
     # the files that the device holds anyway, under a new name: it goes on to match
     folder = tmp_path / "linden-sc-2-again"
@@ -157,7 +154,6 @@ def _release(cluster: Cluster, digest: str) -> Any:  # noqa: ANN401 JSON
     return next(item for item in client(cluster, "refs", "list")["items"] if item["digest"] == digest)
 
 
-@pytest.mark.timeout(120)
 def test_operator_of_a_member_gets_an_account_a_new_key_and_loses_it(cluster: Cluster, tmp_path: Path) -> None:
     for name in ("bench", "bench-2"):
         assert run_program("gridwitness", "keys", "new", name, "--dir", str(tmp_path)).returncode == 0

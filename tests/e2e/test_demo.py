@@ -21,7 +21,6 @@ from tests.e2e.harness import processes_of
 DEMO_WITHIN_S = 170.0
 
 
-@pytest.mark.timeout(180)
 def test_demo_once_gives_five_alarms_on_four_nodes(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     done = subprocess.run(
@@ -58,7 +57,6 @@ def _check_proof(folder: Path) -> None:
     assert done.returncode == 65
 
 
-@pytest.mark.timeout(180)
 def test_demo_that_stays_up_shows_what_one_tries_until_ctrl_c(cluster: Cluster) -> None:
     said = io.StringIO()
 
@@ -87,7 +85,6 @@ def test_demo_that_stays_up_shows_what_one_tries_until_ctrl_c(cluster: Cluster) 
     assert said.getvalue().endswith("stopping all programs\n")
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_demo_ended_while_starting_leaves_no_process_behind(tmp_path: Path, end: signal.Signals) -> None:
     folder = tmp_path / "demo"

@@ -12,7 +12,6 @@ from tests.e2e.harness import agent_metric
 NOTICED_WITHIN_S = 60.0
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("fault", ["garbage", "too-long", "too-short", "late", "never"])
 def test_sick_device_is_unreachable_and_no_alarm_and_disturbs_no_other(cluster: Cluster, fault: str) -> None:
     sick, well = (device.id for device in cluster.layout.topology.devices)
@@ -41,7 +40,6 @@ def test_sick_device_is_unreachable_and_no_alarm_and_disturbs_no_other(cluster: 
 
 
 # holds FH-4
-@pytest.mark.timeout(180)
 def test_gateway_hears_of_the_newest_block_without_a_receipt(cluster: Cluster) -> None:
     gateway = cluster.layout.topology.substations[0].gateway
     wait_until(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from client.demo.cluster import Cluster
 from client.demo.processes import wait_until
 from client.demo.topology import MEMBERS
@@ -17,7 +15,6 @@ STEPS_MIN = 50
 
 
 # holds EL-5
-@pytest.mark.timeout(120)
 def test_event_log_of_every_running_node_replays_bit_for_bit(cluster: Cluster) -> None:
     device = cluster.layout.topology.substations[0].devices[0].id
     before = int(cluster.status(MEMBERS[0])["height"])

@@ -59,7 +59,6 @@ def wait_metric(cluster: Cluster, member: str, due: float) -> None:
 
 
 # holds EL-7
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("role", ["leader", "follower"])
 def test_node_on_a_full_disk_stops_signing_and_comes_back_by_itself(cluster: Cluster, role: str) -> None:
     leader = str(cluster.status(MEMBERS[0])["leader"])

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from typing import Any
 
-import pytest
 import requests
 
 from client.demo.cluster import Cluster
@@ -33,7 +32,6 @@ sys.exit(main())
 
 
 # holds EL-6
-@pytest.mark.timeout(180)
 def test_node_with_a_broken_invariant_serves_reads_and_keeps_the_incident(cluster: Cluster) -> None:
     member = next(name for name in MEMBERS if name != cluster.status(MEMBERS[0])["leader"])
     program, url = cluster.nodes[member], cluster.layout.api_url(member)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from client.demo.cluster import Cluster
 from client.demo.processes import wait_until
 from client.demo.topology import MANUFACTURER, MEMBERS
@@ -26,7 +24,6 @@ def folder_of(cluster: Cluster, device: str, kind: str) -> Path:
     raise AssertionError(kind)
 
 
-@pytest.mark.timeout(240)
 def test_alarm_names_the_setting_and_the_bytes_that_differ(cluster: Cluster, tmp_path: Path) -> None:
     topology = cluster.layout.topology
     gateway, device = topology.substations[0].gateway, topology.devices[0].id

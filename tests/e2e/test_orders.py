@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from client.demo.cluster import Cluster
 from client.demo.processes import wait_until
 from client.demo.topology import GRID_COMPANY, MEMBERS, REGULATOR
@@ -22,7 +20,6 @@ def orders(cluster: Cluster, method: str, *arguments: str, key: str | None = Non
     return json.loads(done.stdout)
 
 
-@pytest.mark.timeout(180)
 def test_change_under_a_work_order_is_pending_until_its_end_and_a_read_is_ordered_and_answered(
     cluster: Cluster, tmp_path: Path
 ) -> None:

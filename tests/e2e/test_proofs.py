@@ -74,7 +74,6 @@ def test_history_of_a_running_node_is_proven_to_a_light_client(cluster: Cluster)
     assert state.newest.header.height == head
 
 
-@pytest.mark.timeout(120)
 def test_backup_of_a_running_node_is_brought_back_whole(cluster: Cluster, tmp_path: Path) -> None:
     config = cluster.layout.node(MEMBERS[2]) / "node.toml"
     backup = tmp_path / "backup"

@@ -99,7 +99,6 @@ def prune(cluster: Cluster, members: list[str]) -> None:
         cluster.nodes[member].wait_healthy()
 
 
-@pytest.mark.timeout(300)
 def test_node_that_lost_all_comes_back_by_a_snapshot_and_votes_again(cluster: Cluster) -> None:
     wait_height(cluster, LOST, HEIGHT)
     cluster.nodes[LOST].stop()

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from master.io.store import Store
 from tests.unit.ledger.worlds import make_genesis
 
@@ -61,7 +59,6 @@ def write_until_killed(path: Path) -> tuple[int, str, str]:
     return int(height), digest, root
 
 
-@pytest.mark.timeout(120)
 def test_store_killed_in_mid_write_keeps_all_that_it_acknowledged(tmp_path: Path) -> None:
     path, genesis = tmp_path / "store", make_genesis()
     Store.create(path, genesis, map_bytes=MAP_BYTES).close()

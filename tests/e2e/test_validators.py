@@ -171,7 +171,6 @@ def joiner(site: Site) -> Iterator[Joiner]:
 
 
 # holds VM-5 VM-10 VM-11
-@pytest.mark.timeout(240)
 def test_node_joins_from_nothing_votes_and_is_removed(site: Site, joiner: Joiner) -> None:
     before = site.note()
     joiner.program.start()
@@ -221,7 +220,6 @@ def test_node_joins_from_nothing_votes_and_is_removed(site: Site, joiner: Joiner
 
 
 # holds VM-6 VM-11
-@pytest.mark.timeout(240)
 def test_vote_key_and_certificate_are_rotated_while_the_ledger_runs(site: Site) -> None:
     member = "centre-north"
     folder = site.cluster.layout.node(member)

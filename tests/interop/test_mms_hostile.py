@@ -92,7 +92,6 @@ def resident_kib() -> int:
     return int(status.partition("VmRSS:")[2].split()[0])
 
 
-@pytest.mark.timeout(300)
 def test_lying_ied_gives_a_reading_or_a_typed_error_in_its_time(tmp_path: Path) -> None:
     with served(tmp_path) as ied:
         ied.write("firmware.bin", bytes(range(256)) * 400)

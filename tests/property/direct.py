@@ -74,7 +74,10 @@ class _Call:
         return self.namespace(self._contract).scan(prefix)
 
     def put(self, key: bytes, value: Value) -> None:
-        self._overlay.put(self._contract, key, cbor.encode(value))
+        self.put_encoded(key, cbor.encode(value))
+
+    def put_encoded(self, key: bytes, raw: bytes) -> None:
+        self._overlay.put(self._contract, key, raw)
 
     def delete(self, key: bytes) -> None:
         self._overlay.delete(self._contract, key)

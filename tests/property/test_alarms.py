@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from master.contracts import alarms
+from master.contracts.alarms import Site
 from master.contracts.consistency import CONSISTENCY
 from master.contracts.context import Context
+from master.contracts.findings import finding_value
 from rules.appraisal import Finding
 from rules.severity import EVIDENCE_CONFLICT
 from tests.property.direct import Direct
@@ -32,9 +34,9 @@ FOUND: Final = st.dictionaries(
 Found = dict[str, tuple[str, ...]]
 
 
-def findings(found: Found) -> dict[str, list[Finding]]:
+def findings(found: Found) -> dict[str, list[Value]]:
     return {
-        cause: [Finding(kind, cause, None, sha256(kind.encode()), None) for kind in kinds]
+        cause: [finding_value(Finding(kind, cause, None, sha256(kind.encode()), None)) for kind in kinds]
         for cause, kinds in found.items()
     }
 
@@ -55,12 +57,12 @@ class Alarms(RuleBasedStateMachine):
     @rule(device=st.sampled_from(DEVICES), found=FOUND)
     def report(self, device: str, found: Found) -> None:
         self.found[device] = found
-        self._evidence(lambda context: alarms.update(context, device, "gw-1", findings(found)))
+        self._evidence(lambda context: alarms.update(context, Site(context, "gw-1"), device, findings(found)))
 
     @rule(device=st.sampled_from(DEVICES), found=FOUND)
     def report_late(self, device: str, found: Found) -> None:
         late = {cause: kinds for cause, kinds in found.items() if cause != "altered_between_polls"}
-        self._evidence(lambda context: alarms.raise_missed(context, device, "gw-1", findings(late)))
+        self._evidence(lambda context: alarms.raise_missed(context, Site(context, "gw-1"), device, findings(late)))
 
     @rule(number=st.integers(0, 12))
     def contradict(self, number: int) -> None:

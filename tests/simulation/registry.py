@@ -132,7 +132,10 @@ class _Call:
         return self.registry._own.scan(prefix)
 
     def put(self, key: bytes, value: cbor.Value) -> None:
-        self.registry._own.rows[key] = cbor.encode(value)
+        self.put_encoded(key, cbor.encode(value))
+
+    def put_encoded(self, key: bytes, raw: bytes) -> None:
+        self.registry._own.rows[key] = raw
 
     def delete(self, key: bytes) -> None:
         self.registry._own.rows.pop(key, None)

@@ -119,6 +119,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     made = Desk(tmp_path, capsys)
     for module in ("members", "member_certificates", "member_keys", "member_places"):
         use_node(monkeypatch, module, made.node)
+    monkeypatch.setattr("client.commands.members.LOOK_S", 0)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("client.node.time.time_ns", lambda: made.site.time_ms * 1_000_000)
     monkeypatch.setattr("client.node.VALID_MS_DEFAULT", 60_000)

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from master.contracts import references
+from master.contracts.references_lookup import KnownValues
 from master.ledger.call import StateReads
 from rules.appraisal import Owner, Slot
 from tests.unit.contracts.reports import (
@@ -25,11 +26,11 @@ from wire.types import sha256
 
 
 def slots(world: World, device: str = "dev-1", model: str = "SC-2") -> dict[str, Slot]:
-    return references.slots(StateReads(world.state), device, model)
+    return dict(KnownValues(StateReads(world.state)).slots(device, model))
 
 
 def owner(world: World, content: bytes, kind: str = "firmware", device: str = "dev-1") -> Owner | None:
-    return references.find_owner(StateReads(world.state), device, "SC-2", kind, sha256(content))
+    return KnownValues(StateReads(world.state)).find_owner(device, "SC-2", kind, sha256(content))
 
 
 # submit
@@ -356,6 +357,40 @@ def test_release_for_a_model_with_the_longest_name_fits_everywhere() -> None:
     world = World(make_genesis(devices=(Device("dev-1", "gw-1", "maker-a", model, "s-1"),)))
     made = release("r" * 64, model=model, firmware=b"f")
     make_effective(world, made)
-    found = references.find_owner(StateReads(world.state), "dev-1", "other", "firmware", sha256(b"f"))
+    found = KnownValues(StateReads(world.state)).find_owner("dev-1", "other", "firmware", sha256(b"f"))
     assert found is not None
     assert found.target == f"model '{model}'"
+
+
+def test_known_values_read_what_devices_have_in_common_once() -> None:
+    world = World()
+    make_effective(world, release())
+    state = _Counting(world)
+    known = KnownValues(StateReads(state))
+    assert known.change_count("dev-1", "SC-2") == 1
+    first = known.slots("dev-1", "SC-2")
+    assert set(first) == {"firmware", "settings", "strategy"}
+    asked = len(state.keys)
+    assert known.slots("dev-2", "SC-2") == first
+    assert known.change_count("dev-2", "SC-2") == 1
+    assert state.keys[asked:] == [b"changes/d/dev-2"]
+    assert known.find_owner("dev-1", "SC-2", "firmware", sha256(FIRMWARE)) is not None
+    asked = len(state.keys)
+    assert known.find_owner("dev-2", "SC-2", "firmware", sha256(FIRMWARE)) is not None
+    assert [key.split(b"/")[0] for key in state.keys[asked:]] == [b"content"]
+
+
+class _Counting:
+    """Notes which keys are read."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.keys: list[bytes] = []
+
+    def get(self, namespace: str, key: bytes) -> bytes | None:
+        self.keys.append(key)
+        return self._world.state.get(namespace, key)
+
+    def scan(self, namespace: str, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        self.keys.append(prefix)
+        return self._world.state.scan(namespace, prefix)

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from master.contracts import references, references_effect
+from master.contracts import references_effect
 from master.contracts.parameters import BLOCKS_AHEAD_MAX, TIME_AHEAD_MS_MAX
+from master.contracts.references_lookup import KnownValues
 from master.ledger.call import StateReads
 from rules.appraisal import Owner
 from tests.unit.contracts.reports import (
@@ -47,7 +48,7 @@ def status(world: World, made: Release) -> Value:
 
 
 def value_of(world: World, kind: str = "firmware", device: str = "dev-1") -> Digest | None:
-    slot = references.slots(StateReads(world.state), device, "SC-2").get(kind)
+    slot = KnownValues(StateReads(world.state)).slots(device, "SC-2").get(kind)
     return None if slot is None else slot.sha256
 
 
@@ -360,7 +361,7 @@ def test_revoke_of_an_effective_release_leaves_its_slots_without_a_value(sender:
     done = revoke(world, sender, made.digest())
     assert (done.code, done.event_types) == ("ok", ["release_revoked"])
     assert done.events("release_revoked")[0]["reason"] == "a flaw in stage 2"
-    slot = references.slots(StateReads(world.state), "dev-1", "SC-2")["firmware"]
+    slot = KnownValues(StateReads(world.state)).slots("dev-1", "SC-2")["firmware"]
     assert slot.revoked == f"release r-2 was revoked by {sender} in block {world.head.height}: a flaw in stage 2"
     assert (status(world, made), status(world, older)) == ("revoked", "effective")
     # it never comes back, nor does the one before it
@@ -372,7 +373,7 @@ def test_revoke_of_an_effective_release_leaves_its_slots_without_a_value(sender:
     ):
         assert refused.code in {"already-submitted", "release-revoked"}
     make_effective(world, release("r-3", firmware=FIRMWARE))
-    assert references.slots(StateReads(world.state), "dev-1", "SC-2")["firmware"].revoked is None
+    assert KnownValues(StateReads(world.state)).slots("dev-1", "SC-2")["firmware"].revoked is None
 
 
 # holds RF-12
@@ -403,7 +404,7 @@ def test_revoke_of_a_superseded_release_tells_who_still_holds_its_files() -> Non
     report(world, 1, settings=b"se 3", strategy=b"st 3")
     done = revoke(world, "regulator", release().digest())
     assert verdicts(done) == {"dev-1": {"firmware": "revoked", "settings": "match", "strategy": "match"}}
-    found = references.find_owner(StateReads(world.state), "dev-1", "SC-2", "firmware", sha256(FIRMWARE))
+    found = KnownValues(StateReads(world.state)).find_owner("dev-1", "SC-2", "firmware", sha256(FIRMWARE))
     assert found == Owner(
         own=True,
         target="model 'SC-2'",

@@ -6,6 +6,7 @@ from master.contracts.context import Context
 from master.ledger.call import CallContext, StateReads, Surroundings
 from master.ledger.state import Overlay
 from tests.unit.ledger.worlds import World
+from wire import cbor
 from wire.errors import CborError, FormatError
 from wire.receipt import Event
 
@@ -59,7 +60,18 @@ def test_context_put_under_an_impossible_key_is_a_mistake(key: bytes) -> None:
     context, _, _ = context_of(World())
     with pytest.raises(ValueError, match="state key"):
         context.put(key, 1)
+    with pytest.raises(ValueError, match="state key"):
+        context.put_encoded(key, b"\x01")
     context.put(b"k" * 400, 1)
+
+
+def test_context_put_encoded_writes_the_bytes_that_a_value_has() -> None:
+    context, overlay, _ = context_of(World())
+    context.put(b"a", {"b": [1, b"2"]})
+    written = overlay.writes()
+    context.put_encoded(b"a", cbor.encode({"b": [1, b"2"]}))
+    assert overlay.writes() == written
+    assert context.get(b"a") == {"b": [1, b"2"]}
 
 
 def test_context_put_of_a_value_outside_the_profile_is_a_mistake() -> None:

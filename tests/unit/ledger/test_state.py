@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 from master.ledger.state import Overlay, Write
 from tests.unit.ledger.worlds import MemoryState
 
@@ -60,3 +62,41 @@ def test_overlay_writes_are_sorted_and_leave_out_what_stayed_the_same() -> None:
     overlay.put("a", b"z", b"1")
     overlay.put("ns", b"b1", b"2")
     assert overlay.writes() == (Write("a", b"z", b"1"), Write("ns", b"b1", b"2"), Write("ns", b"z", b"1"))
+
+
+def test_overlay_that_was_scanned_finds_what_is_written_and_absorbed_later() -> None:
+    lower = Overlay(below())
+    lower.put("ns", b"b0", b"0")
+    assert [key for key, _ in lower.scan("ns", b"b")] == [b"b0", b"b1", b"b2"]
+    lower.put("ns", b"b3", b"3")
+    lower.put("other", b"b9", b"9")
+    lower.delete("ns", b"b1")
+    upper = Overlay(lower)
+    upper.put("ns", b"b4", b"4")
+    upper.put("ns", b"b3", b"new")
+    upper.put("third", b"b5", b"5")
+    lower.absorb(upper)
+    assert list(lower.scan("ns", b"b")) == [(b"b0", b"0"), (b"b2", b"B2"), (b"b3", b"new"), (b"b4", b"4")]
+    assert [key for key, _ in lower.scan("third", b"")] == [b"b5"]
+
+
+def test_overlays_say_what_one_map_would_say() -> None:
+    chance = random.Random(1)
+    memory = below()
+    block, model = Overlay(memory), dict(memory.scan("ns", b""))
+    for _ in range(300):
+        call, wanted = Overlay(block), dict(model)
+        for _ in range(chance.randrange(4)):
+            key = b"%c%d" % (chance.choice(b"abc"), chance.randrange(6))
+            if chance.random() < 0.3:
+                call.delete("ns", key)
+                wanted.pop(key, None)
+            else:
+                wanted[key] = b"%d" % chance.randrange(9)
+                call.put("ns", key, wanted[key])
+        prefix = chance.choice((b"", b"a", b"b", b"b1", b"z"))
+        assert list(call.scan("ns", prefix)) == sorted(pair for pair in wanted.items() if pair[0].startswith(prefix))
+        if chance.random() < 0.7:
+            block.absorb(call)
+            model = wanted
+    assert all(block.get("ns", key) == value for key, value in model.items())

@@ -173,6 +173,24 @@ def test_cbor_tuple_is_written_as_an_array() -> None:
     assert cbor.encode((1, ("a",), b"")) == cbor.encode([1, ["a"], b""])
 
 
+# holds CBOR-6
+def test_cbor_order_of_keys_is_the_same_however_many_maps_were_seen_before() -> None:
+    straight: Json = {"a": 1, "b": 2}
+    crooked: Json = {"b": 2, "a": 1}
+    raw = cbor.encode(straight)
+    swapped = raw[:1] + raw[4:] + raw[1:4]
+    wide: Json = {f"{number:03}": 0 for number in range(cbor.KEYS_MAX + 1)}
+    long: Json = {"b" * cbor.KEYS_BYTES_MAX: 0, "a": 1}
+    for seen in range(cbor.KEY_SETS_MAX + 2):
+        if seen % 512 < 2:  # remembered or not
+            assert cbor.encode(straight) == cbor.encode(crooked) == cbor.encode({Text("b"): 2, "a": 1}) == raw
+            with pytest.raises(CborError, match="bytewise order"):
+                cbor.decode(swapped)
+            assert cbor.decode(cbor.encode(wide)) == wide
+            assert list(cbor.decode_map(cbor.encode(long))) == ["a", "b" * cbor.KEYS_BYTES_MAX]
+        cbor.encode({f"key {seen}": 0})
+
+
 # holds CBOR-11
 @pytest.mark.timeout(20)
 def test_cbor_tags_that_stand_for_gigantic_values_are_refused_before_they_are_built() -> None:

@@ -45,6 +45,15 @@ def test_evidence_round_trips() -> None:
     assert decode_evidence(EVIDENCE.encode()).encode() == EVIDENCE.encode()
 
 
+def test_evidence_item_keeps_the_bytes_that_it_was_read_from_and_a_changed_one_has_its_own() -> None:
+    (read,) = (entry.item for entry in decode_evidence(EVIDENCE.encode()).devices if entry.item is not None)
+    assert read == ITEM
+    assert read.encode() == ITEM.encode() == cbor.encode(ITEM.to_value())
+    changed = replace(read, revision=9)
+    assert changed.encode() == replace(ITEM, revision=9).encode() != read.encode()
+    assert changed.digest() == sha256(changed.encode())
+
+
 # holds EV-1 EV-3 EV-4 EV-5
 @pytest.mark.parametrize(
     ("path", "changed", "reason"),
