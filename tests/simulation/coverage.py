@@ -203,7 +203,7 @@ LIVENESS: Final = (
     Entry(
         "L5",
         "each fault is repaired by the mechanism that is meant for it",
-        "tests.simulation.test_coverage:test_campaign_repairs_each_fault_by_its_own_mechanism",
+        "tests.simulation.test_clusters:test_campaign_repairs_each_fault_by_its_own_mechanism",
         elsewhere="compared over the runs of one profile",
     ),
 )
