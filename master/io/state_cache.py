@@ -9,6 +9,7 @@ from typing import Final
 from master.ledger.rows import Execution
 from master.ledger.state import StateReader
 from master.ledger.tree import bucket_of, leaf_key
+from master.recent import RecentMap
 from wire.types import Digest
 
 ENTRIES_MAX: Final = 65_536
@@ -43,35 +44,35 @@ class CachedState:
     ) -> None:
         self._below = below
         self._is_empty = is_empty
-        self._entries_max, self._bytes_max, self._buckets_max = entries_max, bytes_max, buckets_max
-        self._entries: dict[_Entry, bytes | None] = {}
+        self._absent_max = entries_max
+        self._entries: RecentMap[_Entry, bytes | None] = RecentMap(entries_max, bytes_max)
         self._absent: set[_Entry] = set()
         """Entries whose buckets were empty before the next block."""
-        self._buckets: dict[int, tuple[tuple[Digest, Digest], ...]] = {}
-        self._bytes = 0
+        self._buckets: RecentMap[int, tuple[tuple[Digest, Digest], ...]] = RecentMap(buckets_max)
         self._blocks = 0
         self._changing = threading.Lock()
 
     def get(self, namespace: str, key: bytes) -> bytes | None:
         """Return the canonical CBOR under ``key``, or None."""
-        entry = (namespace, key)
-        known: bytes | tuple[None] | None = self._entries.get(entry, _ABSENT)
+        entry, blocks = (namespace, key), self._blocks
+        known: bytes | tuple[None] | None = self._entries.young.get(entry, _ABSENT)
         if not isinstance(known, tuple):
             return known
-        blocks = self._blocks
-        if entry in self._absent:
-            return None
-        if self._is_empty(bucket_of(leaf_key(namespace, key))):
-            with self._changing:
-                if blocks == self._blocks and len(self._absent) < self._entries_max:
-                    self._absent.add(entry)
-            return None
-        value = self._below.get(namespace, key)
+        known = self._entries.old.get(entry, _ABSENT)
+        if isinstance(known, tuple):
+            if entry in self._absent:
+                return None
+            if self._is_empty(bucket_of(leaf_key(namespace, key))):
+                with self._changing:
+                    if blocks == self._blocks and len(self._absent) < self._absent_max:
+                        self._absent.add(entry)
+                return None
+            known = self._below.get(namespace, key)
         with self._changing:
             # what was read before a block landed may be out of date by now
             if blocks == self._blocks:
-                self._keep(entry, value)
-        return value
+                self._keep(entry, known)
+        return known
 
     def scan(self, namespace: str, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield keys that start with ``prefix`` and their values in ascending order of key."""
@@ -79,14 +80,15 @@ class CachedState:
 
     def bucket(self, index: int) -> Sequence[tuple[Digest, Digest]]:
         """Return leaf key and value digest of every leaf of a bucket, sorted by leaf key."""
-        known = self._buckets.get(index)
+        blocks = self._blocks
+        known = self._buckets.young.get(index)
         if known is not None:
             return known
-        blocks = self._blocks
-        pairs = tuple(self._below.bucket(index))
+        known = self._buckets.old.get(index)
+        pairs = tuple(self._below.bucket(index)) if known is None else known
         with self._changing:
             if blocks == self._blocks:
-                self._keep_bucket(index, pairs)
+                self._buckets.put(index, pairs)
         return pairs
 
     def committed(self, execution: Execution) -> None:
@@ -98,16 +100,8 @@ class CachedState:
                 self._keep((write.namespace, write.key), write.value)
             # a bucket is read again when the next block changes it
             for key, _ in execution.leaves:
-                self._buckets.pop(bucket_of(key), None)
+                self._buckets.drop(bucket_of(key))
 
     def _keep(self, entry: _Entry, value: bytes | None) -> None:
-        self._bytes += len(value or b"") - len(self._entries.pop(entry, None) or b"")
-        self._entries[entry] = value
-        while len(self._entries) > self._entries_max or self._bytes > self._bytes_max:
-            oldest = next(iter(self._entries))
-            self._bytes -= len(self._entries.pop(oldest) or b"")
-
-    def _keep_bucket(self, index: int, pairs: tuple[tuple[Digest, Digest], ...]) -> None:
-        self._buckets[index] = pairs
-        while len(self._buckets) > self._buckets_max:
-            del self._buckets[next(iter(self._buckets))]
+        before = self._entries.young.get(entry)
+        self._entries.put(entry, value, len(value or b"") - len(before or b""))

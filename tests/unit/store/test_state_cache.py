@@ -138,6 +138,15 @@ def test_cached_state_keeps_no_more_entries_bytes_and_buckets_than_it_may() -> N
     assert below.asked == [b"a", b"b", b"a"]
 
 
+def test_cached_state_keeps_what_is_asked_for_again_and_again() -> None:
+    below = Counting()
+    cache = CachedState(below, entries_max=4)
+    for key in (b"b", b"c", b"x", b"y", b"z"):
+        assert cache.get("ns", b"a") == b"A"
+        cache.get("ns", key)
+    assert below.asked.count(b"a") == 1
+
+
 def test_cached_state_shows_what_a_block_wrote() -> None:
     world = World()
     cache = CachedState(world.state)
