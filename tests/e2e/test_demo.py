@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -57,6 +58,15 @@ def _check_proof(folder: Path) -> None:
     assert done.returncode == 65
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C be heard by this process and those it starts, also where a shell lets its background ignore it."""
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, kept)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_demo_that_stays_up_shows_what_one_tries_until_ctrl_c(cluster: Cluster) -> None:
     said = io.StringIO()
 
@@ -74,17 +84,14 @@ def test_demo_that_stays_up_shows_what_one_tries_until_ctrl_c(cluster: Cluster) 
             os.kill(os.getpid(), signal.SIGINT)
 
     device = cluster.layout.topology.devices[-1].id
-    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with ThreadPoolExecutor(1) as pool:
-            visitor = pool.submit(visit)
-            stay(cluster, Console(file=said, width=200))
-            visitor.result()
-    finally:
-        signal.signal(signal.SIGINT, kept)
+    with ThreadPoolExecutor(1) as pool:
+        visitor = pool.submit(visit)
+        stay(cluster, Console(file=said, width=200))
+        visitor.result()
     assert said.getvalue().endswith("stopping all programs\n")
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
 def test_demo_ended_while_starting_leaves_no_process_behind(tmp_path: Path, end: signal.Signals) -> None:
     folder = tmp_path / "demo"
