@@ -34,8 +34,8 @@ def fetch_state_proof(client: NodeClient, namespace: str, key: bytes, height: in
     return proof
 
 
-def proven_value(client: NodeClient, genesis: Genesis, namespace: str, key: bytes) -> bytes | None:
-    """Return what stands under a key after the newest block of a node, None when nothing does; proven.
+def proven_entry(client: NodeClient, genesis: Genesis, namespace: str, key: bytes) -> StateProof:
+    """Return the proof, verified, of what stands under a key after the newest block of a node.
 
     Raises:
         DataError: The answer does not verify.
@@ -45,4 +45,13 @@ def proven_value(client: NodeClient, genesis: Genesis, namespace: str, key: byte
         verify_state_proof(proof, genesis)
     except WireError as error:
         raise DataError(f"the answer of {client.node} does not verify: {error}") from error
-    return proof.value
+    return proof
+
+
+def proven_value(client: NodeClient, genesis: Genesis, namespace: str, key: bytes) -> bytes | None:
+    """Return what stands under a key after the newest block of a node, None when nothing does; proven.
+
+    Raises:
+        DataError: The answer does not verify.
+    """
+    return proven_entry(client, genesis, namespace, key).value

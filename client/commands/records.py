@@ -21,15 +21,14 @@ from client.options import (
     TimeoutOption,
 )
 from client.output import lines_of, when
-from client.proven import fetch_state_proof
+from client.proven import proven_entry
 from kit.exitcodes import DataError, UsageError
 from kit.files import storage_error, write_atomic
 from kit.http import NodeClient
 from kit.terminal import Terminal
 from wire import cbor
-from wire.errors import WireError
 from wire.fields import Fields
-from wire.stateproof import StateProof, verify_state_proof
+from wire.stateproof import StateProof
 from wire.types import IDENTIFIER_PATTERN, sha256
 
 CONTRACT: Final = "notary"
@@ -101,16 +100,12 @@ def check(
     _check_identifier(account, "account")
     digest, trusted = sha256(_data(file)), load_genesis(genesis)
     with NodeClient([node]) as client:
-        proof = fetch_state_proof(client, CONTRACT, f"{account}/{name}".encode("ascii"))
-    try:
-        verify_state_proof(proof, trusted)
-        entry = None if proof.value is None else Fields(cbor.decode(proof.value), _ENTRY, "notary.record")
-    except WireError as error:
-        raise DataError(f"the answer of {node} does not verify: {error}") from error
+        proof = proven_entry(client, trusted, CONTRACT, f"{account}/{name}".encode("ascii"))
     if out is not None:
         write_atomic(out, proof.encode())
-    if entry is None:
+    if proof.value is None:
         raise DataError(f"{account} has noted nothing as {name} up to block {proof.final.header.height}")
+    entry = Fields(cbor.decode(proof.value), _ENTRY, "notary.record")
     if entry.digest("digest") != digest:
         raise DataError(f"{account} noted other bytes as {name} in block {entry.integer('height')} than {file} has")
     _show(Terminal(as_json=json), file, proof, entry)
