@@ -157,6 +157,15 @@ class Peer:
         """Wait until so many points came: [address, type, cause] each, in their order."""
         return {"ok": self.wait(lambda: len(self.seen) >= count), "seen": self.seen}
 
+    def wait_answer(self, type_id: int, cause: int) -> Json:
+        """Wait until an APDU of this type and cause came, positive and of the line itself.
+
+        c104's own word for it is not to be relied upon: a command whose answer is there before c104 begins to wait
+        for it counts as unanswered.
+        """
+        head = bytes((type_id, 1, cause)).hex()
+        return {"ok": self.wait(lambda: any(apdu[12:].startswith(head) for apdu in list(self.raw)))}
+
     def received(self) -> Json:
         """Give every APDU that came, as hex; for the server these are the bytes that the client sent."""
         return {"raw": self.raw}
