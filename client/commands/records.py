@@ -19,13 +19,10 @@ from kit.http import NodeClient
 from kit.terminal import Terminal
 from wire import cbor
 from wire.fields import Fields
+from wire.note import DATA_BYTES_MAX, ENTRY_FIELDS, NAMESPACE, entry_key
 from wire.stateproof import StateProof
 from wire.types import IDENTIFIER_PATTERN, sha256
 
-CONTRACT: Final = "notary"
-DATA_BYTES_MAX: Final = 1024
-"""Of a file that stands in the ledger itself; of a longer one its SHA-256 does. Source: docs/spec NT-2."""
-_ENTRY: Final = ("digest", "height", "time_ms", "data_centre")
 _WORDS: Final = {
     "taken": "the account has noted something else under this name, which stays; choose another --name",
     "duplicate": "it is noted already, with the same bytes; see 'gridwitness records check'",
@@ -57,7 +54,7 @@ def put(
     data = _data(file)
     with way.client() as client:
         args: dict[str, cbor.Value] = {"data": data, "key": name}
-        outcome = way.call(client, CONTRACT, "put", args, _WORDS)
+        outcome = way.call(client, NAMESPACE, "put", args, _WORDS)
     account = way.account
     value = {"account": account, "name": name, "tx": outcome.tx, "height": outcome.height}
     end = "" if outcome.height is None else f", block {outcome.height}"
@@ -86,12 +83,12 @@ def check(
     _check_identifier(account, "account")
     digest, trusted = sha256(_data(file)), load_genesis(genesis)
     with NodeClient([node]) as client:
-        proof = proven_entry(client, trusted, CONTRACT, f"{account}/{name}".encode("ascii"))
+        proof = proven_entry(client, trusted, NAMESPACE, entry_key(account, name))
     if out is not None:
         write_atomic(out, proof.encode())
     if proof.value is None:
         raise DataError(f"{account} has noted nothing as {name} up to block {proof.final.header.height}")
-    entry = Fields(cbor.decode(proof.value), _ENTRY, "notary.record")
+    entry = Fields(cbor.decode(proof.value), ENTRY_FIELDS, "notary.record")
     if entry.digest("digest") != digest:
         raise DataError(f"{account} noted other bytes as {name} in block {entry.integer('height')} than {file} has")
     _show(Terminal(as_json=json), file, proof, entry)
@@ -133,7 +130,7 @@ def _check_identifier(text: str, what: str) -> None:
 
 
 def _data(file: Path) -> bytes:
-    """Return what the ledger takes of a file: its bytes, or the SHA-256 of more than 1,024.
+    """Return what the ledger takes of a file: its bytes, or the SHA-256 of more than ``DATA_BYTES_MAX``.
 
     Raises:
         UsageError: It is empty.
