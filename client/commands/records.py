@@ -10,11 +10,12 @@ import typer
 
 from client.commands.verify import load_genesis
 from client.options import GenesisOption, JsonOption, NodeOption
+from client.outfiles import ForceOption, check_out, write_out
 from client.output import lines_of, when
 from client.proven import proven_entry
 from client.ways import Way, signed
 from kit.exitcodes import DataError, UsageError
-from kit.files import storage_error, write_atomic
+from kit.files import storage_error
 from kit.http import NodeClient
 from kit.terminal import Terminal
 from wire import cbor
@@ -71,6 +72,7 @@ def check(
     node: NodeOption,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write the proof.")] = None,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Prove with the genesis file that an account noted exactly the bytes of a file, when, and through whom.
@@ -81,11 +83,12 @@ def check(
     """
     _check_identifier(name, "name of a record")
     _check_identifier(account, "account")
+    check_out(out, force=force)
     digest, trusted = sha256(_data(file)), load_genesis(genesis)
     with NodeClient([node]) as client:
         proof = proven_entry(client, trusted, NAMESPACE, entry_key(account, name))
     if out is not None:
-        write_atomic(out, proof.encode())
+        write_out(out, proof.encode(), force=force)
     if proof.value is None:
         raise DataError(f"{account} has noted nothing as {name} up to block {proof.final.header.height}")
     entry = Fields(cbor.decode(proof.value), ENTRY_FIELDS, "notary.record")
