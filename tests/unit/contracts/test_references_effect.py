@@ -480,7 +480,8 @@ def test_devices_beyond_those_of_one_transaction_follow_with_the_next_report_tha
     assert not verdicts(alone)
     # its gateway has started anew and cannot reach it: what was read of it before counts
     later = send(world, evidence(entry("dev-2", None, status="unreachable"), pair=(2, 1)))
-    assert verdicts(later)["dev-2"]["firmware"] == "mismatch"
+    others = dict.fromkeys(("settings", "strategy"), "unknown_reference")
+    assert verdicts(later) == {"dev-2": {"firmware": "mismatch", **others}}
     assert not verdicts(send(world, evidence(entry("dev-2", None, status="unreachable"), pair=(2, 2))))
 
 
