@@ -241,12 +241,8 @@ def _nameplate(
         ),
         f"until then it was registered as {_words(plate)}, read by gateway {_text(plate, 'gateway')}",
     ]
-    open_ = "what the device did between two reads, or since the newest one that the ledger took before it retired"
-    return (
-        lines,
-        (open_, "which reference values count today: those that it was appraised by are named above", clock),
-        None,
-    )
+    between = "what the device did between two reads, or since the newest one that the ledger took before it retired"
+    return lines, (between, "which reference values count today, after it retired", clock), None
 
 
 def _words(plate: Entry) -> str:
