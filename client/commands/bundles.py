@@ -92,6 +92,8 @@ def device(
 ) -> None:
     """Fetch what the ledger holds of a device: nameplate, verdicts, reference values, and the report they rest on.
 
+    Of a device that has retired: when and why, its last verdicts, and the report that they rest on.
+
     The file is written only when it verifies; anybody checks it with 'gridwitness verify' and the genesis file.
 
     Example: gridwitness bundles device linden-sc-1 --node URL --genesis genesis.cbor --out device.bundle
