@@ -9,19 +9,10 @@ from typing import Annotated, Final
 import typer
 
 from client.commands.verify import load_genesis
-from client.node import call, open_signer
-from client.options import (
-    TIMEOUT_S_DEFAULT,
-    GenesisOption,
-    JsonOption,
-    KeyOption,
-    NodeOption,
-    NoWaitOption,
-    SenderOption,
-    TimeoutOption,
-)
+from client.options import GenesisOption, JsonOption, NodeOption
 from client.output import lines_of, when
 from client.proven import proven_entry
+from client.ways import Way, signed
 from kit.exitcodes import DataError, UsageError
 from kit.files import storage_error, write_atomic
 from kit.http import NodeClient
@@ -49,16 +40,11 @@ app = typer.Typer(no_args_is_help=True, help="Note that you have a file, and pro
 
 
 @app.command()
+@signed
 def put(
     file: FileArgument,
     name: NameOption,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Note a file in the ledger under a name of your account: up to 1,024 bytes as they are, of more the SHA-256.
 
@@ -69,14 +55,14 @@ def put(
     """
     _check_identifier(name, "name of a record")
     data = _data(file)
-    with NodeClient([node], timeout) as client:
-        signer = open_signer(client, key, sender)
+    with way.client() as client:
         args: dict[str, cbor.Value] = {"data": data, "key": name}
-        outcome = call(client, signer, CONTRACT, "put", args, None if no_wait else timeout, _WORDS)
-    value = {"account": signer.sender, "name": name, "tx": outcome.tx, "height": outcome.height}
+        outcome = way.call(client, CONTRACT, "put", args, _WORDS)
+    account = way.account
+    value = {"account": account, "name": name, "tx": outcome.tx, "height": outcome.height}
     end = "" if outcome.height is None else f", block {outcome.height}"
-    said = f"{file}: noted as {signer.sender}/{name}, transaction {outcome.tx}{end}"
-    Terminal(as_json=json).show(value, lambda: [said])
+    said = f"{file}: noted as {account}/{name}, transaction {outcome.tx}{end}"
+    way.terminal().show(value, lambda: [said])
 
 
 @app.command()

@@ -78,13 +78,14 @@ def _give(answer: Answer, params: Mapping[str, str]) -> dict[str, Any]:
 
 
 def use_node(monkeypatch: pytest.MonkeyPatch, module: str, node: FakeNode) -> None:
-    """Let a command module talk to ``node`` whatever address it is given."""
+    """Let a command module talk to ``node`` whatever address it is given, with or without a signature."""
 
     def open_node(urls: Sequence[str], timeout_s: float = 10.0, **_: object) -> FakeNode:
         assert list(urls)
         return node
 
-    monkeypatch.setattr(f"client.commands.{module}.NodeClient", open_node)
+    monkeypatch.setattr(f"client.commands.{module}.NodeClient", open_node, raising=False)
+    monkeypatch.setattr("client.ways.NodeClient", open_node)
 
 
 def call(*arguments: str) -> int:
