@@ -58,7 +58,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "super-node-only": "the genesis file leaves this to the dispatch centre",
     "taken": "somebody has that name already",
     "too-many-applications": "your data centre has brought as many as leave room for others; have them decided first",
-    "too-many-devices": "more than one move takes, or no place is left for yours of the model (reappraise_devices_max)",
+    "too-many-devices": "they are more than one move hands to another owner",
     "too-soon": "the time lock runs; see opens_ms in 'gridwitness members recoveries'",
     "unknown-key": "no account has this key now; see 'gridwitness members show'",
     "unknown-account": "no organisation, operator or gateway has that name; see 'gridwitness members list'",

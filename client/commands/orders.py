@@ -35,7 +35,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "not-requested": "it was approved or closed before; see 'gridwitness orders list'",
     "not-yours": "only an account of the organisation that is responsible may do this, and no gateway",
     "wrong-target": "the release is for another device or model",
-    "wrong-approver": "a dispatch centre or sub-centre approves that did not ask and that the owner stands under",
+    "wrong-approver": "a dispatch centre or sub-centre approves that did not ask and that the owner stands under; for "
+    "devices of a dispatch centre another one does, or a regulator that does not stand under it",
     "wrong-owner": "the device has moved to an owner for whom who asked is not responsible; ask anew",
     "bad-window": "it must end in the future, last no longer than work_window_ms_max and end within work_ahead_ms_max",
     "wrong-device": "the work order is for another device; see 'gridwitness orders list'",
