@@ -10,13 +10,14 @@ import typer
 from client.commands.verify import load_genesis
 from client.node import Outcome, listing
 from client.options import GenesisOption, JsonOption, NodeOption
+from client.outfiles import ForceOption, check_out, write_out
 from client.output import lines_of, short, show_listing, when
 from client.proof import access_to_json, lines_for
 from client.proven import fetch_state_proof, proven_value
 from client.times import moment_ms
 from client.ways import Way, signed
 from kit.exitcodes import DataError, UsageError
-from kit.files import read_bounded, write_atomic
+from kit.files import read_bounded
 from kit.http import NodeClient
 from kit.sealing import create_reading_key, load_reading_key
 from kit.terminal import Terminal
@@ -148,6 +149,7 @@ def who(
         Path | None, typer.Option("--out", metavar="FILE", help="Where to write the proof, for 'gridwitness verify'.")
     ] = None,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Prove who had a grant for a class and exactly this subject after a block, and that nobody else had one.
@@ -162,6 +164,7 @@ def who(
         split_subject(subject)
     except WireError as error:
         raise UsageError(str(error)) from error
+    check_out(out, force=force)
     trusted = load_genesis(genesis)
     with NodeClient([node]) as client:
         proof = fetch_access_proof(client, data_class, subject, height)
@@ -172,7 +175,7 @@ def who(
     if height not in (None, found.height):
         raise DataError(f"{node} proved block {found.height}, not {height}")
     if out is not None:
-        write_atomic(out, proof.encode())
+        write_out(out, proof.encode(), force=force)
     shown = access_to_json(found)
     Terminal(as_json=json).show(shown, lambda: lines_for(shown) or [])
 

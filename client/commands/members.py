@@ -20,6 +20,7 @@ from client.members import (
 )
 from client.node import Item, items, listing
 from client.options import JsonOption, NodeOption
+from client.outfiles import check_out
 from client.output import lines_of, short, show_items, show_listing, when
 from client.ways import Way, signed, signed_and_waited
 from kit.exitcodes import DataError
@@ -174,6 +175,8 @@ def request(
     Example: gridwitness members request wind --role generator --parent centre-east --key wind.key
     --root-key wind-root.key --node http://localhost:8080
     """
+    paths = folder / f"{organisation}.application", folder / f"{organisation}.tls.key"
+    check_out(*paths, can_force=False)
     with NodeClient([node]) as client:
         chain = chain_of(client)
     own, root = load_signing_key(key), None if root_key is None else load_signing_key(root_key)
@@ -182,7 +185,6 @@ def request(
         chain, organisation, role, parent, title or organisation, own.public, None if root is None else root.public, csr
     )
     raw = write_application(wanted, own, root)
-    paths = folder / f"{organisation}.application", folder / f"{organisation}.tls.key"
     write_new(paths[1], tls_key, mode=MODE_PRIVATE)
     write_new(paths[0], raw)
     value: Item = {"organisation": organisation, "application": str(paths[0]), "tls_key": str(paths[1])}
@@ -252,8 +254,7 @@ def approve(
     """
     path = out or Path(f"{organisation}.crt")
     signer = Authority.in_folder(folder)
-    if path.exists():
-        raise DataError(f"{path} exists and is never overwritten; move it away or give --out")
+    check_out(path, can_force=False)
     with way.client() as client:
         _require_reviews(client, organisation)
         pem = signer.certify(_application(client, organisation).request, organisation)

@@ -29,12 +29,13 @@ from client.grid.table import read_model
 from client.grid.watch import Watch
 from client.node import Item, listing
 from client.options import TIMEOUT_S_DEFAULT, GenesisOption, JsonOption, NodeOption, TimeoutOption
+from client.outfiles import ForceOption, check_out, write_out
 from client.output import lines_of, short, show_listing, when
 from client.proof import to_json
 from client.times import moment_ms
 from client.ways import Way, signed, signed_and_waited
 from kit.exitcodes import DataError, GridwitnessError, UsageError
-from kit.files import read_bounded, write_atomic
+from kit.files import read_bounded
 from kit.http import NodeClient
 from kit.terminal import Terminal, print_json
 from wire.blob import BLOB_BYTES_MAX
@@ -183,21 +184,23 @@ def list_models(
 @app.command()
 def get(
     version: VersionArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it; an older one is replaced.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it.")],
     node: NodeOption,
     at: AtOption = None,
     timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Fetch the file of a version; it is written only if it has the digest that the ledger names.
 
     Example: gridwitness models get north --at 2026-01-01 --out north.json --node http://localhost:8080
     """
+    check_out(out, force=force)
     with _client(node, timeout) as client:
         item = _version(client, version, at)
         content = _content(client, item)
-    write_atomic(out, content)
+    write_out(out, content, force=force)
     value = {"version": item["version"], "digest": item["digest"], "size": len(content), "file": str(out)}
     Terminal(as_json=json).show(value, lambda: [f"{out}: {item['version']}, {len(content)} bytes, {item['digest']}"])
 
@@ -231,17 +234,19 @@ def diff(
 @app.command()
 def prove(
     version: VersionArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The proof; an older one is replaced.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The proof.")],
     node: NodeOption,
     at: AtOption = None,
     timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Fetch the proof of which bytes a version has and when it counted; 'models verify' checks it offline.
 
     Example: gridwitness models prove north --at 2026-01-01 --out north.proof --node http://localhost:8080
     """
+    check_out(out, force=force)
     with _client(node, timeout) as client:
         item = _version(client, version, at)
         model, number = str(item["model"]), int(item["number"])
@@ -250,7 +255,7 @@ def prove(
         proof = ModelProof(model, number, *map(decode_state_proof, parts))
     except WireError as error:
         raise DataError(f"{node} did not send a state proof: {error}") from error
-    write_atomic(out, proof.encode())
+    write_out(out, proof.encode(), force=force)
     value = {"version": item["version"], "digest": item["digest"], "proof": str(out)}
     Terminal(as_json=json).show(value, lambda: [f"{out}: proof of {item['version']}, {item['digest']}"])
 

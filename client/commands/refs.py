@@ -12,11 +12,12 @@ import typer
 
 from client.node import Item, Outcome, Signer, items, listing, require_ok, submit, wait_outcome
 from client.options import URL_VARIABLE, JsonOption, NodeOption
+from client.outfiles import ForceOption, check_out, write_out
 from client.output import lines_of, short, show_listing, when
 from client.releases import ReleaseFolder, bytes_in, folders_in, read_folder
 from client.ways import Way, signed
 from kit.exitcodes import DataError, UsageError
-from kit.files import MODE_PRIVATE, write_atomic
+from kit.files import MODE_PRIVATE
 from kit.http import NodeClient
 from kit.releasefolder import SALT_FILE, ensure_salt, load_manifest
 from kit.terminal import Terminal
@@ -155,7 +156,7 @@ def endorse(
 @app.command("package")
 def package_release(
     folder: Annotated[Path, typer.Argument(help="Release folder: release.toml, its files, and release.salt.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The package; an older one is replaced.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The package.")],
     manufacturer: Annotated[
         str | None,
         typer.Option("--manufacturer", metavar="ID", help="Who submitted it; without it the node is asked."),
@@ -165,6 +166,7 @@ def package_release(
         typer.Option("--node", metavar="URL", envvar=URL_VARIABLE, help="Full node that knows the release."),
     ] = None,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Make a release package, with which gateways name the settings, rows and chunks that differ.
@@ -174,6 +176,7 @@ def package_release(
 
     Example: gridwitness refs package releases/linden-sc-1-2-4-0 --out linden-sc-1.package --manufacturer alder
     """
+    check_out(out, force=force)
     terminal = Terminal(as_json=json)
     status = "not compared with a ledger"
     if manufacturer is None:
@@ -185,7 +188,7 @@ def package_release(
         manufacturer, status = str(item["manufacturer"]), str(item["status"])
     found = _read(terminal, folder, manufacturer)
     package = found.package
-    write_atomic(out, package.encode(), mode=MODE_PRIVATE)
+    write_out(out, package.encode(), force=force, mode=MODE_PRIVATE)
     counts = {part.kind: 0 if part.items is None else len(part.items.items) for part in package.parts}
     value = {
         "release": package.release.release,

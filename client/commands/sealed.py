@@ -22,11 +22,12 @@ from client.node import (
     wait_outcome,
 )
 from client.options import GenesisOption, JsonOption, KeyOption, NodeOption
+from client.outfiles import ForceOption, check_out, write_out
 from client.output import short, show_listing
 from client.proven import proven_value
 from client.ways import Way, signed
 from kit.exitcodes import DataError, UsageError
-from kit.files import MODE_PRIVATE, read_bounded, write_atomic
+from kit.files import MODE_PRIVATE, read_bounded
 from kit.http import NodeClient
 from kit.httpsign import RequestSigner
 from kit.keystore import load_signing_key
@@ -94,12 +95,13 @@ def submit_content(
 @app.command("open")
 def open_content(
     content: ContentArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it; an older one is replaced.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it.")],
     reading_key: ReadingKeyOption,
     key: KeyOption,
     node: NodeOption,
     genesis: GenesisOption,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Fetch a sealed file, which its node logs, and open it with a reading key.
@@ -109,11 +111,12 @@ def open_content(
     Example: gridwitness sealed open linden.package --out linden.package --reading-key lab.reading --key lab.key
     --genesis genesis.cbor
     """
+    check_out(out, force=force)
     trusted, opener = load_genesis(genesis), load_reading_key(reading_key)
     with NodeClient([node]) as client:
         file = _fetch(client, trusted, content, key)
     opened = open_sealed(file, opener)
-    write_atomic(out, opened, mode=MODE_PRIVATE)
+    write_out(out, opened, force=force, mode=MODE_PRIVATE)
     value = {"file": str(out), "bytes": len(opened), "content": file.content.hex(), "title": file.label.title}
     Terminal(as_json=json).show(value, lambda: [f"{out}: {len(opened)} bytes of {file.label.title}"])
 

@@ -55,7 +55,7 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     # at least what gateways sign with, so that no vote cuts them off
     "tx_valid_ms_max": IntegerParameter(7 * DAY_MS, 900_000, 365 * DAY_MS),
     "block_bytes_max": IntegerParameter(1_048_576, 65_536, 4_194_304),
-    "block_interval_ms": IntegerParameter(30, 0, 60_000),
+    "block_interval_ms": IntegerParameter(20, 0, 60_000),
     "heartbeat_ms": IntegerParameter(30_000, 100, 3_600_000),
     # after how many blocks nodes write a snapshot of the state
     "snapshot_blocks": IntegerParameter(1000, 8, 1_000_000),

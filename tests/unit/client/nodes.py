@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import pytest
+import typer
 
 from client.cli import app
 from kit.exitcodes import run
@@ -91,6 +92,14 @@ def use_node(monkeypatch: pytest.MonkeyPatch, module: str, node: FakeNode) -> No
 def call(*arguments: str) -> int:
     """Run the program and return its exit code."""
     return run(app, program="gridwitness", args=arguments)
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:  # noqa: ANN401 typer tells no better type
+    """Return all commands of the program by their words."""
+    group = typer.main.get_command(group) if isinstance(group, typer.Typer) else group
+    if not hasattr(group, "commands"):
+        return {" ".join(path): group}
+    return {name: one for word, sub in group.commands.items() for name, one in commands(sub, (*path, word)).items()}
 
 
 def event(number: int, kind: str, **data: object) -> ServerEvent:

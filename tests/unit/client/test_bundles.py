@@ -107,7 +107,7 @@ def out(tmp_path: Path) -> Path:
 
 def make(out: Path, *words: str) -> int:
     genesis = str(out.with_name("genesis.cbor"))
-    return call("bundles", *words, "--node", "http://node", "--genesis", genesis, "--out", str(out))
+    return call("bundles", *words, "--node", "http://node", "--genesis", genesis, "--out", str(out), "--force")
 
 
 def verify(out: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import pytest
 import typer
@@ -12,20 +12,10 @@ from client.cli import app
 from client.ways import Way, signed, signed_and_waited
 from kit.exitcodes import run
 from kit.keystore import create_key
-from tests.unit.client.nodes import FakeNode, call, use_node
-
-
-def commands(group: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:  # noqa: ANN401 typer tells no better type
-    """Return all commands of the program by their words."""
-    if not hasattr(group, "commands"):
-        return {" ".join(path): group}
-    return {name: one for word, sub in group.commands.items() for name, one in commands(sub, (*path, word)).items()}
-
+from tests.unit.client.nodes import FakeNode, call, commands, use_node
 
 SIGNING = {
-    name: command
-    for name, command in commands(typer.main.get_command(app)).items()
-    if "sender" in {param.name for param in command.params}
+    name: command for name, command in commands(app).items() if "sender" in {param.name for param in command.params}
 }
 WAITING = {"alarms acknowledge-group", "members approve", "models watch", "orders inspect"}
 
