@@ -125,7 +125,7 @@ SUPER_ONLY_DEFAULT: Final = ("membership.admit",)
 """Calls, "contract.method", that organisations with the role dispatch-centre alone may make."""
 SUPER_ONLY_MAX: Final = 64
 VOTING: Final = ("governance.vote", "validators.vote")
-"""Calls that nobody may keep for the super node: its vote alone decides nothing, so that nothing would change ever again."""
+"""Calls that nobody may keep for the super node: its vote alone decides nothing, so nothing would ever change again."""
 _ACT: Final = re.compile(r"[a-z0-9-]{1,64}\.[a-z0-9-]{1,64}", re.ASCII)
 ALARM_SEVERITIES_MAX: Final = 32
 _SEVERITY_OF_CAUSE: Final = re.compile(rf"([a-z_]{{1,64}}) (?:{'|'.join(SEVERITIES)})", re.ASCII)
