@@ -2,8 +2,8 @@
 
 State of the namespace
   grants/CLASS/SUBJECT/PAGE     up to 64 grants each; SUBJECT is device/ID, station/ID, organisation/ID or all
-  grant/ID                      class, subject, page: where a grant stands; holder: the organisation whose account it was
-                                given to, or null
+  grant/ID                      class, subject, page: where a grant stands; holder: organisation whose account got it,
+                                or null
   open/device/ID/GRANT          true: a grant of a device that nobody has ended, though its time may be over
   key/ACCOUNT                   key, height: the X25519 key to which contents are sealed for the account
   kid/KID                       account, height: whose key it is or was; never removed
