@@ -62,6 +62,8 @@ def state_keys(subject: Subject, known: Mapping[tuple[str, bytes], bytes | None]
     record, own = ("membership", b"device/" + name), (NAMESPACE, b"device/" + name)
     if record not in known:
         return (own, record)
+    if known[record] is None:
+        return (own, record, ("membership", b"retired-device/" + name))
     plate = _entry(known[record], "the device's record")
     model, gateway = _text(plate, "model"), _text(plate, "gateway")
     slots = [
@@ -200,19 +202,12 @@ def _device(bundle: EvidenceBundle, proofs: Sequence[Proof]) -> Judged:
     name = bundle.subject.id
     found = {(state.namespace, state.key): state.value for state in bundle.states}
     states = _only(bundle, state_keys(bundle.subject, found))
-    plate = _entry(states["membership", b"device/" + name.encode()], "the device's record")
-    at = f"block {bundle.header.height} of {when(bundle.header.time_ms)}"
-    words = " ".join(str(plate.get(field)) for field in ("vendor", "model", "serial"))
-    lines = [f"as of {at} device {name} is registered as {words}, read by gateway {plate['gateway']}"]
-    not_proven = [
-        "what the device did between two reads, or since the newest one",
-        "whether the gateway's clock was right",
-    ]
+    lines, not_proven, reader = _nameplate(bundle, states, name)
     raw = states[NAMESPACE, b"device/" + name.encode()]
     if raw is None:
         if proofs:
             raise ProofError(f"evidence bundle: the ledger holds no item of device {name}, so no report can be its")
-        return Judged((*lines, "the ledger never took a read of it"), tuple(not_proven))
+        return Judged((*lines, "the ledger never took a read of it"), not_proven)
     record = _entry(raw, "the device's item")
     item = record.get("item")
     if len(proofs) != 1 or not isinstance(item, bytes) or not carries(proofs[0], name, item):
@@ -221,15 +216,50 @@ def _device(bundle: EvidenceBundle, proofs: Sequence[Proof]) -> Judged:
     lines += _slot_lines(states)
     if not record.get("clock_trusted"):
         lines.append("the gateway's clock was not trusted")
-    gateway = _entry(states[NAMESPACE, b"gateway/" + str(plate["gateway"]).encode()], "the gateway's record")
+    if reader is not None:
+        lines += _newest_lines(_entry(states[NAMESPACE, b"gateway/" + reader.encode()], "the gateway's record"), name)
+    return Judged(tuple(lines), not_proven)
+
+
+def _nameplate(
+    bundle: EvidenceBundle, states: Mapping[tuple[str, bytes], bytes | None], name: str
+) -> tuple[list[str], tuple[str, ...], str | None]:
+    """Say what the ledger knows a device as, what that leaves open, and which gateway reads it, None for none."""
+    at = f"block {bundle.header.height} of {when(bundle.header.time_ms)}"
+    clock = "whether the gateway's clock was right"
+    raw = states["membership", b"device/" + name.encode()]
+    if raw is not None:
+        plate = _entry(raw, "the device's record")
+        reader = _text(plate, "gateway")
+        line = f"as of {at} device {name} is registered as {_words(plate)}, read by gateway {reader}"
+        return [line], ("what the device did between two reads, or since the newest one", clock), reader
+    plate = _entry(states["membership", b"retired-device/" + name.encode()], f"device {name}")
+    lines = [
+        (
+            f"as of {at} device {name} has retired: {_text(plate, 'organisation')} took it out of use in block "
+            f"{plate.get('height')}, {_text(plate, 'reason')}"
+        ),
+        f"until then it was registered as {_words(plate)}, read by gateway {_text(plate, 'gateway')}",
+    ]
+    between = "what the device did between two reads, or since the newest one that the ledger took before it retired"
+    return lines, (between, "which reference values count today, after it retired", clock), None
+
+
+def _words(plate: Entry) -> str:
+    return " ".join(str(plate.get(field)) for field in ("vendor", "model", "serial"))
+
+
+def _newest_lines(gateway: Entry, name: str) -> list[str]:
     devices = gateway.get("devices")
     newest = devices.get(name) if isinstance(devices, dict) else None
-    if isinstance(newest, dict):
-        lines.append(
+    if not isinstance(newest, dict):
+        return []
+    return [
+        (
             f"the newest report of its gateway that names it is boot {newest['boot']} seq {newest['seq']}: status "
             f"{newest['status']}, last read {when(newest['read_to_ms'])} by the gateway's clock"
         )
-    return Judged(tuple(lines), tuple(not_proven))
+    ]
 
 
 def carries(proof: Proof, device: str, item: Digest) -> bool:
@@ -327,7 +357,7 @@ def _only(bundle: EvidenceBundle, keys: tuple[tuple[str, bytes], ...]) -> dict[t
 
 def _entry(raw: bytes | None, what: str) -> Entry:
     if raw is None:
-        raise ProofError(f"evidence bundle: {what} is not in the ledger's state (there is none, or it has retired)")
+        raise ProofError(f"evidence bundle: {what} is not in the ledger's state")
     return cbor.decode_map(raw)
 
 

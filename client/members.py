@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from client.node import Item, Outcome, open_signer
-from client.node import call as call_contract
-from client.output import lines_of
+from client.node import Outcome
+from client.ways import Way
 from kit.exitcodes import DataError
 from kit.files import read_bounded
 from kit.http import NodeClient
-from kit.keystore import KeyFile, load_signing_key
-from kit.terminal import Terminal
+from kit.keystore import KeyFile
 from wire import cbor
 from wire.cose import SIGNATURE_BYTES
 from wire.errors import WireError
@@ -62,7 +59,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "super-node-only": "the genesis file leaves this to the dispatch centre",
     "taken": "somebody has that name already",
     "too-many-applications": "your data centre has brought as many as leave room for others; have them decided first",
-    "too-many-devices": "more than one move takes, or no place is left for yours of the model (reappraise_devices_max)",
+    "too-many-devices": "they are more than one move hands to another owner",
     "too-soon": "the time lock runs; see opens_ms in 'gridwitness members recoveries'",
     "unknown-key": "no account has this key now; see 'gridwitness members show'",
     "unknown-account": "no organisation, operator or gateway has that name; see 'gridwitness members list'",
@@ -70,18 +67,6 @@ _WORDS: Final[Mapping[str, str]] = {
     "wrong-parent": "a sub-centre stands under a dispatch centre, an agency under a sub-centre or agency",
 }
 """What codes of the contract mean to a person, and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How a call is signed, sent and shown."""
-
-    key: Path
-    node: str
-    sender: str | None
-    timeout_s: float
-    no_wait: bool
-    json: bool
 
 
 def call(
@@ -92,14 +77,18 @@ def call(
     Raises:
         DataError: The contract refused it.
     """
-    signer, timeout_s = open_signer(client, way.key, way.sender), None if way.no_wait else way.timeout_s
-    return call_contract(client, signer, contract, method, args, timeout_s, _WORDS)
+    return way.call(client, contract, method, args, _WORDS)
 
 
-def show(way: Way, method: str, outcome: Outcome, told: Mapping[str, str | int | None] | None = None) -> None:
-    """Show what came of a call, and what else there is to tell."""
-    value: Item = {"method": method, **outcome.to_json(), **(told or {})}
-    Terminal(as_json=way.json).show(value, lambda: lines_of(value))
+def send(method: str, args: Mapping[str, cbor.Value], way: Way) -> None:
+    """Make one call of the contract `membership` and show what came of it.
+
+    Raises:
+        DataError: The contract refused it.
+    """
+    with way.client() as client:
+        outcome = call(client, way, method, args)
+    way.show(method, outcome)
 
 
 def chain_of(client: NodeClient) -> str:
@@ -121,8 +110,7 @@ def word(key: KeyFile, chain: str, account: str, purpose: str, keys: tuple[bytes
 
 def first_word(key: KeyFile, chain: str, way: Way, account: str) -> bytes:
     """Return what the first key of an account says, which the organisation that makes the call registers."""
-    organisation = way.sender or load_signing_key(way.key).name
-    return key.signing_key.sign(register_bytes(chain, organisation, account, key.public)).signature
+    return key.signing_key.sign(register_bytes(chain, way.account, account, key.public)).signature
 
 
 def write_application(wanted: Application, key: KeyFile, root_key: KeyFile | None) -> bytes:

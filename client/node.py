@@ -52,7 +52,7 @@ _REFUSALS: Final[Mapping[str, str]] = {
 """What the codes of the contracts mean to a person, and what to do; the others say enough."""
 
 
-_NO_WORDS: Final[Mapping[str, str]] = {}
+NO_WORDS: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,10 @@ class Outcome:
     def to_json(self) -> Item:
         """Return the plain values."""
         return {"tx": self.tx, "status": self.status, "code": self.code, "height": self.height}
+
+    def said(self) -> str:
+        """Say in a few words what came of it."""
+        return "sent" if self.height is None else f"{self.code} in block {self.height}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +198,7 @@ def call(
     method: str,
     args: Mapping[str, cbor.Value],
     timeout_s: float | None,
-    words: Mapping[str, str] = _NO_WORDS,
+    words: Mapping[str, str] = NO_WORDS,
 ) -> Outcome:
     """Sign a call, hand it to a node, and wait until the contract accepted it.
 
@@ -217,7 +221,7 @@ def call(
     return require_ok(wait_outcome(client, tx, timeout_s), words)
 
 
-def require_ok(outcome: Outcome, words: Mapping[str, str] = _NO_WORDS) -> Outcome:
+def require_ok(outcome: Outcome, words: Mapping[str, str] = NO_WORDS) -> Outcome:
     """Return the outcome when the contract accepted the call.
 
     Args:

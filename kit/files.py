@@ -159,9 +159,9 @@ def write_atomic(path: Path, data: bytes, *, mode: int = MODE_PUBLIC) -> None:
     temporary = _write_temporary(path, data, mode)
     try:
         temporary.replace(path)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise
+        raise _about(path, error) from error
     sync_folder(path.parent)
 
 
@@ -178,6 +178,8 @@ def write_new(path: Path, data: bytes, *, mode: int = MODE_PUBLIC) -> None:
     except FileExistsError as error:
         message = f"{path} exists and is never overwritten; choose another name or move it away"
         raise StorageError(message) from error
+    except OSError as error:
+        raise _about(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
@@ -220,16 +222,24 @@ def refuse_if_readable_by_others(path: Path) -> None:
         raise PermissionDeniedError(message)
 
 
+def _about(path: Path, error: OSError) -> OSError:
+    """Return the error with the name of the file that was meant, not that of its temporary one."""
+    return OSError(error.errno, error.strerror, str(path))
+
+
 def _write_temporary(path: Path, data: bytes, mode: int) -> Path:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except OSError as error:
+        raise _about(path, error) from error
     try:
         with os.fdopen(descriptor, "wb") as stream:
             os.fchmod(stream.fileno(), mode)  # the umask may have taken bits away
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise
+        raise _about(path, error) from error
     return temporary

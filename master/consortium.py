@@ -104,6 +104,7 @@ class Parameters:
     block_interval_ms: int | None = None
     heartbeat_ms: int | None = None
     reappraise_devices_max: int | None = None
+    former_owner_ms: int | None = None
     evidence_window: int | None = None
     validator_votes_percent: int | None = None
     validator_deadline_ms_max: int | None = None

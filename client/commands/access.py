@@ -8,23 +8,16 @@ from typing import Annotated, Final
 import typer
 
 from client.commands.verify import load_genesis
-from client.node import Outcome, call, listing, open_signer
-from client.options import (
-    TIMEOUT_S_DEFAULT,
-    GenesisOption,
-    JsonOption,
-    KeyOption,
-    NodeOption,
-    NoWaitOption,
-    SenderOption,
-    TimeoutOption,
-)
+from client.node import Outcome, listing
+from client.options import GenesisOption, JsonOption, NodeOption
+from client.outfiles import ForceOption, check_out, write_out
 from client.output import lines_of, short, show_listing, when
 from client.proof import access_to_json, lines_for
 from client.proven import fetch_state_proof, proven_value
 from client.times import moment_ms
+from client.ways import Way, signed
 from kit.exitcodes import DataError, UsageError
-from kit.files import read_bounded, write_atomic
+from kit.files import read_bounded
 from kit.http import NodeClient
 from kit.sealing import create_reading_key, load_reading_key
 from kit.terminal import Terminal
@@ -58,23 +51,18 @@ app = typer.Typer(no_args_is_help=True, help="Grant, revoke and prove who may re
 
 
 @app.command()
+@signed
 def grant(
     data_class: ClassArgument,
     subject: SubjectArgument,
     reader: Annotated[str, typer.Argument(metavar="READER", help="organisation/ID, account/ID or role/ROLE.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
+    way: Way,
     from_ms: Annotated[
         int | None, typer.Option("--from", metavar="TIME", parser=moment_ms, help="Block time from which on it counts.")
     ] = None,
     until_ms: Annotated[
         int | None, typer.Option("--until", metavar="TIME", parser=moment_ms, help="Block time at which it ends.")
     ] = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Let somebody read a class of a subject, as the organisation that owns it; what is part of it goes with it.
 
@@ -90,20 +78,15 @@ def grant(
         raise UsageError(str(error)) from error
     args: dict[str, cbor.Value] = {"class": data_class, "subject": subject, "reader": reader}
     args |= {"from_ms": from_ms, "until_ms": until_ms}
-    outcome = _send(node, key, sender, "grant", args, None if no_wait else timeout)
-    _show(Terminal(as_json=json), f"{reader} may read {data_class} of {subject}", outcome)
+    outcome = _send(way, "grant", args)
+    _show(way, f"{reader} may read {data_class} of {subject}", outcome)
 
 
 @app.command()
+@signed
 def revoke(
     grant_id: Annotated[str, typer.Argument(metavar="GRANT", help="Id of the grant, 64 hex digits.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """End a grant from the block on that takes the revocation; that it was given stays known.
 
@@ -115,8 +98,8 @@ def revoke(
         wanted = b""
     if len(grant_id) != _HEX_DIGITS or not wanted:
         raise UsageError(f"{grant_id} is no grant; 64 hex digits are due, see 'gridwitness access list'")
-    outcome = _send(node, key, sender, "revoke", {"grant": wanted}, None if no_wait else timeout)
-    _show(Terminal(as_json=json), f"grant {short(grant_id)} is revoked", outcome)
+    outcome = _send(way, "revoke", {"grant": wanted})
+    _show(way, f"grant {short(grant_id)} is revoked", outcome)
 
 
 @app.command("list")
@@ -166,6 +149,7 @@ def who(
         Path | None, typer.Option("--out", metavar="FILE", help="Where to write the proof, for 'gridwitness verify'.")
     ] = None,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Prove who had a grant for a class and exactly this subject after a block, and that nobody else had one.
@@ -180,6 +164,7 @@ def who(
         split_subject(subject)
     except WireError as error:
         raise UsageError(str(error)) from error
+    check_out(out, force=force)
     trusted = load_genesis(genesis)
     with NodeClient([node]) as client:
         proof = fetch_access_proof(client, data_class, subject, height)
@@ -190,7 +175,7 @@ def who(
     if height not in (None, found.height):
         raise DataError(f"{node} proved block {found.height}, not {height}")
     if out is not None:
-        write_atomic(out, proof.encode())
+        write_out(out, proof.encode(), force=force)
     shown = access_to_json(found)
     Terminal(as_json=json).show(shown, lambda: lines_for(shown) or [])
 
@@ -212,15 +197,10 @@ def new_key(
 
 
 @app.command()
+@signed
 def register(
     reading_key: Annotated[Path, typer.Argument(metavar="FILE", help="NAME.reading of 'access new-key'.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Make a reading key the one of an organisation or gateway; the key before it retires.
 
@@ -229,8 +209,8 @@ def register(
     Example: gridwitness access register keys/grid-company.reading --key grid-company.key --node http://localhost:8080
     """
     public = load_reading_key(reading_key).public
-    outcome = _send(node, key, sender, "register", {"key": public}, None if no_wait else timeout)
-    _show(Terminal(as_json=json), f"reading key {public.hex()}", outcome)
+    outcome = _send(way, "register", {"key": public})
+    _show(way, f"reading key {public.hex()}", outcome)
 
 
 @app.command()
@@ -326,13 +306,10 @@ def _check_owner(segments: list[Segment], genesis: Genesis, member: str) -> None
         raise DataError(f"it is the log of {head.member} on {head.chain}, not of {member} on {genesis.chain()}")
 
 
-def _send(
-    node: str, key: Path, sender: str | None, method: str, args: dict[str, cbor.Value], timeout_s: float | None
-) -> Outcome:
-    with NodeClient([node], timeout_s or TIMEOUT_S_DEFAULT) as client:
-        return call(client, open_signer(client, key, sender), NAMESPACE, method, args, timeout_s)
+def _send(way: Way, method: str, args: dict[str, cbor.Value]) -> Outcome:
+    with way.client() as client:
+        return way.call(client, NAMESPACE, method, args)
 
 
-def _show(terminal: Terminal, what: str, outcome: Outcome) -> None:
-    state = "sent" if outcome.height is None else f"{outcome.code} in block {outcome.height}"
-    terminal.show(outcome.to_json(), lambda: [f"{what}: {state}, transaction {outcome.tx}"])
+def _show(way: Way, what: str, outcome: Outcome) -> None:
+    way.terminal().show(outcome.to_json(), lambda: [f"{what}: {outcome.said()}, transaction {outcome.tx}"])

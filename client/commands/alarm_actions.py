@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from client.commands.alarms import AlarmArgument, about, fetch
-from client.node import Item, call, items, open_signer, submit, wait_outcome
-from client.options import (
-    TIMEOUT_S_DEFAULT,
-    JsonOption,
-    KeyOption,
-    NodeOption,
-    NoWaitOption,
-    SenderOption,
-    TimeoutOption,
-)
+from client.node import Item, items, submit, wait_outcome
 from client.output import when
+from client.ways import Way, signed, signed_and_waited
 from kit.exitcodes import DataError, UsageError
-from kit.http import NodeClient
-from kit.terminal import Terminal
 from wire import cbor
 
 CONTRACT: Final = "consistency"
@@ -65,17 +54,12 @@ ClosingReasonOption = Annotated[str, typer.Option("--reason", help=f"What it was
 ActionOption = Annotated[str, typer.Option("--action", help="What is being done about it, up to 256 characters.")]
 
 
+@signed
 def acknowledge(
     alarm: AlarmArgument,
     reason: ReasonOption,
     action: ActionOption,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Take note of an alarm as the node shows it now, signed.
 
@@ -84,19 +68,15 @@ def acknowledge(
     """
     _check_reason(reason, REASONS)
     more: dict[str, cbor.Value] = {"reason": reason, "action": action}
-    _act("acknowledge", alarm, more, key, node, sender, timeout, no_wait=no_wait, json=json)
+    _act("acknowledge", alarm, more, way)
 
 
+@signed_and_waited
 def acknowledge_group(
     group: Annotated[str, typer.Argument(metavar="GROUP", help="Id of the group; see 'alarms groups'.")],
     reason: ReasonOption,
     action: ActionOption,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Take note of every alarm of a group that nobody has taken note of yet, each signed as the node shows it now.
 
@@ -109,18 +89,18 @@ def acknowledge_group(
     more: dict[str, cbor.Value] = {"reason": reason, "action": action}
     refused: dict[str, str] = {}
     done = 0
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         found = items(client, "/v1/alarms", {"group": group, "phase": "open"})
         if not found:
             raise UsageError(f"the ledger at {client.node} has no open alarm in a group {group!r}; see 'alarms groups'")
         waiting = [item for item in found if item["state"] in _UNACKNOWLEDGED]
-        signer = open_signer(client, key, sender)
+        signer = way.signer(client)
         for start in range(0, len(waiting), _AT_ONCE):
             sent = {
                 str(item["alarm_id"]): submit(client, signer.sign(CONTRACT, "acknowledge-alarm", _args(item, more)))
                 for item in waiting[start : start + _AT_ONCE]
             }
-            codes = {alarm: wait_outcome(client, tx, timeout).code for alarm, tx in sent.items()}
+            codes = {alarm: wait_outcome(client, tx, way.timeout_s).code for alarm, tx in sent.items()}
             refused |= {alarm: str(code) for alarm, code in codes.items() if code != "ok"}
             done += len(codes)
     if refused:
@@ -128,20 +108,15 @@ def acknowledge_group(
         words = f"{code}: {_WORDS[code]}" if code in _WORDS else code
         raise DataError(f"{len(refused)} of {done} alarms were not acknowledged, the first of them {alarm}: {words}")
     shown: Item = {"group": group, "acknowledged": done, "open": len(found)}
-    Terminal(as_json=json).show(shown, lambda: [f"acknowledged {done} of {len(found)} open alarms of group {group}"])
+    way.terminal().show(shown, lambda: [f"acknowledged {done} of {len(found)} open alarms of group {group}"])
 
 
+@signed
 def close(
     alarm: AlarmArgument,
     reason: ClosingReasonOption,
     action: ActionOption,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Close an acknowledged alarm whose cause is gone, with what it was and what was done.
 
@@ -150,20 +125,15 @@ def close(
     """
     _check_reason(reason, CLOSING_REASONS)
     more: dict[str, cbor.Value] = {"reason": reason, "action": action}
-    _act("close", alarm, more, key, node, sender, timeout, no_wait=no_wait, json=json)
+    _act("close", alarm, more, way)
 
 
+@signed
 def shelve(
     alarm: AlarmArgument,
     action: ActionOption,
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     hours: Annotated[float, typer.Option("--hours", min=0.01, max=8760.0, help="For how long.")] = HOURS_DEFAULT,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Put an alarm away for a time; it comes back by itself, or at once when it says more than now.
 
@@ -172,47 +142,29 @@ def shelve(
     """
     now_ms = int(dt.datetime.now(tz=dt.UTC).timestamp() * 1000)
     more: dict[str, cbor.Value] = {"until_ms": now_ms + int(hours * _HOUR_MS), "action": action}
-    _act("shelve", alarm, more, key, node, sender, timeout, no_wait=no_wait, json=json)
+    _act("shelve", alarm, more, way)
 
 
+@signed
 def unshelve(
     alarm: AlarmArgument,
     action: ActionOption,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Take an alarm off its shelf.
 
     Example: gridwitness alarms unshelve 5f0c... --action "part has come" --key grid.key --node http://localhost:8080
     """
-    _act("unshelve", alarm, {"action": action}, key, node, sender, timeout, no_wait=no_wait, json=json)
+    _act("unshelve", alarm, {"action": action}, way)
 
 
-def _act(
-    move: str,
-    alarm: str,
-    more: Mapping[str, cbor.Value],
-    key: Path,
-    node: str,
-    sender: str | None,
-    timeout: float,
-    *,
-    no_wait: bool,
-    json: bool,
-) -> None:
-    with NodeClient([node], timeout) as client:
+def _act(move: str, alarm: str, more: Mapping[str, cbor.Value], way: Way) -> None:
+    with way.client() as client:
         seen = fetch(client, alarm)
-        signer = open_signer(client, key, sender)
         words = {**_WORDS, "wrong-state": _WRONG_STATE[move]}
-        timeout_s = None if no_wait else timeout
-        outcome = call(client, signer, CONTRACT, f"{move}-alarm", _args(seen, more), timeout_s, words)
+        outcome = way.call(client, CONTRACT, f"{move}-alarm", _args(seen, more), words)
     shown: Item = {"alarm": alarm, "move": move, "tx": outcome.tx, "height": outcome.height}
-    Terminal(as_json=json).show(shown, lambda: [_sentence(move, seen, more, shown)])
+    way.terminal().show(shown, lambda: [_sentence(move, seen, more, shown)])
 
 
 def _args(seen: Item, more: Mapping[str, cbor.Value]) -> dict[str, cbor.Value]:

@@ -10,6 +10,7 @@ import typer
 from client.commands.ledger import newest_final
 from client.commands.verify import load_genesis
 from client.options import GenesisOption, JsonOption, NodeOption
+from client.outfiles import check_out
 from client.output import lines_of, when
 from kit.exitcodes import DataError, UsageError
 from kit.files import read_bounded, write_atomic, write_new
@@ -38,6 +39,7 @@ def new(
 
     Example: gridwitness anchor new --node http://a:8080 --genesis genesis.cbor --out anchor.cbor
     """
+    check_out(out, can_force=False)
     trusted = load_genesis(genesis)
     with NodeClient([node]) as client:
         anchor = Anchor(newest_final(client))

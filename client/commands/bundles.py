@@ -24,11 +24,11 @@ from client.evidencebundles import (
 from client.gapwords import NAMESPACE
 from client.node import Item, items
 from client.options import GenesisOption, JsonOption, NodeOption
+from client.outfiles import ForceOption, check_out, write_out
 from client.proof import REPORT, Proof, open_proven
 from client.proven import fetch_state_proof
 from client.times import time_ms
 from kit.exitcodes import DataError, UsageError
-from kit.files import write_atomic
 from kit.http import NodeClient
 from kit.terminal import Terminal
 from rules.gaps import Counters, read_counters
@@ -66,6 +66,7 @@ def alarm(
     genesis: GenesisOption,
     out: OutOption,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Fetch every transaction that opened, changed, acknowledged or closed an alarm, and how it stands.
@@ -76,7 +77,7 @@ def alarm(
     """
     if _ALARM_ID.fullmatch(alarm) is None:
         raise UsageError(f"{alarm!r} is no alarm; expected 32 hex digits as in 'gridwitness alarms list'")
-    _write(Subject(ALARM, alarm), _alarm, node, genesis, out, as_json=json)
+    _write(Subject(ALARM, alarm), _alarm, node, genesis, out, force=force, as_json=json)
 
 
 @app.command()
@@ -86,16 +87,19 @@ def device(
     genesis: GenesisOption,
     out: OutOption,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Fetch what the ledger holds of a device: nameplate, verdicts, reference values, and the report they rest on.
+
+    Of a device that has retired: when and why, its last verdicts, and the report that they rest on.
 
     The file is written only when it verifies; anybody checks it with 'gridwitness verify' and the genesis file.
 
     Example: gridwitness bundles device linden-sc-1 --node URL --genesis genesis.cbor --out device.bundle
     """
     _check(device, "device")
-    _write(Subject(DEVICE, device), _device, node, genesis, out, as_json=json)
+    _write(Subject(DEVICE, device), _device, node, genesis, out, force=force, as_json=json)
 
 
 @app.command()
@@ -107,6 +111,7 @@ def gateway(
     end: Annotated[str, typer.Option("--to", metavar="TIME", help="End of the period.")],
     out: OutOption,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Fetch every report of a gateway in a period, and the proof of which of its numbers the ledger never took.
@@ -120,7 +125,7 @@ def gateway(
     from_ms, to_ms = time_ms(begin, "--from"), time_ms(end, "--to")
     if not 0 <= from_ms <= to_ms:
         raise UsageError("--from has to be before --to, and neither before 1970")
-    _write(Subject(GATEWAY, gateway, from_ms, to_ms), _gateway, node, genesis, out, as_json=json)
+    _write(Subject(GATEWAY, gateway, from_ms, to_ms), _gateway, node, genesis, out, force=force, as_json=json)
 
 
 def _write(
@@ -130,8 +135,10 @@ def _write(
     genesis: Path,
     out: Path,
     *,
+    force: bool,
     as_json: bool,
 ) -> None:
+    check_out(out, force=force)
     trusted = load_genesis(genesis)
     with NodeClient([node]) as client:
         for left in reversed(range(_ATTEMPTS)):
@@ -144,7 +151,7 @@ def _write(
                     raise DataError(f"what {node} sent does not verify: {error}") from error
             except WireError as error:
                 raise DataError(f"what {node} sent does not verify: {error}") from error
-    write_atomic(out, raw)
+    write_out(out, raw, force=force)
     terminal = Terminal(as_json=as_json)
     if as_json:
         terminal.show({"file": str(out), "bytes": len(raw), **found}, list)

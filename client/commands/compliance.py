@@ -12,9 +12,9 @@ import typer
 
 from client.node import Item, Listing, listing
 from client.options import JsonOption, NodeOption
+from client.outfiles import ForceOption, check_out, write_out
 from client.output import show_listing, when
 from kit.exitcodes import UsageError, exit_code_of
-from kit.files import write_atomic
 from kit.http import NodeClient
 from kit.terminal import Terminal
 
@@ -66,6 +66,7 @@ def export(
     station: StationOption = None,
     status: StatusOption = None,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> int:
     """Write the report to a file, as CSV or JSON by the name's end; each line names the transaction that proves it.
@@ -77,8 +78,9 @@ def export(
     kind = out.suffix.lower()
     if kind not in (".csv", ".json"):
         raise UsageError(f"{out} is neither .csv nor .json; name the form by the end of the file's name")
+    check_out(out, force=force)
     found = _fetch(node, station, status)
-    write_atomic(out, _csv(found.items) if kind == ".csv" else _json(found))
+    write_out(out, _csv(found.items) if kind == ".csv" else _json(found), force=force)
     late = sum(1 for item in found.items if item["status"] != "compliant")
     shown: Item = {"file": str(out), "devices": len(found.items), "not_compliant": late}
     Terminal(as_json=json).show(

@@ -12,10 +12,11 @@ import typer
 from client.commands.verify import load_genesis
 from client.gapwords import NAMESPACE, NOT_SHOWN, PREFIX, gap_lines, unknown_parts
 from client.options import URL_VARIABLE, GenesisOption, JsonOption
+from client.outfiles import ForceOption, check_out, write_out
 from client.output import lines_of, when
 from client.times import time_ms
 from kit.exitcodes import DataError, UsageError, exit_code_of
-from kit.files import read_bounded, write_atomic
+from kit.files import read_bounded
 from kit.http import NodeClient
 from kit.terminal import Terminal
 from rules.gaps import Gaps, gaps, read_counters
@@ -46,6 +47,7 @@ def check(
     ] = "",
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write the proof.")] = None,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> int:
     """Say which numbers of a gateway's evidence the ledger never took, or that none is missing.
@@ -60,6 +62,7 @@ def check(
     """
     if IDENTIFIER_PATTERN.fullmatch(gateway) is None:
         raise UsageError(f"{gateway!r} is no gateway; expected an id such as gw-linden")
+    check_out(out, force=force)
     raw = _fetch(gateway, node) if file is None else read_bounded(file, bytes_max=STATE_PROOF_BYTES_MAX)
     where = node if file is None else file
     try:
@@ -71,7 +74,7 @@ def check(
     except WireError as error:
         raise DataError(f"the proof of {where} does not verify: {error}") from error
     if out is not None:
-        write_atomic(out, raw)
+        write_out(out, raw, force=force)
     from_ms = time_ms(begin, "--from") if begin else None
     to_ms = time_ms(end, "--to") if end else proof.final.header.time_ms
     found = gaps(counters, from_ms or 0, to_ms)

@@ -13,7 +13,7 @@ from client.commands.verify import load_genesis
 from client.options import URL_VARIABLE, GenesisOption, JsonOption
 from client.output import lines_of, short, when
 from kit.exitcodes import DataError, exit_code_of
-from kit.files import write_atomic
+from kit.files import write_new
 from kit.http import NodeClient
 from kit.terminal import Terminal
 from wire import cbor
@@ -22,6 +22,7 @@ from wire.epochs import EPOCHS_MAX, EpochEnd, decode_epoch_ends
 from wire.finality import FinalHeader
 from wire.header import decode_header
 from wire.lightclient import ConflictError, LightState, accept, age_ms, begin, is_fresh, verify_conflict
+from wire.types import sha256
 
 MAX_AGE_S: Final = 90.0
 _MS_PER_S: Final = 1000
@@ -58,7 +59,7 @@ def check(
         for final in _finals(node):
             state = accept(state, final)
     except ConflictError as error:
-        write_atomic(evidence, error.conflict.encode())
+        evidence = _keep(evidence, error.conflict.encode())
         culprits = ", ".join(verify_conflict(error.conflict, trusted)) or "known only from the view changes in between"
         raise DataError(f"{error}; signed twice: {culprits}; the evidence is in {evidence}") from error
     except (KeyError, TypeError, ValueError) as error:  # every WireError is a ValueError
@@ -85,6 +86,15 @@ def _finals(urls: Sequence[str]) -> list[FinalHeader]:
             ends = _epoch_ends(client)
             finals += [_final(client, at, ends) for at in sorted({common, height})]
     return finals
+
+
+def _keep(path: Path, conflict: bytes) -> Path:
+    """Write evidence of a conflict and return where it is: beside what another conflict left under that name."""
+    if path.exists():
+        path = path.with_name(f"{path.stem}-{short(sha256(conflict).hex())}{path.suffix}")
+    if not path.exists():  # its name says what it holds
+        write_new(path, conflict)
+    return path
 
 
 def newest_final(client: NodeClient) -> FinalHeader:

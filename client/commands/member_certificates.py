@@ -8,18 +8,11 @@ from typing import Annotated, Final
 
 import typer
 
-from client.members import Way, call, show
+from client.members import call
 from client.node import items
-from client.options import (
-    TIMEOUT_S_DEFAULT,
-    JsonOption,
-    KeyOption,
-    NodeOption,
-    NoWaitOption,
-    SenderOption,
-    TimeoutOption,
-)
+from client.options import JsonOption, NodeOption
 from client.output import show_items
+from client.ways import Way, signed
 from kit.exitcodes import DataError, UsageError
 from kit.files import read_bounded
 from kit.http import NodeClient
@@ -35,16 +28,11 @@ app = typer.Typer(no_args_is_help=True, help="Certificates of the consortium's a
 
 
 @app.command()
+@signed
 def add(
     account: Annotated[str, typer.Argument(help="Organisation, operator or gateway for which it was issued.")],
     certificate: Annotated[Path, typer.Argument(help="PEM file of the certificate.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Record a certificate in the ledger, as the dispatch centre; what is recorded there can be revoked there.
 
@@ -58,26 +46,20 @@ def add(
     if name not in {account, node_user(account)}:
         due = f"{account} or {node_user(account)}"
         raise DataError(f"{certificate} is for {name or 'nobody by name'}; the common name has to be {due}")
-    way = Way(key, node, sender, timeout, no_wait, json)
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         args: dict[str, cbor.Value] = {"account": account, "certificate": der}
         outcome = call(client, way, "add-certificate", args)
-    show(way, "add-certificate", outcome, {"account": account, "certificate": sha256(der).hex()})
+    way.show("add-certificate", outcome, {"account": account, "certificate": sha256(der).hex()})
 
 
 @app.command()
+@signed
 def revoke(
     certificate: Annotated[
         str, typer.Argument(metavar="CERTIFICATE", help="Its digest, 64 hex digits ('list' shows it), or its PEM file.")
     ],
     reason: Annotated[str, typer.Option("--reason", help="Why, for people.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Say that a certificate counts no more, for ever: its account may, its organisation, and the dispatch centre.
 
@@ -87,11 +69,10 @@ def revoke(
     --node http://localhost:8080
     """
     digest = _digest(certificate)
-    way = Way(key, node, sender, timeout, no_wait, json)
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         args: dict[str, cbor.Value] = {"certificate": digest, "reason": reason}
         outcome = call(client, way, "revoke-certificate", args)
-    show(way, "revoke-certificate", outcome, {"certificate": digest.hex()})
+    way.show("revoke-certificate", outcome, {"certificate": digest.hex()})
 
 
 @app.command("list")

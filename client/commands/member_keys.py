@@ -8,18 +8,11 @@ from urllib.parse import quote
 
 import typer
 
-from client.members import Way, call, chain_of, first_word, in_days, show, word
+from client.members import call, chain_of, first_word, in_days, word
 from client.node import items
-from client.options import (
-    TIMEOUT_S_DEFAULT,
-    JsonOption,
-    KeyOption,
-    NodeOption,
-    NoWaitOption,
-    SenderOption,
-    TimeoutOption,
-)
+from client.options import JsonOption, NodeOption
 from client.output import short, show_items, when
+from client.ways import Way, signed
 from kit.exitcodes import DataError, UsageError
 from kit.http import NodeClient
 from kit.keystore import load_signing_key
@@ -34,16 +27,11 @@ RECOVERY_DAYS: Final = 7
 NewKeyOption = Annotated[Path, typer.Option("--new-key", metavar="FILE", help="NAME.key of the new key.")]
 
 
+@signed
 def add_operator(
     account: Annotated[str, typer.Argument(help="Id of the operator's account.")],
     new_key: NewKeyOption,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Give a person or program of your organisation an account of its own.
 
@@ -51,48 +39,36 @@ def add_operator(
     --node http://localhost:8080
     """
     new = load_signing_key(new_key)
-    way = Way(key, node, sender, timeout, no_wait, json)
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         signature = first_word(new, chain_of(client), way, account)
         args: dict[str, cbor.Value] = {"operator": account, "key": new.public, "signature": signature}
         outcome = call(client, way, "add-operator", args)
-    show(way, "add-operator", outcome, {"account": account, "kid": new.kid.hex()})
+    way.show("add-operator", outcome, {"account": account, "kid": new.kid.hex()})
 
 
+@signed
 def rotate_key(
     new_key: NewKeyOption,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Put a new key in the place of --key; both sign. From the next transaction on the old one signs nothing.
 
     Example: gridwitness members rotate-key --new-key lab-2.key --key lab.key --sender lab --node http://localhost:8080
     """
-    new, old = load_signing_key(new_key), load_signing_key(key)
-    way = Way(key, node, sender, timeout, no_wait, json)
-    with NodeClient([node], timeout) as client:
-        signature = word(new, chain_of(client), sender or old.name, ROTATE, (old.public, new.public))
-        account = sender or old.name
+    new, old = load_signing_key(new_key), load_signing_key(way.key)
+    with way.client() as client:
+        account = way.account
+        signature = word(new, chain_of(client), account, ROTATE, (old.public, new.public))
         sign_with = f"--key {new_key}" + ("" if new.name == account else f" --sender {account}")
         outcome = call(client, way, "rotate-key", {"new_key": new.public, "signature": signature})
-    show(way, "rotate-key", outcome, {"old_kid": old.kid.hex(), "new_kid": new.kid.hex(), "sign_with": sign_with})
+    way.show("rotate-key", outcome, {"old_kid": old.kid.hex(), "new_kid": new.kid.hex(), "sign_with": sign_with})
 
 
+@signed
 def replace_key(
     account: Annotated[str, typer.Argument(help="Operator or gateway of your organisation that has lost its key.")],
     new_key: NewKeyOption,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Put a new key in the place of all that an operator or gateway has.
 
@@ -100,30 +76,24 @@ def replace_key(
     --node http://localhost:8080
     """
     new = load_signing_key(new_key)
-    way = Way(key, node, sender, timeout, no_wait, json)
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         signature = word(new, chain_of(client), account, REPLACE, (None, new.public))
         args: dict[str, cbor.Value] = {"account": account, "new_key": new.public, "signature": signature}
         outcome = call(client, way, "replace-key", args)
-    show(way, "replace-key", outcome, {"account": account, "new_kid": new.kid.hex()})
+    way.show("replace-key", outcome, {"account": account, "new_kid": new.kid.hex()})
 
 
+@signed
 def revoke_key(
     kid: Annotated[str, typer.Argument(help="Key id, 32 hex digits; see 'gridwitness members show'.")],
     reason: Annotated[str, typer.Option("--reason", help="Why, for people.")],
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     root_key: Annotated[
         Path | None, typer.Option("--root-key", metavar="FILE", help="Root key of the key's organisation.")
     ] = None,
     account: Annotated[
         str, typer.Option("--account", metavar="ID", help="Whose key it is; needed beside --root-key.")
     ] = "",
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Take a key that others may hold from its account, at once and for ever.
 
@@ -133,37 +103,30 @@ def revoke_key(
     identifier = _kid(kid)
     if (root_key is None) != (not account):
         raise UsageError("--root-key and --account go together: the root key says whose key it revokes")
-    way = Way(key, node, sender, timeout, no_wait, json)
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         root_signature: bytes | None = None
         if root_key is not None:
             root_signature = word(load_signing_key(root_key), chain_of(client), account, REVOKE, (identifier, None))
         args: dict[str, cbor.Value] = {"kid": identifier, "reason": reason, "root_signature": root_signature}
         outcome = call(client, way, "revoke-key", args)
-    show(way, "revoke-key", outcome, {"kid": kid})
+    way.show("revoke-key", outcome, {"kid": kid})
 
 
+@signed
 def set_root_key(
     new_key: NewKeyOption,
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     root_key: Annotated[
         Path | None, typer.Option("--root-key", metavar="FILE", help="NAME.key of the one before, if there is one.")
     ] = None,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Give your organisation a root key for the loss of all others; keep it apart, offline.
 
     Example: gridwitness members set-root-key --new-key root.key --key grid-company.key --node http://localhost:8080
     """
     new, old = load_signing_key(new_key), None if root_key is None else load_signing_key(root_key)
-    way = Way(key, node, sender, timeout, no_wait, json)
-    account = sender or load_signing_key(key).name
-    with NodeClient([node], timeout) as client:
+    account = way.account
+    with way.client() as client:
         chain, keys = chain_of(client), (None if old is None else old.public, new.public)
         args: dict[str, cbor.Value] = {
             "root_key": new.public,
@@ -171,21 +134,16 @@ def set_root_key(
             "root_signature": None if old is None else word(old, chain, account, ROOT, keys),
         }
         outcome = call(client, way, "set-root-key", args)
-    show(way, "set-root-key", outcome, {"kid": new.kid.hex()})
+    way.show("set-root-key", outcome, {"kid": new.kid.hex()})
 
 
+@signed
 def recover_key(
     organisation: Annotated[str, typer.Argument(help="Organisation that has lost its keys.")],
     new_key: NewKeyOption,
     root_key: Annotated[Path, typer.Option("--root-key", metavar="FILE", help="NAME.key of its root key.")],
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     days: Annotated[int, typer.Option("--days", min=1, max=365, help="How long the proposal stands.")] = RECOVERY_DAYS,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Propose a new key for an organisation that has lost its own, as a data centre; data centres vote on it.
 
@@ -196,8 +154,7 @@ def recover_key(
     --node http://localhost:8080
     """
     new, root = load_signing_key(new_key), load_signing_key(root_key)
-    way = Way(key, node, sender, timeout, no_wait, json)
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         number, deadline_ms = _recoveries(client, organisation) + 1, in_days(days)
         assert deadline_ms is not None
         signed = recovery_bytes(chain_of(client), organisation, new.public, number, deadline_ms)
@@ -211,7 +168,7 @@ def recover_key(
         }
         proposal: dict[str, cbor.Value] = {"kind": "key-recovery", "body": body, "deadline_ms": deadline_ms}
         outcome = call(client, way, "propose", proposal, contract="governance")
-    show(way, "recover-key", outcome, {"proposal": outcome.tx, "new_kid": new.kid.hex()})
+    way.show("recover-key", outcome, {"proposal": outcome.tx, "new_kid": new.kid.hex()})
 
 
 def _recoveries(client: NodeClient, organisation: str) -> int:
@@ -230,43 +187,31 @@ def _recoveries(client: NodeClient, organisation: str) -> int:
     return count
 
 
+@signed
 def complete_recovery(
     organisation: Annotated[str, typer.Argument(help="Organisation whose time lock has run out.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Put the recovered key in its place; anybody may.
 
     Example: gridwitness members complete-recovery wind --key centre-east.key --node http://localhost:8080
     """
-    way = Way(key, node, sender, timeout, no_wait, json)
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         outcome = call(client, way, "complete-recovery", {"organisation": organisation})
-    show(way, "complete-recovery", outcome)
+    way.show("complete-recovery", outcome)
 
 
+@signed
 def cancel_recovery(
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """End a recovery of your own organisation, whose key is not lost.
 
     Example: gridwitness members cancel-recovery --key wind.key --node http://localhost:8080
     """
-    way = Way(key, node, sender, timeout, no_wait, json)
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         outcome = call(client, way, "cancel-recovery", {})
-    show(way, "cancel-recovery", outcome)
+    way.show("cancel-recovery", outcome)
 
 
 def recoveries(node: NodeOption, *, json: JsonOption = False) -> None:

@@ -8,18 +8,11 @@ from typing import Annotated
 
 import typer
 
-from client.members import Way, call, chain_of, first_word, show
+from client.members import call, chain_of, first_word, send
 from client.node import items
-from client.options import (
-    TIMEOUT_S_DEFAULT,
-    JsonOption,
-    KeyOption,
-    NodeOption,
-    NoWaitOption,
-    SenderOption,
-    TimeoutOption,
-)
+from client.options import JsonOption, NodeOption
 from client.output import show_items
+from client.ways import Way, signed
 from kit.http import NodeClient
 from kit.keystore import load_signing_key
 from kit.terminal import Terminal
@@ -38,35 +31,25 @@ ThingArgument = Annotated[str, typer.Argument(help="Its id.")]
 ToOption = Annotated[str, typer.Option("--to", metavar="ID", help="Gateway of a device, station of a gateway.")]
 
 
+@signed
 def add_station(
     station: Annotated[str, typer.Argument(help="Id of the station.")],
     area: Annotated[str, typer.Option("--area", help="Its area, an identifier.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Register a station of your organisation.
 
     Example: gridwitness members add-station linden --area east --key grid-company.key --node http://localhost:8080
     """
-    _send("add-station", {"station": station, "area": area}, Way(key, node, sender, timeout, no_wait, json))
+    send("add-station", {"station": station, "area": area}, way)
 
 
+@signed
 def add_gateway(
     gateway: Annotated[str, typer.Argument(help="Id of the gateway, which is its account.")],
     station: Annotated[str, typer.Option("--station", metavar="ID", help="Station of your organisation.")],
     new_key: Annotated[Path, typer.Option("--new-key", metavar="FILE", help="NAME.key of the gateway's key.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Register a gateway with its key in a station of your organisation.
 
@@ -74,8 +57,7 @@ def add_gateway(
     --node http://localhost:8080
     """
     new = load_signing_key(new_key)
-    way = Way(key, node, sender, timeout, no_wait, json)
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         signature = first_word(new, chain_of(client), way, gateway)
         args: dict[str, cbor.Value] = {
             "gateway": gateway,
@@ -84,22 +66,17 @@ def add_gateway(
             "signature": signature,
         }
         outcome = call(client, way, "add-gateway", args)
-    show(way, "add-gateway", outcome, {"gateway": gateway, "kid": new.kid.hex()})
+    way.show("add-gateway", outcome, {"gateway": gateway, "kid": new.kid.hex()})
 
 
+@signed
 def add_device(
     device: Annotated[str, typer.Argument(help="Id of the device.")],
     gateway: Annotated[str, typer.Option("--gateway", metavar="ID", help="Gateway of your organisation.")],
     vendor: Annotated[str, typer.Option("--vendor", help="As its nameplate says.")],
     model: Annotated[str, typer.Option("--model", help="As its nameplate says.")],
     serial: Annotated[str, typer.Option("--serial", help="As its nameplate says.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Register a device behind a gateway of your organisation.
 
@@ -113,64 +90,49 @@ def add_device(
         "model": model,
         "serial": serial,
     }
-    _send("add-device", args, Way(key, node, sender, timeout, no_wait, json))
+    send("add-device", args, way)
 
 
+@signed
 def retire_device(
     device: Annotated[str, typer.Argument(help="Id of the device.")],
     reason: Annotated[str, typer.Option("--reason", help="Why, for people.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Take a device of your organisation out of use for good; its id is never used again, its past can be read.
 
     Example: gridwitness members retire-device sps-7 --reason 'replaced by sps-8' --key grid-company.key
     --node http://localhost:8080
     """
-    _send("retire-device", {"device": device, "reason": reason}, Way(key, node, sender, timeout, no_wait, json))
+    send("retire-device", {"device": device, "reason": reason}, way)
 
 
+@signed
 def bind(
     kind: KindArgument,
     thing: ThingArgument,
     to: ToOption,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Say that a device or gateway moves, as who owns where it is or where it goes; it moves when both have said so.
 
     Example: gridwitness members bind device sps-7 --to gw-aspen --key grid-company.key --node http://localhost:8080
     """
-    _send("bind", {"kind": kind.value, "id": thing, "to": to}, Way(key, node, sender, timeout, no_wait, json))
+    send("bind", {"kind": kind.value, "id": thing, "to": to}, way)
 
 
+@signed
 def unbind(
     kind: KindArgument,
     thing: ThingArgument,
     to: ToOption,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Take back an offer to move a device or gateway, or turn it down.
 
     Example: gridwitness members unbind device sps-7 --to gw-aspen --key grid-company.key --node http://localhost:8080
     """
-    _send("unbind", {"kind": kind.value, "id": thing, "to": to}, Way(key, node, sender, timeout, no_wait, json))
+    send("unbind", {"kind": kind.value, "id": thing, "to": to}, way)
 
 
 def moves(node: NodeOption, *, json: JsonOption = False) -> None:
@@ -193,9 +155,3 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     for command in (add_station, add_gateway, add_device, retire_device, bind, unbind, moves):
         app.command(command.__name__.replace("_", "-"))(command)
-
-
-def _send(method: str, args: dict[str, cbor.Value], way: Way) -> None:
-    with NodeClient([way.node], way.timeout_s) as client:
-        outcome = call(client, way, method, args)
-    show(way, method, outcome)

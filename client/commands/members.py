@@ -11,25 +11,18 @@ import typer
 
 from client.commands import member_certificates, member_keys, member_places
 from client.members import (
-    Way,
     call,
     chain_of,
     in_days,
     read_application,
-    show,
+    send,
     write_application,
 )
 from client.node import Item, items, listing
-from client.options import (
-    TIMEOUT_S_DEFAULT,
-    JsonOption,
-    KeyOption,
-    NodeOption,
-    NoWaitOption,
-    SenderOption,
-    TimeoutOption,
-)
+from client.options import JsonOption, NodeOption
+from client.outfiles import check_out
 from client.output import lines_of, short, show_items, show_listing, when
+from client.ways import Way, signed, signed_and_waited
 from kit.exitcodes import DataError
 from kit.files import MODE_PRIVATE, write_new
 from kit.http import NodeClient
@@ -182,6 +175,8 @@ def request(
     Example: gridwitness members request wind --role generator --parent centre-east --key wind.key
     --root-key wind-root.key --node http://localhost:8080
     """
+    paths = folder / f"{organisation}.application", folder / f"{organisation}.tls.key"
+    check_out(*paths, can_force=False)
     with NodeClient([node]) as client:
         chain = chain_of(client)
     own, root = load_signing_key(key), None if root_key is None else load_signing_key(root_key)
@@ -190,7 +185,6 @@ def request(
         chain, organisation, role, parent, title or organisation, own.public, None if root is None else root.public, csr
     )
     raw = write_application(wanted, own, root)
-    paths = folder / f"{organisation}.application", folder / f"{organisation}.tls.key"
     write_new(paths[1], tls_key, mode=MODE_PRIVATE)
     write_new(paths[0], raw)
     value: Item = {"organisation": organisation, "application": str(paths[0]), "tls_key": str(paths[1])}
@@ -198,91 +192,70 @@ def request(
 
 
 @app.command()
+@signed
 def apply(
     file: Annotated[Path, typer.Argument(help="ORG.application as 'gridwitness members request' wrote it.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Bring an application into the ledger, as an organisation that runs a validator.
 
     Example: gridwitness members apply wind.application --key centre-east.key --node http://localhost:8080
     """
-    way = Way(key, node, sender, timeout, no_wait, json)
     wanted, args = read_application(file)
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         outcome = call(client, way, "apply", args)
-    show(way, "apply", outcome, {"organisation": wanted.organisation, "role": wanted.role})
+    way.show("apply", outcome, {"organisation": wanted.organisation, "role": wanted.role})
 
 
 @app.command()
+@signed
 def review(
     organisation: NameArgument,
     reason: ReasonOption,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    way: Way,
     *,
     against: Annotated[bool, typer.Option("--against", help="Be against it, which ends it.")] = False,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Say whether an applicant should become a member, as an organisation whose role reviews such members.
 
     Example: gridwitness members review wind --reason 'licence 17 seen' --key trading.key --node http://localhost:8080
     """
     args: dict[str, cbor.Value] = {"organisation": organisation, "in_favour": not against, "reason": reason}
-    _send("review", args, Way(key, node, sender, timeout, no_wait, json))
+    send("review", args, way)
 
 
 @app.command()
+@signed
 def withdraw(
     organisation: NameArgument,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """End an application that your data centre brought in.
 
     Example: gridwitness members withdraw wind --key centre-east.key --node http://localhost:8080
     """
-    _send("withdraw", {"organisation": organisation}, Way(key, node, sender, timeout, no_wait, json))
+    send("withdraw", {"organisation": organisation}, way)
 
 
 @app.command()
+@signed_and_waited
 def approve(
     organisation: NameArgument,
     folder: FolderOption,
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     out: Annotated[Path | None, typer.Option("--out", help="Where the certificate goes; ORG.crt if not told.")] = None,
     expires_days: Annotated[
         int | None, typer.Option("--expires-days", min=1, max=36_500, help="When its membership is due for renewal.")
     ] = None,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    json: JsonOption = False,
 ) -> None:
     """Admit an applicant whose reviews are all there: certify its request, write the certificate, and say so.
 
     Example: gridwitness members approve wind --ca ca --key dispatch.key --node http://localhost:8080
     """
-    way = Way(key, node, sender, timeout, no_wait=False, json=json)
     path = out or Path(f"{organisation}.crt")
     signer = Authority.in_folder(folder)
-    if path.exists():
-        raise DataError(f"{path} exists and is never overwritten; move it away or give --out")
-    with NodeClient([node], timeout) as client:
+    check_out(path, can_force=False)
+    with way.client() as client:
         _require_reviews(client, organisation)
         pem = signer.certify(_application(client, organisation).request, organisation)
         args: dict[str, cbor.Value] = {
@@ -292,96 +265,70 @@ def approve(
         }
         outcome = call(client, way, "admit", args)
     write_new(path, pem)
-    show(way, "admit", outcome, {"organisation": organisation, "certificate": str(path)})
+    way.show("admit", outcome, {"organisation": organisation, "certificate": str(path)})
 
 
 @app.command()
+@signed
 def renew(
     organisation: NameArgument,
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     expires_days: Annotated[
         int | None, typer.Option("--expires-days", min=1, max=36_500, help="Due in so many days; never if not told.")
     ] = None,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Say when a membership is due again.
 
     Example: gridwitness members renew wind --expires-days 365 --key trading.key --node http://localhost:8080
     """
     args: dict[str, cbor.Value] = {"organisation": organisation, "expires_ms": in_days(expires_days)}
-    _send("renew", args, Way(key, node, sender, timeout, no_wait, json))
+    send("renew", args, way)
 
 
 @app.command()
+@signed
 def suspend(
     account: Annotated[str, typer.Argument(help="Organisation, operator or gateway.")],
     reason: ReasonOption,
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     days: Annotated[
         int | None, typer.Option("--days", min=1, max=36_500, help="For so long; open if not told.")
     ] = None,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Let an account sign nothing; a suspended organisation's gateways go on reporting.
 
     Example: gridwitness members suspend wind --reason audit --days 7 --key dispatch.key --node http://localhost:8080
     """
     args: dict[str, cbor.Value] = {"account": account, "until_ms": in_days(days), "reason": reason}
-    _send("suspend", args, Way(key, node, sender, timeout, no_wait, json))
+    send("suspend", args, way)
 
 
 @app.command()
+@signed
 def resume(
     account: Annotated[str, typer.Argument(help="Organisation, operator or gateway.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Lift a suspension, as who made it or as the dispatch centre.
 
     Example: gridwitness members resume wind --key dispatch.key --node http://localhost:8080
     """
-    _send("resume", {"account": account}, Way(key, node, sender, timeout, no_wait, json))
+    send("resume", {"account": account}, way)
 
 
 @app.command()
+@signed
 def attach(
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     data_centre: Annotated[
         str | None, typer.Option("--data-centre", metavar="ID", help="Who runs the full node; none if not told.")
     ] = None,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Attach your organisation's clients to a data centre.
 
     Example: gridwitness members attach --data-centre centre-west --key wind.key --node http://localhost:8080
     """
-    _send("attach", {"data_centre": data_centre}, Way(key, node, sender, timeout, no_wait, json))
-
-
-def _send(method: str, args: dict[str, cbor.Value], way: Way) -> None:
-    with NodeClient([way.node], way.timeout_s) as client:
-        outcome = call(client, way, method, args)
-    show(way, method, outcome)
+    send("attach", {"data_centre": data_centre}, way)
 
 
 def _require_reviews(client: NodeClient, organisation: str) -> None:

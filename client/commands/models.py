@@ -27,22 +27,15 @@ from client.grid.proof import (
 from client.grid.store import Stored, Told, newest_version, store_model
 from client.grid.table import read_model
 from client.grid.watch import Watch
-from client.node import Item, listing, open_signer
-from client.options import (
-    TIMEOUT_S_DEFAULT,
-    GenesisOption,
-    JsonOption,
-    KeyOption,
-    NodeOption,
-    NoWaitOption,
-    SenderOption,
-    TimeoutOption,
-)
+from client.node import Item, listing
+from client.options import TIMEOUT_S_DEFAULT, GenesisOption, JsonOption, NodeOption, TimeoutOption
+from client.outfiles import ForceOption, check_out, write_out
 from client.output import lines_of, short, show_listing, when
 from client.proof import to_json
 from client.times import moment_ms
+from client.ways import Way, signed, signed_and_waited
 from kit.exitcodes import DataError, GridwitnessError, UsageError
-from kit.files import read_bounded, write_atomic
+from kit.files import read_bounded
 from kit.http import NodeClient
 from kit.terminal import Terminal, print_json
 from wire.blob import BLOB_BYTES_MAX
@@ -70,11 +63,10 @@ app = typer.Typer(no_args_is_help=True, help="Store, find, compare and prove ver
 
 
 @app.command()
+@signed
 def store(
     file: Annotated[Path, typer.Argument(help="The model: a file, or a folder of CGMES profiles.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
+    way: Way,
     model: ModelOption = None,
     region: RegionOption = None,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why it changed.")] = "changed",
@@ -87,10 +79,6 @@ def store(
     voltage: Annotated[
         list[int] | None, typer.Option("--voltage", metavar="V", help="A voltage level in volts; repeatable.")
     ] = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Store a model as the next version, if it changed since the last one.
 
@@ -102,25 +90,22 @@ def store(
     told = Told(
         model or _name_of(file), region, reason, file.name, format_name, tuple(equipment or ()), tuple(voltage or ())
     )
-    with _client(node, timeout) as client:
-        signer = open_signer(client, key, sender)
-        found = store_model(client, signer, read_model_file(file), told, None if no_wait else timeout)
-    _show_stored(Terminal(as_json=json), told.model, found)
+    with _client(way.node, way.timeout_s) as client:
+        signer = way.signer(client)
+        found = store_model(client, signer, read_model_file(file), told, way.wait_s)
+    _show_stored(way.terminal(), told.model, found)
 
 
 @app.command()
+@signed_and_waited
 def watch(
     folder: Annotated[Path, typer.Argument(help="Folder: each file, and each folder of profiles, is one model.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
+    way: Way,
     region: RegionOption = None,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why a model changed.")] = "changed on disk",
     interval: Annotated[float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="How often to look.")] = 5.0,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
     *,
     once: Annotated[bool, typer.Option("--once", help="Look once at everything, then end.")] = False,
-    json: JsonOption = False,
 ) -> None:
     """Store every model in a folder whenever it changes, until Ctrl-C.
 
@@ -129,14 +114,14 @@ def watch(
 
     Example: gridwitness models watch /srv/models --region north --key dispatch.key --node http://localhost:8080
     """
-    terminal, watched = Terminal(as_json=json), Watch(folder, is_patient=not once)
+    terminal, watched = way.terminal(), Watch(folder, is_patient=not once)
     while True:
         for path in watched.changed():
             told = Told(_name_of(path), region, reason, path.name)
             try:
-                with _client(node, timeout) as client:
-                    signer = open_signer(client, key, sender)
-                    found = store_model(client, signer, read_model_file(path), told, timeout)
+                with _client(way.node, way.timeout_s) as client:
+                    signer = way.signer(client)
+                    found = store_model(client, signer, read_model_file(path), told, way.timeout_s)
             except GridwitnessError as error:
                 if once:
                     raise
@@ -199,21 +184,23 @@ def list_models(
 @app.command()
 def get(
     version: VersionArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it; an older one is replaced.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it.")],
     node: NodeOption,
     at: AtOption = None,
     timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Fetch the file of a version; it is written only if it has the digest that the ledger names.
 
     Example: gridwitness models get north --at 2026-01-01 --out north.json --node http://localhost:8080
     """
+    check_out(out, force=force)
     with _client(node, timeout) as client:
         item = _version(client, version, at)
         content = _content(client, item)
-    write_atomic(out, content)
+    write_out(out, content, force=force)
     value = {"version": item["version"], "digest": item["digest"], "size": len(content), "file": str(out)}
     Terminal(as_json=json).show(value, lambda: [f"{out}: {item['version']}, {len(content)} bytes, {item['digest']}"])
 
@@ -247,17 +234,19 @@ def diff(
 @app.command()
 def prove(
     version: VersionArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The proof; an older one is replaced.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The proof.")],
     node: NodeOption,
     at: AtOption = None,
     timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Fetch the proof of which bytes a version has and when it counted; 'models verify' checks it offline.
 
     Example: gridwitness models prove north --at 2026-01-01 --out north.proof --node http://localhost:8080
     """
+    check_out(out, force=force)
     with _client(node, timeout) as client:
         item = _version(client, version, at)
         model, number = str(item["model"]), int(item["number"])
@@ -266,7 +255,7 @@ def prove(
         proof = ModelProof(model, number, *map(decode_state_proof, parts))
     except WireError as error:
         raise DataError(f"{node} did not send a state proof: {error}") from error
-    write_atomic(out, proof.encode())
+    write_out(out, proof.encode(), force=force)
     value = {"version": item["version"], "digest": item["digest"], "proof": str(out)}
     Terminal(as_json=json).show(value, lambda: [f"{out}: proof of {item['version']}, {item['digest']}"])
 

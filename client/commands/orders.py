@@ -11,19 +11,12 @@ from typing import Annotated, Final
 
 import typer
 
-from client.node import Item, Outcome, call, items, listing, open_signer
-from client.options import (
-    TIMEOUT_S_DEFAULT,
-    JsonOption,
-    KeyOption,
-    NodeOption,
-    NoWaitOption,
-    SenderOption,
-    TimeoutOption,
-)
+from client.node import Item, Outcome, items, listing
+from client.options import JsonOption, NodeOption
 from client.output import short, show_listing, when
 from client.releases import read_release
 from client.times import time_ms
+from client.ways import Way, signed, signed_and_waited
 from kit.exitcodes import DataError, TryAgainError, UsageError
 from kit.http import NodeClient
 from kit.terminal import Terminal
@@ -42,7 +35,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "not-requested": "it was approved or closed before; see 'gridwitness orders list'",
     "not-yours": "only an account of the organisation that is responsible may do this, and no gateway",
     "wrong-target": "the release is for another device or model",
-    "wrong-approver": "a dispatch centre or sub-centre approves that did not ask and that the owner stands under",
+    "wrong-approver": "a dispatch centre or sub-centre approves that did not ask and that the owner stands under; for "
+    "devices of a dispatch centre another one does, or a regulator that does not stand under it",
     "wrong-owner": "the device has moved to an owner for whom who asked is not responsible; ask anew",
     "bad-window": "it must end in the future, last no longer than work_window_ms_max and end within work_ahead_ms_max",
     "wrong-device": "the work order is for another device; see 'gridwitness orders list'",
@@ -61,22 +55,17 @@ OrderArgument = Annotated[str, typer.Argument(metavar="ORDER", help="Id of the w
 
 
 @app.command("open")
+@signed
 def open_work(
     device: Annotated[str, typer.Argument(help="Device that is to be changed.")],
     release: Annotated[str, typer.Argument(help="Name or digest of the planned release.")],
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     approver: Annotated[str, typer.Option("--approver", metavar="ID", help="Organisation that is to approve it.")],
     begin: Annotated[
         str, typer.Option("--from", metavar="TIME", help="Begin, such as 2026-11-23T16:00Z; now if not given.")
     ] = "",
     hours: Annotated[float, typer.Option("--hours", min=0.02, help="How long it lasts.")] = HOURS_DEFAULT,
     reason: Annotated[str, typer.Option("--reason", help="Why, in a few words.")] = "",
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Ask for a time in which a release is filled into a device.
 
@@ -86,7 +75,7 @@ def open_work(
     Example: gridwitness orders open linden-sc-1 linden-sc-1-2-5-0 --approver sub-east --hours 2 --key acme-grid.key
     """
     from_ms = time.time_ns() // 1_000_000 if not begin else time_ms(begin, "--from")
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         found = _release(client, release)
         args: dict[str, cbor.Value] = {
             "device": device,
@@ -96,44 +85,34 @@ def open_work(
             "approver": approver,
             "reason": reason,
         }
-        outcome = _call(client, key, sender, "open", args, None if no_wait else timeout)
-    _show(json, outcome, {"order": outcome.tx, "device": device, "release": str(found["release"])})
+        outcome = way.call(client, CONTRACT, "open", args, _WORDS)
+    _show(way, outcome, {"order": outcome.tx, "device": device, "release": str(found["release"])})
 
 
 @app.command()
+@signed
 def approve(
     order: OrderArgument,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Approve a work order, as the organisation that it names.
 
     Example: gridwitness orders approve 3f0c9a12 --key sub-east.key --node http://localhost:8080
     """
-    _decide("approve", order, key, node, sender, timeout, no_wait=no_wait, json=json)
+    _decide("approve", order, way)
 
 
 @app.command()
+@signed
 def close(
     order: OrderArgument,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """End a work order before its time: the verdict of its device counts again at once.
 
     Example: gridwitness orders close 3f0c9a12 --key acme-grid.key --node http://localhost:8080
     """
-    _decide("close", order, key, node, sender, timeout, no_wait=no_wait, json=json)
+    _decide("close", order, way)
 
 
 @app.command("list")
@@ -172,19 +151,14 @@ def list_work(
 
 
 @app.command()
+@signed
 def fill(
     order: OrderArgument,
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     files: Annotated[
         Path | None,
         typer.Option("--files", metavar="FOLDER", help="What you fill in: sign only if it is the planned release."),
     ] = None,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Sign for filling the planned release into the device of a work order.
 
@@ -192,7 +166,7 @@ def fill(
 
     Example: gridwitness orders fill 3f0c9a12 --files releases/linden-sc-1-2-5-0 --key erna.key --sender acme-grid
     """
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         found = _order(client, order)
         if files is not None:
             _compare(client, files, found)
@@ -201,27 +175,24 @@ def fill(
             "release": bytes.fromhex(str(found["release"])),
             "order": bytes.fromhex(str(found["id"])),
         }
-        outcome = _call(client, key, sender, "fill", args, None if no_wait else timeout)
+        outcome = way.call(client, CONTRACT, "fill", args, _WORDS)
     about = {"record": outcome.tx, "order": str(found["id"]), "device": str(found["device"])}
-    _show(json, outcome, {**about, "release": str(found["release_name"])})
+    _show(way, outcome, {**about, "release": str(found["release_name"])})
 
 
 @app.command()
+@signed_and_waited
 def inspect(
     gateway: Annotated[str, typer.Argument(help="Gateway that is to read.")],
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     device: Annotated[
         list[str] | None, typer.Option("--device", help="Only this device; repeat it. All of the gateway otherwise.")
     ] = None,
     within: Annotated[
         float, typer.Option("--within", metavar="SECONDS", min=10, help="By when an answer is due.")
     ] = ANSWER_S_DEFAULT,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
     *,
     wait: Annotated[bool, typer.Option("--wait", help="Until the answer is in the ledger.")] = False,
-    json: JsonOption = False,
 ) -> None:
     """Order a gateway to read devices now; its evidence carries the order's nonce.
 
@@ -230,7 +201,7 @@ def inspect(
 
     Example: gridwitness orders inspect gw-linden --wait --key office.key --node http://localhost:8080
     """
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         names = sorted(set(device or ())) or _devices(client, gateway)
         args: dict[str, cbor.Value] = {
             "gateway": gateway,
@@ -238,11 +209,11 @@ def inspect(
             "nonce": secrets.token_bytes(_NONCE_BYTES),
             "deadline_ms": time.time_ns() // 1_000_000 + round(within * 1000),
         }
-        outcome = _call(client, key, sender, "inspect", args, timeout)
+        outcome = way.call(client, CONTRACT, "inspect", args, _WORDS)
         answers = _await_answers(client, outcome.tx, within) if wait else None
     about = {"order": outcome.tx, "gateway": gateway, "devices": ", ".join(names)}
     shown = "" if answers is None else ", ".join(f"{name} {one['status']}" for name, one in sorted(answers.items()))
-    _show(json, outcome, {**about, **({"answers": shown} if wait else {})})
+    _show(way, outcome, {**about, **({"answers": shown} if wait else {})})
 
 
 @app.command()
@@ -277,38 +248,12 @@ def inspections(
     )
 
 
-def _decide(
-    method: str,
-    order: str,
-    key: Path,
-    node: str,
-    sender: str | None,
-    timeout: float,
-    *,
-    no_wait: bool,
-    json: bool,
-) -> None:
-    with NodeClient([node], timeout) as client:
+def _decide(method: str, order: str, way: Way) -> None:
+    with way.client() as client:
         found = _order(client, order)
         args: dict[str, cbor.Value] = {"order": bytes.fromhex(str(found["id"]))}
-        outcome = _call(client, key, sender, method, args, None if no_wait else timeout)
-    _show(json, outcome, {"order": str(found["id"]), "device": str(found["device"])})
-
-
-def _call(
-    client: NodeClient,
-    key: Path,
-    sender: str | None,
-    method: str,
-    args: dict[str, cbor.Value],
-    timeout_s: float | None,
-) -> Outcome:
-    """Sign and send a call, and wait for its outcome unless ``timeout_s`` is None.
-
-    Raises:
-        DataError: The contract refused it, in words for people.
-    """
-    return call(client, open_signer(client, key, sender), CONTRACT, method, args, timeout_s, _WORDS)
+        outcome = way.call(client, CONTRACT, method, args, _WORDS)
+    _show(way, outcome, {"order": str(found["id"]), "device": str(found["device"])})
 
 
 def _release(client: NodeClient, text: str) -> Item:
@@ -369,7 +314,6 @@ def _await_answers(client: NodeClient, order: str, within_s: float) -> Item:
         time.sleep(_POLL_S)
 
 
-def _show(as_json: bool, outcome: Outcome, about: dict[str, str]) -> None:
-    state = "sent" if outcome.height is None else f"{outcome.code} in block {outcome.height}"
+def _show(way: Way, outcome: Outcome, about: dict[str, str]) -> None:
     what = ", ".join(f"{name} {value}" for name, value in about.items())
-    Terminal(as_json=as_json).show({**about, **outcome.to_json()}, lambda: [f"{what}: {state}"])
+    way.terminal().show({**about, **outcome.to_json()}, lambda: [f"{what}: {outcome.said()}"])

@@ -10,18 +10,11 @@ from typing import Annotated, Final
 
 import typer
 
-from client.node import Item, call, listing, open_signer
-from client.options import (
-    TIMEOUT_S_DEFAULT,
-    JsonOption,
-    KeyOption,
-    NodeOption,
-    NoWaitOption,
-    SenderOption,
-    TimeoutOption,
-)
+from client.node import Item, listing
+from client.options import JsonOption, NodeOption
 from client.output import lines_of, short, show_listing, when
 from client.proposals import after_vote, body_text, find_proposal, read_policy, standing, value_of, weights
+from client.ways import Way, signed
 from kit.exitcodes import DataError, UsageError
 from kit.files import read_bounded
 from kit.http import NodeClient
@@ -120,16 +113,11 @@ def show(proposal: ProposalArgument, node: NodeOption, *, json: JsonOption = Fal
 
 
 @app.command("parameters")
+@signed
 def propose_parameters(
     values: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", help="New values; JSON for lists.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
+    way: Way,
     days: DaysOption = DAYS_DEFAULT,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Propose new values of parameters; all of them or none.
 
@@ -142,53 +130,43 @@ def propose_parameters(
         if not mark or not name:
             raise UsageError(f"{text!r} is no NAME=VALUE, such as stale_ms=900000")
         found[name] = value_of(value)
-    _propose("parameters", {"values": found}, key, node, sender, days, timeout, no_wait=no_wait, json=json)
+    _propose("parameters", {"values": found}, way, days)
 
 
 @app.command()
+@signed
 def upgrade(
     plan: Annotated[Path, typer.Argument(metavar="FILE", help="What 'gridwitness-node dry-run --json' printed.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
+    way: Way,
     days: DaysOption = DAYS_DEFAULT,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Propose the contract versions of a plan from its height on, with the state root that its dry run came to.
 
     Example: gridwitness proposals upgrade plan.json --key dispatch.key --node http://localhost:8080
     """
-    _propose("upgrade", _body_of(read_plan(plan)), key, node, sender, days, timeout, no_wait=no_wait, json=json)
+    _propose("upgrade", _body_of(read_plan(plan)), way, days)
 
 
 @app.command()
+@signed
 def policy(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON: target, kind and policy; see the guide.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
+    way: Way,
     days: DaysOption = DAYS_DEFAULT,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Propose who must endorse releases: for all, one artefact kind, one model or one device.
 
     Example: gridwitness proposals policy policy.json --key dispatch.key --node http://localhost:8080
     """
-    _propose(POLICY, read_policy(file), key, node, sender, days, timeout, no_wait=no_wait, json=json)
+    _propose(POLICY, read_policy(file), way, days)
 
 
 @app.command()
+@signed
 def correct(
     new: Annotated[str, typer.Option("--new", metavar="JSON", help="What is to count; bytes as hex:00ff.")],
     reason: Annotated[str, typer.Option("--reason", help="Why the old value is wrong.")],
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     tx: Annotated[str | None, typer.Option("--tx", metavar="ID", help="Transaction that is corrected.")] = None,
     entry: Annotated[
         str | None, typer.Option("--entry", metavar="NAMESPACE/KEY", help="State entry that is corrected.")
@@ -196,12 +174,7 @@ def correct(
     old: Annotated[
         str | None, typer.Option("--old", metavar="JSON", help="What counts now; of an entry the node is asked.")
     ] = None,
-    sender: SenderOption = None,
     days: DaysOption = DAYS_DEFAULT,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Propose a correction: a record beside what was wrong, which itself stays as it is. Data centres vote on it.
 
@@ -218,7 +191,7 @@ def correct(
     else:
         namespace, _, name = entry.partition("/")
         target = {"namespace": namespace, "key": name.encode()}
-        with NodeClient([node], timeout) as client:
+        with way.client() as client:
             before = standing(client, namespace, name) if old is None else cbor.encode(value_of(old))
     body: dict[str, cbor.Value] = {
         "target": target,
@@ -226,30 +199,26 @@ def correct(
         "new": cbor.encode(value_of(new)),
         "reason": reason,
     }
-    _propose("correction", body, key, node, sender, days, timeout, no_wait=no_wait, json=json)
+    _propose("correction", body, way, days)
 
 
 @app.command()
+@signed
 def vote(
     proposal: ProposalArgument,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
+    way: Way,
     plan: Annotated[
         Path | None,
         typer.Option("--plan", metavar="FILE", help="Vote only if it says what 'gridwitness-node dry-run' printed."),
     ] = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
     *,
     against: Annotated[bool, typer.Option("--against", help="Vote against it.")] = False,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Vote on a proposal of any kind, changes of validators too.
 
     Example: gridwitness proposals vote 5f0c... --plan mine.json --key grid.key --node http://localhost:8080
     """
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         item = find_proposal(client, proposal)
         found = str(item["proposal"])
     wanted = item["body"] if plan is None else read_plan(plan)
@@ -257,49 +226,39 @@ def vote(
         differing = ", ".join(name for name in _PLAN if item["body"].get(name) != wanted[name])
         raise DataError(f"proposal {short(proposal)} differs from {plan} in {differing}; nothing was signed")
     args: dict[str, cbor.Value] = {"proposal": _digest(found), "in_favour": not against}
-    _call(str(item["contract"]), "vote", args, key, node, sender, timeout, no_wait=no_wait, json=json, proposal=found)
+    _call(str(item["contract"]), "vote", args, way, found)
 
 
 @app.command()
+@signed
 def withdraw(
     proposal: ProposalArgument,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """End a proposal of your own.
 
     Example: gridwitness proposals withdraw 5f0c... --key dispatch.key --node http://localhost:8080
     """
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         item = find_proposal(client, proposal)
     args: dict[str, cbor.Value] = {"proposal": _digest(str(item["proposal"]))}
-    _call(str(item["contract"]), "withdraw", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+    _call(str(item["contract"]), "withdraw", args, way)
 
 
 @app.command()
+@signed
 def count(
     proposal: ProposalArgument,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Have the votes counted anew, after weights have changed, or a proposal closed whose deadline is past.
 
     Example: gridwitness proposals count 5f0c... --key grid.key --node http://localhost:8080
     """
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         item = find_proposal(client, proposal)
     args: dict[str, cbor.Value] = {"proposal": _digest(str(item["proposal"]))}
-    _call(CONTRACT, "count", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+    _call(CONTRACT, "count", args, way)
 
 
 @parameters_app.command("list")
@@ -388,36 +347,13 @@ def _body_of(plan: Item) -> dict[str, cbor.Value]:
     return body
 
 
-def _propose(
-    kind: str,
-    body: dict[str, cbor.Value],
-    key: Path,
-    node: str,
-    sender: str | None,
-    days: int,
-    timeout_s: float,
-    *,
-    no_wait: bool,
-    json: bool,
-) -> None:
+def _propose(kind: str, body: dict[str, cbor.Value], way: Way, days: int) -> None:
     deadline_ms = time.time_ns() // 1_000_000 + days * _DAY_MS
     args: dict[str, cbor.Value] = {"kind": kind, "body": body, "deadline_ms": deadline_ms}
-    _call(CONTRACT, "propose", args, key, node, sender, timeout_s, no_wait=no_wait, json=json)
+    _call(CONTRACT, "propose", args, way)
 
 
-def _call(
-    contract: str,
-    method: str,
-    args: Mapping[str, cbor.Value],
-    key: Path,
-    node: str,
-    sender: str | None,
-    timeout_s: float,
-    *,
-    no_wait: bool,
-    json: bool,
-    proposal: str | None = None,
-) -> None:
+def _call(contract: str, method: str, args: Mapping[str, cbor.Value], way: Way, proposal: str | None = None) -> None:
     """Sign and submit one call, wait for its outcome and show it, and how ``proposal`` stands after the vote.
 
     The id of a proposal is that of its transaction.
@@ -426,15 +362,14 @@ def _call(
         DataError: The contract refused it.
     """
     words = _WORDS if args.get("kind") != POLICY else {**_WORDS, **_POLICY_WORDS}
-    with NodeClient([node], timeout_s) as client:
-        signer = open_signer(client, key, sender)
-        outcome = call(client, signer, contract, method, args, None if no_wait else timeout_s, words)
-        value: Item = {"method": method, **outcome.to_json()}
+    told: Item = {}
+    with way.client() as client:
+        outcome = way.call(client, contract, method, args, words)
         if method == "propose":
-            value["proposal"] = outcome.tx
-        if proposal is not None and not no_wait:
-            value |= after_vote(client, proposal, signer.sender)
-    Terminal(as_json=json).show(value, lambda: lines_of(value))
+            told["proposal"] = outcome.tx
+        if proposal is not None and not way.no_wait:
+            told |= after_vote(client, proposal, way.account)
+    way.show(method, outcome, told)
 
 
 def _digest(text: str) -> bytes:

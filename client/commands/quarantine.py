@@ -9,6 +9,7 @@ import typer
 
 from client.commands.verify import load_genesis
 from client.options import GenesisOption, JsonOption
+from client.outfiles import check_out
 from client.output import lines_of
 from kit.exitcodes import DataError
 from kit.files import read_bounded, write_new
@@ -50,6 +51,7 @@ def statement(
 
     Example: gridwitness quarantine statement east.report west.report --genesis genesis.cbor --out east.unlock
     """
+    check_out(out, can_force=False)
     trusted = load_genesis(genesis)
     try:
         made = merge_reports(_report(locked, trusted), [_report(path, trusted) for path in others or ()])
@@ -77,6 +79,7 @@ def sign(
     Example: gridwitness quarantine sign east.unlock --organisation dispatch --key dispatch.key --out east.unlock-1
     """
     check_identifier(organisation, "organisation")
+    check_out(out, can_force=False)
     unlock = _unlock(file)
     signer = load_signing_key(key)
     signature = signer.signing_key.sign(unlock.statement.signed_bytes()).signature

@@ -9,32 +9,21 @@ from typing import Annotated, Final
 import typer
 
 from client.commands.verify import load_genesis
-from client.node import call, open_signer
-from client.options import (
-    TIMEOUT_S_DEFAULT,
-    GenesisOption,
-    JsonOption,
-    KeyOption,
-    NodeOption,
-    NoWaitOption,
-    SenderOption,
-    TimeoutOption,
-)
+from client.options import GenesisOption, JsonOption, NodeOption
+from client.outfiles import ForceOption, check_out, write_out
 from client.output import lines_of, when
 from client.proven import proven_entry
+from client.ways import Way, signed
 from kit.exitcodes import DataError, UsageError
-from kit.files import storage_error, write_atomic
+from kit.files import storage_error
 from kit.http import NodeClient
 from kit.terminal import Terminal
 from wire import cbor
 from wire.fields import Fields
+from wire.note import DATA_BYTES_MAX, ENTRY_FIELDS, NAMESPACE, entry_key
 from wire.stateproof import StateProof
 from wire.types import IDENTIFIER_PATTERN, sha256
 
-CONTRACT: Final = "notary"
-DATA_BYTES_MAX: Final = 1024
-"""Of a file that stands in the ledger itself; of a longer one its SHA-256 does. Source: docs/spec NT-2."""
-_ENTRY: Final = ("digest", "height", "time_ms", "data_centre")
 _WORDS: Final = {
     "taken": "the account has noted something else under this name, which stays; choose another --name",
     "duplicate": "it is noted already, with the same bytes; see 'gridwitness records check'",
@@ -49,16 +38,11 @@ app = typer.Typer(no_args_is_help=True, help="Note that you have a file, and pro
 
 
 @app.command()
+@signed
 def put(
     file: FileArgument,
     name: NameOption,
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Note a file in the ledger under a name of your account: up to 1,024 bytes as they are, of more the SHA-256.
 
@@ -69,14 +53,14 @@ def put(
     """
     _check_identifier(name, "name of a record")
     data = _data(file)
-    with NodeClient([node], timeout) as client:
-        signer = open_signer(client, key, sender)
+    with way.client() as client:
         args: dict[str, cbor.Value] = {"data": data, "key": name}
-        outcome = call(client, signer, CONTRACT, "put", args, None if no_wait else timeout, _WORDS)
-    value = {"account": signer.sender, "name": name, "tx": outcome.tx, "height": outcome.height}
+        outcome = way.call(client, NAMESPACE, "put", args, _WORDS)
+    account = way.account
+    value = {"account": account, "name": name, "tx": outcome.tx, "height": outcome.height}
     end = "" if outcome.height is None else f", block {outcome.height}"
-    said = f"{file}: noted as {signer.sender}/{name}, transaction {outcome.tx}{end}"
-    Terminal(as_json=json).show(value, lambda: [said])
+    said = f"{file}: noted as {account}/{name}, transaction {outcome.tx}{end}"
+    way.terminal().show(value, lambda: [said])
 
 
 @app.command()
@@ -88,6 +72,7 @@ def check(
     node: NodeOption,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write the proof.")] = None,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Prove with the genesis file that an account noted exactly the bytes of a file, when, and through whom.
@@ -98,14 +83,15 @@ def check(
     """
     _check_identifier(name, "name of a record")
     _check_identifier(account, "account")
+    check_out(out, force=force)
     digest, trusted = sha256(_data(file)), load_genesis(genesis)
     with NodeClient([node]) as client:
-        proof = proven_entry(client, trusted, CONTRACT, f"{account}/{name}".encode("ascii"))
+        proof = proven_entry(client, trusted, NAMESPACE, entry_key(account, name))
     if out is not None:
-        write_atomic(out, proof.encode())
+        write_out(out, proof.encode(), force=force)
     if proof.value is None:
         raise DataError(f"{account} has noted nothing as {name} up to block {proof.final.header.height}")
-    entry = Fields(cbor.decode(proof.value), _ENTRY, "notary.record")
+    entry = Fields(cbor.decode(proof.value), ENTRY_FIELDS, "notary.record")
     if entry.digest("digest") != digest:
         raise DataError(f"{account} noted other bytes as {name} in block {entry.integer('height')} than {file} has")
     _show(Terminal(as_json=json), file, proof, entry)
@@ -147,7 +133,7 @@ def _check_identifier(text: str, what: str) -> None:
 
 
 def _data(file: Path) -> bytes:
-    """Return what the ledger takes of a file: its bytes, or the SHA-256 of more than 1,024.
+    """Return what the ledger takes of a file: its bytes, or the SHA-256 of more than ``DATA_BYTES_MAX``.
 
     Raises:
         UsageError: It is empty.

@@ -10,21 +10,14 @@ from typing import Annotated, Final
 
 import typer
 
-from client.node import Item, Outcome, Signer, items, listing, open_signer, require_ok, submit, wait_outcome
-from client.options import (
-    TIMEOUT_S_DEFAULT,
-    URL_VARIABLE,
-    JsonOption,
-    KeyOption,
-    NodeOption,
-    NoWaitOption,
-    SenderOption,
-    TimeoutOption,
-)
+from client.node import Item, Outcome, Signer, items, listing, require_ok, submit, wait_outcome
+from client.options import URL_VARIABLE, JsonOption, NodeOption
+from client.outfiles import ForceOption, check_out, write_out
 from client.output import lines_of, short, show_listing, when
 from client.releases import ReleaseFolder, bytes_in, folders_in, read_folder
+from client.ways import Way, signed
 from kit.exitcodes import DataError, UsageError
-from kit.files import MODE_PRIVATE, write_atomic
+from kit.files import MODE_PRIVATE
 from kit.http import NodeClient
 from kit.releasefolder import SALT_FILE, ensure_salt, load_manifest
 from kit.terminal import Terminal
@@ -47,18 +40,13 @@ app = typer.Typer(no_args_is_help=True, help="Submit, test, endorse, revoke and 
 
 
 @app.command("submit")
+@signed
 def submit_release(
     folders: Annotated[
         list[Path],
         typer.Argument(help="Release folder: release.toml and the files that it names; or a folder of such folders."),
     ],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Fingerprint release folders and submit their reference values as their manufacturer.
 
@@ -69,9 +57,9 @@ def submit_release(
 
     Example: gridwitness refs submit releases/linden-sc-1-2-4-0 --key alder-protection.key --node http://localhost:8080
     """
-    terminal = Terminal(as_json=json)
-    with NodeClient([node], timeout) as client:
-        signer = open_signer(client, key, sender)
+    terminal = way.terminal()
+    with way.client() as client:
+        signer = way.signer(client)
         read = []
         for folder in folders_in(folders):
             if folder.is_dir():
@@ -80,7 +68,7 @@ def submit_release(
         for found in read:
             release = found.package.release
             tx = submit(client, signer.sign(CONTRACT, "submit", {"release": release.encode()}))
-            outcome = _wait(terminal, client, tx, None if no_wait else timeout)
+            outcome = _wait(terminal, client, tx, way.wait_s)
             if outcome.code == CONFLICTING:
                 raise DataError(_conflict(client, release))
             require_ok(outcome)
@@ -88,18 +76,13 @@ def submit_release(
 
 
 @app.command("test")
+@signed
 def record_test(
     release: Annotated[str, typer.Argument(help="Digest (64 hex digits) or name of a submitted release.")],
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     report: Annotated[Path, typer.Option("--report", metavar="FILE", help="Test report; its SHA-256 is recorded.")],
     verdict: Annotated[str, typer.Option("--verdict", metavar="pass|fail", help="What the test found.")],
-    sender: SenderOption = None,
     files: FilesOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Record what a laboratory found: a pass is its endorsement, a failure ends the release.
 
@@ -109,26 +92,21 @@ def record_test(
     """
     if verdict not in VERDICTS:
         raise UsageError(f"--verdict {verdict}: one of {', '.join(VERDICTS)} is due")
-    terminal = Terminal(as_json=json)
-    with NodeClient([node], timeout) as client:
+    terminal = way.terminal()
+    with way.client() as client:
         args: dict[str, cbor.Value] = {"report": _report_digest(report), "verdict": verdict}
-        signer = open_signer(client, key, sender)
+        signer = way.signer(client)
         found = _checked(terminal, client, release, files)
-        outcome = _send(terminal, client, signer, "test", found, args, None if no_wait else timeout)
+        outcome = _send(terminal, client, signer, "test", found, args, way.wait_s)
     _show(terminal, outcome, {"release": str(found["release"]), "digest": str(found["digest"])})
 
 
 @app.command("revoke")
+@signed
 def revoke_release(
     release: Annotated[str, typer.Argument(help="Digest (64 hex digits) or name of a submitted release.")],
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, 1 to 256 characters; all can read it.")],
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Take a release back for good, as its manufacturer, a laboratory that tested it, or a regulator.
 
@@ -137,29 +115,24 @@ def revoke_release(
 
     Example: gridwitness refs revoke linden-sc-1-2-4-0 --reason "stage 2 trips late" --key grid-regulator.key
     """
-    terminal = Terminal(as_json=json)
-    with NodeClient([node], timeout) as client:
-        signer = open_signer(client, key, sender)
+    terminal = way.terminal()
+    with way.client() as client:
+        signer = way.signer(client)
         found = _find(client, release)
-        outcome = _send(terminal, client, signer, "revoke", found, {"reason": reason}, None if no_wait else timeout)
+        outcome = _send(terminal, client, signer, "revoke", found, {"reason": reason}, way.wait_s)
     _show(terminal, outcome, {"release": str(found["release"]), "digest": str(found["digest"])})
 
 
 @app.command()
+@signed
 def endorse(
     release: Annotated[str, typer.Argument(help="Digest (64 hex digits) or name of a submitted release.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
+    way: Way,
     files: FilesOption = None,
     report: Annotated[
         Path | None,
         typer.Option("--report", metavar="FILE", help="The laboratory's test report that you have read."),
     ] = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Stand behind a release as a regulator, or as whoever else its policy asks for.
 
@@ -170,20 +143,20 @@ def endorse(
 
     Example: gridwitness refs endorse linden-sc-1-2-4-0 --files tested/linden-sc-1 --key grid-regulator.key
     """
-    terminal = Terminal(as_json=json)
-    with NodeClient([node], timeout) as client:
-        signer = open_signer(client, key, sender)
+    terminal = way.terminal()
+    with way.client() as client:
+        signer = way.signer(client)
         found = _checked(terminal, client, release, files)
         notes = [f"rival: {rival}" for rival in _rivals(client, found)]
         args: dict[str, cbor.Value] = {"report": None if report is None else _report_digest(report)}
-        outcome = _send(terminal, client, signer, "endorse", found, args, None if no_wait else timeout)
+        outcome = _send(terminal, client, signer, "endorse", found, args, way.wait_s)
     _show(terminal, outcome, {"release": str(found["release"]), "digest": str(found["digest"])}, notes)
 
 
 @app.command("package")
 def package_release(
     folder: Annotated[Path, typer.Argument(help="Release folder: release.toml, its files, and release.salt.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The package; an older one is replaced.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The package.")],
     manufacturer: Annotated[
         str | None,
         typer.Option("--manufacturer", metavar="ID", help="Who submitted it; without it the node is asked."),
@@ -193,6 +166,7 @@ def package_release(
         typer.Option("--node", metavar="URL", envvar=URL_VARIABLE, help="Full node that knows the release."),
     ] = None,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Make a release package, with which gateways name the settings, rows and chunks that differ.
@@ -202,6 +176,7 @@ def package_release(
 
     Example: gridwitness refs package releases/linden-sc-1-2-4-0 --out linden-sc-1.package --manufacturer alder
     """
+    check_out(out, force=force)
     terminal = Terminal(as_json=json)
     status = "not compared with a ledger"
     if manufacturer is None:
@@ -213,7 +188,7 @@ def package_release(
         manufacturer, status = str(item["manufacturer"]), str(item["status"])
     found = _read(terminal, folder, manufacturer)
     package = found.package
-    write_atomic(out, package.encode(), mode=MODE_PRIVATE)
+    write_out(out, package.encode(), force=force, mode=MODE_PRIVATE)
     counts = {part.kind: 0 if part.items is None else len(part.items.items) for part in package.parts}
     value = {
         "release": package.release.release,
@@ -443,6 +418,5 @@ def _told(item: Item) -> dict[str, object]:
 
 def _show(terminal: Terminal, outcome: Outcome, about: dict[str, str], notes: Sequence[str] = ()) -> None:
     what = f"{about['release']} {about['digest']}"
-    state = "sent" if outcome.height is None else f"{outcome.code} in block {outcome.height}"
     value = {**about, **outcome.to_json(), **({"notes": list(notes)} if notes else {})}
-    terminal.show(value, lambda: [f"{what}: {state}, transaction {outcome.tx}", *notes])
+    terminal.show(value, lambda: [f"{what}: {outcome.said()}, transaction {outcome.tx}", *notes])

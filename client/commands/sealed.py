@@ -17,25 +17,17 @@ from client.node import (
     bring_blobs,
     items,
     listing,
-    open_signer,
     require_ok,
     submit_with_blobs,
     wait_outcome,
 )
-from client.options import (
-    TIMEOUT_S_DEFAULT,
-    GenesisOption,
-    JsonOption,
-    KeyOption,
-    NodeOption,
-    NoWaitOption,
-    SenderOption,
-    TimeoutOption,
-)
+from client.options import GenesisOption, JsonOption, KeyOption, NodeOption
+from client.outfiles import ForceOption, check_out, write_out
 from client.output import short, show_listing
 from client.proven import proven_value
+from client.ways import Way, signed
 from kit.exitcodes import DataError, UsageError
-from kit.files import MODE_PRIVATE, read_bounded, write_atomic
+from kit.files import MODE_PRIVATE, read_bounded
 from kit.http import NodeClient
 from kit.httpsign import RequestSigner
 from kit.keystore import load_signing_key
@@ -68,20 +60,15 @@ app = typer.Typer(no_args_is_help=True, help="Seal contents to the keys of their
 
 
 @app.command("submit")
+@signed
 def submit_content(
     file: Annotated[Path, typer.Argument(help="What to seal, such as a release package; at most 31.9 MiB.")],
     data_class: Annotated[str, typer.Option("--class", help="settings, measurements or contracts.")],
     subject: Annotated[str, typer.Option("--subject", help="device/ID, station/ID, organisation/ID or all.")],
     readers: ForOption,
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     genesis: GenesisOption,
     title: Annotated[str | None, typer.Option("--title", help="For people; the name of the file if not told.")] = None,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Seal a file for its readers and name it in the ledger; a quorum of nodes holds it before that counts.
 
@@ -98,22 +85,23 @@ def submit_content(
     except WireError as error:
         raise UsageError(str(error)) from error
     content = read_bounded(file, bytes_max=CONTENT_BYTES_MAX)
-    with NodeClient([node], timeout) as client:
-        signer = open_signer(client, key, sender)
+    with way.client() as client:
+        signer = way.signer(client)
         made = seal(label, content, _readers(client, trusted, readers))
-        outcome = _name(client, signer, made, None if no_wait else timeout)
-    _show(Terminal(as_json=json), made, outcome)
+        outcome = _name(client, signer, made, way.wait_s)
+    _show(way.terminal(), made, outcome)
 
 
 @app.command("open")
 def open_content(
     content: ContentArgument,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it; an older one is replaced.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write it.")],
     reading_key: ReadingKeyOption,
     key: KeyOption,
     node: NodeOption,
     genesis: GenesisOption,
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Fetch a sealed file, which its node logs, and open it with a reading key.
@@ -123,28 +111,24 @@ def open_content(
     Example: gridwitness sealed open linden.package --out linden.package --reading-key lab.reading --key lab.key
     --genesis genesis.cbor
     """
+    check_out(out, force=force)
     trusted, opener = load_genesis(genesis), load_reading_key(reading_key)
     with NodeClient([node]) as client:
         file = _fetch(client, trusted, content, key)
     opened = open_sealed(file, opener)
-    write_atomic(out, opened, mode=MODE_PRIVATE)
+    write_out(out, opened, force=force, mode=MODE_PRIVATE)
     value = {"file": str(out), "bytes": len(opened), "content": file.content.hex(), "title": file.label.title}
     Terminal(as_json=json).show(value, lambda: [f"{out}: {len(opened)} bytes of {file.label.title}"])
 
 
 @app.command("rewrap")
+@signed
 def rewrap_content(
     content: ContentArgument,
     readers: ForOption,
     reading_key: ReadingKeyOption,
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     genesis: GenesisOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Wrap a content for the present keys of its readers, as its sealer; what is sealed stays as it is.
 
@@ -153,11 +137,11 @@ def rewrap_content(
     Example: gridwitness sealed rewrap linden.package --for organisation/grid-company --reading-key alder.reading
     """
     trusted, opener = load_genesis(genesis), load_reading_key(reading_key)
-    with NodeClient([node], timeout) as client:
-        signer = open_signer(client, key, sender)
-        made = rewrap(_fetch(client, trusted, content, key), opener, _readers(client, trusted, readers))
-        outcome = _name(client, signer, made, None if no_wait else timeout)
-    _show(Terminal(as_json=json), made, outcome)
+    with way.client() as client:
+        signer = way.signer(client)
+        made = rewrap(_fetch(client, trusted, content, way.key), opener, _readers(client, trusted, readers))
+        outcome = _name(client, signer, made, way.wait_s)
+    _show(way.terminal(), made, outcome)
 
 
 @app.command("list")
@@ -272,7 +256,6 @@ def _name(client: NodeClient, signer: Signer, file: SealedFile, timeout_s: float
 
 def _show(terminal: Terminal, file: SealedFile, outcome: Outcome) -> None:
     readers = [wrap.account for wrap in file.wraps]
-    state = "sent" if outcome.height is None else f"{outcome.code} in block {outcome.height}"
     value = {**outcome.to_json(), "content": file.content.hex(), "title": file.label.title, "readers": readers}
-    line = f"{file.label.title}, content {file.content.hex()}, for {', '.join(readers)}: {state}"
+    line = f"{file.label.title}, content {file.content.hex()}, for {', '.join(readers)}: {outcome.said()}"
     terminal.show(value, lambda: [f"{line}, transaction {short(outcome.tx)}"])

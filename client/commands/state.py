@@ -10,10 +10,10 @@ import typer
 
 from client.commands.verify import load_genesis
 from client.options import JsonOption, NodeOption
+from client.outfiles import ForceOption, check_out, write_out
 from client.output import lines_of, when
 from client.proof import to_json
 from kit.exitcodes import DataError, UsageError
-from kit.files import write_atomic
 from kit.http import NodeClient
 from kit.terminal import Terminal
 from kit.terminal import to_json as json_text
@@ -38,6 +38,7 @@ def get(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where to write the proof.")] = None,
     *,
+    force: ForceOption = False,
     verify: Annotated[bool, typer.Option("--verify", help="Believe nothing that the genesis file does not prove.")] = (
         False
     ),
@@ -53,6 +54,7 @@ def get(
 
     Example: gridwitness state get membership gateway/gw-linden --verify --genesis genesis.cbor --node http://localhost:8080
     """
+    check_out(out, force=force)
     raw_key = _key(namespace, key, is_hex=is_hex)
     if verify and genesis is None:
         raise UsageError("--verify needs --genesis FILE: what is on your own disk is all that is trusted")
@@ -74,7 +76,7 @@ def get(
         except WireError as error:
             raise DataError(f"the answer of {node} does not verify: {error}") from error
     if out is not None:
-        write_atomic(out, raw)
+        write_out(out, raw, force=force)
     shown = _shown(proof, is_verified=verify)
     Terminal(as_json=json).show(shown, lambda: _lines(shown, proof))
 

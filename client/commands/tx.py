@@ -10,9 +10,9 @@ import typer
 
 from client.node import Item
 from client.options import JsonOption, NodeOption
+from client.outfiles import ForceOption, check_out, write_out
 from client.output import lines_of
 from kit.exitcodes import DataError, UsageError
-from kit.files import write_atomic
 from kit.http import NodeClient
 from kit.terminal import Terminal
 from wire.errors import WireError
@@ -44,6 +44,7 @@ def get(
     node: NodeOption,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the bundle.")],
     *,
+    force: ForceOption = False,
     json: JsonOption = False,
 ) -> None:
     """Fetch a transaction with its receipt: the file that 'gridwitness verify' takes.
@@ -51,6 +52,7 @@ def get(
     Example: gridwitness tx get 3f0c...e1 --node http://localhost:8080 --out report.bundle
     """
     _check(tx)
+    check_out(out, force=force)
     with NodeClient([node]) as client:
         raw = client.get_bytes(f"/v1/bundles/{tx}")
     try:
@@ -59,7 +61,7 @@ def get(
         raise DataError(f"{node} did not send a bundle: {error}") from error
     if sha256(bundle.tx).hex() != tx:
         raise DataError(f"{node} sent the bundle of another transaction, {sha256(bundle.tx).hex()}")
-    write_atomic(out, raw)
+    write_out(out, raw, force=force)
     check = f"{out}: {len(raw)} bytes; check it with: gridwitness verify {out} --genesis genesis.cbor"
     shown = {"tx": tx, "file": str(out), "bytes": len(raw), "height": bundle.receipt.header.height}
     Terminal(as_json=json).show(shown, lambda: [check])

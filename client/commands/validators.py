@@ -10,17 +10,10 @@ from urllib.parse import quote
 
 import typer
 
-from client.node import Item, call, items, listing, open_signer
-from client.options import (
-    TIMEOUT_S_DEFAULT,
-    JsonOption,
-    KeyOption,
-    NodeOption,
-    NoWaitOption,
-    SenderOption,
-    TimeoutOption,
-)
-from client.output import lines_of, short, show_items, show_listing, when
+from client.node import Item, items, listing
+from client.options import JsonOption, NodeOption
+from client.output import short, show_items, show_listing, when
+from client.ways import Way, signed
 from kit.exitcodes import DataError, UsageError
 from kit.files import read_bounded
 from kit.http import NodeClient
@@ -126,19 +119,14 @@ def proposals(
 
 
 @app.command("propose-add")
+@signed
 def propose_add(
     member: Annotated[str, typer.Argument(help="Organisation whose node is to vote.")],
     vote_key: Annotated[Path, typer.Option("--vote-key", metavar="FILE", help="NAME.pub of the new node's vote key.")],
     certificate: CertificateOption,
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     address: AddressOption = "",
-    sender: SenderOption = None,
     days: DaysOption = DAYS_DEFAULT,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Propose a new validator; once approved, its node may follow the ledger and says READY.
 
@@ -152,39 +140,35 @@ def propose_add(
         "address": address,
         "deadline_ms": _deadline_ms(days),
     }
-    _call("propose-add", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+    _call("propose-add", args, way)
 
 
 @app.command("propose-removal")
+@signed
 def propose_removal(
     member: Annotated[str, typer.Argument(help="Validator to be removed.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
+    way: Way,
     days: DaysOption = DAYS_DEFAULT,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
     *,
     urgent: Annotated[
         bool, typer.Option("--urgent", help="Others may hold its key: goes before another change, a quorum decides.")
     ] = False,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Propose to remove a validator.
 
     Example: gridwitness validators propose-removal centre-east --key dispatch.key --node http://localhost:8080
     """
     args: dict[str, cbor.Value] = {"member": member, "urgent": urgent, "deadline_ms": _deadline_ms(days)}
-    _call("propose-removal", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+    _call("propose-removal", args, way)
 
 
 @app.command("propose-rotation")
+@signed
 def propose_rotation(
     old_vote_key: Annotated[
         Path, typer.Option("--old-vote-key", metavar="FILE", help="NAME.key with which the node votes now.")
     ],
-    key: KeyOption,
-    node: NodeOption,
+    way: Way,
     new_vote_key: Annotated[
         Path | None,
         typer.Option("--new-vote-key", metavar="FILE", help="NAME.key of the new one; not told: it stays."),
@@ -197,12 +181,7 @@ def propose_rotation(
         str | None,
         typer.Option("--address", metavar="HOST:PORT", help="Where its peer port listens now; not told: as before."),
     ] = None,
-    sender: SenderOption = None,
     days: DaysOption = DAYS_DEFAULT,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Propose a new vote key, certificate or address for your own validator; both vote keys sign it here.
 
@@ -215,8 +194,8 @@ def propose_rotation(
     old = load_signing_key(old_vote_key)
     new = old if new_vote_key is None else load_signing_key(new_vote_key)
     deadline_ms = _deadline_ms(days)
-    with NodeClient([node], timeout) as client:
-        signer = open_signer(client, key, sender)
+    with way.client() as client:
+        signer = way.signer(client)
         present = _record(client, signer.sender) if certificate is None or address is None else (b"", "")
     der = present[0] if certificate is None else _certificate(certificate)
     address = present[1] if address is None else address
@@ -231,47 +210,38 @@ def propose_rotation(
         "new_signature": new.signing_key.sign(signed).signature,
     }
     told: Item = {"address": address, "tls_digest": sha256(der).hex()}
-    _call("propose-rotation", args, key, node, sender, timeout, no_wait=no_wait, json=json, told=told)
+    _call("propose-rotation", args, way, told=told)
 
 
 @app.command()
+@signed
 def vote(
     proposal: Annotated[str, typer.Argument(help="Id of the proposal: 64 hex digits.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
+    way: Way,
     *,
     against: Annotated[bool, typer.Option("--against", help="Vote against it.")] = False,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
 ) -> None:
     """Vote on a proposal, as an organisation that runs a validator.
 
     Example: gridwitness validators vote 5f0c... --key centre-west.key --node http://localhost:8080
     """
     args: dict[str, cbor.Value] = {"proposal": _proposal(proposal), "in_favour": not against}
-    _call("vote", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+    _call("vote", args, way)
 
 
 @app.command()
+@signed
 def ready(
     proposal: Annotated[str, typer.Argument(help="Id of the approved proposal: 64 hex digits.")],
     vote_key: Annotated[Path, typer.Option("--vote-key", metavar="FILE", help="NAME.key of the new node's vote key.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """Say READY for a joiner: its vote key signs the state that its own node has. Give --node that node.
 
     Example: gridwitness validators ready 5f0c... --vote-key vote.key --key centre-south.key --node http://localhost:8084
     """
     identifier = _proposal(proposal)
-    with NodeClient([node], timeout) as client:
+    with way.client() as client:
         height, state_root = _newest_state(client)
     signature = load_signing_key(vote_key).signing_key.sign(ready_bytes(identifier, height, state_root)).signature
     args: dict[str, cbor.Value] = {
@@ -280,51 +250,32 @@ def ready(
         "state_root": state_root,
         "signature": signature,
     }
-    _call("ready", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+    _call("ready", args, way)
 
 
 @app.command()
+@signed
 def withdraw(
     proposal: Annotated[str, typer.Argument(help="Id of the proposal: 64 hex digits.")],
-    key: KeyOption,
-    node: NodeOption,
-    sender: SenderOption = None,
-    timeout: TimeoutOption = TIMEOUT_S_DEFAULT,
-    *,
-    no_wait: NoWaitOption = False,
-    json: JsonOption = False,
+    way: Way,
 ) -> None:
     """End a proposal: your own at any time, any one after its deadline.
 
     Example: gridwitness validators withdraw 5f0c... --key dispatch.key --node http://localhost:8080
     """
     args: dict[str, cbor.Value] = {"proposal": _proposal(proposal)}
-    _call("withdraw", args, key, node, sender, timeout, no_wait=no_wait, json=json)
+    _call("withdraw", args, way)
 
 
-def _call(
-    method: str,
-    args: Mapping[str, cbor.Value],
-    key: Path,
-    node: str,
-    sender: str | None,
-    timeout_s: float,
-    *,
-    no_wait: bool,
-    json: bool,
-    told: Item | None = None,
-) -> None:
+def _call(method: str, args: Mapping[str, cbor.Value], way: Way, told: Item | None = None) -> None:
     """Sign and submit one call, wait for its outcome and show it, and what else is told.
 
     Raises:
         DataError: The contract refused it.
     """
-    terminal = Terminal(as_json=json)
-    with NodeClient([node], timeout_s) as client:
-        signer = open_signer(client, key, sender)
-        outcome = call(client, signer, CONTRACT, method, args, None if no_wait else timeout_s, _WORDS)
-    value: Item = {"method": method, **outcome.to_json(), **(told or {})}
-    terminal.show(value, lambda: lines_of(value))
+    with way.client() as client:
+        outcome = way.call(client, CONTRACT, method, args, _WORDS)
+    way.show(method, outcome, told)
 
 
 def _newest_state(client: NodeClient) -> tuple[int, bytes]:

@@ -108,8 +108,8 @@ def report(context: Context, args: dict[str, Value]) -> str:
     desk = _Desk(context)
     for device, entry in zip(devices, evidence.devices, strict=True):
         if entry.item_digest is None:
-            continue
-        if entry.device in late:
+            _appraise_unread(desk, device)
+        elif entry.device in late:
             _appraise_late(desk, device, entry)
         else:
             _appraise_entry(desk, device, entry, trusted=trusted)
@@ -299,6 +299,13 @@ def _appraise_entry(desk: _Desk, device: Device, entry: Entry, *, trusted: bool)
         assert entry.item_digest is not None
         _keep_item(context, device.id, record, item, entry.item_digest)
     _conclude(desk, device, record, item, work, item_changed=item_changed)
+
+
+def _appraise_unread(desk: _Desk, device: Device) -> None:
+    """Let a device whose gateway has not read it yet follow its reference values all the same."""
+    record = _record(desk.context, device.id)
+    if record.item is not None and record.reference_changes != desk.known.change_count(device.id, device.model):
+        _appraise_anew(desk, device.id)
 
 
 def _altered(context: Context, device: Device, record: _Record, item: Item) -> str | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from itertools import chain, islice
 from typing import Final
 
-from master.contracts import access_records, membership
+from master.contracts import access_records, member_owners, membership
 from master.contracts.access_records import MOVED_GRANTS_MAX
 from master.contracts.context import OK, Context, Refused
 from master.contracts.member_keys import move_keys
@@ -20,7 +19,6 @@ from master.contracts.member_state import (
     reason_of,
     signature_of,
 )
-from rules.places import has_place
 from wire.cbor import Value
 from wire.fields import Fields
 from wire.genesis import Device
@@ -82,8 +80,7 @@ def add_device(context: Context, args: dict[str, Value]) -> str:
     """Register ``device`` behind a ``gateway`` of the calling organisation, as its nameplate says.
 
     Raises:
-        Refused: bad-args; not-an-organisation; not-yours: the gateway; no-devices-here; taken, or was once;
-            too-many-devices: the organisation has no place for it among those of its model that a release may concern.
+        Refused: bad-args; not-an-organisation; not-yours: the gateway; no-devices-here; taken, or was once.
     """
     with bad_arguments():
         fields = Fields(args, (DEVICE, GATEWAY, "vendor", "model", "serial"), "args")
@@ -100,8 +97,8 @@ def add_device(context: Context, args: dict[str, Value]) -> str:
     _check_devices_allowed(context, context.organisation)
     if membership.device(context, device.id) is not None or membership.retired_device(context, device.id) is not None:
         raise Refused("taken")
-    _check_place(context, device.model)
     _put_device(context, device)
+    member_owners.gain(context, device.model, context.organisation)
     context.emit("device_added", device.id, {DEVICE: device.id, **_nameplate(device)})
     return OK
 
@@ -125,6 +122,7 @@ def retire_device(context: Context, args: dict[str, Value]) -> str:
     context.delete(f"device/{name}".encode("ascii"))
     context.delete(f"behind/{device.gateway}/{name}".encode("ascii"))
     context.delete(membership.model_entry(device.model, name))
+    member_owners.lose(context, name, device.model, context.organisation)
     end: dict[str, Value] = {"organisation": context.organisation, "reason": reason}
     context.put(membership.retired_device_entry(name), {**_nameplate(device), **end, "height": context.height})
     context.emit("device_retired", name, {DEVICE: name, GATEWAY: device.gateway, **end})
@@ -239,23 +237,6 @@ def _check_handing_over(context: Context, devices: Iterable[str]) -> None:
         raise Refused("too-many-grants")
 
 
-def _check_place(context: Context, model: str) -> None:
-    """Refuse one more device of a model where its owner has no place for it.
-
-    Raises:
-        Refused: too-many-devices.
-    """
-    limit = membership.integer_parameter(context, "reappraise_devices_max")
-    found = Counter(islice(membership.gateways_of_model(context, model), limit))
-    own = sum(
-        count
-        for gateway, count in found.items()
-        if membership.organisation_of_gateway(context, gateway) == context.organisation
-    )
-    if not has_place(own, found.total(), limit):
-        raise Refused("too-many-devices")
-
-
 def _check_devices_allowed(context: Context, organisation: str) -> None:
     member = membership.member(context, organisation)
     if member is not None and member.role == AGENCY:
@@ -264,6 +245,8 @@ def _check_devices_allowed(context: Context, organisation: str) -> None:
 
 def _move(context: Context, kind: str, name: str, to: str, sides: tuple[str, str]) -> None:
     former, owner = sides
+    if former != owner:
+        _hand_over(context, [name] if kind == DEVICE else [*membership.devices_behind(context, name)], former, owner)
     data: dict[str, Value] = {kind: name, "to": to, "organisation": owner, "former": former}
     if kind == DEVICE:
         before = membership.device(context, name)
@@ -275,6 +258,14 @@ def _move(context: Context, kind: str, name: str, to: str, sides: tuple[str, str
         move_keys(context, name, owner)
         data["devices"] = list(islice(membership.devices_behind(context, name), DEVICES_SHOWN_MAX))
     context.emit(f"{kind}_moved", name, data)
+
+
+def _hand_over(context: Context, devices: list[str], former: str, owner: str) -> None:
+    for name in devices:
+        device = membership.device(context, name)
+        assert device is not None
+        member_owners.lose(context, name, device.model, former)
+        member_owners.gain(context, device.model, owner)
 
 
 def _put_device(context: Context, device: Device) -> None:

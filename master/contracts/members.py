@@ -443,6 +443,7 @@ MEMBERSHIP: Final = Contract(
     modules=(
         "master.contracts.access_records",
         "master.contracts.member_keys",
+        "master.contracts.member_owners",
         "master.contracts.member_places",
         "master.contracts.member_state",
         "master.contracts.member_suspension",

@@ -23,6 +23,7 @@ State of the namespace
   behind/GATEWAY/DEVICE         true: devices by gateway
   binding/KIND/ID               to, by, sides: one side's word for a device's or gateway's move, while these are both
   model/SHA-256 of it/DEVICE    gateway
+  owner/..., left/...           see `member_owners`
   validator/MEMBER              of the genesis file
   parameter/NAME                value
   code/NAME/VERSION             digest, from_height: see `membership_decisions`
@@ -36,6 +37,7 @@ from typing import Final
 
 from master.contracts import parameters
 from master.contracts.context import Context, Entries, Reads
+from master.contracts.member_owners import genesis_owners
 from master.contracts.membership_decisions import code_entry, code_value
 from wire import cbor
 from wire.cose import kid_of
@@ -116,6 +118,7 @@ def genesis_entries(genesis: Genesis) -> Iterator[tuple[bytes, bytes]]:
         yield _key("device", device.id), cbor.encode({name: getattr(device, name) for name in names})
         yield model_entry(device.model, device.id), cbor.encode(device.gateway)
         yield _key("behind/" + device.gateway, device.id), cbor.encode(value=True)
+    yield from genesis_owners(genesis)
     for entry in genesis.code_table:
         yield code_entry(entry.name, entry.version), cbor.encode(code_value(entry.digest, 0))
 
@@ -395,12 +398,6 @@ def retired_device(state: Reads, name: str) -> tuple[Device, str] | None:
 def retired_device_entry(name: str) -> bytes:
     """Return the key of the state entry of a device that was retired."""
     return _key("retired-device", name)
-
-
-def gateways_of_model(state: Reads, model: str) -> Iterator[str]:
-    """Yield the gateway of every device of a model."""
-    for _, gateway in _entries(state).scan(_model_prefix(model)):
-        yield str(gateway)
 
 
 def devices_of_model(state: Reads, model: str) -> Iterator[str]:

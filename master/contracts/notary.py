@@ -12,10 +12,10 @@ from typing import Final
 from master.contracts import membership
 from master.contracts.context import OK, Context, Contract, Refused, bytes_argument, check_arguments
 from wire.cbor import Value
+from wire.note import DATA_BYTES_MAX, NAMESPACE, entry_key
 from wire.types import IDENTIFIER_PATTERN, sha256
 
-NAME: Final = "notary"
-DATA_BYTES_MAX: Final = 1024
+NAME: Final = NAMESPACE
 
 
 def put(ctx: Context, args: dict[str, Value]) -> str:
@@ -32,7 +32,7 @@ def put(ctx: Context, args: dict[str, Value]) -> str:
         raise Refused("bad-key")
     if not 1 <= len(data) <= DATA_BYTES_MAX:
         raise Refused("bad-data")
-    key, digest = f"{ctx.sender}/{name}".encode("ascii"), sha256(data)
+    key, digest = entry_key(ctx.sender, name), sha256(data)
     known = ctx.get(key)
     if known is None:
         centre = membership.data_centre(ctx, ctx.organisation)
@@ -48,5 +48,5 @@ NOTARY: Final = Contract(
     version=1,
     methods={"put": put},
     reactions={},
-    modules=("master.contracts.notary",),
+    modules=("master.contracts.notary", "wire.note"),
 )

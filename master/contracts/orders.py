@@ -37,6 +37,8 @@ from wire.types import IDENTIFIER_PATTERN, Digest
 
 NAME: Final = read_orders.NAME
 APPROVER_ROLES: Final = ("dispatch-centre", "sub-centre")
+"""Roles that approve for the owners in their jurisdiction."""
+_REGULATOR: Final = "regulator"
 REQUESTED: Final = "requested"
 APPROVED: Final = "approved"
 CLOSED: Final = "closed"
@@ -74,7 +76,7 @@ def open_work(context: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args, unknown-device, not-yours, unknown-release, wrong-target, bad-window,
-            wrong-approver: no dispatch centre or sub-centre, the one who asks, or without a say over the owner.
+            wrong-approver: the one who asks, or one without a say over the owner.
     """
     check_arguments(args, ("device", "release", "from_ms", "to_ms", "approver", "reason"))
     device = _device(context, args["device"])
@@ -257,16 +259,19 @@ def _is_responsible(context: Context, organisation: str, owner: str) -> bool:
 
 
 def _check_approver(context: Context, approver: str, owner: str) -> None:
-    """Refuse an approver without a say over a device's owner: one above it, or a super node over who is under nobody.
+    """Refuse an approver without a say over a device's owner (OR-1).
 
     Raises:
         Refused: wrong-approver.
     """
     role = membership.role(context, approver)
-    has_say = membership.is_under(context, owner, approver)
-    if role == membership.SUPER_NODE and membership.parent(context, owner) is None:
-        has_say = approver != owner
-    if role not in APPROVER_ROLES or not has_say:
+    has_say = role in APPROVER_ROLES and membership.is_under(context, owner, approver)
+    if approver != owner and membership.parent(context, owner) is None:
+        has_say |= role == membership.SUPER_NODE
+        if membership.role(context, owner) == membership.SUPER_NODE:
+            # there may be no other super node
+            has_say |= role == _REGULATOR and not membership.is_under(context, approver, owner)
+    if not has_say:
         raise Refused("wrong-approver")
 
 

@@ -55,11 +55,11 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     # at least what gateways sign with, so that no vote cuts them off
     "tx_valid_ms_max": IntegerParameter(7 * DAY_MS, 900_000, 365 * DAY_MS),
     "block_bytes_max": IntegerParameter(1_048_576, 65_536, 4_194_304),
-    "block_interval_ms": IntegerParameter(30, 0, 60_000),
+    "block_interval_ms": IntegerParameter(20, 0, 60_000),
     "heartbeat_ms": IntegerParameter(30_000, 100, 3_600_000),
     # after how many blocks nodes write a snapshot of the state
     "snapshot_blocks": IntegerParameter(1000, 8, 1_000_000),
-    # devices that one release may concern: they are appraised anew in the transaction that makes it effective
+    # devices of a model that are appraised anew in the transaction that makes a release effective or revokes it
     "reappraise_devices_max": IntegerParameter(256, 1, 1024),
     # accepted evidence per gateway that the ledger remembers to tell a repeat from a conflict
     "evidence_window": IntegerParameter(4096, 16, 65_536),
@@ -90,6 +90,8 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     "upgrade_votes_percent": IntegerParameter(67, 51, 100),
     "correction_votes_percent": IntegerParameter(67, 51, 100),
     "policy_votes_percent": IntegerParameter(67, 51, 100),
+    # how long before a release is submitted who gave up a device that it is for still counts as its owner
+    "former_owner_ms": IntegerParameter(90 * DAY_MS, 0, 3650 * DAY_MS),
     # how far ahead of block time the deadline of a proposal may lie
     "proposal_deadline_ms_max": IntegerParameter(30 * DAY_MS, 60_000, 365 * DAY_MS),
     # proposals that may be open at a time, of one organisation and in all

@@ -9,7 +9,6 @@ look up is in `references_lookup`.
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
 from typing import Final
 
 from master.contracts import membership
@@ -47,7 +46,6 @@ from master.contracts.references_policy import (
     MANUFACTURER,
     Jury,
     decode_policy_change,
-    keep_owners,
     missing_of,
     missing_value,
     policies_of,
@@ -100,8 +98,8 @@ def submit(context: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args, bad-release, wrong-manufacturer, wrong-role, too-far: its date, unknown-device,
-            unknown-model, too-many-devices, already-submitted, name-taken, or too-many-waiting: as many of the sender
-            as may be wait for one of its slots. Where nobody else is due, see `_endorse`.
+            unknown-model, already-submitted, name-taken, or too-many-waiting: as many of the sender as may be wait for
+            one of its slots. Where nobody else is due, see `_endorse`.
     """
     tell_untold(context)
     check_arguments(args, ("release",))
@@ -131,11 +129,11 @@ def submit(context: Context, args: dict[str, Value]) -> str:
     policies: tuple[Value, ...] = tuple(
         {"kinds": list(kinds), **policy.to_value()} for kinds, policy in policies_of(context, release)
     )
-    jury = Jury(context, release)
     kinds = tuple(artefact.kind for artefact in release.artefacts)
-    record = Record(raw, PENDING, policies, claims=kinds)
+    owned_since_ms = max(0, context.time_ms - membership.integer_parameter(context, "former_owner_ms"))
+    record = Record(raw, PENDING, policies, owned_since_ms, claims=kinds)
+    jury = Jury(context, record)
     add_claims(context, record)
-    keep_owners(context, jury, record)
     told: dict[str, Value] = {
         **release_value(release),
         "policies": list(policies),
@@ -169,7 +167,7 @@ def test(context: Context, args: dict[str, Value]) -> str:
     if _role(context) != _LABORATORY:
         raise Refused("wrong-role")
     record = _open_record(context, digest)
-    jury = Jury(context, record.release())
+    jury = Jury(context, record)
     reason = standing(jury, record, context.sender, _LABORATORY)
     if reason is not None:
         raise Refused(reason)
@@ -216,7 +214,7 @@ def endorse(context: Context, args: dict[str, Value]) -> str:
         raise Refused("already-endorsed")
     if role == MANUFACTURER:
         raise Refused("wrong-manufacturer")
-    jury = Jury(context, record.release())
+    jury = Jury(context, record)
     reason = standing(jury, record, context.sender, role)
     if reason is not None:
         raise Refused(reason)
@@ -329,12 +327,8 @@ def _check_target(context: Context, release: Release) -> None:
             raise Refused("unknown-device")
         return
     assert release.model is not None
-    limit = membership.integer_parameter(context, "reappraise_devices_max")
-    count = sum(1 for _ in islice(membership.devices_of_model(context, release.model), limit + 1))
-    if count == 0:
+    if next(membership.devices_of_model(context, release.model), None) is None:
         raise Refused("unknown-model")
-    if count > limit:
-        raise Refused("too-many-devices")
 
 
 def _named(context: Context, others: dict[Digest, list[str]]) -> list[Value]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
-from master.contracts import membership
+from master.contracts import member_owners, membership
 from master.contracts.context import Context, Reads, Refused
 from master.contracts.parameters import OWNER_OF_DEVICE, RELATIONS, SAME_ORGANISATION, UNDER_JURISDICTION
 from master.contracts.references_records import (
@@ -22,7 +21,6 @@ from master.contracts.references_records import (
     Record,
     device_target,
     model_target,
-    owner_key,
 )
 from wire.cbor import Value
 from wire.errors import FormatError
@@ -39,8 +37,6 @@ COUNT_MAX: Final = 16
 """Organisations of one role that a policy may ask for."""
 DUE_MAX: Final = 64
 """Organisations that a policy may ask for in all."""
-OWNED_DEVICES_MAX: Final = 4096
-"""Devices of a model whose owners are looked up."""
 _POLICY: Final = ("roles", "endorsements_due", "excluded")
 _BODY: Final = ("target", "kind", "policy")
 
@@ -213,21 +209,20 @@ def _keys(state: Reads, release: Release, kind: str) -> Iterator[bytes]:
 class Jury:
     """Tells who counts for one release, by what the ledger says of members and devices now.
 
-    Who owned a device when the release was submitted stays its owner here: else a device could be handed over for the
-    time of the vote, and its owner judge what is its own.
+    Who gave up a device not long before the release was submitted, or since, stays its owner here: else a device could
+    be handed over for the time of the vote, and its owner judge what is its own.
 
     Args:
         state: For membership's read functions.
-        release: What is judged.
+        record: Of the release that is judged.
     """
 
-    __slots__ = ("_digest", "_owners", "_release", "_state")
+    __slots__ = ("_release", "_since_ms", "_state")
 
-    def __init__(self, state: Reads, release: Release) -> None:
+    def __init__(self, state: Reads, record: Record) -> None:
         self._state = state
-        self._release = release
-        self._digest = release.digest()
-        self._owners: frozenset[str] | None = None
+        self._release = record.release()
+        self._since_ms = record.owned_since_ms
 
     def relation(self, policy: Policy, organisation: str) -> str | None:
         """Return the relation for which a policy excludes an organisation, None when it may count."""
@@ -255,36 +250,18 @@ class Jury:
         if relation == SAME_ORGANISATION:
             return organisation == self._release.manufacturer
         if relation == OWNER_OF_DEVICE:
-            return self._owned(organisation) or organisation in self.device_owners()
+            return self._is_owner(organisation)
         assert relation == UNDER_JURISDICTION
-        if any(membership.is_under(self._state, organisation, owner) for owner in sorted(self.device_owners())):
-            return True
-        return any(map(self._owned, membership.agencies_above(self._state, organisation)))
+        return any(map(self._is_owner, membership.agencies_above(self._state, organisation)))
 
-    def _owned(self, organisation: str) -> bool:
-        """Tell whether an organisation owned a device that the release is for when it was submitted."""
-        return self._state.namespace(NAMESPACE).get(owner_key(self._digest, organisation)) is not None
-
-    def device_owners(self) -> frozenset[str]:
-        """Return who owns a device that the release is for now."""
-        if self._owners is None:
-            names: list[str]
-            if self._release.device is not None:
-                names = [self._release.device]
-            else:
-                devices = membership.devices_of_model(self._state, str(self._release.model))
-                names = list(islice(devices, OWNED_DEVICES_MAX))
-            owners = (membership.organisation_of_device(self._state, name) for name in names)
-            self._owners = frozenset(owner for owner in owners if owner is not None)
-        return self._owners
-
-
-def keep_owners(context: Context, jury: Jury, record: Record) -> None:
-    """Note who owns the devices of a release that is submitted, where a policy of it asks for that."""
-    if not any({OWNER_OF_DEVICE, UNDER_JURISDICTION} & set(policy.excluded) for _, policy in policies_in(record)):
-        return
-    for owner in sorted(jury.device_owners()):
-        context.put(owner_key(record.digest, owner), value=True)
+    def _is_owner(self, organisation: str) -> bool:
+        """Tell whether an organisation owns a device that the release is for, or gave one up not long ago."""
+        device = self._release.device
+        if device is None:
+            model = str(self._release.model)
+            return member_owners.owns_model(self._state, model, organisation, self._since_ms)
+        is_now = membership.organisation_of_device(self._state, device) == organisation
+        return is_now or member_owners.has_left(self._state, device, organisation, self._since_ms)
 
 
 def standing(jury: Jury, record: Record, organisation: str, role: str) -> str | None:

@@ -11,7 +11,6 @@ State of the namespace
   due                               the first block and the first time from which an approved release is effective
   due/h/HEIGHT/DIGEST, due/t/MILLISECONDS/DIGEST
   untold, untold/HEIGHT/NUMBER      events of what a block's opening did, until a transaction tells them
-  owner/DIGEST/ORGANISATION         true: it owned a device of the release when that was submitted, where policies ask
   policy/TARGET/KIND                see `master.contracts.references_policy`
 TARGET is d/DEVICE or m/SHA-256 of the model.
 """
@@ -48,6 +47,7 @@ _RECORD: Final = (
     "release",
     "status",
     "policies",
+    "owned_since_ms",
     "endorsements",
     "tests",
     "claims",
@@ -134,6 +134,8 @@ class Record:
     """One of `STATUSES`."""
     policies: tuple[Value, ...]
     """{kinds, and the policy that they are under}, as the ledger had them when the release was submitted."""
+    owned_since_ms: int
+    """Who owns a device that it is for, or gave one up at or after this block time, counts as an owner."""
     endorsements: tuple[Endorsement, ...] = ()
     tests: tuple[Test, ...] = ()
     claims: tuple[str, ...] = ()
@@ -158,6 +160,7 @@ class Record:
             "release": self.raw,
             "status": self.status,
             "policies": list(self.policies),
+            "owned_since_ms": self.owned_since_ms,
             "endorsements": [entry.to_value() for entry in self.endorsements],
             "tests": [entry.to_value() for entry in self.tests],
             "claims": list(self.claims),
@@ -244,11 +247,6 @@ def release_key(digest: Digest) -> bytes:
     return b"release/" + digest
 
 
-def owner_key(digest: Digest, organisation: str) -> bytes:
-    """Return the key that says that an organisation owned a device of a release."""
-    return b"owner/" + digest + b"/" + organisation.encode("ascii")
-
-
 def slot_key(target: bytes, kind: str) -> bytes:
     """Return the key of a slot."""
     return b"slot/" + target + b"/" + kind.encode("ascii")
@@ -280,6 +278,7 @@ def _decode_record(value: Value) -> Record:
         raw=fields.octets("release", 1, RELEASE_BYTES_MAX),
         status=fields.choice("status", STATUSES),
         policies=tuple(fields.sequence("policies", _POLICIES_MAX)),
+        owned_since_ms=fields.integer("owned_since_ms"),
         endorsements=tuple(map(_endorsement, fields.sequence("endorsements", ENDORSEMENTS_MAX))),
         tests=tuple(map(_test, fields.sequence("tests", TESTS_MAX))),
         claims=tuple(str(kind) for kind in fields.sequence("claims", len(KINDS))),

@@ -45,7 +45,7 @@ class Desk:
 
     def open(self, *, code: int = 0) -> str:
         reading = ("--reading-key", str(self.folder / f"{LABORATORY}.reading"))
-        out = ("--out", str(self.folder / "opened"))
+        out = ("--out", str(self.folder / "opened"), "--force")
         return self.run("sealed", "open", "linden", *out, *reading, *self.genesis, key=LABORATORY, code=code)
 
 

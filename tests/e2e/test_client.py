@@ -11,7 +11,10 @@ from client.demo.cluster import Cluster
 from client.demo.layout import VERSION_NEW
 from client.demo.processes import wait_until
 from client.demo.topology import DISPATCH, GRID_COMPANY, LABORATORY, MANUFACTURER, MEMBERS, REGULATOR
+from client.node import open_signer, submit, wait_outcome
 from tests.e2e.harness import run_program
+from tests.unit.contracts.reports import FIRMWARE, entry, evidence, item
+from wire.types import sha256
 
 
 def client(cluster: Cluster, *arguments: str, code: int = 0, member: str = MEMBERS[0]) -> Any:  # noqa: ANN401 JSON
@@ -144,6 +147,32 @@ def test_bundles_of_that_alarm_its_device_and_its_gateway_verify_with_the_genesi
         raw[len(raw) // 3] ^= 1
         out.write_bytes(bytes(raw))
         assert run_program("gridwitness", "verify", str(out), *genesis).returncode == 65
+    # and of a device that is in use no more
+    _retire_a_spare(cluster, tmp_path)
+    out = tmp_path / "spare.bundle"
+    client(cluster, "bundles", "device", "spare-1", *genesis, "--out", str(out), member=MEMBERS[1])
+    done = run_program("gridwitness", "verify", str(out), *genesis, "--json")
+    assert done.returncode == 0, done.stderr
+    proves = "\n".join(json.loads(done.stdout)["proves"])
+    assert f"device spare-1 has retired: {GRID_COMPANY} took it out of use" in proves
+    assert f"firmware unknown_reference, read {sha256(FIRMWARE).hex()}" in proves
+
+
+def _retire_a_spare(cluster: Cluster, tmp_path: Path) -> None:
+    """Enrol a gateway with a device, report once that it was read, and take the device out of use."""
+    assert run_program("gridwitness", "keys", "new", "gw-spare", "--dir", str(tmp_path)).returncode == 0
+    new, key = str(tmp_path / "gw-spare.key"), ("--key", str(cluster.layout.keys / f"{GRID_COMPANY}.key"))
+    station = cluster.layout.topology.substations[0].id
+    client(cluster, "members", "add-gateway", "gw-spare", "--station", station, "--new-key", new, *key)
+    plate = ("--vendor", "V", "--model", "SPARE", "--serial", "s-1")
+    client(cluster, "members", "add-device", "spare-1", "--gateway", "gw-spare", *plate, *key)
+    read = evidence(entry("spare-1", item("s-1", model="SPARE")), gateway="gw-spare")
+    with cluster.client(MEMBERS[0]) as node:
+        signer = open_signer(node, Path(new), "gw-spare")
+        tx = submit(node, signer.sign("consistency", "report", {"evidence": read.encode()}))
+        assert wait_outcome(node, tx, 20).code == "ok"
+    client(cluster, "members", "retire-device", "spare-1", "--reason", "a spare", *key)
+    cluster.wait_same_height()
 
 
 def _alarm(cluster: Cluster, name: str) -> Any:  # noqa: ANN401 JSON

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -13,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from master.contracts import member_keys, membership
 from master.contracts.context import OK, Refused
+from master.contracts.member_owners import owner_entry
 from master.contracts.members import MEMBERSHIP
 from master.contracts.parameters import DAY_MS
 from master.ledger.call import BlockCall, CallContext, StateReads, Surroundings
@@ -90,6 +92,8 @@ class Members(RuleBasedStateMachine):
         """Who was in favour of an application, as the answers to the calls say."""
         self.admitted: set[str] = set()
         self.retired: set[bytes] = set()
+        self.gave_up: set[bytes] = set()
+        """Owners, by model, that had no device of it any more at some time."""
         self.recoveries = 0
         """That have begun."""
         self.said: dict[tuple[str, str], tuple[str, str]] = {}
@@ -321,6 +325,17 @@ class Members(RuleBasedStateMachine):
             behind.add(f"{gateway.id}/{name.decode()}".encode())
             assert name.decode() in membership.devices_of_model(self.reads, str(value["model"]))
         assert behind == {key for key, _ in self.entries(b"behind/")}
+        held = Counter(
+            (str(value["model"]), str(self.owner("device", name.decode())))
+            for name, value in self.entries(b"device/")
+            if isinstance(value, dict)
+        )
+        counted = {key: value["devices"] for key, value in self.entries(b"owner/") if isinstance(value, dict)}
+        assert {key: devices for key, devices in counted.items() if devices} == {
+            owner_entry(model, owner)[len(b"owner/") :]: devices for (model, owner), devices in held.items()
+        }
+        self.gave_up |= {key for key, devices in counted.items() if not devices}
+        assert self.gave_up <= counted.keys()
         retired = {name for name, _ in self.entries(b"retired-device/")}
         assert self.retired <= retired
         assert not retired & {name for name, _ in self.entries(b"device/")}
@@ -331,6 +346,6 @@ class Members(RuleBasedStateMachine):
             assert membership.operator(self.reads, name.decode()) is None
 
 
-# holds MB-4 MB-5 MB-7 MB-12 MB-13 MB-17
+# holds MB-4 MB-5 MB-7 MB-12 MB-13 MB-17 MB-18
 def test_members_machine() -> None:
     run_state_machine_as_test(Members, settings=settings(max_examples=100, stateful_step_count=100, deadline=None))

@@ -23,6 +23,7 @@ from master.ledger.state import Overlay
 from rules.gaps import decode_counters, gaps
 from tests.unit.contracts.desk import MINUTE_MS, PLANNED, PLANNED_FIRMWARE, Desk
 from tests.unit.contracts.reports import entry, evidence, item, make_effective, release
+from wire import cbor
 from wire.cbor import Value
 from wire.cose import Sign1
 from wire.evidence import Evidence
@@ -35,7 +36,9 @@ DEVICES: Final = {"dev-1": "gw-1", "dev-2": "gw-1", "dev-3": "gw-2"}
 FOREIGN: Final = b"of dev-4"
 CONTENTS: Final = (b"firmware 1", PLANNED_FIRMWARE, b"half", FOREIGN)
 NONCES: Final = tuple(sha256(f"nonce {number}".encode()) for number in range(12))
-SENDERS: Final = ("grid", "grid", "dispatch", "maker-a", "lab", "gw-1")
+SENDERS: Final = ("grid", "grid", "dispatch", "regulator", "maker-a", "lab", "gw-1")
+JUDGE: Final = {"grid": "dispatch", "dispatch": "regulator"}
+"""Who approves, by the owner of the device: never the owner itself, and there is one dispatch centre alone."""
 
 
 class Flat:
@@ -85,6 +88,7 @@ class Work:
     to_ms: int
     asked: int
     """Block of the request."""
+    by: str
     state: str = "requested"
 
     def covers(self, time_ms: int) -> bool:
@@ -109,6 +113,7 @@ class Orders(RuleBasedStateMachine):
         """Gateway and devices that no answer told of, by nonce."""
         self.excused: dict[str, int] = {}
         """Until when the last verdict of a device was excused."""
+        self.owners = {"gw-1": "grid", "gw-2": "grid"}
 
     # --- driving the contracts --------------------------------------------------------------------------------------
 
@@ -144,6 +149,9 @@ class Orders(RuleBasedStateMachine):
         found = [] if record is None else record["findings"]
         assert isinstance(found, list)
         return {str(one["kind"]): one for one in found if isinstance(one, dict)}
+
+    def owner(self, device: str) -> str:
+        return self.owners[DEVICES[device]]
 
     def window(self, device: str) -> list[Work]:
         return [work for work in self.works.values() if work.device == device and work.covers(self.time_ms)]
@@ -220,28 +228,29 @@ class Orders(RuleBasedStateMachine):
         device=st.sampled_from(sorted(DEVICES)),
         begin=st.sampled_from((-5, -1, 0, 0, 10)),
         minutes=st.sampled_from((2, 6, 8, 30)),
-        approver=st.sampled_from(("dispatch", "dispatch", "lab", "grid")),
+        approver=st.sampled_from(("dispatch", "dispatch", "regulator", "lab", "grid")),
     )
     def ask(self, sender: str, device: str, begin: int, minutes: int, approver: str) -> None:
         from_ms = self.time_ms + begin * MINUTE_MS
         args: dict[str, Value] = {"device": device, "release": PLANNED.digest(), "from_ms": from_ms}
         args |= {"to_ms": from_ms + minutes * MINUTE_MS, "approver": approver, "reason": ""}
         code, order, _ = self.call(sender, "orders", "open", args)
-        if sender != "grid":
+        if sender != self.owner(device):
             assert code == "not-yours"
-        elif approver != "dispatch":
+        elif approver != JUDGE[sender]:
             assert code in ("wrong-approver", "bad-window")
         else:
             assert (code == OK) == (from_ms + minutes * MINUTE_MS > self.time_ms)
         if code == OK:
-            self.works[order] = Work(device, from_ms, from_ms + minutes * MINUTE_MS, self.height)
+            self.works[order] = Work(device, from_ms, from_ms + minutes * MINUTE_MS, self.height, sender)
 
     @rule(device=st.sampled_from(sorted(DEVICES)), minutes=st.sampled_from((2, 6, 8, 30)))
     def plan(self, device: str, minutes: int) -> None:
         """Have a work order that begins now approved."""
-        self.ask("grid", device, 0, minutes, "dispatch")
+        judge = JUDGE[self.owner(device)]
+        self.ask(self.owner(device), device, 0, minutes, judge)
         order = max(self.works, key=lambda one: self.works[one].asked)
-        code, _, _ = self.call("dispatch", "orders", "approve", {"order": order})
+        code, _, _ = self.call(judge, "orders", "approve", {"order": order})
         assert code in (OK, "too-many-orders")
         if code == OK:
             self.works[order].state = "approved"
@@ -263,15 +272,16 @@ class Orders(RuleBasedStateMachine):
         if code != OK:
             return
         if method == "approve":
-            assert (sender, before) == ("dispatch", "requested")
+            assert (sender, before) == (JUDGE[work.by], "requested")
+            assert work.by == self.owner(work.device)
             assert work.to_ms >= self.time_ms
             work.state = "approved"
         elif method == "close":
-            assert sender in ("grid", "dispatch")
+            assert sender in (work.by, JUDGE[work.by], self.owner(work.device))
             assert before != "closed"
             work.state = "closed"
         else:
-            assert sender in ("grid", "maker-a")
+            assert sender in (self.owner(work.device), "maker-a")
             assert work.covers(self.time_ms)
             self.fills[work.device] = record
         if work.device in self.content:
@@ -287,10 +297,17 @@ class Orders(RuleBasedStateMachine):
         args: dict[str, Value] = {"gateway": gateway, "devices": [*sorted(devices)], "nonce": nonce}
         code, _, _ = self.call(sender, "orders", "inspect", {**args, "deadline_ms": self.time_ms + 5 * MINUTE_MS})
         if code == OK:
-            assert sender in ("dispatch", "grid")
+            assert sender in ("dispatch", self.owners[gateway])
             assert nonce not in self.asked
             assert {DEVICES[device] for device in devices} == {gateway}
             self.asked[nonce] = (gateway, set(devices))
+
+    @rule(owner=st.sampled_from(sorted(JUDGE)))
+    def hand_over(self, owner: str) -> None:
+        """Sell the station behind whose gateway the third device is."""
+        self.owners["gw-2"] = owner
+        station: dict[str, Value] = {"area": "north", "organisation": owner}
+        self.state.values["membership", b"station/st-2"] = cbor.encode(station)
 
     @rule(minutes=st.sampled_from((1, 7, 45)))
     def wait(self, minutes: int) -> None:

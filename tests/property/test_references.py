@@ -12,7 +12,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from master.contracts import references, references_effect
+from master.contracts import member_owners, references, references_effect
+from master.contracts.parameters import DAY_MS
 from master.contracts.references import REFERENCES
 from master.contracts.references_policy import Jury
 from master.contracts.references_records import Record, read_record, slot_key, target_of
@@ -77,8 +78,9 @@ class References(RuleBasedStateMachine):
         """Releases that failed or were revoked: nothing ever brings them back."""
         self.counted: dict[Digest, str] = {}
         """Releases that were ever effective."""
-        self.owners: dict[Digest, dict[str, str]] = {}
-        """Who owned each station when a release was submitted."""
+        self.left: list[tuple[int, str]] = []
+        """When who gave up the first station."""
+        self.submitted_ms: dict[Digest, int] = {}
         self.known: dict[Digest, tuple[bytes, Record]] = {}
         """Records as they were read last, with their bytes: reading all of them anew takes most of the time."""
 
@@ -112,7 +114,7 @@ class References(RuleBasedStateMachine):
         code, events = self.ledger.call(maker, "submit", {"release": made.encode()})
         if code == "ok":
             self.made.append(made)
-            self.owners[made.digest()] = self.station_owners()
+            self.submitted_ms[made.digest()] = self.ledger.time_ms
             again, _ = self.ledger.call(maker, "submit", {"release": made.encode()})
             assert again == "already-submitted"
         elif code == "conflicting-release":
@@ -166,7 +168,14 @@ class References(RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from(["grid", "dispatch"]))
     def sell_station(self, owner: str) -> None:
-        self.ledger.put("membership", b"station/st-1", {"area": "north", "organisation": owner})
+        if self.station_owners()["st-1"] != owner:
+            self.left.append((self.ledger.time_ms, self.station_owners()["st-1"]))
+        self.ledger.sell("st-1", owner)
+
+    @rule(days=st.sampled_from([1, 50, 100]))
+    def wait_long(self, days: int) -> None:
+        self.ledger.time_ms += days * DAY_MS
+        self.ledger.block()
 
     @rule(blocks=st.integers(1, 4))
     def wait(self, blocks: int) -> None:
@@ -302,8 +311,10 @@ class References(RuleBasedStateMachine):
         made = release_of(record)
         if relation == "same-organisation":
             return name == made.manufacturer
-        places = ("st-1",) if made.device is not None else ("st-1", "st-2")
-        owners = {held[place] for held in (self.station_owners(), self.owners[record.digest]) for place in places}
+        owned, since_ms = self.station_owners(), self.submitted_ms[record.digest] - 90 * DAY_MS
+        owners = {owned["st-1"], *(owner for left_ms, owner in self.left if left_ms >= since_ms)}
+        if made.device is None:
+            owners.add(owned["st-2"])
         if relation == "owner-of-device":
             return name in owners
         return name == "office" and "dispatch" in owners
@@ -344,6 +355,25 @@ def test_references_machine_sees_an_excluded_party_that_counts(monkeypatch: pyte
         check(machine)
         if is_broken:
             monkeypatch.setattr(Jury, "counts", lambda *_: True)
+            with pytest.raises(AssertionError):
+                machine.endorse(0, "regulator")
+        else:
+            machine.endorse(0, "regulator")
+            assert not machine.counted
+
+
+def test_references_machine_sees_a_former_owner_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for is_broken in (False, True):
+        machine = begun()
+        machine.sell_station("dispatch")
+        machine.sell_station("grid")
+        machine.submit(TARGETS[0], b"one", ("firmware",), None)
+        machine.test(0, "lab", "pass")
+        machine.endorse(0, "dispatch")
+        check(machine)
+        if is_broken:
+            monkeypatch.setattr(member_owners, "has_left", lambda *_: False)
+            machine.endorse(0, "dispatch")
             with pytest.raises(AssertionError):
                 machine.endorse(0, "regulator")
         else:

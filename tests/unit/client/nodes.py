@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import pytest
+import typer
 
 from client.cli import app
 from kit.exitcodes import run
@@ -78,18 +79,27 @@ def _give(answer: Answer, params: Mapping[str, str]) -> dict[str, Any]:
 
 
 def use_node(monkeypatch: pytest.MonkeyPatch, module: str, node: FakeNode) -> None:
-    """Let a command module talk to ``node`` whatever address it is given."""
+    """Let a command module talk to ``node`` whatever address it is given, with or without a signature."""
 
     def open_node(urls: Sequence[str], timeout_s: float = 10.0, **_: object) -> FakeNode:
         assert list(urls)
         return node
 
-    monkeypatch.setattr(f"client.commands.{module}.NodeClient", open_node)
+    monkeypatch.setattr(f"client.commands.{module}.NodeClient", open_node, raising=False)
+    monkeypatch.setattr("client.ways.NodeClient", open_node)
 
 
 def call(*arguments: str) -> int:
     """Run the program and return its exit code."""
     return run(app, program="gridwitness", args=arguments)
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> dict[str, Any]:  # noqa: ANN401 typer tells no better type
+    """Return all commands of the program by their words."""
+    group = typer.main.get_command(group) if isinstance(group, typer.Typer) else group
+    if not hasattr(group, "commands"):
+        return {" ".join(path): group}
+    return {name: one for word, sub in group.commands.items() for name, one in commands(sub, (*path, word)).items()}
 
 
 def event(number: int, kind: str, **data: object) -> ServerEvent:

@@ -284,7 +284,8 @@ def test_key_that_no_quorum_stands_for_is_not_sealed_to(desk: Desk) -> None:
 
 def opened(desk: Desk, content: str, name: str = "lab") -> int:
     reading = ("--reading-key", str(desk.folder / f"{name}.reading"))
-    return call("sealed", "open", content, "--out", str(desk.folder / "out"), *reading, *desk.key, *desk.genesis, *NODE)
+    out = ("--out", str(desk.folder / "out"), "--force")
+    return call("sealed", "open", content, *out, *reading, *desk.key, *desk.genesis, *NODE)
 
 
 def test_sealed_content_is_fetched_by_a_signed_request_and_opened(desk: Desk) -> None:

@@ -107,7 +107,7 @@ def out(tmp_path: Path) -> Path:
 
 def make(out: Path, *words: str) -> int:
     genesis = str(out.with_name("genesis.cbor"))
-    return call("bundles", *words, "--node", "http://node", "--genesis", genesis, "--out", str(out))
+    return call("bundles", *words, "--node", "http://node", "--genesis", genesis, "--out", str(out), "--force")
 
 
 def verify(out: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -221,7 +221,8 @@ def test_bundle_of_an_alarm_whose_place_a_newer_one_took_has_to_be_closed(
     assert "that closed alarm" in capsys.readouterr().err
 
 
-DEVICE_STATES = {
+OWN = (("consistency", "device"), ("membership", "device"), ("membership", "retired-device"))
+DEVICE_STATES: dict[tuple[str, str], dict[str, Any]] = {
     ("membership", f"device/{DEVICE}"): {"gateway": GATEWAY, "vendor": "V", "model": "SC-9000", "serial": "1"},
     ("consistency", f"device/{DEVICE}"): {"item": ITEM.digest(), "findings": [FINDING], "clock_trusted": False},
     ("consistency", f"gateway/{GATEWAY}"): {
@@ -246,8 +247,8 @@ def device_of(ledger: Ledger, entries: Mapping[tuple[str, str], Any]) -> str:
     made = Tree(raw)
     header = header_at(HEAD, state_root=made.root)
     final = FinalHeader(header, certify(header), ())
-    own = ("consistency", f"device/{DEVICE}".encode())
-    proofs = {at: made.prove(*at, final).encode() for at in {*raw, *tables, own}}
+    own = [(space, f"{table}/{DEVICE}".encode()) for space, table in OWN]
+    proofs = {at: made.prove(*at, final).encode() for at in {*raw, *tables, *own}}
     ledger.node.files.update(states_by_path(proofs))
     return first
 
@@ -298,6 +299,51 @@ def test_bundle_of_a_device_that_was_never_read_says_so(
     assert "the ledger never took a read of it" in verify(out, capsys)[1]
     more = replace(whole, receipts=(ledger.bundles[first],))
     assert "no report can be its" in refused(out, more, capsys)
+
+
+RETIRED_STATES = {
+    ("membership", f"retired-device/{DEVICE}"): {
+        **DEVICE_STATES["membership", f"device/{DEVICE}"],
+        "organisation": "grid",
+        "reason": "replaced by sps-9",
+        "height": 40,
+    },
+    ("consistency", f"device/{DEVICE}"): {**DEVICE_STATES["consistency", f"device/{DEVICE}"], "clock_trusted": True},
+}
+
+
+# holds EB-6 EB-8
+def test_bundle_of_a_device_that_retired_tells_its_end_and_its_last_verdicts(
+    ledger: Ledger, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device_of(ledger, RETIRED_STATES)
+    assert make(out, "device", DEVICE) == 0
+    whole = decode_evidence_bundle(out.read_bytes())
+    assert len(whole.states) == 3
+    code, said = verify(out, capsys)
+    assert code == 0
+    for words in (
+        "has retired: grid took it out of use in block 40, replaced by sps-9",
+        f"registered as V SC-9000 1, read by gateway {GATEWAY}",
+        "no content was read",
+        "before it retired",
+    ):
+        assert words in said
+    assert "the newest report of its gateway" not in said
+    assert "is due" in refused(out, replace(whole, receipts=()), capsys)
+    for place in range(3):
+        states = tuple(state for at, state in enumerate(whole.states) if at != place)
+        assert "is missing" in refused(out, replace(whole, states=states), capsys)
+
+
+# holds EB-6
+def test_bundle_of_a_device_that_never_was_is_not_written(
+    ledger: Ledger, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device_of(ledger, {})
+    assert make(out, "device", DEVICE) == 65
+    assert f"device {DEVICE} is not in the ledger's state" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def evidence_at(boot: int, seq: int) -> Evidence:

@@ -94,6 +94,18 @@ def test_ledger_check_of_two_certified_blocks_exits_65_and_writes_the_evidence(
     assert verify_conflict(decode_conflict(site.evidence.read_bytes()), GENESIS) == MEMBERS[:3]
 
 
+def test_evidence_of_a_conflict_is_kept_beside_that_of_another_one(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.evidence.write_bytes(b"of another conflict")
+    for _ in range(2):
+        assert site.check(node_of(HEADER), node_of(replace(HEADER, tx_root=bytes(32)))) == 65
+    (other,) = site.evidence.parent.glob(f"{site.evidence.stem}-*{site.evidence.suffix}")
+    assert f"the evidence is in {other}" in capsys.readouterr().err
+    assert verify_conflict(decode_conflict(other.read_bytes()), GENESIS) == MEMBERS[:3]
+    assert site.evidence.read_bytes() == b"of another conflict"
+
+
 def test_ledger_check_of_a_node_that_lies_exits_65(site: Site) -> None:
     weak = node_of(HEADER, certificate=certify(HEADER, MEMBERS[:2]))
     assert site.check(node_of(HEADER), weak) == 65

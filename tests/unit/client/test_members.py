@@ -180,8 +180,8 @@ def test_approval_without_reviews_or_application_writes_no_certificate(desk: Des
     assert "sub-east must review wind first" in desk.said()
     assert not (desk.folder / "wind.crt").exists()
     (desk.folder / "wind.crt").write_text("mine", encoding="ascii")
-    assert desk.run("approve", "wind", "--ca", "ca", by="dispatch") == 65
-    assert "never overwritten" in desk.said()
+    assert desk.run("approve", "wind", "--ca", "ca", by="dispatch") == 74
+    assert "wind.crt exists and was left as it is; move it away" in desk.said()
     assert desk.run("withdraw", "wind", by="sub-east") == 0
     assert desk.run("apply", "wind.tls.key", by="sub-east") == 65
     assert "holds no application" in desk.said()

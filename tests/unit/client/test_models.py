@@ -253,12 +253,12 @@ def test_models_get_writes_the_file_of_a_version_and_no_other_bytes(
     old = node.get_json("/v1/models/north.1")
     out = tmp_path / "out.json"
     for words in (("north.1",), ("north", "--at", str(old["time_ms"])), ("north", "--at", when(old["time_ms"]))):
-        assert call("models", "get", *words, "--out", str(out), *NODE) == 0
+        assert call("models", "get", *words, "--out", str(out), "--force", *NODE) == 0
         assert out.read_bytes() == (VECTORS / "case14.json").read_bytes()
-    assert call("models", "get", "north", "--out", str(out), *NODE) == 0
+    assert call("models", "get", "north", "--out", str(out), "--force", *NODE) == 0
     assert out.read_bytes() == (VECTORS / "case14-changed.json").read_bytes()
     node.files[f"/v1/blobs/{old['digest']}"] = b"a lie"
-    assert call("models", "get", "north.1", "--out", str(out), *NODE) == 65
+    assert call("models", "get", "north.1", "--out", str(out), "--force", *NODE) == 65
     assert "sent other bytes" in capsys.readouterr().err
     for words, code in (
         (("north", "--at", "5"), 65),
@@ -266,7 +266,7 @@ def test_models_get_writes_the_file_of_a_version_and_no_other_bytes(
         (("north.9",), 65),
         (("north.1", "--at", "5"), 64),
     ):
-        assert call("models", "get", *words, "--out", str(out), *NODE) == code
+        assert call("models", "get", *words, "--out", str(out), "--force", *NODE) == code
 
 
 def test_models_diff_names_equipment_and_parameters(
@@ -434,5 +434,5 @@ def test_models_prove_writes_what_verify_takes(
     assert call("models", "prove", "north", "--out", str(proof), *NODE) == 0
     assert call("models", "verify", str(folder / "north.json"), "--proof", str(proof), "--genesis", genesis) == 0
     node.files[f"/v1/state/models/v%2Fnorth%2F{'%00' * 7}%02"] = b"nonsense"
-    assert call("models", "prove", "north", "--out", str(proof), *NODE) == 65
+    assert call("models", "prove", "north", "--out", str(proof), "--force", *NODE) == 65
     assert "did not send a state proof" in capsys.readouterr().err

@@ -129,7 +129,7 @@ def test_package_holds_items_salt_and_chunks_of_the_release(
     assert len(package.parts[0].chunks or ()) == 3
     assert shown["digest"] == package.release.digest().hex()
     assert shown["items"] == {"firmware": 0, "settings": 2}
-    assert call("refs", "package", str(listing), "--out", str(out)) == 64
+    assert call("refs", "package", str(listing), "--out", str(out), "--force") == 64
     assert "--manufacturer" in capsys.readouterr().err
 
 
@@ -139,11 +139,11 @@ def test_package_is_compared_with_the_release_of_the_ledger(
     ensure_salt(listing)
     out = tmp_path / "linden.package"
     node.answers["/v1/references"] = {"items": [listed(listing, status="effective")], "next": None}
-    assert call("refs", "package", str(listing), "--out", str(out), *NODE) == 0
+    assert call("refs", "package", str(listing), "--out", str(out), "--force", *NODE) == 0
     assert "effective; firmware 0 items, settings 2 items" in capsys.readouterr().out
     out.unlink()
     (listing / "settings.csv").write_bytes(SETTINGS.replace(b"49.00", b"48.50"))
-    assert call("refs", "package", str(listing), "--out", str(out), *NODE) == 65
+    assert call("refs", "package", str(listing), "--out", str(out), "--force", *NODE) == 65
     assert not out.exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from master.contracts import member_owners, membership
 from master.contracts.context import Contract, Refused
 from master.ledger.call import BlockCall
 from master.ledger.genesis import genesis_writes
@@ -79,6 +80,21 @@ class DirectLedger:
     def put(self, namespace: str, key: bytes, value: Value) -> None:
         """Write an entry, as another contract would."""
         self.state.put(namespace, key, cbor.encode(value))
+
+    def sell(self, station: str, owner: str) -> None:
+        """Have a station change hands, with the devices in it, as moves of all its gateways would."""
+        context = DirectCall(membership.NAMESPACE, self.state, (self.height, self.time_ms), owner)
+        place = membership.station(context, station)
+        assert place is not None
+        for key, _ in context.scan(b"device/"):
+            device = membership.device(context, key[len(b"device/") :].decode())
+            assert device is not None
+            gateway = membership.gateway(context, device.gateway)
+            assert gateway is not None
+            if gateway.station == station and place.organisation != owner:
+                member_owners.lose(context, device.id, device.model, place.organisation)
+                member_owners.gain(context, device.model, owner)
+        context.put(f"station/{station}".encode(), {"area": place.area, "organisation": owner})
 
     def entries(self, prefix: bytes) -> dict[bytes, Value]:
         """Return the contract's entries under a prefix."""

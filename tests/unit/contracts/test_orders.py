@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from master.contracts import orders, read_orders
+from master.contracts.membership import Member
 from master.contracts.orders import WINDOWS_MAX
 from master.contracts.read_orders import INSPECTIONS_MAX
 from master.ledger.call import StateReads
@@ -85,9 +86,14 @@ def test_work_order_for_a_release_of_another_device_is_refused() -> None:
 
 
 def tree(grid_parent: str) -> World:
-    """Return a consortium whose grid company is in the jurisdiction of a sub-centre, beside another one."""
+    """Return a consortium whose grid company is in the jurisdiction of a sub-centre, beside another one.
+
+    One regulator stands under nobody, and one, the office, under the dispatch centre.
+    """
     known = make_genesis()
+    roles: dict[str, tuple[str, str | None]]
     roles = {"east": ("sub-centre", "dispatch"), "west": ("sub-centre", "dispatch"), "far": ("dispatch-centre", None)}
+    roles["office"] = ("regulator", "dispatch")
     made = [Organisation(name, role, parent=parent) for name, (role, parent) in roles.items()]
     made += [replace(entry, parent=grid_parent) if entry.id == "grid" else entry for entry in known.organisations]
     keys = [AccountKey(key_of(name).verify_key.encode(), name, name) for name in roles]
@@ -118,6 +124,41 @@ def test_work_order_is_approved_by_an_agency_above_the_owner_alone(approver: str
     assert alone.open(approver="dispatch").code == "ok"
     put(alone.world, "station/st-1", area="north", organisation="dispatch")
     assert alone.open("dispatch", approver="dispatch").code == "wrong-approver"
+
+
+# holds OR-1
+@pytest.mark.parametrize(
+    ("approver", "code"),
+    [("regulator", "ok"), ("far", "ok"), ("office", "no"), ("dispatch", "no"), ("lab", "no"), ("east", "no")],
+)
+def test_work_order_of_the_only_dispatch_centre_is_approved_by_a_regulator_that_is_not_under_it(
+    approver: str, code: str
+) -> None:
+    desk = Desk(tree("east"))
+    put(desk.world, "station/st-1", area="north", organisation="dispatch")
+    done = desk.open("dispatch", approver=approver)
+    assert done.code == ("ok" if code == "ok" else "wrong-approver")
+    if code == "ok":
+        assert desk.call("dispatch", "approve", order=done.tx.id).code == "wrong-approver"
+        assert desk.call(approver, "approve", order=done.tx.id).code == "ok"
+
+
+# holds OR-1
+@pytest.mark.parametrize("owner", ["grid", "east", "maker-a"])
+def test_work_order_of_anybody_else_is_approved_by_no_regulator(owner: str) -> None:
+    desk = Desk(tree("east"))
+    put(desk.world, "station/st-1", area="north", organisation=owner)
+    assert desk.open(owner, approver="regulator").code == "wrong-approver"
+
+
+# holds OR-1
+def test_work_order_of_a_dispatch_centre_is_not_approved_by_a_regulator_that_came_under_it_since() -> None:
+    desk = Desk(tree("east"))
+    put(desk.world, "station/st-1", area="north", organisation="dispatch")
+    order = desk.open("dispatch", approver="regulator").tx.id
+    under = Member("regulator", "regulator", "dispatch", None, None, None, None)
+    put(desk.world, "organisation/regulator", **under.to_value())
+    assert desk.call("regulator", "approve", order=order).code == "wrong-approver"
 
 
 # holds OR-1 OR-2

@@ -470,6 +470,22 @@ def test_revocation_that_tells_of_too_many_devices_leaves_the_rest_to_their_repo
 
 
 # holds RF-7
+def test_devices_beyond_those_of_one_transaction_follow_with_the_next_report_that_names_them() -> None:
+    world = World(make_genesis({"reappraise_devices_max": 1}))
+    lines = [entry(f"dev-{number}", item(f"s-{number}")) for number in (1, 2)]
+    send(world, evidence(*lines))
+    done = make_effective(world, release(firmware=b"fw 2"))
+    assert [told["device"] for told in done.events("verdict_changed")] == ["dev-1"]
+    alone = send(world, evidence(lines[0], pair=(1, 2)))
+    assert not verdicts(alone)
+    # its gateway has started anew and cannot reach it: what was read of it before counts
+    later = send(world, evidence(entry("dev-2", None, status="unreachable"), pair=(2, 1)))
+    others = dict.fromkeys(("settings", "strategy"), "unknown_reference")
+    assert verdicts(later) == {"dev-2": {"firmware": "mismatch", **others}}
+    assert not verdicts(send(world, evidence(entry("dev-2", None, status="unreachable"), pair=(2, 2))))
+
+
+# holds RF-7
 def test_outcome_has_room_for_what_a_revocation_tells_of_a_large_model() -> None:
     devices = tuple(Device(f"dev-{number:03}", "gw-1", "maker-a", "SC-2", f"s-{number}") for number in range(256))
     world = World(make_genesis(None, devices))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from master.contracts.parameters import DAY_MS
 from master.contracts.references import REFERENCES
 from master.contracts.references_policy import decode_policy, decode_policy_change, default_policy
 from master.ledger.call import StateReads
@@ -256,7 +257,7 @@ def test_endorsement_of_a_party_that_came_too_close_since_does_not_count() -> No
     bench, made = Bench(rule, genesis=genesis), release(device="dev-1", firmware=b"1")
     bench.submit(made)
     assert bench.endorse(made, "grid") == "ok"
-    bench.ledger.put("membership", b"station/st-1", {"area": "north", "organisation": "grid"})
+    bench.ledger.sell("st-1", "grid")
     assert bench.test(made) == bench.endorse(made, "regulator") == "ok"
     assert not bench.is_effective(made)
 
@@ -267,22 +268,55 @@ def test_endorsement_of_a_party_that_came_too_close_since_does_not_count() -> No
 def test_owner_that_hands_its_device_over_for_the_vote_stays_excluded(relation: str, device: str | None) -> None:
     rule = change(policy({**ROLES, "grid-company": 0}, 4, relation))
     bench = Bench(rule, genesis=jurisdiction(grid="dispatch") if relation.startswith("under") else make_genesis())
-    owner, friend = ("dispatch", "maker-b") if relation.startswith("under") else ("grid", "maker-b")
-    stations = {f"station/st-{number}".encode(): {"area": "north", "organisation": owner} for number in (1, 2)}
-    for key, station in stations.items():
-        bench.ledger.put("membership", key, {**station})
+    owner, friend = "dispatch" if relation.startswith("under") else "grid", "maker-b"
+    for number in (1, 2):
+        bench.ledger.sell(f"st-{number}", owner)
     made = release(device=device, firmware=b"1")
     bench.submit(made)
-    for key, station in stations.items():
-        bench.ledger.put("membership", key, {**station, "organisation": friend})
+    bench.ledger.block()
+    for number in (1, 2):
+        bench.ledger.sell(f"st-{number}", friend)
     assert bench.endorse(made, "grid") == "excluded"
     assert bench.test(made) == bench.endorse(made, "regulator") == "ok"
     assert not bench.is_effective(made)
-    # what is submitted now knows nothing of an owner of before
-    assert bench.ledger.call("maker-a", "revoke", {"release": made.digest(), "reason": "moved"})[0] == "ok"
-    again = release("r-2", device=device, firmware=b"1")
-    bench.submit(again)
-    assert bench.endorse(again, "grid") == "ok"
+
+
+# holds RF-5
+@pytest.mark.parametrize(("waited_ms", "code"), [(0, "excluded"), (90 * DAY_MS, "excluded"), (90 * DAY_MS + 1, "ok")])
+@pytest.mark.parametrize("relation", ["owner-of-device", "under-jurisdiction-of-target"])
+@pytest.mark.parametrize("device", ["dev-1", None])
+def test_owner_that_handed_its_device_over_not_long_before_is_excluded(
+    waited_ms: int, code: str, relation: str, device: str | None
+) -> None:
+    bench = former(relation)
+    bench.ledger.time_ms += waited_ms
+    made = release(device=device, firmware=b"1")
+    bench.submit(made)
+    # it counts from when the release was submitted, not from when somebody votes
+    bench.ledger.time_ms += 100 * DAY_MS
+    assert bench.endorse(made, "grid") == code
+
+
+# holds RF-5
+def test_owner_that_gave_its_device_up_is_excluded_as_long_as_the_ledger_says() -> None:
+    for wait_ms, code in ((0, "ok"), (2000, "excluded")):
+        bench = former("owner-of-device", {"former_owner_ms": wait_ms})
+        bench.ledger.block()
+        made = release(device="dev-1", firmware=b"1")
+        bench.submit(made)
+        assert bench.endorse(made, "grid") == code
+
+
+def former(relation: str, parameters: dict[str, Value] | None = None) -> Bench:
+    """Return a bench where who was related to all devices handed them over a moment ago."""
+    rule = change(policy({**ROLES, "grid-company": 0}, 4, relation))
+    under = relation.startswith("under")
+    genesis = jurisdiction(grid="dispatch") if under else make_genesis()
+    bench = Bench(rule, genesis=replace(genesis, parameters=parameters or {}))
+    for owner in ("dispatch" if under else "grid", "maker-b"):
+        for number in (1, 2):
+            bench.ledger.sell(f"st-{number}", owner)
+    return bench
 
 
 # holds RF-5

@@ -10,6 +10,7 @@ from kit.exitcodes import DiskFullError, PermissionDeniedError, StorageError
 from kit.files import prove_room, read_bounded, refuse_if_readable_by_others, write_atomic, write_new
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -54,6 +55,25 @@ def test_write_new_over_an_existing_file_is_refused(tmp_path: Path) -> None:
         write_new(tmp_path / "file", b"two")
     assert (tmp_path / "file").read_bytes() == b"one"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("write", [write_atomic, write_new])
+def test_error_of_writing_names_the_file_that_was_meant(
+    write: Callable[[Path, bytes], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        write(tmp_path / "none" / "file", b"data")
+    assert caught.value.filename == str(tmp_path / "none" / "file")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "not permitted", "a temporary name")
+
+    for name in ("os.link", "pathlib.Path.replace"):
+        monkeypatch.setattr(name, refuse)
+    with pytest.raises(PermissionError) as refused:
+        write(tmp_path / "file", b"data")
+    assert refused.value.filename == str(tmp_path / "file")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_read_bounded_of_the_longest_file_gives_it(tmp_path: Path) -> None:
