@@ -56,6 +56,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "not-yours": "what it is about is not yours, or is not there",
     "not-the-super-node": "only the dispatch centre records what its authority issued",
     "offered": "your side has said so; now the other side must, see 'gridwitness members moves'",
+    "offered-elsewhere": "its owner's word is for another place or owner; see 'gridwitness members moves'",
     "runs-a-validator": "remove its validator first, which is voted on: 'gridwitness validators propose-removal'",
     "super-node-only": "the genesis file leaves this to the dispatch centre",
     "taken": "somebody has that name already",

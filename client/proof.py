@@ -135,7 +135,7 @@ def _report(evidence: Evidence) -> dict[str, object]:
         "seq": evidence.seq,
         "time_ms": evidence.clock.time_ms,
         "clock": {"source": evidence.clock.source, "grade": evidence.clock.grade},
-        "not_before_block": {"height": evidence.block.height, "digest": evidence.block.digest.hex()},
+        "seen_block": {"height": evidence.block.height, "digest": evidence.block.digest.hex()},
         "devices": [_device(entry) for entry in evidence.devices],
     }
 

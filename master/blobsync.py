@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -29,8 +28,8 @@ from master.consensus.messages import Message
 from master.ledger.blobs import named_blobs
 from master.ledger.refusals import ContractFaultError, TxRefused
 from master.party import Party
+from master.uploads import Arriving, Uploading, Uploads
 from master.waitingroom import WaitingRoom, Way
-from rules.places import has_place
 from wire.blob import BLOCK_BLOB_BYTES_MAX, BlobRef
 from wire.block import Block
 from wire.receipt import Outcome
@@ -45,8 +44,6 @@ SWEEP_S: Final = 3600.0
 ORPHAN_S: Final = 24 * 3600
 """How long a blob stays that nobody names any more."""
 _SERVED_AT_ONCE_MAX: Final = 4
-UPLOADS_MAX: Final = 16
-"""At once; nobody takes more of them than are left for others."""
 
 _log = get_logger("blobs")
 
@@ -80,22 +77,6 @@ class Disk(Protocol):
 
     def remove(self, digest: Digest) -> int:
         """Remove a blob."""
-        ...
-
-
-class Arriving(Protocol):
-    """A blob that is being written."""
-
-    def write(self, data: bytes) -> None:
-        """Add bytes."""
-        ...
-
-    def finish(self) -> None:
-        """Put it in its place, on disk."""
-        ...
-
-    def abort(self) -> None:
-        """Give it up."""
         ...
 
 
@@ -143,8 +124,7 @@ class BlobSync:
         self._owed: set[BlobRef] = set()
         """Of final blocks, and not here."""
         self._arriving: dict[Digest, Arriving] = {}
-        self._uploads: dict[Digest, Party | None] = {}
-        """On whose account they come; None for what the ledger names."""
+        self._uploads = Uploads(clock)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="blobs")
         self._answers = AnswerBudget()
         self._serving: set[str] = set()
@@ -265,28 +245,20 @@ class BlobSync:
         """Make room for an upload.
 
         Raises:
-            BlobRefusedError: It is not expected, is being uploaded already, or there is no room for it, or for more of
-                its organisation.
+            BlobRefusedError: It is not expected, or there is no room for it, or for more of its organisation.
         """
         size = self.expected(digest)
         if size is None:
             detail = "no transaction that waits here names this blob; submit the transaction first"
             raise BlobRefusedError(HTTPStatus.NOT_FOUND, "blob-not-named", detail)
-        if digest in self._uploads:
-            detail = "this blob is being uploaded already"
-            raise BlobRefusedError(HTTPStatus.CONFLICT, "blob-busy", detail)
-        party = self.room.party_of(digest)
-        own = sum(1 for other in self._uploads.values() if other == party)
-        if not has_place(own, len(self._uploads), UPLOADS_MAX):
-            detail = f"{own} blobs of this organisation are on their way; bring this one after them"
-            raise BlobRefusedError(HTTPStatus.TOO_MANY_REQUESTS, "busy", detail)
+        blob = BlobRef(digest, size)
         try:
-            arriving = self._disk.begin(BlobRef(digest, size))
+            upload = self._uploads.begin(digest, self.room.party_of(digest), lambda: self._disk.begin(blob))
         except StorageError as error:
             self._around.report("blobs-full", str(error))
             raise BlobRefusedError(HTTPStatus.INSUFFICIENT_STORAGE, "blobs-full", str(error)) from error
-        self._uploads[digest] = party
-        return _Upload(digest, arriving, self._upload_done)
+        upload.on_done = self._upload_done
+        return upload
 
     def open(self, digest: Digest) -> BinaryIO:
         """Open a blob; in a worker thread.
@@ -301,9 +273,9 @@ class BlobSync:
         except StorageError as error:
             raise BlobRefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "unready", str(error)) from error
 
-    def _upload_done(self, digest: Digest) -> None:
-        self._uploads.pop(digest, None)
-        self._came(digest)
+    def _upload_done(self, upload: Uploading) -> None:
+        self._uploads.done(upload, is_here=self._disk.size_of(upload.digest) is not None)
+        self._came(upload.digest)
 
     # ---- inside -------------------------------------------------------------------------------
 
@@ -430,33 +402,3 @@ class BlobSync:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-class _Upload:
-    """Implements `Upload` over a blob that is being written."""
-
-    def __init__(self, digest: Digest, arriving: Arriving, on_done: Callable[[Digest], None]) -> None:
-        self._digest, self._arriving, self._on_done = digest, arriving, on_done
-
-    def write(self, data: bytes) -> None:
-        """Add bytes."""
-        self._do(partial(self._arriving.write, data))
-
-    def finish(self) -> None:
-        """Put it in its place."""
-        self._do(self._arriving.finish)
-
-    def done(self) -> None:
-        """Give up what is not whole; let what waited go on."""
-        with suppress(StorageError):
-            self._arriving.abort()
-        self._on_done(self._digest)
-
-    @staticmethod
-    def _do(call: Callable[[], None]) -> None:
-        try:
-            call()
-        except DataError as error:
-            raise BlobRefusedError(HTTPStatus.BAD_REQUEST, "blob-differs", str(error)) from error
-        except StorageError as error:
-            raise BlobRefusedError(HTTPStatus.INSUFFICIENT_STORAGE, "blobs-full", str(error)) from error

@@ -23,7 +23,10 @@ _UNSEEN: Final = frozenset(
             *(*range(0x20), *range(0x7F, 0xA0)),  # C0, DEL and C1
             *(0x2028, 0x2029),  # line and paragraph separator
             *(0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),  # direction of writing
-            *(0x00AD, 0x180E, 0x200B, *range(0x2060, 0x2066), *range(0x206A, 0x2070), 0xFEFF),  # nothing is shown
+            *(0x00AD, 0x034F, 0x200B, *range(0x2060, 0x2066), *range(0x206A, 0x2070), 0xFEFF),  # nothing is shown
+            *(0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0),  # letters and vowels that are not shown
+            *(*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)),  # forms of the one before
+            *(*range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B)),  # shorthand and music: nothing is shown
             *range(0xFFF9, 0xFFFC),  # interlinear annotation
             *range(0xD800, 0xE000),  # surrogates
             *range(0xE0000, 0xE0080),  # tags

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from xml.parsers import expat
 
+from wire.fields import is_plain
+
 SCL_BYTES_MAX: Final = 16 * 1024 * 1024
 IEDS_MAX: Final = 1000
 REVISIONS_MAX: Final = 1000
@@ -132,7 +134,7 @@ def parse_scl(raw: bytes) -> tuple[SclIed, ...]:
 
 def _attribute(attributes: dict[str, str], name: str) -> str:
     value = attributes.get(name, "")
-    if len(value) > TEXT_CHARACTERS_MAX or not value.isprintable():
+    if len(value) > TEXT_CHARACTERS_MAX or not (value.isprintable() and is_plain(value)):
         raise SclError(f"the attribute {name} is no text of at most {TEXT_CHARACTERS_MAX} characters")
     return value
 

@@ -6,6 +6,7 @@ import unicodedata
 
 from wire.cbor import check_text
 from wire.errors import CborError
+from wire.fields import is_plain
 
 CHARACTERS_MAX = 256
 
@@ -26,7 +27,7 @@ def device_text(raw: bytes) -> str:
         check_text(text)
     except CborError:
         text = padded.decode("ascii", "backslashreplace")
-    shown = "".join(character if character.isprintable() else _escape(character) for character in text)
+    shown = "".join(one if one.isprintable() and is_plain(one) else _escape(one) for one in text)
     return shown[:CHARACTERS_MAX]
 
 

@@ -203,7 +203,7 @@ def _show_evidence(terminal: Terminal, evidence: Evidence) -> None:
     terminal.say("")
     terminal.say(
         f"report (boot {evidence.boot}, seq {evidence.seq}) of {evidence.gateway}, "
-        f"signed {when(evidence.clock.time_ms)}, not before block {evidence.block.height}"
+        f"signed {when(evidence.clock.time_ms)} by its own clock; it says that it had block {evidence.block.height}"
     )
     rows = [
         (entry.device, entry.status, when(entry.read_to_ms), short(entry.item_digest and entry.item_digest.hex()))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -64,25 +64,38 @@ async def put(call: Call) -> Response:
         upload = context.blobs.begin(digest)
     except BlobRefusedError as error:
         raise _problem(error) from error
+    status = HTTPStatus.CREATED
     try:
         await _receive(context, call.request, upload)
     except BlobRefusedError as error:
         raise _problem(error) from error
+    except _OverError:
+        if context.blobs.size_of(digest) is None:
+            detail = "an upload that came faster took the place of this one"
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "busy", detail, _LATER) from None
+        status = HTTPStatus.OK
     finally:
         upload.done()
-    return answer({"digest": digest.hex(), "size": context.blobs.size_of(digest)}, HTTPStatus.CREATED)
+    return answer({"digest": digest.hex(), "size": context.blobs.size_of(digest)}, status)
 
 
 async def _receive(context: Context, request: Request, upload: Upload) -> None:
-    """Hand a body on in pieces; a client that sends too slowly is cut off."""
+    """Hand a body on in pieces; a client that sends too slowly is cut off.
+
+    Raises:
+        _OverError: The upload is to end.
+    """
     parts = request.stream()
+    over = asyncio.ensure_future(upload.over.wait())
     is_whole = False
     try:
         while not is_whole:
             waiting = bytearray()
             async with asyncio.timeout(context.limits.stall_s):
                 while not is_whole and len(waiting) < PACE_BYTES:
-                    part = await anext(parts, None)
+                    if upload.over.is_set():
+                        raise _OverError
+                    part = await _part(parts, over)
                     waiting += part or b""
                     is_whole = part is None
             if waiting:
@@ -92,7 +105,29 @@ async def _receive(context: Context, request: Request, upload: Upload) -> None:
         raise Problem(HTTPStatus.REQUEST_TIMEOUT, "body-too-slow", detail) from None
     except ClientDisconnect:
         raise Problem(HTTPStatus.BAD_REQUEST, "malformed", "the body broke off") from None
+    finally:
+        over.cancel()
     await context.blocking(upload.finish)
+
+
+async def _part(parts: AsyncGenerator[bytes, None], over: asyncio.Future[Literal[True]]) -> bytes | None:
+    """Return the next part of a body, None behind the last one.
+
+    Raises:
+        _OverError: ``over`` was first.
+    """
+    reading = asyncio.ensure_future(anext(parts, None))
+    try:
+        await asyncio.wait((reading, over), return_when=asyncio.FIRST_COMPLETED)
+        if not reading.done():
+            raise _OverError
+        return reading.result()
+    finally:
+        reading.cancel()
+
+
+class _OverError(Exception):
+    """An upload is to end."""
 
 
 class BlobResponse(Response):

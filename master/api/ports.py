@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, TypedDict
@@ -153,6 +154,9 @@ class BlobRefusedError(Exception):
 class Upload(Protocol):
     """A blob that is being uploaded. Called from worker threads but for `done`."""
 
+    over: asyncio.Event
+    """Set on the event loop when it is to end: its blob is here, or its place went to another upload."""
+
     def write(self, data: bytes) -> None:
         """Add bytes.
 
@@ -189,7 +193,7 @@ class BlobPort(Protocol):
         """Make room for a blob that is expected.
 
         Raises:
-            BlobRefusedError: Nobody names it, it is being uploaded already, or there is no room.
+            BlobRefusedError: Nobody names it, or there is no room.
         """
         ...
 

@@ -17,7 +17,6 @@ TYPE_PREFIX: Final = "urn:gridwitness:problem:"
 
 TITLES: Final[Mapping[str, str]] = {
     "bad-parameter": "A parameter of the request is wrong",
-    "blob-busy": "The blob is being uploaded already",
     "blob-differs": "The bytes are not those of the blob",
     "blob-not-named": "Nobody asked for this blob",
     "blobs-full": "The node has no room for the blob",

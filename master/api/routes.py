@@ -220,7 +220,7 @@ ROUTES: Final[tuple[Route, ...]] = (
             201: Answer("It is stored, and what waited for it goes on.", {JSON: blobs.SCHEMA}),
             200: Answer("It was here already.", {JSON: blobs.SCHEMA}),
         },
-        problems=(400, 408, 409, 413, 429, 507),
+        problems=(400, 408, 413, 429, 507),
     ),
     Route(
         path=compliance.PATH,

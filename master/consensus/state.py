@@ -27,7 +27,7 @@ class Settings:
     validators: ValidatorSet
     """Of that epoch."""
     rotation_blocks: int = 100
-    block_interval_ms: int = 30
+    block_interval_ms: int = 20
     heartbeat_ms: int = 30_000
     skew_ms: int = 1_000
     timeout_ms: int = 3_000

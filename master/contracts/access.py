@@ -10,10 +10,13 @@ from typing import Final
 
 from master.contracts import access_records, membership
 from master.contracts.access_records import (
+    ACCOUNT,
     DEVICE,
+    GRANT_FIELDS,
     KEYS_MAX,
     TITLE_CHARACTERS_MAX,
     blob_entry,
+    grant_entry,
     key_entry,
     open_entry,
 )
@@ -97,7 +100,9 @@ def grant(ctx: Context, args: dict[str, Value]) -> str:
         ended_by=None,
     )
     _put_page(ctx, data_class, subject, page, (*known, made))
-    ctx.put(b"grant/" + made.id, {"class": data_class, "subject": subject, "page": page})
+    holder = membership.organisation_of_account(ctx, name) if reader_kind == ACCOUNT else None
+    place: dict[str, Value] = {"class": data_class, "subject": subject, "page": page, "holder": holder}
+    ctx.put(grant_entry(made.id), place)
     if subject.startswith(DEVICE):
         ctx.put(open_entry(subject, made.id), value=True)
     data: dict[str, Value] = {"grant": made.id, "class": data_class, "subject": subject, "reader": made.reader}
@@ -260,10 +265,10 @@ class _Found:
 
 
 def _find(ctx: Context, wanted: Digest) -> _Found | None:
-    value = ctx.get(b"grant/" + wanted)
+    value = ctx.get(grant_entry(wanted))
     if value is None:
         return None
-    fields = Fields(value, ("class", "subject", "page"), "access.grant")
+    fields = Fields(value, GRANT_FIELDS, "access.grant")
     data_class, subject, page = fields.text("class"), fields.text("subject"), fields.integer("page")
     known = decode_page(ctx.get(page_key(data_class, subject, page)))
     at = next(place for place, entry in enumerate(known) if entry.id == wanted)

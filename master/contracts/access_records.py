@@ -2,7 +2,8 @@
 
 State of the namespace
   grants/CLASS/SUBJECT/PAGE     up to 64 grants each; SUBJECT is device/ID, station/ID, organisation/ID or all
-  grant/ID                      class, subject, page: where a grant stands
+  grant/ID                      class, subject, page: where a grant stands; holder: organisation whose account got it,
+                                or null
   open/device/ID/GRANT          true: a grant of a device that nobody has ended, though its time may be over
   key/ACCOUNT                   key, height: the X25519 key to which contents are sealed for the account
   kid/KID                       account, height: whose key it is or was; never removed
@@ -37,6 +38,8 @@ _NAMED: Final = "blobs"
 MOVED_GRANTS_MAX: Final = 256
 """Grants that may end because devices move to another owner at once."""
 DEVICE: Final = "device/"
+ACCOUNT: Final = "account"
+GRANT_FIELDS: Final = ("class", "subject", "page", "holder")
 _SEALED: Final = ("class", "subject", "title", "by", "data_centre", "blob", "size", "keys", "height")
 
 
@@ -87,7 +90,7 @@ def permission(state: Reads, account: str, question: Question, height: int, time
         readers |= {f"organisation/{organisation}", f"role/{membership.role(state, organisation)}"}
     for subject in (*chain, ALL):
         for grant in grants(state, question.data_class, subject):
-            if grant.reader in readers and grant.holds(height, time_ms):
+            if grant.reader in readers and grant.holds(height, time_ms) and _is_held(state, grant.id, organisation):
                 return grant.id.hex()
     return None
 
@@ -222,6 +225,11 @@ def last_anchor(state: Reads, organisation: str) -> tuple[int, int, Digest]:
     return number, fields.integer("entries", 1), fields.digest("head")
 
 
+def grant_entry(grant: Digest) -> bytes:
+    """Return the key of the state entry that says where a grant stands."""
+    return b"grant/" + grant
+
+
 def key_entry(account: str) -> bytes:
     """Return the key of the state entry of an account's reading key."""
     return f"key/{account}".encode("ascii")
@@ -235,6 +243,12 @@ def blob_entry(blob: Digest) -> bytes:
 def open_entry(subject: str, grant: Digest) -> bytes:
     """Return the key of the state entry that lists a grant of a device until somebody ends it."""
     return b"open/" + subject.encode("ascii") + b"/" + grant
+
+
+def _is_held(state: Reads, grant: Digest, organisation: str) -> bool:
+    """Tell whether a grant is still its reader's: a gateway that goes to another owner leaves what others gave it."""
+    fields = Fields(_entries(state).get(grant_entry(grant)), GRANT_FIELDS, "access.grant")
+    return fields.is_null("holder") or fields.identifier("holder") == organisation
 
 
 def _is_active(state: Reads, account: str, organisation: str, time_ms: int) -> bool:

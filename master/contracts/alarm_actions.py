@@ -168,6 +168,12 @@ def _place(context: Context, subject: str, cause: str) -> Place | None:
     return None if device is None else Place(subject, Site(context, device.gateway), cause)
 
 
+def _owner(context: Context, place: Place) -> str | None:
+    """Return whose alarm it is: of a device that has retired, its last owner's, wherever its gateway went."""
+    retired = None if place.device is None else membership.retired_device(context, place.device)
+    return membership.organisation_of_gateway(context, place.site.gateway) if retired is None else retired[1]
+
+
 def _permit(context: Context, place: Place) -> None:
     """Let the owner's people act, those of agencies above it, and the dispatch centre's; never a gateway.
 
@@ -175,7 +181,7 @@ def _permit(context: Context, place: Place) -> None:
         Refused: not-permitted.
     """
     acting = context.organisation
-    owner = membership.organisation_of_gateway(context, place.site.gateway)
+    owner = _owner(context, place)
     is_person = membership.gateway(context, context.sender) is None
     if not is_person or not membership.is_active(context, acting, context.time_ms):
         raise Refused("not-permitted")

@@ -138,7 +138,8 @@ def bind(context: Context, args: dict[str, Value]) -> str:
     Raises:
         Refused: bad-args; not-an-organisation; unknown-device; unknown-gateway; unknown-station; not-yours: neither
             side is; already-there; no-devices-here; too-many-devices, too-many-grants: more than may go to another
-            owner at once; offered: this side has said so already.
+            owner at once; offered: this side has said so already; offered-elsewhere: its owner's word is for another
+            place or owner, and only the owner takes that back.
     """
     kind, name, to = _binding_arguments(args)
     check_organisation(context)
@@ -149,11 +150,14 @@ def bind(context: Context, args: dict[str, Value]) -> str:
     if sides[0] != sides[1]:
         _check_handing_over(context, [name] if kind == DEVICE else membership.devices_behind(context, name))
     offer = context.get(_binding_entry(kind, name))
-    said_by = offer["by"] if isinstance(offer, dict) and offer["to"] == to else None
+    # a word is for the other side as it was: not for whoever owns the gateway by now that takes the device
+    said_by = offer["by"] if isinstance(offer, dict) and (offer["to"], offer["sides"]) == (to, [*sides]) else None
     if said_by == context.organisation:
         raise Refused("offered")
-    if sides[0] != sides[1] and said_by not in sides:
-        context.put(_binding_entry(kind, name), {"to": to, "by": context.organisation})
+    if sides[0] != sides[1] and said_by is None:
+        if isinstance(offer, dict) and offer["by"] == sides[0] != context.organisation:
+            raise Refused("offered-elsewhere")
+        context.put(_binding_entry(kind, name), {"to": to, "by": context.organisation, "sides": [*sides]})
         data: dict[str, Value] = {"kind": kind, "id": name, "to": to, "by": context.organisation}
         context.emit("move_offered", name, data)
         return OK

@@ -21,7 +21,7 @@ State of the namespace
   device/ID                     gateway, vendor, model, serial
   retired-device/ID             gateway, vendor, model, serial, organisation, reason, height: it was a device once
   behind/GATEWAY/DEVICE         true: devices by gateway
-  binding/KIND/ID               to, by: one side of a device's or gateway's move; it waits for the other
+  binding/KIND/ID               to, by, sides: one side's word for a device's or gateway's move, while these are both
   model/SHA-256 of it/DEVICE    gateway
   owner/..., left/...           see `member_owners`
   validator/MEMBER              of the genesis file

@@ -55,7 +55,7 @@ INTEGERS: Final[Mapping[str, IntegerParameter]] = {
     # at least what gateways sign with, so that no vote cuts them off
     "tx_valid_ms_max": IntegerParameter(7 * DAY_MS, 900_000, 365 * DAY_MS),
     "block_bytes_max": IntegerParameter(1_048_576, 65_536, 4_194_304),
-    "block_interval_ms": IntegerParameter(30, 0, 60_000),
+    "block_interval_ms": IntegerParameter(20, 0, 60_000),
     "heartbeat_ms": IntegerParameter(30_000, 100, 3_600_000),
     # after how many blocks nodes write a snapshot of the state
     "snapshot_blocks": IntegerParameter(1000, 8, 1_000_000),
@@ -126,6 +126,8 @@ RELATIONS: Final = (OWNER_OF_DEVICE, SAME_ORGANISATION, UNDER_JURISDICTION)
 SUPER_ONLY_DEFAULT: Final = ("membership.admit",)
 """Calls, "contract.method", that organisations with the role dispatch-centre alone may make."""
 SUPER_ONLY_MAX: Final = 64
+VOTING: Final = ("governance.vote", "validators.vote")
+"""Calls that nobody may keep for the super node: its vote alone decides nothing, so nothing would ever change again."""
 _ACT: Final = re.compile(r"[a-z0-9-]{1,64}\.[a-z0-9-]{1,64}", re.ASCII)
 ALARM_SEVERITIES_MAX: Final = 32
 _SEVERITY_OF_CAUSE: Final = re.compile(rf"([a-z_]{{1,64}}) (?:{'|'.join(SEVERITIES)})", re.ASCII)
@@ -192,6 +194,8 @@ def _check_acts(value: Value) -> None:
     acts = [str(act) for act in value]
     if not all(map(_ACT.fullmatch, acts)) or acts != sorted(set(acts)):
         raise FormatError("parameter super_only: calls such as membership.admit, sorted and unique, are due")
+    if not set(VOTING).isdisjoint(acts):
+        raise FormatError(f"parameter super_only: {' and '.join(VOTING)} are for all who have a vote")
 
 
 def _check_severities(value: Value) -> None:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from client.demo.cluster import Cluster
+from client.demo.references import signer_of
 from client.demo.topology import DISPATCH, MEMBERS
+from client.node import bring_blobs, submit_with_blobs, wait_outcome
 from kit.http import NodeClient
+from master.uploads import COPIES_MAX
 from tests.e2e.harness import run_program
+from tests.unit.contracts.model_calls import arguments
 from wire.types import sha256
 
 pytestmark = pytest.mark.e2e
@@ -59,3 +66,26 @@ def test_model_stored_at_one_node_is_held_by_a_quorum_and_proven_offline(cluster
     assert call("verify", str(kept), *offline)["digest"] == sha256(old).hex()
     lie = run_program("gridwitness", "models", "verify", str(file), *offline)
     assert (lie.returncode, "is not north.1" in lie.stderr) == (65, True)
+
+
+# holds BL-9
+def test_blob_that_strangers_bring_slowly_comes_all_the_same(cluster: Cluster) -> None:
+    content = (VECTORS / "case14.json").read_bytes() + b"\n"
+    digest = sha256(content).hex()
+    request = f"PUT /v1/blobs/{digest} HTTP/1.1\r\nhost: node\r\ncontent-length: {len(content)}\r\n\r\n".encode()
+    where = urlsplit(cluster.layout.api_url(MEMBERS[2]))
+    with cluster.client(MEMBERS[2]) as client, ExitStack() as held:
+        signer = signer_of(cluster, client, DISPATCH)
+        raw = signer.sign("models", "store", arguments(content, model="contested", region="west"))
+        tx, missing = submit_with_blobs(client, raw)
+        assert missing == [digest]
+        strangers = [
+            held.enter_context(socket.create_connection((where.hostname or "", where.port or 0), timeout=20))
+            for _ in range(COPIES_MAX + 2)
+        ]
+        for stranger in strangers:
+            stranger.sendall(request + content[:1])
+        bring_blobs(client, missing, {digest: content})
+        assert wait_outcome(client, tx, 20).code == "ok"
+        answers = {stranger.recv(12) for stranger in strangers}
+        assert answers <= {b"HTTP/1.1 200", b"HTTP/1.1 429"}

@@ -4,6 +4,7 @@ import pytest
 
 from agent.drivers.text import device_text
 from wire.cbor import check_text
+from wire.fields import is_plain
 
 
 @pytest.mark.parametrize(
@@ -17,6 +18,7 @@ from wire.cbor import check_text
         (b"a\x00b", "a\\x00b"),
         (b"line\nbreak\x1b[2J", "line\\nbreak\\x1b[2J"),
         ("a\u202eb".encode(), "a\\u202eb"),
+        ("SC\u31642\ufe0f".encode(), "SC\\u31642\\ufe0f"),
         ("\U0001fae8".encode(), "\\xf0\\x9f\\xab\\xa8"),
     ],
 )
@@ -24,6 +26,7 @@ def test_device_text_shows_what_came_and_what_is_no_text_as_escapes(raw: bytes, 
     shown = device_text(raw)
     assert shown == text
     check_text(shown)
+    assert is_plain(shown)
 
 
 def test_device_text_is_cut_at_256_characters() -> None:

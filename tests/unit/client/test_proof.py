@@ -33,6 +33,8 @@ def test_prove_report_says_what_is_proven() -> None:
     assert block["signers"] == list(MEMBERS[:3])
     report = shown["report"]
     assert isinstance(report, dict)
+    # whether that block of the ledger has that digest nobody has looked
+    assert report["seen_block"] == {"height": evidence().block.height, "digest": evidence().block.digest.hex()}
     assert report["devices"][0]["device"] == "linden-sc-1"
     assert report["devices"][0]["item"]["identity"]["serial"] == "AP-01001"
     json.dumps(shown)

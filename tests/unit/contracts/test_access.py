@@ -435,6 +435,20 @@ def test_grants_end_with_the_move_of_the_gateway_and_stay_where_the_owner_stays(
     assert ended(world, subject="device/dev-3") == [None]
 
 
+# holds AC-2
+def test_grant_to_a_gateway_counts_while_it_is_whose_it_was() -> None:
+    site, room = Site(), Question("settings", "device/dev-3")
+    first = grant(site.world, subject="device/dev-3", reader="account/gw-3").tx.id.hex()
+    assert allowed(site.world, "gw-3", room) == first
+    move(site, "gateway", "gw-3", "st-1", "solar", "grid")
+    assert allowed(site.world, "gw-3", room) is None
+    second = grant(site.world, subject="device/dev-3", reader="account/gw-3").tx.id.hex()
+    assert allowed(site.world, "gw-3", room) == second
+    move(site, "gateway", "gw-3", "st-3", "grid", "solar")
+    assert allowed(site.world, "gw-3", room) == first
+    assert ended(site.world, subject="device/dev-3") == [None, None]
+
+
 # holds MB-13
 def test_move_of_more_than_may_be_handed_over_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site()

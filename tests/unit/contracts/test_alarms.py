@@ -9,6 +9,7 @@ import pytest
 
 from master.contracts.alarm_actions import CLOSING_REASONS, REASONS
 from master.contracts.alarm_states import BY_PEOPLE, STATES, moved
+from tests.unit.contracts.members_site import Site
 from tests.unit.contracts.operators import ACTION, Watch
 from tests.unit.contracts.reports import alarm_events, entry, evidence, item, make_effective, release, send
 from tests.unit.ledger.worlds import World
@@ -465,3 +466,24 @@ def test_alarm_of_a_device_that_retired_returns_and_a_person_closes_it() -> None
     assert watch.act("acknowledge-alarm", by="agency").code == "ok"
     assert watch.act("close-alarm").code == "ok"
     assert watch.alarm()["state"] == "closed"
+
+
+# holds MB-17
+def test_alarm_of_a_device_that_retired_stays_its_last_owners_when_its_gateway_goes() -> None:
+    site = Site()
+    make_effective(site.world, release())
+    send(site.world, evidence(entry("dev-1", BAD)))
+    (told,) = site.call("grid", "retire-device", device="dev-1", reason="burnt").events("alarm_returned")
+    for by in ("grid", "solar"):
+        assert site.call(by, "bind", kind="gateway", id="gw-1", to="st-3").code == "ok"
+    args: dict[str, Value] = {
+        "subject": "dev-1",
+        "cause": "mismatch",
+        "alarm": told["alarm_id"],
+        "count": told["count"],
+        "action": ACTION,
+        "reason": "equipment-fault",
+    }
+    assert site.world.call("solar", "consistency", "acknowledge-alarm", args).code == "not-permitted"
+    assert site.world.call("grid", "consistency", "acknowledge-alarm", args).code == "ok"
+    assert site.world.call("sub-east", "consistency", "close-alarm", args).code == "ok"

@@ -261,6 +261,33 @@ def test_offer_of_somebody_who_is_no_side_any_more_moves_nothing() -> None:
 
 
 # holds MB-13
+def test_offer_to_a_gateway_that_got_another_owner_is_not_for_that_one() -> None:
+    site = Site()
+    assert site.call("trade", "add-station", station="st-8", area="south").code == "ok"
+    assert bind(site, "grid", "device", "dev-1", "gw-3").event_types == ["move_offered"]
+    for by in ("solar", "trade"):
+        assert bind(site, by, "gateway", "gw-3", "st-8").code == "ok"
+    assert bind(site, "trade", "device", "dev-1", "gw-3").code == "offered-elsewhere"
+    assert membership.organisation_of_device(site.state, "dev-1") == "grid"
+    assert bind(site, "grid", "device", "dev-1", "gw-3").event_types == ["move_offered"]
+    assert bind(site, "trade", "device", "dev-1", "gw-3").event_types == ["offer_closed", "device_moved"]
+    assert membership.organisation_of_device(site.state, "dev-1") == "trade"
+
+
+# holds MB-13
+def test_offer_of_the_owner_is_not_replaced_by_others_who_want_the_thing() -> None:
+    site = Site()
+    assert site.call("trade", "add-station", station="st-8", area="south").code == "ok"
+    # whoever else wants it may say so while its owner has said nothing
+    assert bind(site, "trade", "gateway", "gw-1", "st-8").event_types == ["move_offered"]
+    assert bind(site, "grid", "gateway", "gw-1", "st-3").event_types == ["move_offered"]
+    assert bind(site, "trade", "gateway", "gw-1", "st-8").code == "offered-elsewhere"
+    assert bind(site, "solar", "gateway", "gw-1", "st-3").event_types == ["offer_closed", "gateway_moved"]
+    assert bind(site, "trade", "gateway", "gw-1", "st-8").event_types == ["move_offered"]
+    assert bind(site, "solar", "gateway", "gw-1", "st-8").event_types == ["offer_closed", "gateway_moved"]
+
+
+# holds MB-13
 def test_offer_is_withdrawn_by_who_made_it_or_who_owns_what_it_is_about() -> None:
     site = Site()
     offer: dict[str, Value] = {"kind": "gateway", "id": "gw-1", "to": "st-3"}

@@ -178,6 +178,7 @@ def test_parameters_that_are_set_are_read_from_the_state() -> None:
     assert membership.endorser_roles(reads) == ("manufacturer",)
 
 
+# holds MB-3
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
@@ -200,6 +201,8 @@ def test_parameters_that_are_set_are_read_from_the_state() -> None:
         ("super_only", ["notary"], "calls such as"),
         ("super_only", ["notary.put", "membership.admit"], "sorted"),
         ("super_only", ["notary.put", "notary.put"], "unique"),
+        ("super_only", ["governance.vote"], "for all who have a vote"),
+        ("super_only", ["membership.admit", "validators.vote"], "for all who have a vote"),
         ("skew", 1000, "unknown"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kit.clock import FakeClock
-from master import blobsync
+from master import blobsync, uploads
 from master.api.ports import BlobRefusedError
 from master.blobsync import Around, BlobSync
 from master.consensus.blob_messages import PART_BYTES_MAX, BlobPart, GetBlob
@@ -18,6 +18,7 @@ from master.consensus.message_codec import decode_message, encode_message
 from master.consensus.messages import Status
 from master.io.blobs import BlobStore, path_of
 from master.ledger.blobs import known_blobs, known_size, named_blobs
+from master.uploads import COPIES_MAX, SLOW_MS
 from tests.unit.contracts.model_calls import arguments
 from tests.unit.ledger.worlds import World
 from wire.blob import BlobRef
@@ -160,9 +161,6 @@ def test_transaction_waits_for_its_blob_and_goes_on_when_it_is_uploaded(tmp_path
             assert (result.status, result.blobs) == ("pending", (BLOB.digest,))
         assert here.sync.expected(BLOB.digest) == BLOB.size
         upload = here.sync.begin(BLOB.digest)
-        with pytest.raises(BlobRefusedError, match="already") as caught:
-            here.sync.begin(BLOB.digest)
-        assert caught.value.code == "blob-busy"
         upload.write(CONTENT)
         upload.finish()
         assert here.admitted == []
@@ -245,7 +243,7 @@ def test_upload_of_other_bytes_is_refused_and_may_be_tried_again(tmp_path: Path)
 
 # holds BL-9 MB-16
 def test_uploads_of_one_organisation_leave_room_for_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blobsync, "UPLOADS_MAX", 2)
+    monkeypatch.setattr(uploads, "UPLOADS_MAX", 2)
     town = Town(tmp_path)
     here = town.node("here")
     contents = [bytes([n]) for n in range(3)]
@@ -259,6 +257,91 @@ def test_uploads_of_one_organisation_leave_room_for_others(tmp_path: Path, monke
     first.done()
     other.done()
     here.sync.begin(sha256(contents[1])).done()
+
+
+# holds BL-9
+def test_blob_comes_several_times_at_once_and_the_first_that_is_whole_ends_the_others(tmp_path: Path) -> None:
+    town = Town(tmp_path)
+    here = town.node("here")
+    signed = town.call()
+    here.sync.gate(signed, OFFICE, "http")
+    slow, quick, wrong = (here.sync.begin(BLOB.digest) for _ in range(3))
+    slow.write(CONTENT[:1])
+    wrong.write(bytes(BLOB.size))
+    with pytest.raises(BlobRefusedError):
+        wrong.finish()
+    wrong.done()
+    assert not slow.over.is_set()
+    quick.write(CONTENT)
+    quick.finish()
+    assert not slow.over.is_set()
+    quick.done()
+    assert (slow.over.is_set(), quick.over.is_set(), here.admitted) == (True, False, [(signed, "http")])
+    slow.done()
+    assert here.disk.holds(BLOB)
+    assert list((tmp_path / "here" / "part").iterdir()) == []
+
+
+# holds BL-9
+def test_upload_ends_the_slowest_of_too_many_of_the_same_blob(tmp_path: Path) -> None:
+    town = Town(tmp_path)
+    here = town.node("here")
+    here.sync.gate(town.call(), OFFICE, "http")
+    held = []
+    for _ in range(COPIES_MAX):
+        town.clock.advance(10)
+        held.append(here.sync.begin(BLOB.digest))
+    town.clock.advance(10)
+    for upload in held[:-1]:
+        upload.write(CONTENT[:1])
+    newest = here.sync.begin(BLOB.digest)
+    assert [upload.over.is_set() for upload in (*held, newest)] == [False, False, False, True, False]
+    for upload in (*held, newest):
+        upload.done()
+    assert not here.disk.holds(BLOB)
+    here.sync.begin(BLOB.digest).done()
+
+
+# holds BL-9 MB-16
+def test_upload_that_has_come_to_a_stop_makes_room_for_another_blob(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "UPLOADS_MAX", 4)
+    town = Town(tmp_path)
+    here = town.node("here")
+    contents = [bytes([n]) for n in range(4)]
+    for content in contents:
+        here.sync.gate(town.call(content, model=f"m-{content[0]}"), OFFICE, "http")
+    first, second = (here.sync.begin(sha256(content)) for content in contents[:2])
+    for _ in range(2):
+        town.clock.advance(SLOW_MS - 1)
+        second.write(b"")
+        if not first.over.is_set():
+            first.write(b"")
+        with pytest.raises(BlobRefusedError, match="2 blobs of this organisation"):
+            here.sync.begin(sha256(contents[2]))
+    town.clock.advance(SLOW_MS)
+    second.write(b"")
+    third = here.sync.begin(sha256(contents[2]))
+    assert [upload.over.is_set() for upload in (first, second, third)] == [True, False, False]
+    with pytest.raises(BlobRefusedError) as caught:
+        here.sync.begin(sha256(contents[3]))
+    assert (caught.value.status, caught.value.code) == (429, "busy")
+    for upload in (first, second, third):
+        upload.done()
+
+
+# holds BL-9
+def test_upload_that_cannot_begin_ends_no_other(tmp_path: Path) -> None:
+    town = Town(tmp_path)
+    here = town.node("here", bytes_max=COPIES_MAX * BLOB.size)
+    here.sync.gate(town.call(), OFFICE, "http")
+    held = [here.sync.begin(BLOB.digest) for _ in range(COPIES_MAX)]
+    with pytest.raises(BlobRefusedError, match="blobs_mib"):
+        here.sync.begin(BLOB.digest)
+    assert not any(upload.over.is_set() for upload in held)
+    for upload in held:
+        upload.done()
 
 
 # holds BL-6

@@ -228,7 +228,7 @@ def test_chain_goes_by_the_parameters_of_the_state_from_the_block_after_the_chan
     before = ledger.chain.consensus_head().timing
     place = (Step.COMMIT, block.header.epoch, block.header.height, 0, block.header.digest())
     after = ledger.chain.apply(block, Certificate(*place, signatures=())).timing
-    assert before == Timing(30, 30_000, 1000)
+    assert before == Timing(20, 30_000, 1000)
     assert after == Timing(9, 7000, 300) == ledger.open().consensus_head().timing
     assert ledger.chain.parameters.block_bytes_max == 65_536
     big = [ledger.world.sign("grid", "notary", "put", {"key": f"k-{n}", "data": bytes(1024)}) for n in range(80)]

@@ -217,4 +217,5 @@ def test_statement_from_reports_that_do_not_hold_is_refused(locked: Locked) -> N
     assert refused(replace(made, prepared=unsigned).encode())
     assert not out.exists()
     assert not refused(replace(made, prepared=locked.certificate(1)).encode())
+    out.unlink()
     assert locked.person("sign", forged, "--organisation", "dispatch", "--key", locked.root_key, "--out", out)[0] == 65

@@ -38,8 +38,8 @@ def test_fields_of_another_set_of_names_are_refused(value: object, reason: str) 
 def test_text_holds_what_people_see_by_a_list_of_our_own() -> None:
     """The list is written out a second time, by ranges as the clause has them."""
     refused = (
-        "0-1f 7f-9f 2028-2029 61c 200e-200f 202a-202e 2066-2069 ad 180e 200b 2060-2065 206a-206f feff fff9-fffb "
-        "d800-dfff e0000-e007f"
+        "0-1f 7f-9f 2028-2029 61c 200e-200f 202a-202e 2066-2069 ad 34f 200b 2060-2065 206a-206f feff fff9-fffb "
+        "115f-1160 17b4-17b5 3164 ffa0 180b-180f fe00-fe0f e0100-e01ef 1bca0-1bca3 1d173-1d17a d800-dfff e0000-e007f"
     )
     expected: set[int] = set()
     for part in refused.split():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from typing import BinaryIO
 
@@ -54,6 +55,7 @@ class FakeUpload:
 
     def __init__(self, blobs: FakeBlobs) -> None:
         self._blobs = blobs
+        self.over = asyncio.Event()
 
     def write(self, data: bytes) -> None:
         self._blobs.written += data
@@ -167,6 +169,33 @@ def test_blob_that_comes_byte_by_byte_is_cut_off() -> None:
     blobs = FakeBlobs()
     reply = ask(blobs, [CONTENT[:1]] * 20_000, Limits(stall_s=0.05))
     assert (reply.status, reply.json()["type"], blobs.written) == (408, "urn:gridwitness:problem:body-too-slow", b"")
+
+
+# holds BL-9
+@pytest.mark.parametrize("rest", [STALLED, CONTENT[100_000:]])
+@pytest.mark.parametrize(("is_here", "status"), [(True, 200), (False, 429)])
+def test_upload_that_is_to_end_is_answered_at_once(*, is_here: bool, status: int, rest: bytes) -> None:
+    class Ending(FakeUpload):
+        """Is to end once its first piece has come."""
+
+        def write(self, data: bytes) -> None:
+            super().write(data)
+            if is_here:
+                blobs.kept[DIGEST] = CONTENT
+            self.over.set()
+
+    class Crowded(FakeBlobs):
+        def begin(self, digest: bytes) -> Upload:
+            del digest
+            return Ending(self)
+
+    blobs = Crowded()
+    reply = ask(blobs, [CONTENT[:100_000], rest])
+    assert (reply.status, blobs.done, blobs.written) == (status, 1, CONTENT[:100_000])
+    if is_here:
+        assert reply.json() == {"digest": DIGEST.hex(), "size": len(CONTENT)}
+    else:
+        assert (reply.json()["type"], reply.headers["retry-after"]) == ("urn:gridwitness:problem:busy", "1")
 
 
 # holds BL-9
