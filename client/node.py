@@ -304,9 +304,10 @@ def listing(client: NodeClient, path: str, filters: Mapping[str, str | None]) ->
     stale = False
     for _ in range(PAGES_MAX):
         page = client.get_json(path, params)
-        if not isinstance(page.get("items"), list):
+        entries = page.get("items")
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise DataError(f"{client.node}{path} does not answer with a list")
-        found += page["items"]
+        found += entries
         stale = stale or bool(page.get("ledger_stale"))
         following = page.get("next")
         if following is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import json
 import os
+import re
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 DEBUG_VARIABLE = "GRIDWITNESS_DEBUG"
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _OWN_PACKAGES = frozenset({"agent", "client", "firmware_sim", "kit", "master", "rules", "wire"})
+_WORD_SHOWN = 256
+_ENDLESS = re.compile(r"\S{1024,}")
+"""A word that no person reads: of what was given, as much is told as shows what it is."""
 OUTPUT_CLOSED = 141  # 128 + SIGPIPE: the reader of our output went away
 
 
@@ -186,6 +190,7 @@ def run(app: typer.Typer, *, program: str, args: Sequence[str] | None = None) ->
     """
     argv = list(sys.argv[1:] if args is None else args)
     try:
+        _check_text(argv)
         result = typer.main.get_command(app).main(args=argv, prog_name=program, standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -201,6 +206,18 @@ def run(app: typer.Typer, *, program: str, args: Sequence[str] | None = None) ->
     except Exception as error:  # noqa: BLE001 the outermost frame: whatever it is, it becomes a sentence and a code
         return _report(error, program=program, as_json=_wants_json(argv))
     return result if isinstance(result, int) else int(ExitCode.OK)
+
+
+def _check_text(argv: Sequence[str]) -> None:
+    """Refuse arguments that are not UTF-8: they could be neither sent nor shown.
+
+    Raises:
+        UsageError: With the place of the first one.
+    """
+    for place, argument in enumerate(argv, start=1):
+        if not argument.isascii() and any("\ud800" <= letter <= "\udfff" for letter in argument):
+            shown = argument.encode("utf-8", "backslashreplace").decode()
+            raise UsageError(f"argument {place}, {shown}, is not UTF-8; give names and texts in UTF-8")
 
 
 def report_missing_package(error: ModuleNotFoundError, *, program: str, extra: str) -> int:
@@ -226,6 +243,7 @@ def report_missing_package(error: ModuleNotFoundError, *, program: str, extra: s
 
 def _report(error: Exception, *, program: str, as_json: bool) -> int:
     sentence, code = describe(error)
+    sentence = _ENDLESS.sub(lambda found: f"{found[0][:_WORD_SHOWN]}...", sentence)
     shown = str(getattr(error, "message", "")).rstrip() if _is_help(error) and not as_json else ""
     if shown:
         sys.stderr.write(f"{shown}\n\n")

@@ -367,8 +367,12 @@ def _reason(error: requests.RequestException, timeout_s: float) -> str:
 
 
 def _check_address(url: str) -> str:
-    parts = urlsplit(url)
-    is_bare = not (parts.query or parts.fragment or parts.username or parts.password)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not is_bare:
+    try:
+        parts = urlsplit(url)
+        is_bare = not (parts.query or parts.fragment or parts.username or parts.password)
+        fits = parts.scheme in {"http", "https"} and bool(parts.hostname) and is_bare and parts.port != 0
+    except ValueError:  # a port out of range, or half an IPv6 address
+        fits = False
+    if not fits:
         raise UsageError(f"{url!r} is no node address; expected such as http://127.0.0.1:8080")
     return url.rstrip("/")

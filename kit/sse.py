@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Never
 
 from kit.exitcodes import DataError
 
@@ -88,14 +88,33 @@ class SseParser:
         return event
 
 
+class MissingFieldError(DataError, KeyError):
+    """A JSON object of others has no field of a name that is due."""
+
+    __str__ = Exception.__str__  # that of KeyError would quote the sentence
+
+
+class JsonObject(dict[str, Any]):
+    """A JSON object of others: looking up a field that it has not says what lacks it."""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, fields: dict[str, Any], what: str) -> None:
+        super().__init__(fields)
+        self._what = what
+
+    def __missing__(self, name: str) -> Never:
+        raise MissingFieldError(f"{self._what} has no {name!r}; is it from a full node of this version?")
+
+
 def json_object(data: bytes, what: str) -> dict[str, Any]:
-    """Parse bytes that must be one JSON object.
+    """Parse bytes that must be one JSON object; a field that it or an object in it lacks raises ``MissingFieldError``.
 
     Raises:
         DataError: They are not; ``what`` names them.
     """
     try:
-        value = json.loads(data)
+        value = json.loads(data, object_hook=lambda fields: JsonObject(fields, what))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{what} is no JSON") from error
     if not isinstance(value, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Final
 
@@ -10,8 +11,9 @@ import typer
 from client.node import Item
 from client.options import URL_VARIABLE, JsonOption
 from client.output import short, show_items
-from kit.exitcodes import GridwitnessError, exit_code_of
+from kit.exitcodes import GridwitnessError, UsageError, exit_code_of
 from kit.http import NodeClient
+from kit.sse import JsonObject
 from kit.terminal import Terminal
 
 NODES_MAX: Final = 64
@@ -41,6 +43,10 @@ def status(
         _row,
         empty="no nodes",
     )
+    sys.stdout.flush()
+    for item in () if json else found:
+        if "error" in item:
+            sys.stderr.write(f"{item['error']}\n")
     return exit_code_of(
         word
         for item in found
@@ -52,7 +58,13 @@ def status(
 def _ask(url: str) -> Item:
     try:
         with NodeClient([url]) as client:
-            return {"url": url, **client.get_json("/v1/status")}
+            found = JsonObject({"url": url, **client.get_json("/v1/status")}, f"the status of {url}")
+            _row(found)
+            return found
+    except UsageError:
+        raise
+    except (TypeError, AttributeError):
+        return {"url": url, "error": f"{url} does not answer as a node does"}
     except GridwitnessError as error:
         return {"url": url, "error": str(error)}
 

@@ -48,7 +48,7 @@ class Stored:
 def newest_version(client: NodeClient, model: str) -> Item | None:
     """Return the newest version of a model, None when the ledger has none."""
     found = client.get_json("/v1/models", {"model": model, "limit": "1"}).get("items")
-    if not isinstance(found, list):
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise DataError(f"{client.node} does not answer with a list of models")
     return dict(found[0]) if found else None
 

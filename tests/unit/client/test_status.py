@@ -47,4 +47,22 @@ def test_status_of_unreachable_node_for_people(
 ) -> None:
     use_node(monkeypatch, "status", FakeNode({"/v1/status": UnreachableError("nobody answers")}))
     assert call("status", "--node", "http://a") == 69
-    assert "unreachable" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "unreachable" in said.out
+    assert said.err == "nobody answers\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [({}, "the status of http://a has no 'peers'"), ({**STATUS, "peers": 3}, "as a node does")]
+)
+def test_status_of_what_is_no_node_is_told_beside_the_others(
+    answer: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_node(monkeypatch, "status", FakeNode({"/v1/status": answer}))
+    assert call("status", "--node", "http://a") == 69
+    assert said in capsys.readouterr().err
+
+
+def test_status_of_an_address_that_is_none_exits_64(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("status", "--node", "nonsense") == 64
+    assert "is no node address" in capsys.readouterr().err

@@ -171,6 +171,22 @@ def test_run_of_value_refused_by_a_command_returns_64(
     assert "no good" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", [1, 2])
+def test_run_of_an_argument_that_is_not_utf_8_returns_64_and_says_which(
+    place: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["go", "größe"]
+    args[place - 1] = "a\udcff"
+    assert run(app_of(None), program="prog", args=args) == 64
+    assert capsys.readouterr().err.startswith(f"prog: argument {place}, a\\udcff, is not UTF-8")
+
+
+def test_word_without_end_is_cut_in_the_error_and_others_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "p" * 1023
+    assert run(app_of(DataError(f"{path} holds {'x' * 5000}; look")), program="prog", args=["go"]) == 65
+    assert capsys.readouterr().err == f"prog: {path} holds {'x' * 256}...; look\n".replace("; look", " look")
+
+
 def test_usage_error_without_context_is_described() -> None:
     sentence, code = exitcodes.describe(typer.BadParameter("no good"))
     assert (sentence, code) == ("Invalid value: no good.", 64)

@@ -321,7 +321,21 @@ def test_events_of_another_type_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "a:80", "ftp://a", "http://", "http://a?x", "http://a#x", "http://u@a", "http://:p@a"]
+    "url",
+    [
+        "",
+        "a:80",
+        "ftp://a",
+        "http://",
+        "http://a?x",
+        "http://a#x",
+        "http://u@a",
+        "http://:p@a",
+        "http://[::1",
+        "http://a:99999",
+        "http://a:0",
+        "http://a:x",
+    ],
 )
 def test_wrong_address_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="is no node address"):

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from kit.exitcodes import DataError
-from kit.sse import EVENT_BYTES_MAX, ServerEvent, SseParser, json_object
+from kit.exitcodes import DataError, describe
+from kit.sse import EVENT_BYTES_MAX, MissingFieldError, ServerEvent, SseParser, json_object
 
 STREAM = (
     b": hello\n\n"
@@ -61,3 +61,15 @@ def test_event_data_is_given_as_json() -> None:
 def test_other_data_as_json_object_is_refused(data: bytes) -> None:
     with pytest.raises(DataError, match=r"the answer is (no JSON|JSON, but no object)"):
         json_object(data, "the answer")
+
+
+def test_field_that_an_object_lacks_at_any_depth_is_an_error_of_who_sent_it() -> None:
+    found = json_object(b'{"items": [{"a": 1}]}', "the answer to /v1/x")
+    assert found["items"][0]["a"] == 1
+    assert found.get("none") is None
+    for lacking in (found, found["items"][0]):
+        with pytest.raises(MissingFieldError) as caught:
+            lacking["digest"]
+        assert isinstance(caught.value, KeyError)
+        assert str(caught.value) == "the answer to /v1/x has no 'digest'; is it from a full node of this version?"
+        assert describe(caught.value)[1] == 65
