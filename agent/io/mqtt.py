@@ -24,6 +24,7 @@ from agent.io.trust import ITEM_BYTES_MAX
 from agent.resend import ResendPlan
 from kit.clock import Clock
 from kit.logs import get_logger
+from kit.mqtt import SOCKET_OPTIONS
 from wire.topics import GatewayTopic
 
 VERBS: Final = ("birth", "death", "tx", "health", "down")
@@ -182,6 +183,7 @@ class BrokerLink:
             keepalive=KEEPALIVE_S,
             will=aiomqtt.Will(self._topics.of("death"), self._session_payload(reason="lost"), qos=1, retain=True),
             max_queued_incoming_messages=INCOMING_MAX,
+            socket_options=SOCKET_OPTIONS,
         )
 
     async def _serve(self, client: aiomqtt.Client) -> None:
