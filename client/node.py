@@ -242,6 +242,19 @@ def require_ok(outcome: Outcome, words: Mapping[str, str] = NO_WORDS) -> Outcome
     return outcome
 
 
+def octets(item: Item, name: str) -> bytes:
+    """Return a field of an answer that must be hex.
+
+    Raises:
+        DataError: It is not.
+    """
+    value = item[name]
+    try:
+        return bytes.fromhex(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the node says {name} {value!r}, which is no hex; ask another one") from error
+
+
 def state_value(client: NodeClient, namespace: str, key: str) -> cbor.Value:
     """Return what stands under a key of the newest state by a node's word; None where nothing does.
 

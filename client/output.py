@@ -71,7 +71,7 @@ def show_rows(terminal: Terminal, headings: Sequence[str], rows: Sequence[Sequen
 
 def lines_of(pairs: Mapping[str, object]) -> list[str]:
     """Write names and values, one pair a line, the values below one another."""
-    width = max(len(name) for name in pairs)
+    width = max(map(len, pairs), default=0)
     return [f"{name.ljust(width)}  {'-' if value is None else value}" for name, value in pairs.items()]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from client.node import Item, items, looks
+from client.node import Item, items, looks, octets
 from kit.exitcodes import DataError, UsageError
 from kit.files import read_bounded
 from kit.http import NodeClient
@@ -64,10 +64,10 @@ def standing(client: NodeClient, namespace: str, name: str) -> bytes:
     Raises:
         DataError: Nothing stands there.
     """
-    value = client.get_json(f"/v1/state/{namespace}/{quote(name, safe='')}").get("value")
-    if value is None:
+    found = client.get_json(f"/v1/state/{namespace}/{quote(name, safe='')}")
+    if found.get("value") is None:
         raise DataError(f"nothing stands under {namespace}/{name}; see 'gridwitness state get --help'")
-    return bytes.fromhex(str(value))
+    return octets(found, "value")
 
 
 def read_policy(path: Path) -> dict[str, cbor.Value]:

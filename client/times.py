@@ -8,6 +8,8 @@ from typing import Final
 from kit.exitcodes import UsageError
 
 _MS_PER_S: Final = 1000
+_MS_MAX: Final = 253_402_300_799_999
+"""The end of the year 9999, UTC."""
 
 
 def moment_ms(text: str) -> int:
@@ -16,7 +18,11 @@ def moment_ms(text: str) -> int:
     Raises:
         UsageError: It is neither.
     """
-    return int(text) if text.isascii() and text.isdecimal() else time_ms(text, "the time")
+    if not (text.isascii() and text.isdecimal()):
+        return time_ms(text, "the time")
+    if len(text) > len(str(_MS_MAX)) or int(text) > _MS_MAX:
+        raise UsageError(f"the time {text} lies behind the year 9999; milliseconds since 1970 are due")
+    return int(text)
 
 
 def time_ms(text: str, what: str) -> int:

@@ -143,7 +143,7 @@ def load(
 
 def _files(path: Path, folders: Sequence[str], problems: list[Problem]) -> list[Path]:
     files = [path]
-    for folder in (path.with_name(f"{path.name}.d"), *(path.parent / name for name in folders)):
+    for folder in (path.parent / f"{path.name}.d", *(path.parent / name for name in folders)):
         if not folder.is_dir():
             continue
         found = sorted(x for x in folder.glob("*.toml") if not x.name.startswith("."))

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 import typer
 
 from client.names import meant, require_target
-from client.node import Item, Outcome, items, listing
+from client.node import Item, Outcome, items, listing, octets
 from client.options import JsonOption, NodeOption
 from client.output import short, show_listing, when
 from client.releases import read_release
@@ -81,7 +81,7 @@ def open_work(
         require_target(client, device, None)
         args: dict[str, cbor.Value] = {
             "device": device,
-            "release": bytes.fromhex(str(found["digest"])),
+            "release": octets(found, "digest"),
             "from_ms": from_ms,
             "to_ms": from_ms + round(hours * _HOUR_MS),
             "approver": approver,
@@ -174,8 +174,8 @@ def fill(
             _compare(client, files, found)
         args: dict[str, cbor.Value] = {
             "device": str(found["device"]),
-            "release": bytes.fromhex(str(found["release"])),
-            "order": bytes.fromhex(str(found["id"])),
+            "release": octets(found, "release"),
+            "order": octets(found, "id"),
         }
         outcome = way.call(client, CONTRACT, "fill", args, _WORDS)
     about = {"record": outcome.tx, "order": str(found["id"]), "device": str(found["device"])}
@@ -253,7 +253,7 @@ def inspections(
 def _decide(method: str, order: str, way: Way) -> None:
     with way.client() as client:
         found = _order(client, order)
-        args: dict[str, cbor.Value] = {"order": bytes.fromhex(str(found["id"]))}
+        args: dict[str, cbor.Value] = {"order": octets(found, "id")}
         outcome = way.call(client, CONTRACT, method, args, _WORDS)
     _show(way, outcome, {"order": str(found["id"]), "device": str(found["device"])})
 

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from client.names import meant, require_target
-from client.node import Item, Outcome, Signer, items, listing, require_ok, submit, wait_outcome
+from client.node import Item, Outcome, Signer, items, listing, octets, require_ok, submit, wait_outcome
 from client.options import URL_VARIABLE, JsonOption, NodeOption
 from client.outfiles import ForceOption, check_out, write_out
 from client.output import lines_of, short, show_listing, when
@@ -342,7 +342,7 @@ def _send(
     timeout_s: float | None,
 ) -> Outcome:
     """Send one call about a release and require that it is accepted."""
-    raw = signer.sign(CONTRACT, method, {"release": bytes.fromhex(release["digest"]), **args})
+    raw = signer.sign(CONTRACT, method, {"release": octets(release, "digest"), **args})
     return require_ok(_wait(terminal, client, submit(client, raw), timeout_s))
 
 

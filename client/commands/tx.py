@@ -35,6 +35,8 @@ def show(tx: IdArgument, node: NodeOption, *, json: JsonOption = False) -> None:
     _check(tx)
     with NodeClient([node]) as client:
         found: Item = client.get_json(f"/v1/tx/{tx}")
+    if "status" not in found:
+        raise DataError(f"{node} does not say where transaction {tx} stands")
     Terminal(as_json=json).show(found, lambda: lines_of(found))
 
 

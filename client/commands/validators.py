@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from client.names import require_organisation, require_validator
-from client.node import Item, items, listing, state_value
+from client.node import Item, items, listing, octets, state_value
 from client.options import JsonOption, NodeOption
 from client.output import short, show_items, show_listing, when
 from client.ways import Way, signed
@@ -293,7 +293,7 @@ def _newest_state(client: NodeClient) -> tuple[int, bytes]:
     page = client.get_json("/v1/headers", {"from": str(height), "limit": "1"}).get("items")
     if not isinstance(page, list) or not page or not isinstance(page[0], dict):
         raise DataError(f"{client.node} does not answer as a node does")
-    return height, decode_header(bytes.fromhex(str(page[0].get("header")))).state_root
+    return height, decode_header(octets(page[0], "header")).state_root
 
 
 def _record(client: NodeClient, member: str) -> tuple[bytes, str]:

@@ -10,7 +10,7 @@ from typing import Final
 from client.grid.model import GridModel, ModelError, equipment_of, voltages_of
 from client.grid.table import UNKNOWN, format_of, read_model
 from client.names import meant
-from client.node import Item, Outcome, Signer, bring_blobs, items, require_ok, submit_with_blobs, wait_outcome
+from client.node import Item, Outcome, Signer, bring_blobs, items, octets, require_ok, submit_with_blobs, wait_outcome
 from kit.exitcodes import DataError, GridwitnessError, UsageError
 from kit.http import NodeClient
 from wire import cbor
@@ -50,7 +50,8 @@ def newest_version(client: NodeClient, model: str) -> Item | None:
     found = client.get_json("/v1/models", {"model": model, "limit": "1"}).get("items")
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise DataError(f"{client.node} does not answer with a list of models")
-    return dict(found[0]) if found else None
+    newest: Item | None = found[0] if found else None
+    return newest
 
 
 def store_model(client: NodeClient, signer: Signer, content: bytes, told: Told, timeout_s: float | None) -> Stored:
@@ -83,7 +84,7 @@ def store_model(client: NodeClient, signer: Signer, content: bytes, told: Told, 
         "reason": told.reason,
         "equipment": list(equipment),
         "voltages_v": list(voltages),
-        "parent": None if before is None else bytes.fromhex(str(before["digest"])),
+        "parent": None if before is None else octets(before, "digest"),
         "digest": digest,
         "size": len(content),
     }

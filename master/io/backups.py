@@ -53,12 +53,11 @@ def back_up(store_path: Path, genesis: Genesis, out: Path) -> Manifest:
         out: New folder.
 
     Raises:
-        DataError: ``out`` is there already.
-        StoreError: There is no store of this ledger, or it cannot be read.
+        StoreError: ``out`` is there already, there is no store of this ledger, or it cannot be read.
         StoreFullError: No room for the copy.
     """
     if out.exists():
-        raise DataError(f"{out} is there already; a backup gets a folder of its own")
+        raise StoreError(f"{out} is there already; a backup gets a folder of its own")
     if not (store_path / DATA_FILE).exists():
         raise StoreError(f"store {store_path}: there is none")
     out.mkdir(parents=True, mode=0o700)

@@ -306,11 +306,12 @@ def export_blocks(store: Store, chain: str, out: Path, heights: range, progress:
         progress: Told of every block.
 
     Raises:
-        StoreError: A block is missing or pruned.
-        DataError: The file is there already.
+        StoreError: A block is missing or pruned, the file is there already, or its folder is not.
     """
     if out.exists():
-        raise DataError(f"{out} is there already; it is never overwritten")
+        raise StoreError(f"{out} exists and is never overwritten; choose another name or move it away")
+    if not out.parent.is_dir():
+        raise StoreError(f"{out}: there is no folder {out.parent}; make it or name another file")
     temporary = out.with_name(f".{out.name}.part")
     start: dict[str, cbor.Value] = {
         "type": "export",

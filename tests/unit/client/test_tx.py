@@ -18,6 +18,14 @@ def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
     return made
 
 
+def test_show_of_a_node_that_does_not_say_where_it_stands_exits_65(
+    node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.answers[f"/v1/tx/{'ab' * 32}"] = {}
+    assert call("tx", "show", "ab" * 32, *NODE) == 65
+    assert "does not say where" in capsys.readouterr().err
+
+
 def test_get_writes_the_bundle(tmp_path: Path, node: FakeNode) -> None:
     bundle = World().bundle()
     tx = sha256(bundle.tx).hex()

@@ -204,7 +204,13 @@ def test_ready_signs_the_newest_state_of_the_node_that_is_asked(site: Site) -> N
 
 
 @pytest.mark.parametrize(
-    ("status", "page"), [({"height": 0}, {}), ({"height": 7}, {"items": []}), ({"height": 7}, {"items": [7]})]
+    ("status", "page"),
+    [
+        ({"height": 0}, {}),
+        ({"height": 7}, {"items": []}),
+        ({"height": 7}, {"items": [7]}),
+        ({"height": 7}, {"items": [{"header": None}]}),
+    ],
 )
 def test_ready_of_a_node_without_blocks_is_refused(site: Site, status: dict[str, Any], page: dict[str, Any]) -> None:
     site.node.answers["/v1/status"] = {"chain": "demo-00000000", **status}

@@ -112,7 +112,7 @@ def test_export_makes_a_lost_store_anew_elsewhere(node: Node, tmp_path: Path) ->
     assert node.call("export", "--out", str(out), "--last", "9")[0] == 64
     code, done = node.call("export", "--out", str(out))
     assert (code, done["first"], done["last"], done["bytes"]) == (0, 1, 6, out.stat().st_size)
-    assert node.call("export", "--out", str(out))[0] == 65
+    assert node.call("export", "--out", str(out))[0] == 74
     node.ledger.rename(tmp_path / "lost")
     code, done = node.call("rebuild", "--from", str(out))
     assert (code, done["height"], done["old_store"]) == (0, 6, None)
@@ -123,7 +123,7 @@ def test_backup_and_restore_leave_a_mark_for_the_signer_guard(node: Node, tmp_pa
     backup = tmp_path / "backup"
     code, made = node.call("backup", "--out", str(backup))
     assert (code, made["height"], made["chain"]) == (0, 6, node.world.genesis.chain())
-    assert node.call("backup", "--out", str(backup))[0] == 65
+    assert node.call("backup", "--out", str(backup))[0] == 74
     assert node.call("restore", str(backup))[0] == 74
     assert not (node.data_dir / "restored").exists()
     node.ledger.rename(tmp_path / "lost")

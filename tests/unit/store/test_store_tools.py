@@ -182,8 +182,9 @@ def test_export_carries_a_store_to_another_node(path: Path, world: World, tmp_pa
     with opened(path, world) as store:
         size = export_blocks(store, chain, out, range(1, 7), ignore)
         assert size == out.stat().st_size
-        with pytest.raises(DataError, match="never overwritten"):
-            export_blocks(store, chain, out, range(1, 7), ignore)
+        for wrong, said in ((out, "never overwritten"), (tmp_path / "none" / "blocks", "there is no folder")):
+            with pytest.raises(StoreError, match=said):
+                export_blocks(store, chain, wrong, range(1, 7), ignore)
     made = rebuild(
         tmp_path / "new",
         world.genesis,
@@ -261,7 +262,7 @@ def test_restore_never_replaces_a_store(path: Path, world: World, tmp_path: Path
     with pytest.raises(StoreError, match="move it away first"):
         restore(tmp_path / "backup", world.genesis, path, tmp_path / "restored")
     assert not (tmp_path / "restored").exists()
-    with pytest.raises(DataError, match="a folder of its own"):
+    with pytest.raises(StoreError, match="a folder of its own"):
         back_up(path, world.genesis, tmp_path / "backup")
 
 
