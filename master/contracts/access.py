@@ -131,20 +131,19 @@ def revoke(ctx: Context, args: dict[str, Value]) -> str:
 
 
 def follow_move(ctx: Context, event: Event) -> None:
-    """End what others than the owner of devices that moved had granted of them.
+    """End what was granted of devices that get another owner; of that one there is nothing yet.
 
     `member_places` moves no more devices and grants to another owner at once than `MOVED_GRANTS_MAX`.
     """
-    owner, devices = event.data["organisation"], event.data.get("devices", [event.data.get("device")])
-    if owner == event.data["former"]:
+    devices = event.data.get("devices", [event.data.get("device")])
+    if event.data["organisation"] == event.data["former"]:
         return
     assert isinstance(devices, list)
     for device in devices:
         for identifier in tuple(access_records.open_grants(ctx, str(device))):
             found = _find(ctx, identifier)
             assert found is not None
-            if membership.organisation_of_account(ctx, found.grant.by) != owner:
-                _end(ctx, found)
+            _end(ctx, found)
 
 
 def register(ctx: Context, args: dict[str, Value]) -> str:

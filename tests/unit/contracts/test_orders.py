@@ -127,6 +127,18 @@ def test_work_order_is_approved_by_an_agency_above_the_owner_alone(approver: str
 
 
 # holds OR-1
+@pytest.mark.parametrize("other", ["dispatch", "east", "grid", "gw-1"])
+def test_work_order_is_approved_by_nobody_but_whom_it_names(other: str) -> None:
+    """Neither by others that have a say over the owner, nor by who asked."""
+    desk = Desk(tree("east"))
+    asker, approver = ("dispatch", "east") if other == "dispatch" else ("east", "dispatch")
+    order = desk.open(asker, approver=approver).tx.id
+    refused = desk.call(other, "approve", order=order)
+    assert refused.code == ("not-yours" if other == "gw-1" else "wrong-approver")
+    assert desk.call(approver, "approve", order=order).code == "ok"
+
+
+# holds OR-1
 @pytest.mark.parametrize(
     ("approver", "code"),
     [("regulator", "ok"), ("far", "ok"), ("office", "no"), ("dispatch", "no"), ("lab", "no"), ("east", "no")],
@@ -311,6 +323,12 @@ def test_read_order_is_not_answered_by_another_gateway_nor_open_past_its_deadlin
     desk = Desk()
     assert desk.inspect().code == "ok"
     assert desk.read(item("s-3"), "dev-3", nonce=NONCE).events("inspection_answered") == []
+    # nor by the one behind which a device of it is by now
+    desk.world.call("grid", "membership", "bind", {"kind": "device", "id": "dev-2", "to": "gw-2"})
+    moved = evidence(entry("dev-2", item("s-2")), gateway="gw-2", pair=(1, 9), nonce=NONCE)
+    told = send(desk.world, moved).event_types
+    assert "report_accepted" in told
+    assert "inspection_answered" not in told
     assert read_orders.open_inspections(reads(desk), "gw-1", desk.now_ms + 2 * MINUTE_MS) == ()
     assert read_orders.open_inspections(reads(desk), "gw-2", desk.now_ms) == ()
 
