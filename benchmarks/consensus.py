@@ -19,6 +19,7 @@ from client.demo.processes import wait_until
 from client.demo.topology import MEMBERS, VENDOR, Substation, build_topology
 from kit.files import read_bounded
 from kit.keystore import load_signing_key
+from kit.mqtt import SOCKET_OPTIONS
 from kit.tls import mqtt_context
 from wire import cbor
 from wire.evidence import Artefact, Clock, Entry, Evidence, Identity, Item, SeenBlock
@@ -194,6 +195,7 @@ async def _receipts(cluster: Cluster, reporter: Reporter) -> list[float]:
         identifier="bench",
         protocol=aiomqtt.ProtocolVersion.V5,
         tls_context=context,
+        socket_options=SOCKET_OPTIONS,
     ) as client:
         await client.subscribe(f"{base}/down", qos=1)
         for _ in range(RECEIPTS):

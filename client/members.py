@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from client.node import Outcome
+from client.node import Outcome, state_value
 from client.ways import Way
 from kit.exitcodes import DataError
 from kit.files import read_bounded
@@ -28,6 +28,8 @@ from wire.membership import (
 
 CONTRACT: Final = "membership"
 DAY_MS: Final = 86_400_000
+_IN: Final[Mapping[str, str]] = {"device": "gateway", "gateway": "station", "station": "organisation"}
+"""What names a record of the state, and what it is in."""
 _FILE: Final = ("application", "signature", "root_signature")
 _WORDS: Final[Mapping[str, str]] = {
     "already-applied": "an application of that name waits; see 'gridwitness members applications'",
@@ -89,6 +91,23 @@ def send(method: str, args: Mapping[str, cbor.Value], way: Way) -> None:
     with way.client() as client:
         outcome = call(client, way, method, args)
     way.show(method, outcome)
+
+
+def owner_of(client: NodeClient, kind: str, name: str) -> str | None:
+    """Return the organisation to which a device, gateway or station belongs now, None where there is none of that name.
+
+    Raises:
+        DataError: The node tells something else.
+    """
+    while kind in _IN:
+        record = state_value(client, CONTRACT, f"{kind}/{name}")
+        if record is None:
+            return None
+        kind = _IN[kind]
+        if not isinstance(record, dict) or not isinstance(record.get(kind), str):
+            raise DataError(f"{client.node} does not answer as a node does")
+        name = str(record[kind])
+    return name
 
 
 def chain_of(client: NodeClient) -> str:

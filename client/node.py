@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from kit.exitcodes import DataError, TryAgainError
 from kit.http import NodeClient
 from kit.keystore import KeyFile, load_signing_key, next_seq
 from wire import cbor
+from wire.errors import WireError
 from wire.tx import Transaction
 
 Item = dict[str, Any]
@@ -20,6 +22,8 @@ VALID_MS_DEFAULT: Final = 3_600_000
 PAGE_ITEMS: Final = 500
 PAGES_MAX: Final = 2_000
 TX_MEDIA_TYPE: Final = "application/cose"
+LOOKS_MAX: Final = 10
+LOOK_S: Final = 0.1
 _POLL_FIRST_S: Final = 0.02
 _POLL_LAST_S: Final = 0.5
 _MS_PER_S: Final = 1000
@@ -236,6 +240,27 @@ def require_ok(outcome: Outcome, words: Mapping[str, str] = NO_WORDS) -> Outcome
         reason = f"{outcome.code}" if known is None else f"{outcome.code}: {known}"
         raise DataError(f"the contract refused transaction {outcome.tx} in block {outcome.height}: {reason}")
     return outcome
+
+
+def state_value(client: NodeClient, namespace: str, key: str) -> cbor.Value:
+    """Return what stands under a key of the newest state by a node's word; None where nothing does.
+
+    Raises:
+        DataError: The node tells something else.
+    """
+    value = client.get_json(f"/v1/state/{namespace}/{quote(key, safe='')}").get("value")
+    try:
+        return None if value is None else cbor.decode(bytes.fromhex(str(value)))
+    except (ValueError, WireError) as error:
+        raise DataError(f"{client.node} does not answer as a node does: {error}; ask another one") from error
+
+
+def looks() -> Iterator[None]:
+    """Say a few times to look at a list, with a pause in between: it may lag behind its ledger by a moment."""
+    for look in range(LOOKS_MAX):
+        if look:
+            time.sleep(LOOK_S)
+        yield
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json as jsons
 import re
-import time
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from client.node import Item, items
+from client.node import Item, items, looks
 from kit.exitcodes import DataError, UsageError
 from kit.files import read_bounded
 from kit.http import NodeClient
@@ -21,8 +20,6 @@ POLICY_BYTES_MAX: Final = 64 * 1024
 ID_DIGITS: Final = 64
 _HEX: Final = "hex:"
 _ID: Final = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
-_LOOKS_MAX: Final = 10
-_LOOK_S: Final = 0.1
 _POLICY: Final = ("target", "kind", "policy")
 
 
@@ -109,11 +106,10 @@ def find_proposal(client: NodeClient, text: str) -> Item:
 
 def after_vote(client: NodeClient, proposal: str, voter: str) -> Item:
     """Return how a proposal stands once the node's list has the vote; only the id when it lags behind its ledger."""
-    for _ in range(_LOOKS_MAX):
+    for _ in looks():
         item = client.get_json(f"/v1/proposals/{proposal}")
         if voter in (*item["in_favour"], *item["against"]):
             return {"proposal": proposal, "proposal_status": item["reason"] or item["status"], "votes": weights(item)}
-        time.sleep(_LOOK_S)
     return {"proposal": proposal}
 
 

@@ -89,7 +89,8 @@ class Uploads:
             return None
         slowest = min(own or self._open, key=_moved_ms)
         if self._clock.monotonic_ms() - slowest.moved_ms < SLOW_MS:
-            detail = f"{len(own)} blobs of this organisation are on their way; bring this one after them"
+            whose = f"{len(own)} blobs of this organisation" if own else "as many blobs as this node takes at once"
+            detail = f"{whose} are on their way; bring this one after them"
             raise BlobRefusedError(HTTPStatus.TOO_MANY_REQUESTS, "busy", detail)
         return slowest
 

@@ -24,6 +24,7 @@ from agent.io.trust import ITEM_BYTES_MAX
 from agent.resend import ResendPlan
 from kit.clock import Clock
 from kit.logs import get_logger
+from kit.mqtt import SOCKET_OPTIONS
 from wire.topics import GatewayTopic
 
 VERBS: Final = ("birth", "death", "tx", "health", "down")
@@ -182,6 +183,7 @@ class BrokerLink:
             keepalive=KEEPALIVE_S,
             will=aiomqtt.Will(self._topics.of("death"), self._session_payload(reason="lost"), qos=1, retain=True),
             max_queued_incoming_messages=INCOMING_MAX,
+            socket_options=SOCKET_OPTIONS,
         )
 
     async def _serve(self, client: aiomqtt.Client) -> None:
@@ -216,7 +218,7 @@ class BrokerLink:
             now_ms = self._clock.monotonic_ms()
             due = self._plan.due(pending, now_ms)
             if due:
-                await asyncio.gather(*(self._send_one(client, entry) for entry in due[:BATCH]))
+                await self._send_all(client, due[:BATCH])
             if len(due) >= BATCH:
                 await asyncio.sleep(BATCH_PAUSE_S)
                 continue
@@ -224,15 +226,19 @@ class BrokerLink:
                 async with asyncio.timeout(self._plan.wait_ms(pending, now_ms) / 1000):
                     await self._wake.wait()
 
-    async def _send_one(self, client: aiomqtt.Client, entry: Pending) -> None:
-        current = await self._spool.current(entry, is_stuck=self._plan.is_stuck(entry.evidence))
-        if current is None:
-            return
-        if self._plan.sent(entry.evidence, self._clock.monotonic_ms()):
-            self.figures.resent += 1
-        else:
-            self.figures.sent += 1
-        await client.publish(self._topics.of("tx"), current.raw, qos=1)
+    async def _send_all(self, client: aiomqtt.Client, due: Sequence[Pending]) -> None:
+        """Send what is due in its order, however long some of it takes to wrap anew."""
+        current: list[Pending] = []
+        for entry in due:
+            found = await self._spool.current(entry, is_stuck=self._plan.is_stuck(entry.evidence))
+            if found is None:
+                continue
+            current.append(found)
+            if self._plan.sent(entry.evidence, self._clock.monotonic_ms()):
+                self.figures.resent += 1
+            else:
+                self.figures.sent += 1
+        await asyncio.gather(*(client.publish(self._topics.of("tx"), entry.raw, qos=1) for entry in current))
 
     async def _receive(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import quote
 
 import typer
 
-from client.members import call, chain_of, first_word, in_days, word
-from client.node import items
+from client.members import CONTRACT, call, chain_of, first_word, in_days, owner_of, word
+from client.names import require_organisation
+from client.node import items, state_value
 from client.options import JsonOption, NodeOption
 from client.output import short, show_items, when
 from client.ways import Way, signed
@@ -19,7 +19,6 @@ from kit.keystore import load_signing_key
 from kit.terminal import Terminal
 from wire import cbor
 from wire.cose import KID_BYTES
-from wire.errors import WireError
 from wire.membership import REPLACE, REVOKE, ROOT, ROTATE, recovery_bytes
 
 RECOVERY_DAYS: Final = 7
@@ -56,12 +55,27 @@ def rotate_key(
     Example: gridwitness members rotate-key --new-key lab-2.key --key lab.key --sender lab --node http://localhost:8080
     """
     new, old = load_signing_key(new_key), load_signing_key(way.key)
+    account = way.account
     with way.client() as client:
-        account = way.account
+        _refuse_gateway(client, account, new_key)
         signature = word(new, chain_of(client), account, ROTATE, (old.public, new.public))
         sign_with = f"--key {new_key}" + ("" if new.name == account else f" --sender {account}")
         outcome = call(client, way, "rotate-key", {"new_key": new.public, "signature": signature})
     way.show("rotate-key", outcome, {"old_kid": old.kid.hex(), "new_kid": new.kid.hex(), "sign_with": sign_with})
+
+
+def _refuse_gateway(client: NodeClient, account: str, new_key: Path) -> None:
+    """Say who changes a gateway's key: how far it has counted its agent alone knows, so a number would be wrong here.
+
+    Raises:
+        UsageError: The account is a gateway.
+    """
+    owner = owner_of(client, "gateway", account)
+    if owner is not None:
+        raise UsageError(
+            f"{account} is a gateway, whose agent alone counts what its key signs; nothing was signed: its "
+            f"organisation {owner} changes the key with 'gridwitness members replace-key {account} --new-key {new_key}'"
+        )
 
 
 @signed
@@ -155,6 +169,7 @@ def recover_key(
     """
     new, root = load_signing_key(new_key), load_signing_key(root_key)
     with way.client() as client:
+        require_organisation(client, organisation)
         number, deadline_ms = _recoveries(client, organisation) + 1, in_days(days)
         assert deadline_ms is not None
         signed = recovery_bytes(chain_of(client), organisation, new.public, number, deadline_ms)
@@ -177,11 +192,7 @@ def _recoveries(client: NodeClient, organisation: str) -> int:
     Raises:
         DataError: The node tells something else.
     """
-    value = client.get_json(f"/v1/state/membership/{quote(f'recoveries/{organisation}', safe='')}").get("value")
-    try:
-        count = 0 if value is None else cbor.decode(bytes.fromhex(str(value)))
-    except (ValueError, WireError):
-        count = None
+    count = state_value(client, CONTRACT, f"recoveries/{organisation}") or 0
     if type(count) is not int:
         raise DataError(f"the node does not say how many recoveries of {organisation} there were; ask another one")
     return count

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from client.members import call, chain_of, first_word, send
-from client.node import items
+from client.members import CONTRACT, call, chain_of, first_word, owner_of, send
+from client.node import items, state_value
 from client.options import JsonOption, NodeOption
 from client.output import show_items
 from client.ways import Way, signed
@@ -26,6 +26,7 @@ class Kind(enum.StrEnum):
     GATEWAY = "gateway"
 
 
+_GOES_TO: Final = {Kind.DEVICE: "gateway", Kind.GATEWAY: "station"}
 KindArgument = Annotated[Kind, typer.Argument(help="What moves.")]
 ThingArgument = Annotated[str, typer.Argument(help="Its id.")]
 ToOption = Annotated[str, typer.Option("--to", metavar="ID", help="Gateway of a device, station of a gateway.")]
@@ -116,9 +117,28 @@ def bind(
 ) -> None:
     """Say that a device or gateway moves, as who owns where it is or where it goes; it moves when both have said so.
 
+    The answer says whether it has moved, or whose word is missing.
+
     Example: gridwitness members bind device sps-7 --to gw-aspen --key grid-company.key --node http://localhost:8080
     """
-    send("bind", {"kind": kind.value, "id": thing, "to": to}, way)
+    with way.client() as client:
+        outcome = call(client, way, "bind", {"kind": kind.value, "id": thing, "to": to})
+        told = {} if way.no_wait else _after_word(client, kind, thing, to)
+    way.show("bind", outcome, told)
+
+
+def _after_word(client: NodeClient, kind: Kind, thing: str, to: str) -> dict[str, str | None]:
+    """Return whether a thing has moved once a side has said so, and else whose word is missing.
+
+    Raises:
+        DataError: The node tells something else.
+    """
+    offer = state_value(client, CONTRACT, f"binding/{kind.value}/{thing}")
+    if not isinstance(offer, dict):
+        return {"move": "done", "missing": None}
+    sides = (owner_of(client, kind.value, thing), owner_of(client, _GOES_TO[kind], to))
+    missing = sorted({side for side in sides if side not in (None, offer.get("by"))})
+    return {"move": "offered", "missing": ", ".join(missing)}
 
 
 @signed

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
 
 from client.commands import member_certificates, member_keys, member_places
 from client.members import (
+    CONTRACT,
     call,
     chain_of,
     in_days,
@@ -18,7 +18,7 @@ from client.members import (
     send,
     write_application,
 )
-from client.node import Item, items, listing
+from client.node import Item, items, listing, looks, state_value
 from client.options import JsonOption, NodeOption
 from client.outfiles import check_out
 from client.output import lines_of, short, show_items, show_listing, when
@@ -31,9 +31,6 @@ from kit.terminal import Terminal
 from kit.tls import AUTHORITY_NAME, Authority, der_of, request_certificate
 from wire import cbor
 from wire.membership import Application, decode_application
-
-LOOKS_MAX: Final = 10
-LOOK_S: Final = 0.1
 
 app = typer.Typer(no_args_is_help=True, help="Members of the consortium, their keys, stations, gateways and devices.")
 
@@ -338,12 +335,11 @@ def _require_reviews(client: NodeClient, organisation: str) -> None:
         DataError: Reviews are missing.
     """
     missing = ""
-    for _ in range(LOOKS_MAX):
+    for _ in looks():
         waiting = [item for item in items(client, "/v1/applications", {}) if item["organisation"] == organisation]
         missing = ", ".join(name for item in waiting if item["status"] == "pending" for name in item["missing"])
         if not missing:
             return
-        time.sleep(LOOK_S)  # a list may lag behind the review of a moment ago
     raise DataError(f"{missing} must review {organisation} first: gridwitness members review {organisation}")
 
 
@@ -353,10 +349,9 @@ def _application(client: NodeClient, organisation: str) -> Application:
     Raises:
         DataError: None waits.
     """
-    found = client.get_json(f"/v1/state/membership/{quote(f'application/{organisation}', safe='')}").get("value")
-    if found is None:
+    record = state_value(client, CONTRACT, f"application/{organisation}")
+    if record is None:
         raise DataError(f"no application of {organisation} waits; see 'gridwitness members applications'")
-    record = cbor.decode(bytes.fromhex(str(found)))
     raw = record.get("application") if isinstance(record, dict) else None
     if not isinstance(raw, bytes):
         raise DataError(f"{client.node} does not answer as a node does")

@@ -27,6 +27,7 @@ from client.grid.proof import (
 from client.grid.store import Stored, Told, newest_version, store_model
 from client.grid.table import read_model
 from client.grid.watch import Watch
+from client.names import meant
 from client.node import Item, listing
 from client.options import TIMEOUT_S_DEFAULT, GenesisOption, JsonOption, NodeOption, TimeoutOption
 from client.outfiles import ForceOption, check_out, write_out
@@ -320,7 +321,8 @@ def _version(client: NodeClient, word: str, at_ms: int | None) -> Item:
         found = items[0] if items else None
     if found is None:
         moment = "" if at_ms is None else f" that counted at {when(at_ms)}"
-        raise DataError(f"the ledger has no version of model {word!r}{moment}; see 'gridwitness models list'")
+        nearest = meant(word, {str(item["model"]) for item in listing(client, "/v1/models", {}).items} - {word})
+        raise DataError(f"the ledger has no version of model {word!r}{moment}{nearest}; see 'gridwitness models list'")
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 
 import typer
 
+from client.names import meant, require_target
 from client.node import Item, Outcome, items, listing
 from client.options import JsonOption, NodeOption
 from client.output import short, show_listing, when
@@ -77,6 +78,7 @@ def open_work(
     from_ms = time.time_ns() // 1_000_000 if not begin else time_ms(begin, "--from")
     with way.client() as client:
         found = _release(client, release)
+        require_target(client, device, None)
         args: dict[str, cbor.Value] = {
             "device": device,
             "release": bytes.fromhex(str(found["digest"])),
@@ -257,10 +259,14 @@ def _decide(method: str, order: str, way: Way) -> None:
 
 
 def _release(client: NodeClient, text: str) -> Item:
-    found = [item for item in items(client, "/v1/references", {}) if text in (item["digest"], item["release"])]
+    known = items(client, "/v1/references", {})
+    found = [item for item in known if text in (item["digest"], item["release"])]
     if len(found) != 1:
         what = "no release" if not found else f"{len(found)} releases"
-        raise DataError(f"the ledger holds {what} {text}; see 'gridwitness refs list', and name it by its digest")
+        nearest = "" if found else meant(text, (str(item["release"]) for item in known))
+        raise DataError(
+            f"the ledger holds {what} {text}{nearest}; see 'gridwitness refs list', and name it by its digest"
+        )
     return found[0]
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
+from client.names import require_parameter, require_target
 from client.node import Item, listing
 from client.options import JsonOption, NodeOption
 from client.output import lines_of, short, show_listing, when
@@ -130,6 +131,9 @@ def propose_parameters(
         if not mark or not name:
             raise UsageError(f"{text!r} is no NAME=VALUE, such as stale_ms=900000")
         found[name] = value_of(value)
+    with way.client() as client:
+        for name in found:
+            require_parameter(client, name)
     _propose("parameters", {"values": found}, way, days)
 
 
@@ -153,12 +157,22 @@ def policy(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON: target, kind and policy; see the guide.")],
     way: Way,
     days: DaysOption = DAYS_DEFAULT,
+    *,
+    ahead: Annotated[
+        bool, typer.Option("--ahead", help="Its device or model comes later: do not look for it in the ledger.")
+    ] = False,
 ) -> None:
     """Propose who must endorse releases: for all, one artefact kind, one model or one device.
 
     Example: gridwitness proposals policy policy.json --key dispatch.key --node http://localhost:8080
     """
-    _propose(POLICY, read_policy(file), way, days)
+    body = read_policy(file)
+    target = body["target"]
+    if isinstance(target, dict) and not ahead:
+        device, model = (None if name is None else str(name) for name in (target.get("device"), target.get("model")))
+        with way.client() as client:
+            require_target(client, device, model, f"{file}: ")
+    _propose(POLICY, body, way, days)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
+from client.names import meant, require_target
 from client.node import Item, Outcome, Signer, items, listing, require_ok, submit, wait_outcome
 from client.options import URL_VARIABLE, JsonOption, NodeOption
 from client.outfiles import ForceOption, check_out, write_out
@@ -65,6 +66,9 @@ def submit_release(
             if folder.is_dir():
                 ensure_salt(folder)
             read.append(_read(terminal, folder, signer.sender))
+        for found in read:
+            release = found.package.release
+            require_target(client, release.device, release.model, f"release {release.release}: ")
         for found in read:
             release = found.package.release
             tx = submit(client, signer.sign(CONTRACT, "submit", {"release": release.encode()}))
@@ -300,7 +304,8 @@ def _find(client: NodeClient, text: str) -> Item:
         if text and (near := [item for item in known if str(item["digest"]).startswith(text)]):
             names = ", ".join(f"{item['digest']} ({item['release']})" for item in near)
             raise UsageError(f"{text} is only the beginning of a digest; give the whole one or the name: {names}")
-        raise DataError(f"the ledger holds no release {text}; see 'gridwitness refs list'")
+        nearest = meant(text, (str(item["release"]) for item in known))
+        raise DataError(f"the ledger holds no release {text}{nearest}; see 'gridwitness refs list'")
     if len(found) > 1:
         digests = ", ".join(str(item["digest"]) for item in found)
         raise UsageError(f"{len(found)} releases are called {text}; name one by its digest: {digests}")

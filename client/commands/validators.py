@@ -6,11 +6,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
-from urllib.parse import quote
 
 import typer
 
-from client.node import Item, items, listing
+from client.names import require_organisation, require_validator
+from client.node import Item, items, listing, state_value
 from client.options import JsonOption, NodeOption
 from client.output import short, show_items, show_listing, when
 from client.ways import Way, signed
@@ -21,7 +21,6 @@ from kit.keystore import load_public_key, load_signing_key
 from kit.terminal import Terminal
 from kit.tls import PEM_BYTES_MAX, der_of
 from wire import cbor
-from wire.errors import WireError
 from wire.handover import ready_bytes, rotation_bytes
 from wire.header import decode_header
 from wire.types import sha256
@@ -140,6 +139,8 @@ def propose_add(
         "address": address,
         "deadline_ms": _deadline_ms(days),
     }
+    with way.client() as client:
+        require_organisation(client, member)
     _call("propose-add", args, way)
 
 
@@ -159,6 +160,8 @@ def propose_removal(
     Example: gridwitness validators propose-removal centre-east --key dispatch.key --node http://localhost:8080
     """
     args: dict[str, cbor.Value] = {"member": member, "urgent": urgent, "deadline_ms": _deadline_ms(days)}
+    with way.client() as client:
+        require_validator(client, member)
     _call("propose-removal", args, way)
 
 
@@ -300,12 +303,9 @@ def _record(client: NodeClient, member: str) -> tuple[bytes, str]:
         DataError: The node tells of no such validator.
     """
     for namespace, key in (("validators", f"member/{member}"), ("membership", f"validator/{member}")):
-        value = client.get_json(f"/v1/state/{namespace}/{quote(key, safe='')}").get("value")
-        if value is None:
-            continue
         try:
-            record = cbor.decode(bytes.fromhex(str(value)))
-        except (ValueError, WireError):
+            record = state_value(client, namespace, key)
+        except DataError:
             break
         if isinstance(record, dict):
             certificate, address = record.get("tls_certificate"), record.get("address", "")

@@ -9,7 +9,8 @@ from typing import Final
 
 from client.grid.model import GridModel, ModelError, equipment_of, voltages_of
 from client.grid.table import UNKNOWN, format_of, read_model
-from client.node import Item, Outcome, Signer, bring_blobs, require_ok, submit_with_blobs, wait_outcome
+from client.names import meant
+from client.node import Item, Outcome, Signer, bring_blobs, items, require_ok, submit_with_blobs, wait_outcome
 from kit.exitcodes import DataError, GridwitnessError, UsageError
 from kit.http import NodeClient
 from wire import cbor
@@ -71,7 +72,8 @@ def store_model(client: NodeClient, signer: Signer, content: bytes, told: Told, 
         return Stored(digest.hex(), int(before["number"]), None, before["equipment"], before["voltages_v"])
     region = told.region or (None if before is None else str(before["region"]))
     if region is None:
-        raise UsageError(f"{told.model} is new: name its region with --region")
+        nearest = meant(told.model, {str(item["model"]) for item in items(client, "/v1/models", {})})
+        raise UsageError(f"{told.model} is new{nearest}: name its region with --region")
     equipment, voltages = _about(client, content, told, before)
     args: dict[str, cbor.Value] = {
         "model": told.model,

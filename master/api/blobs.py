@@ -93,6 +93,8 @@ async def _receive(context: Context, request: Request, upload: Upload) -> None:
             waiting = bytearray()
             async with asyncio.timeout(context.limits.stall_s):
                 while not is_whole and len(waiting) < PACE_BYTES:
+                    if upload.over.is_set():
+                        raise _OverError
                     part = await _part(parts, over)
                     waiting += part or b""
                     is_whole = part is None

@@ -19,6 +19,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from kit.logs import get_logger
+from kit.mqtt import SOCKET_OPTIONS
 from master.io.limits import AddressBook
 from wire.topics import filter_of
 from wire.types import TX_BYTES_MAX
@@ -129,6 +130,7 @@ class BrokerLink:
             keepalive=10,
             will=aiomqtt.Will(self._broker.state_topic, _state(online=False), qos=1, retain=True),
             max_queued_incoming_messages=_INCOMING_MAX,
+            socket_options=SOCKET_OPTIONS,
         )
 
     async def _serve(self, client: aiomqtt.Client) -> None:

@@ -10,10 +10,14 @@ from typing import Any
 from client.demo.cluster import Cluster
 from client.demo.layout import VERSION_NEW
 from client.demo.processes import wait_until
+from client.demo.references import signer_of
 from client.demo.topology import DISPATCH, GRID_COMPANY, LABORATORY, MANUFACTURER, MEMBERS, REGULATOR
-from client.node import open_signer, submit, wait_outcome
+from client.node import Signer, call, open_signer
+from kit.keystore import create_key
 from tests.e2e.harness import run_program
 from tests.unit.contracts.reports import FIRMWARE, entry, evidence, item
+from wire.cbor import Value
+from wire.membership import register_bytes
 from wire.types import sha256
 
 
@@ -160,18 +164,24 @@ def test_bundles_of_that_alarm_its_device_and_its_gateway_verify_with_the_genesi
 
 def _retire_a_spare(cluster: Cluster, tmp_path: Path) -> None:
     """Enrol a gateway with a device, report once that it was read, and take the device out of use."""
-    assert run_program("gridwitness", "keys", "new", "gw-spare", "--dir", str(tmp_path)).returncode == 0
-    new, key = str(tmp_path / "gw-spare.key"), ("--key", str(cluster.layout.keys / f"{GRID_COMPANY}.key"))
-    station = cluster.layout.topology.substations[0].id
-    client(cluster, "members", "add-gateway", "gw-spare", "--station", station, "--new-key", new, *key)
-    plate = ("--vendor", "V", "--model", "SPARE", "--serial", "s-1")
-    client(cluster, "members", "add-device", "spare-1", "--gateway", "gw-spare", *plate, *key)
+    public = create_key(tmp_path, "gw-spare").signing_key.verify_key.encode()
+    place: dict[str, Value] = {"gateway": "gw-spare"}
+    plate: dict[str, Value] = {"device": "spare-1", "vendor": "V", "model": "SPARE", "serial": "s-1"}
     read = evidence(entry("spare-1", item("s-1", model="SPARE")), gateway="gw-spare")
     with cluster.client(MEMBERS[0]) as node:
-        signer = open_signer(node, Path(new), "gw-spare")
-        tx = submit(node, signer.sign("consistency", "report", {"evidence": read.encode()}))
-        assert wait_outcome(node, tx, 20).code == "ok"
-    client(cluster, "members", "retire-device", "spare-1", "--reason", "a spare", *key)
+        owner = signer_of(cluster, node, GRID_COMPANY)
+        gateway = open_signer(node, tmp_path / "gw-spare.key", None)
+        word = gateway.key.signing_key.sign(register_bytes(owner.chain, owner.sender, "gw-spare", public)).signature
+        station = cluster.layout.topology.substations[0].id
+        enrolled: dict[str, Value] = {"station": station, "key": public, "signature": word}
+        calls: tuple[tuple[Signer, str, str, dict[str, Value]], ...] = (
+            (owner, "membership", "add-gateway", {**place, **enrolled}),
+            (owner, "membership", "add-device", {**place, **plate}),
+            (gateway, "consistency", "report", {"evidence": read.encode()}),
+            (owner, "membership", "retire-device", {"device": "spare-1", "reason": "a spare"}),
+        )
+        for signer, contract, method, args in calls:
+            assert call(node, signer, contract, method, args, 20).code == "ok"
     cluster.wait_same_height()
 
 

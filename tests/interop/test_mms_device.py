@@ -236,7 +236,7 @@ def test_slow_file_is_waited_for_while_it_grows(ied: ServedIed) -> None:
         began = time.monotonic()
         async with (
             line_to(ied.port, pause_s=0.05, piece_bytes=8192) as line,
-            driver_of(line.port, timeout_ms=500) as driver,
+            driver_of(line.port, timeout_ms=1500) as driver,
         ):
             return await driver.read(frozenset({"firmware"})), time.monotonic() - began
 

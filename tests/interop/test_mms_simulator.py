@@ -188,7 +188,8 @@ def test_fault_of_the_link_is_an_error_or_nothing_but_never_another_content(scen
     else:
         assert str(during).startswith("device dev-a: ")
         assert during.status in {"unreachable", "protocol-error"}
-    assert isinstance(during, Reading) == (kind in {"slow", "single-connection", "half-open"})
+    if kind != "restart-in-transfer":  # whether the second try comes before the device is back is up to the clock
+        assert isinstance(during, Reading) == (kind in {"slow", "single-connection", "half-open"})
 
 
 def test_file_that_changes_while_it_is_read_never_gives_the_same_digest(scenario_path: Path) -> None:

@@ -22,7 +22,8 @@ from master.ledger.call import CallContext, StateReads, Surroundings, decode_ent
 from master.ledger.state import Overlay
 from rules.gaps import decode_counters, gaps
 from tests.unit.contracts.desk import MINUTE_MS, PLANNED, PLANNED_FIRMWARE, Desk
-from tests.unit.contracts.reports import entry, evidence, item, make_effective, release
+from tests.unit.contracts.reports import STRATEGY, entry, evidence, item, make_effective, release
+from tests.unit.ledger.worlds import World, make_genesis
 from wire import cbor
 from wire.cbor import Value
 from wire.cose import Sign1
@@ -35,6 +36,8 @@ ORGANISATION: Final = {"gw-1": "grid", "gw-2": "grid"}
 DEVICES: Final = {"dev-1": "gw-1", "dev-2": "gw-1", "dev-3": "gw-2"}
 FOREIGN: Final = b"of dev-4"
 CONTENTS: Final = (b"firmware 1", PLANNED_FIRMWARE, b"half", FOREIGN)
+RELEASES_MAX: Final = 2
+"""That come into effect in one run: each costs three calls."""
 NONCES: Final = tuple(sha256(f"nonce {number}".encode()) for number in range(12))
 SENDERS: Final = ("grid", "grid", "dispatch", "regulator", "maker-a", "lab", "gw-1")
 JUDGE: Final = {"grid": "dispatch", "dispatch": "regulator"}
@@ -71,7 +74,7 @@ class Flat:
 
 
 def start() -> tuple[dict[tuple[str, bytes], bytes], str, int]:
-    desk = Desk()
+    desk = Desk(World(make_genesis({"reappraise_devices_max": 1})))
     make_effective(desk.world, release("r-7", manufacturer="maker-b", device="dev-4", firmware=FOREIGN))
     return desk.world.state.entries, desk.world.genesis.chain(), desk.world.head.time_ms
 
@@ -114,6 +117,9 @@ class Orders(RuleBasedStateMachine):
         self.excused: dict[str, int] = {}
         """Until when the last verdict of a device was excused."""
         self.owners = {"gw-1": "grid", "gw-2": "grid"}
+        self.strategy = STRATEGY
+        """Reference value of the model's strategy; every device has the first one."""
+        self.releases, self.changes = 0, 1
 
     # --- driving the contracts --------------------------------------------------------------------------------------
 
@@ -178,6 +184,8 @@ class Orders(RuleBasedStateMachine):
         if made is not None and is_newest:
             self.content[device] = content
             self.check_verdict(device)
+        if device in self.content and (made is None or is_newest):
+            assert self.follows(device), "a report that names a device has it follow its reference values"
         if nonce in self.asked and self.asked[nonce][0] == gateway:
             told = [event for event in events if event.type == "inspection_answered"]
             assert bool(told) == (device in self.asked[nonce][1])
@@ -208,7 +216,8 @@ class Orders(RuleBasedStateMachine):
             for key, value in self.alarms(device)
             if value["state"] in ("raised", "acknowledged")
         }
-        assert raised == ({expected} if expected in ("mismatch", "misfilled") else set())
+        causes = {expected, str(self.findings(device)["strategy"]["verdict"])}
+        assert raised == causes & {"mismatch", "misfilled", "superseded"}
         if expected == "misfilled":
             fill = finding["fill"]
             assert (fill["record"] if isinstance(fill, dict) else None) == self.fills.get(device)
@@ -302,6 +311,25 @@ class Orders(RuleBasedStateMachine):
             assert {DEVICES[device] for device in devices} == {gateway}
             self.asked[nonce] = (gateway, set(devices))
 
+    @precondition(lambda self: self.releases < RELEASES_MAX)
+    @rule(content=st.sampled_from((STRATEGY, b"strategy 2")))
+    def bring_into_effect(self, content: bytes) -> None:
+        """Give the model's strategy a value; the transaction that does so appraises the first device alone."""
+        self.releases += 1
+        made = release(f"s-{self.releases}", strategy=content)
+        tested: dict[str, Value] = {"release": made.digest(), "report": bytes(32)}
+        for sender, method, args in (
+            ("maker-a", "submit", {"release": made.encode()}),
+            ("lab", "test", {**tested, "verdict": "pass"}),
+            ("regulator", "endorse", tested),
+        ):
+            code, _, events = self.call(sender, "references", method, args)  # type: ignore[arg-type]
+            assert code == OK
+        self.changes += content != self.strategy
+        self.strategy = content
+        assert "dev-1" not in self.content or self.follows("dev-1")
+        assert {event.subject for event in events if event.type == "verdict_changed"} <= {"dev-1"}
+
     @rule(owner=st.sampled_from(sorted(JUDGE)))
     def hand_over(self, owner: str) -> None:
         """Sell the station behind whose gateway the third device is."""
@@ -321,6 +349,15 @@ class Orders(RuleBasedStateMachine):
             if self.findings(device)["firmware"]["verdict"] == "pending":
                 assert any(work.device == device and work.state == "approved" for work in self.works.values())
                 assert device in self.excused
+
+    def follows(self, device: str) -> bool:
+        """Tell whether the findings of a device were made with the reference values that count."""
+        record = self.value("consistency", b"device/" + device.encode())
+        assert record is not None
+        if record["reference_changes"] != self.changes:
+            return False
+        assert self.findings(device)["strategy"]["verdict"] == ("match" if self.strategy == STRATEGY else "superseded")
+        return True
 
     @invariant()
     def orders_are_bounded_and_lists_agree_with_their_records(self) -> None:
@@ -354,5 +391,6 @@ class Orders(RuleBasedStateMachine):
             assert lost == sum(newest.values()) - len(numbers)
 
 
+# holds RF-7
 def test_any_calls_of_reports_and_orders_keep_what_must_hold() -> None:
     run_state_machine_as_test(Orders, settings=settings(max_examples=100, stateful_step_count=100, deadline=None))

@@ -327,7 +327,7 @@ class References(RuleBasedStateMachine):
         return list(self.ledger.context().namespace("membership").scan(prefix))
 
 
-# holds RF-8
+# holds RF-5 RF-8
 def test_references_machine() -> None:
     run_state_machine_as_test(References, settings=settings(max_examples=100, stateful_step_count=100, deadline=None))
 

@@ -189,10 +189,10 @@ def test_next_connection_waits_for_the_pause_of_the_profile() -> None:
             port = await started(gateway, stack)
             driver = driver_of(port, 1, profile)
             await driver.read()
+            closing_s = asyncio.get_running_loop().time()
             await driver.close()
-            closed_s = asyncio.get_running_loop().time()
             await driver.read()
-            taken_s = asyncio.get_running_loop().time() - closed_s
+            taken_s = asyncio.get_running_loop().time() - closing_s
             await driver.close()
             return taken_s
 

@@ -11,7 +11,7 @@ from agent.io.mqtt import Broker, BrokerLink, Hooks, Topics
 from agent.io.outbox import Pending
 from kit.clock import FakeClock
 from tests.unit.agent.bench import NOW_MS
-from tests.unit.agent.broker import FakeBroker, broker
+from tests.unit.agent.broker import FakeBroker, broker, sends_at_once
 
 TOPICS = Topics("east", "station-1", "gw-1")
 BASE = "gridwitness/v1/east/station-1/gw-1"
@@ -25,6 +25,8 @@ def pending(number: int) -> Pending:
 class Spool:
     waiting: list[Pending] = field(default_factory=list)
     stuck: list[int] = field(default_factory=list)
+    slow: list[int] = field(default_factory=list)
+    """What takes a while to wrap anew."""
     breaks: bool = False
 
     async def pending(self, limit: int) -> list[Pending]:
@@ -37,6 +39,8 @@ class Spool:
             self.stuck.append(entry.evidence)
         if entry not in self.waiting:
             return None
+        for _ in range(10 if entry.evidence in self.slow else 0):
+            await asyncio.sleep(0)
         return replace(entry, raw=entry.raw + b" now")
 
 
@@ -94,6 +98,26 @@ def test_reports_go_out_oldest_first_at_qos_1_as_they_are_now() -> None:
             assert [message.payload for message in sent] == [b"tx %d now" % number for number in range(1, 21)]
             assert {(message.qos, message.retain) for message in sent} == {(1, False)}
             assert (bench.link.figures.sent, bench.link.figures.resent) == (20, 0)
+
+    asyncio.run(work())
+
+
+def test_report_that_takes_a_while_to_wrap_anew_is_not_overtaken() -> None:
+    async def work() -> None:
+        async with linked() as bench:
+            bench.spool.slow = [1]
+            bench.spool.waiting += [pending(1), pending(2)]
+            bench.link.wake()
+            sent = await bench.fake.until("tx", 2)
+            assert [message.payload for message in sent] == [b"tx 1 now", b"tx 2 now"]
+
+    asyncio.run(work())
+
+
+def test_small_packet_does_not_wait_for_the_acknowledgement_of_the_one_before() -> None:
+    async def work() -> None:
+        async with linked() as bench:
+            assert await sends_at_once(bench.link._client())
 
     asyncio.run(work())
 

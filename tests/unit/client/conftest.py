@@ -29,7 +29,7 @@ def key(tmp_path: Path) -> str:
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch) -> FakeNode:
-    made = FakeNode({"/v1/status": {"chain": "test-00000000"}})
+    made = FakeNode({"/v1/status": {"chain": "test-00000000"}, "/v1/devices/linden-sc-1": {"device": "linden-sc-1"}})
     use_node(monkeypatch, "refs", made)
     monkeypatch.setattr("client.node.time.sleep", lambda _: None)
     return made

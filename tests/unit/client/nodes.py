@@ -12,6 +12,7 @@ import typer
 
 from client.cli import app
 from kit.exitcodes import run
+from kit.http import NodeProblemError
 from kit.httpsign import RequestSigner
 from kit.sse import ServerEvent
 
@@ -43,6 +44,8 @@ class FakeNode:
 
     def get_json(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         self.asked.append((path, dict(params or {})))
+        if path not in self.answers and path.rsplit("/", 1)[0] in self.answers:
+            raise NodeProblemError(self.node + path, 404, {"title": "No such item"})
         return _give(self.answers[path], params or {})
 
     def get_bytes(

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from nacl.signing import SigningKey
 
+from client.members import owner_of
 from kit.exitcodes import DataError
 from kit.keystore import create_key, load_signing_key
 from kit.tls import Authority, der_of, request_certificate
@@ -119,7 +120,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     made = Desk(tmp_path, capsys)
     for module in ("members", "member_certificates", "member_keys", "member_places"):
         use_node(monkeypatch, module, made.node)
-    monkeypatch.setattr("client.commands.members.LOOK_S", 0)
+    monkeypatch.setattr("client.node.LOOK_S", 0)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("client.node.time.time_ns", lambda: made.site.time_ms * 1_000_000)
     monkeypatch.setattr("client.node.VALID_MS_DEFAULT", 60_000)
@@ -272,6 +273,48 @@ def test_places_are_added_moved_and_retired(desk: Desk) -> None:
     desk.said()
     assert desk.run("moves") == 0
     assert "gw-3" in desk.said()
+
+
+def test_bind_says_whose_word_is_missing_or_that_it_has_moved(desk: Desk) -> None:
+    for kind, thing, to in (("device", "dev-1", "gw-3"), ("gateway", "gw-2", "st-3")):
+        move = ("bind", kind, thing, "--to", to)
+        first = desk.asked(*move, by="solar")
+        assert (first["move"], first["missing"]) == ("offered", "grid")
+        assert desk.run("unbind", *move[1:], by="solar") == 0
+        assert desk.run(*move, by="grid") == 0
+        assert "missing  solar" in desk.said()
+        second = desk.asked(*move, by="solar")
+        assert (second["move"], second["missing"]) == ("done", None)
+    back = ("bind", "device", "dev-1", "--to", "gw-2")
+    assert "move" not in desk.asked(*back, "--no-wait", by="grid")
+    within = desk.asked(*back, by="solar")
+    assert (within["move"], within["missing"]) == ("done", None)
+
+
+@pytest.mark.parametrize("value", ["6161", "a0", "a16767617465776179f6", "zz"])
+def test_owner_at_a_node_that_tells_nonsense_is_an_error(value: str) -> None:
+    node: Any = FakeNode({"/v1/state/membership/device%2Fa": {"value": value}})
+    with pytest.raises(DataError, match="does not answer as a node does"):
+        owner_of(node, "device", "a")
+    node.answers["/v1/state/membership/device%2Fa"] = {"value": None}
+    assert owner_of(node, "device", "a") is None
+
+
+def test_key_of_a_gateway_is_changed_by_its_organisation_alone(desk: Desk) -> None:
+    """Its agent's counter stands far above that beside the key file, so the ledger would take nothing signed here."""
+    args: dict[str, Value] = {"data": b"report", "key": "report"}
+    signed = desk.site.world.sign("gw-1", "notary", "put", args, seq=50_000)
+    desk.node.post_cbor("/v1/tx", signed.raw)
+    assert desk.run("attach", by="gw-1") == 65
+    assert "replayed" in desk.said()
+    (desk.folder / "gw-1.seq").write_bytes(b"0\n")
+    assert desk.run("rotate-key", "--new-key", desk.key("gw-1b"), by="gw-1") == 64
+    said = desk.said()
+    assert "gw-1 is a gateway" in said
+    assert f"grid changes the key with 'gridwitness members replace-key gw-1 --new-key {desk.key('gw-1b')}'" in said
+    assert (desk.folder / "gw-1.seq").read_bytes() == b"0\n"
+    assert desk.run("replace-key", "gw-1", "--new-key", desk.key("gw-1b"), by="grid") == 0
+    assert desk.site.signers("gw-1") == [load_signing_key(Path(desk.key("gw-1b"))).kid]
 
 
 @pytest.fixture(scope="module")

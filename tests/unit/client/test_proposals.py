@@ -70,6 +70,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     node = FakeNode({"/v1/status": {"chain": "demo-00000000", "height": 7}})
     node.post_answer = {"results": [{"id": TX, "status": "pending"}]}
     node.answers[f"/v1/proposals/{PROPOSAL}"] = item()
+    names = ("clock_policy", "endorser_roles", "stale_ms", "work_window_ms_max")
+    node.answers["/v1/parameters"] = {"items": [{"name": name} for name in names], "next": None}
+    node.answers["/v1/devices"] = {"items": [{"device": "linden-sc-1", "model": "SCD-220/8"}], "next": None}
+    monkeypatch.setattr("client.node.LOOK_S", 0)
     use_node(monkeypatch, "proposals", node)
     made = Site(tmp_path, node)
     made.answer("ok")
@@ -222,7 +226,7 @@ def test_vote_tells_how_the_proposal_stands_after_it(
     assert call("proposals", "vote", PROPOSAL, *site.by, "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["proposal_status"], said["votes"]) == ("pending", "4 in favour, 1 against, 8 due")
-    monkeypatch.setattr("client.proposals._LOOK_S", 0)
+    monkeypatch.setattr("client.node.LOOK_S", 0)
     site.node.answers[f"/v1/proposals/{PROPOSAL}"] = item(in_favour=[])
     assert call("proposals", "vote", PROPOSAL, *site.by, "--json") == 0
     said = json.loads(capsys.readouterr().out)

@@ -49,7 +49,10 @@ class Site:
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     node = FakeNode({"/v1/status": {"chain": "demo-00000000", "height": 7}})
     node.post_answer = {"results": [{"id": TX, "status": "pending"}]}
+    node.answers["/v1/members"] = {"items": [{"organisation": "lab"}], "next": None}
+    node.answers["/v1/validators"] = {"items": [row(member="lab")], "next": None}
     use_node(monkeypatch, "validators", node)
+    monkeypatch.setattr("client.node.LOOK_S", 0)
     made = Site(tmp_path, node)
     made.answer("ok")
     return made

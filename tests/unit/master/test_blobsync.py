@@ -331,6 +331,29 @@ def test_upload_that_has_come_to_a_stop_makes_room_for_another_blob(
         upload.done()
 
 
+# holds BL-9 MB-16
+def test_upload_of_who_has_none_takes_the_place_of_the_slowest_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "UPLOADS_MAX", 2)
+    town = Town(tmp_path)
+    here = town.node("here")
+    parties = (OFFICE, ("lab", False), ("grid", False))
+    contents = [bytes([n]) for n in range(3)]
+    for content, party in zip(contents, parties, strict=True):
+        here.sync.gate(town.call(content, model=f"m-{content[0]}"), party, "http")
+    first, second = (here.sync.begin(sha256(content)) for content in contents[:2])
+    with pytest.raises(BlobRefusedError, match="as many blobs as this node takes at once") as caught:
+        here.sync.begin(sha256(contents[2]))
+    assert (caught.value.status, caught.value.code) == (429, "busy")
+    town.clock.advance(SLOW_MS)
+    first.write(b"")
+    third = here.sync.begin(sha256(contents[2]))
+    assert [upload.over.is_set() for upload in (first, second, third)] == [False, True, False]
+    for upload in (first, second, third):
+        upload.done()
+
+
 # holds BL-9
 def test_upload_that_cannot_begin_ends_no_other(tmp_path: Path) -> None:
     town = Town(tmp_path)

@@ -172,8 +172,9 @@ def test_blob_that_comes_byte_by_byte_is_cut_off() -> None:
 
 
 # holds BL-9
+@pytest.mark.parametrize("rest", [STALLED, CONTENT[100_000:]])
 @pytest.mark.parametrize(("is_here", "status"), [(True, 200), (False, 429)])
-def test_upload_that_is_to_end_is_answered_at_once(*, is_here: bool, status: int) -> None:
+def test_upload_that_is_to_end_is_answered_at_once(*, is_here: bool, status: int, rest: bytes) -> None:
     class Ending(FakeUpload):
         """Is to end once its first piece has come."""
 
@@ -189,7 +190,7 @@ def test_upload_that_is_to_end_is_answered_at_once(*, is_here: bool, status: int
             return Ending(self)
 
     blobs = Crowded()
-    reply = ask(blobs, [CONTENT[:100_000], STALLED])
+    reply = ask(blobs, [CONTENT[:100_000], rest])
     assert (reply.status, blobs.done, blobs.written) == (status, 1, CONTENT[:100_000])
     if is_here:
         assert reply.json() == {"digest": DIGEST.hex(), "size": len(CONTENT)}
