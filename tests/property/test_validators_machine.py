@@ -140,7 +140,12 @@ class Machine(RuleBasedStateMachine):
         self.open = change
         self.count()
 
-    @rule(by=voters, member=st.sampled_from(("lab", "lab-b", *NAMES)), key=st.sampled_from("abcdef"), ahead=st.sampled_from((3, 30, 60)))
+    @rule(
+        by=voters,
+        member=st.sampled_from(("lab", "lab-b", *NAMES)),
+        key=st.sampled_from("abcdef"),
+        ahead=st.sampled_from((3, 30, 60)),
+    )
     def add(self, by: str, member: str, key: str, ahead: int) -> None:
         expected, deadline_ms = self.start_code(by), self.time_ms + ahead * 1000
         if expected == OK:
