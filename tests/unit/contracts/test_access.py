@@ -7,6 +7,7 @@ import pytest
 from nacl.public import PrivateKey
 
 from master.contracts import access_records, member_places
+from master.contracts.access import ENTRIES_AHEAD_MAX
 from master.contracts.access_records import GATEWAY, OWNER, SEALER, Question, permission
 from master.ledger.call import StateReads
 from tests.unit.contracts.members_site import Site
@@ -370,6 +371,7 @@ def test_anchors_of_a_read_log_are_numbered_and_grow() -> None:
     assert [anchor(world, *wrong).code for wrong in ((2, 12), (4, 12), (3, 11))] == ["bad-order"] * 3
     assert [anchor(world, *wrong).code for wrong in ((0, 12), (3, "many"), (True, 12))] == ["bad-args"] * 3
     assert anchor(world, 1, 1, "lab").code == "ok"
+    assert [anchor(world, 3, 11 + ENTRIES_AHEAD_MAX + more).code for more in (1, 0)] == ["too-far", "ok"]
     assert world.state.get("access", b"anchor/dispatch/2") is not None
 
 

@@ -13,7 +13,7 @@ from master.contracts.read_orders import INSPECTIONS_MAX
 from master.ledger.call import StateReads
 from master.ledger.state import Overlay
 from tests.unit.contracts.desk import MINUTE_MS, NONCE, PLANNED, PLANNED_FIRMWARE, Desk
-from tests.unit.contracts.reports import entry, evidence, item, release, send, submit
+from tests.unit.contracts.reports import entry, evidence, item, lab_test, release, revoke, send, submit
 from tests.unit.ledger.worlds import Done, World, key_of, make_genesis
 from wire import cbor
 from wire.cbor import Value
@@ -218,6 +218,20 @@ def test_work_orders_of_one_device_are_bounded_and_make_room_when_they_are_over(
     assert desk.call("dispatch", "approve", order=one_more).code == "too-many-orders"
     desk.wait(11 * MINUTE_MS)
     assert desk.call("dispatch", "approve", order=one_more).code == "ok"
+
+
+# holds OR-1
+def test_work_order_for_a_release_that_failed_or_was_revoked_is_neither_taken_nor_approved() -> None:
+    for end, code in (("fail", "release-failed"), ("revoke", "release-revoked")):
+        desk = Desk()
+        order = desk.open().tx.id
+        if end == "fail":
+            assert lab_test(desk.world, PLANNED.digest(), "fail").code == "ok"
+        else:
+            assert revoke(desk.world, "maker-a", PLANNED.digest()).code == "ok"
+        assert desk.call("dispatch", "approve", order=order).code == code
+        assert desk.open().code == code
+        assert desk.call("grid", "close", order=order).code == "ok"
 
 
 # holds MB-17
