@@ -35,6 +35,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "closed": "the work order was ended before",
     "not-requested": "it was approved or closed before; see 'gridwitness orders list'",
     "not-yours": "only an account of the organisation that is responsible may do this, and no gateway",
+    "release-failed": "the release failed a test; nobody should fill it in",
+    "release-revoked": "the release was revoked; see 'gridwitness refs show'",
     "wrong-target": "the release is for another device or model",
     "wrong-approver": "a dispatch centre or sub-centre approves that did not ask and that the owner stands under; for "
     "devices of a dispatch centre another one does, or a regulator that does not stand under it",

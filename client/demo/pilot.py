@@ -17,20 +17,27 @@ from typing import Any, Final
 from client.demo.cluster import MATCHED_WITHIN_S, Cluster
 from client.demo.layout import VERSION_NEW, make_firmware, release_name
 from client.demo.narrator import Narrator
-from client.demo.processes import wait_until
+from client.demo.processes import run_once, wait_until
 from client.demo.references import OUTCOME_WITHIN_S, signer_of, stand_behind, submit_releases
 from client.demo.story import Story
 from client.demo.tampering import Expected, Tampering
 from client.demo.topology import DISPATCH, GRID_COMPANY, MANUFACTURER, MEMBERS, Model, Topology
 from client.node import Item, call
+from client.releases import read_folder
 from kit.exitcodes import DataError
+from kit.files import write_new
+from kit.keystore import create_key
 from wire import cbor
+from wire.membership import register_bytes
 from wire.types import Digest
 
 VERSION_NEXT: Final = "2.5.0"
 """Firmware whose whole life is shown."""
 VERSION_DRAFT: Final = "2.6.0"
 """Firmware that nobody has tested."""
+OPERATOR: Final = "dispatch-desk"
+"""The dispatch centre's person who acts on alarms."""
+NOT_SAID: Final = "another file than the release's, as long as that; a gateway without the package cannot say where"
 ORDER_MS: Final = 600_000
 DOWN_MS: Final = 200
 """A device that takes another firmware is away for so long."""
@@ -80,6 +87,7 @@ class Pilot:
         """
         self._narrator.title("Operators clear the alarms of chapter one")
         cluster = self._cluster
+        self._add_operator()
         alarms = cluster.alarms(MEMBERS[0])
         for alarm in alarms:
             self._answer(alarm, "acknowledge-alarm", "the station is asked to load the approved files")
@@ -95,7 +103,7 @@ class Pilot:
         )
         self._narrator.say(
             f"{len(alarms)} alarms acknowledged, returned once the devices matched, and closed, each with a signature "
-            f"of {DISPATCH}: only a person closes an alarm"
+            f"of {OPERATOR}, an operator of {DISPATCH} with a key of its own: only a person closes an alarm"
         )
 
     def release_life(self) -> None:
@@ -116,6 +124,7 @@ class Pilot:
         self._narrator.say(
             f"{MANUFACTURER} submits it; {GRID_COMPANY} asks for {len(devices)} work orders, {DISPATCH} approves them"
         )
+        self._hand_out([release.release, release_name(cluster.layout.topology.devices[2].id, VERSION_NEW)])
         with self._narrator.busy("testing and endorsing"):
             stand_behind(cluster, [release])
             self._wait_pending(devices)
@@ -130,6 +139,28 @@ class Pilot:
             self._call(GRID_COMPANY, "orders", "close", {"order": order})
         self._check_superseded(release_name(model.slug, VERSION_NEW))
         self._narrator.say(f"filled into {', '.join(devices)}, each signed for by {MANUFACTURER}: match, no alarm")
+
+    def _add_operator(self) -> None:
+        """Give the dispatch centre an operator with a key of its own."""
+        create_key(self._cluster.layout.keys, OPERATOR)
+        with self._cluster.client(MEMBERS[0]) as client:
+            operator = signer_of(self._cluster, client, OPERATOR)
+        key = operator.key.signing_key.verify_key.encode()
+        word = operator.key.signing_key.sign(register_bytes(operator.chain, DISPATCH, OPERATOR, key)).signature
+        self._call(DISPATCH, "membership", "add-operator", {"operator": OPERATOR, "key": key, "signature": word})
+
+    def _hand_out(self, releases: Sequence[str]) -> None:
+        """Give the first gateway packages of releases, with which it names what differs from them."""
+        layout = self._cluster.layout
+        gateway = layout.topology.substations[0].gateway
+        for release in releases:
+            package = layout.gateway(gateway) / f"{release}.package"
+            write_new(package, read_folder(layout.release(release), MANUFACTURER).package.encode())
+            config = layout.gateway(gateway) / "agent.toml"
+            run_once("gridwitness-agent", "package", "add", package, "--config", config)
+        self._narrator.say(
+            f"{gateway} gets the packages of {' and '.join(releases)}: with them it can say where a file differs"
+        )
 
     def _order_work(self, device: str, release: Digest) -> Digest:
         """Open and approve a work order for ten minutes from now; return its id."""
@@ -168,24 +199,24 @@ class Pilot:
         for step in self._errors:
             for expected in step.expected:
                 artefacts = found[expected.device, expected.cause]["artefacts"]
-                details = [str(entry["detail"] or "differs from the reference value") for entry in artefacts]
+                details = [str(entry["detail"] or NOT_SAID) for entry in artefacts]
                 self._narrator.say(f"{expected.device} {expected.cause}: {details[0]}")
 
     def _answer(self, alarm: Item, method: str, action: str) -> None:
         """Act on an alarm as it was seen."""
         seen = {"subject": alarm["device"], "cause": alarm["cause"], "alarm": alarm["alarm_id"]}
         self._call(
-            DISPATCH, "consistency", method, {**seen, "count": alarm["count"], "reason": "tampering", "action": action}
+            OPERATOR, "consistency", method, {**seen, "count": alarm["count"], "reason": "tampering", "action": action}
         )
 
-    def _call(self, organisation: str, contract: str, method: str, args: Mapping[str, cbor.Value]) -> Digest:
-        """Send a call signed by an organisation, wait until it is done, and return its id.
+    def _call(self, account: str, contract: str, method: str, args: Mapping[str, cbor.Value]) -> Digest:
+        """Send a call signed by an account, wait until it is done, and return its id.
 
         Raises:
             DataError: The contract refused it.
         """
         with self._cluster.client(MEMBERS[0]) as client:
-            signer = signer_of(self._cluster, client, organisation)
+            signer = signer_of(self._cluster, client, account)
             outcome = call(client, signer, contract, method, args, OUTCOME_WITHIN_S)
         return bytes.fromhex(outcome.tx)
 
@@ -197,29 +228,33 @@ class Pilot:
 def plan_errors(topology: Topology, folder: Callable[[str], Path]) -> tuple[Tampering, ...]:
     """Choose a device for each of ten errors that people make, or leave unseen, when they fill devices.
 
+    One device is left alone: what is found of it is invented.
+
     Args:
         topology: Of three substations with three devices each, the demo's.
         folder: Release folder by name.
     """
-    (l1, l2, l3), (q1, q2, q3), (w1, w2, w3) = (
+    (l1, _, l3), (q1, q2, q3), (w1, w2, w3) = (
         tuple(device.id for device in substation.devices) for substation in topology.substations
     )
     draft = str(folder(release_name(topology.models[0].slug, VERSION_DRAFT)))
     foreign = str(folder(release_name(q2, VERSION_NEW)))
+    larger = str(folder(release_name(topology.models[1].slug, VERSION_NEW)))
     own = ("settings", "strategy")  # of which each device has files of its own
     cut = {"action": "truncate", "artefact": "strategy", "size": 1000}
     untested = {"action": "upgrade", "release": draft, "down_ms": DOWN_MS}
     neighbours = {"action": "old-release", "release": foreign}
+    models = {"action": "old-release", "release": larger}
     errors: tuple[tuple[str, str, dict[str, Any], str, tuple[str, ...]], ...] = (
         ("a byte went wrong in the transfer", l1, _flip("firmware", 131_072), "mismatch", ("firmware",)),
-        ("a setting was typed wrong", l2, {"action": "change-setting", "number": 3}, "mismatch", ("settings",)),
+        ("a setting was typed wrong", l3, {"action": "change-setting", "number": 3}, "mismatch", ("settings",)),
         ("a strategy file was copied in part", l3, cut, "incomplete", ("strategy",)),
         ("the files of two stations were mixed up", q2, {"action": "swap", "with": w2}, "misfilled", own),
         ("an older release was loaded", w1, {"action": "old-release"}, "superseded", ("firmware",)),
         ("a release was loaded that nobody tested", q1, untested, "mismatch", ("firmware",)),
         ("another device stands in its place", q3, {"fault": "wrong-identity"}, "identity_changed", ("identity",)),
         ("changed and changed back", w3, {"action": "change-back"}, "altered_between_polls", ("revision",)),
-        ("a byte of a strategy went wrong", q3, _flip("strategy", 100), "mismatch", ("strategy",)),
+        ("the firmware of another model was loaded", q3, models, "misfilled", ("firmware",)),
         ("a neighbour's strategy and settings", l1, neighbours, "misfilled", own),
     )
     return tuple(

@@ -162,7 +162,7 @@ class Story:
         untouched = len(self.cluster.layout.topology.devices) - len({due.device for due in expected})
         self._narrator.say(
             f"{when}, asked one by one: each of {len(MEMBERS)} nodes has exactly {len(expected)} alarms with the right "
-            f"causes, and {untouched} devices that match"
+            f"causes, and {untouched} device{'' if untouched == 1 else 's'} that match{'es' if untouched == 1 else ''}"
         )
 
     def restart(self, plan: Sequence[Tampering]) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -60,13 +60,19 @@ async def put(call: Call) -> Response:
     declared = call.request.headers.get("content-length", "")
     if size is not None and declared.isdecimal() and int(declared[:20]) > size:
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", f"the blob has {size} bytes")
+    body = _Body(call.request, context.limits.stall_s)
+    # who has brought nothing takes no place from others; what nobody names is refused before it is read
+    first = b"" if size is None else await body.piece()
+    size = context.blobs.size_of(digest)
+    if size is not None:
+        return answer({"digest": digest.hex(), "size": size})
     try:
         upload = context.blobs.begin(digest)
     except BlobRefusedError as error:
         raise _problem(error) from error
     status = HTTPStatus.CREATED
     try:
-        await _receive(context, call.request, upload)
+        await _receive(context, first, body, upload)
     except BlobRefusedError as error:
         raise _problem(error) from error
     except _OverError:
@@ -79,51 +85,66 @@ async def put(call: Call) -> Response:
     return answer({"digest": digest.hex(), "size": context.blobs.size_of(digest)}, status)
 
 
-async def _receive(context: Context, request: Request, upload: Upload) -> None:
-    """Hand a body on in pieces; a client that sends too slowly is cut off.
+async def _receive(context: Context, piece: bytes, body: _Body, upload: Upload) -> None:
+    """Hand a body on in pieces, the first of which has come.
 
     Raises:
         _OverError: The upload is to end.
     """
-    parts = request.stream()
     over = asyncio.ensure_future(upload.over.wait())
-    is_whole = False
     try:
-        while not is_whole:
-            waiting = bytearray()
-            async with asyncio.timeout(context.limits.stall_s):
-                while not is_whole and len(waiting) < PACE_BYTES:
-                    if upload.over.is_set():
-                        raise _OverError
-                    part = await _part(parts, over)
-                    waiting += part or b""
-                    is_whole = part is None
-            if waiting:
-                await context.blocking(lambda data=bytes(waiting): upload.write(data))  # type: ignore[misc]
-    except TimeoutError:
-        detail = f"less than {PACE_BYTES} bytes came in {context.limits.stall_s:g} s"
-        raise Problem(HTTPStatus.REQUEST_TIMEOUT, "body-too-slow", detail) from None
-    except ClientDisconnect:
-        raise Problem(HTTPStatus.BAD_REQUEST, "malformed", "the body broke off") from None
+        while piece:
+            await context.blocking(lambda data=piece: upload.write(data))  # type: ignore[misc]
+            piece = await body.piece(over)
     finally:
         over.cancel()
     await context.blocking(upload.finish)
 
 
-async def _part(parts: AsyncGenerator[bytes, None], over: asyncio.Future[Literal[True]]) -> bytes | None:
-    """Return the next part of a body, None behind the last one.
+class _Body:
+    """A request's body in pieces; a client that sends too slowly is cut off."""
 
-    Raises:
-        _OverError: ``over`` was first.
-    """
-    reading = asyncio.ensure_future(anext(parts, None))
-    try:
-        await asyncio.wait((reading, over), return_when=asyncio.FIRST_COMPLETED)
-        if not reading.done():
-            raise _OverError
-        return reading.result()
-    finally:
-        reading.cancel()
+    def __init__(self, request: Request, stall_s: float) -> None:
+        self._parts = request.stream()
+        self._stall_s = stall_s
+        self._is_whole = False
+
+    async def piece(self, over: asyncio.Future[Literal[True]] | None = None) -> bytes:
+        """Return at least `PACE_BYTES`, or the rest; nothing behind the end.
+
+        Raises:
+            _OverError: ``over`` was first.
+            Problem: Too slow, or it broke off.
+        """
+        waiting = bytearray()
+        try:
+            async with asyncio.timeout(self._stall_s):
+                while not self._is_whole and len(waiting) < PACE_BYTES:
+                    part = await self._part(over)
+                    waiting += part or b""
+                    self._is_whole = part is None
+        except TimeoutError:
+            detail = f"less than {PACE_BYTES} bytes came in {self._stall_s:g} s"
+            raise Problem(HTTPStatus.REQUEST_TIMEOUT, "body-too-slow", detail) from None
+        except ClientDisconnect:
+            raise Problem(HTTPStatus.BAD_REQUEST, "malformed", "the body broke off") from None
+        return bytes(waiting)
+
+    async def _part(self, over: asyncio.Future[Literal[True]] | None) -> bytes | None:
+        """Return the next part, None behind the last one.
+
+        Raises:
+            _OverError: ``over`` was first.
+        """
+        reading = asyncio.ensure_future(anext(self._parts, None))
+        try:
+            ends: list[asyncio.Future[Any]] = [reading] if over is None else [reading, over]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if over is not None and over.done():
+                raise _OverError
+            return reading.result()
+        finally:
+            reading.cancel()
 
 
 class _OverError(Exception):

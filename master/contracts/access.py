@@ -51,6 +51,8 @@ from wire.receipt import Event
 from wire.types import INT_MAX, Digest
 
 _BLOB: Final = BlobArgument("blob", "size")
+ENTRIES_AHEAD_MAX: Final = 1 << 24
+"""Entries of a read log that one anchor may stand for: whoever once had the key must not use up the numbers."""
 _PRIME: Final = 2**255 - 19
 _ORDER_8: Final = (
     325606250916557431795983626356110631294008115727848805560023387167927233504,
@@ -131,20 +133,19 @@ def revoke(ctx: Context, args: dict[str, Value]) -> str:
 
 
 def follow_move(ctx: Context, event: Event) -> None:
-    """End what others than the owner of devices that moved had granted of them.
+    """End what was granted of devices that get another owner; of that one there is nothing yet.
 
     `member_places` moves no more devices and grants to another owner at once than `MOVED_GRANTS_MAX`.
     """
-    owner, devices = event.data["organisation"], event.data.get("devices", [event.data.get("device")])
-    if owner == event.data["former"]:
+    devices = event.data.get("devices", [event.data.get("device")])
+    if event.data["organisation"] == event.data["former"]:
         return
     assert isinstance(devices, list)
     for device in devices:
         for identifier in tuple(access_records.open_grants(ctx, str(device))):
             found = _find(ctx, identifier)
             assert found is not None
-            if membership.organisation_of_account(ctx, found.grant.by) != owner:
-                _end(ctx, found)
+            _end(ctx, found)
 
 
 def register(ctx: Context, args: dict[str, Value]) -> str:
@@ -231,7 +232,7 @@ def anchor(ctx: Context, args: dict[str, Value]) -> str:
         args: ``number``: of this anchor, one more than the last; ``entries``: more than at the last; ``head``.
 
     Raises:
-        Refused: bad-args; wrong-sender; bad-order.
+        Refused: bad-args; wrong-sender; bad-order; too-far: more entries at once than any log holds.
     """
     check_arguments(args, ("number", "entries", "head"))
     head, number, entries = digest_argument(args, "head"), _count(args, "number"), _count(args, "entries")
@@ -241,6 +242,8 @@ def anchor(ctx: Context, args: dict[str, Value]) -> str:
     fields = Fields({"number": 0, "entries": 0} if last is None else last, ("number", "entries"), "access.anchors")
     if number != fields.integer("number") + 1 or entries <= fields.integer("entries"):
         raise Refused("bad-order")
+    if entries > fields.integer("entries") + ENTRIES_AHEAD_MAX:
+        raise Refused("too-far")
     ctx.put(f"anchors/{ctx.sender}".encode("ascii"), {"number": number, "entries": entries})
     record: dict[str, Value] = {"entries": entries, "head": head, "height": ctx.height, "time_ms": ctx.time_ms}
     ctx.put(f"anchor/{ctx.sender}/{number}".encode("ascii"), record)

@@ -75,8 +75,8 @@ def open_work(context: Context, args: dict[str, Value]) -> str:
             ``to_ms``: first and last block time; ``approver``: organisation that is to approve; ``reason``: text.
 
     Raises:
-        Refused: bad-args, unknown-device, not-yours, unknown-release, wrong-target, bad-window,
-            wrong-approver: the one who asks, or one without a say over the owner.
+        Refused: bad-args, unknown-device, not-yours, unknown-release, release-failed, release-revoked, wrong-target,
+            bad-window, wrong-approver: the one who asks, or one without a say over the owner.
     """
     check_arguments(args, ("device", "release", "from_ms", "to_ms", "approver", "reason"))
     device = _device(context, args["device"])
@@ -88,6 +88,7 @@ def open_work(context: Context, args: dict[str, Value]) -> str:
     release = references.release(context, digest)
     if release is None:
         raise Refused("unknown-release")
+    _check_not_ended(context, digest)
     if release.device != device.id and (release.device is not None or release.model != device.model):
         raise Refused("wrong-target")
     from_ms, to_ms = _window(context, args)
@@ -126,7 +127,8 @@ def approve(context: Context, args: dict[str, Value]) -> str:
         args: ``order``: its id.
 
     Raises:
-        Refused: bad-args, unknown-order, unknown-device, not-yours, not-requested, over; wrong-approver: it is
+        Refused: bad-args, unknown-order, unknown-device, not-yours, not-requested, over, release-failed,
+            release-revoked; wrong-approver: it is
             another, or has no say any more over who owns the device now; wrong-owner: who asked is not responsible for
             it any more; too-many-orders of this device by who asked.
     """
@@ -140,6 +142,7 @@ def approve(context: Context, args: dict[str, Value]) -> str:
         raise Refused("not-requested")
     if work.integer("to_ms") < context.time_ms:
         raise Refused("over")
+    _check_not_ended(context, work.digest("release"))
     device = work.text("device")
     owner = membership.organisation_of_device(context, device)
     if owner is None:
@@ -273,6 +276,17 @@ def _check_approver(context: Context, approver: str, owner: str) -> None:
             has_say |= role == _REGULATOR and not membership.is_under(context, approver, owner)
     if not has_say:
         raise Refused("wrong-approver")
+
+
+def _check_not_ended(context: Context, release: Digest) -> None:
+    """Refuse a release that nobody should fill in any more.
+
+    Raises:
+        Refused: release-failed, release-revoked.
+    """
+    reason = references.ended(context, release)
+    if reason is not None:
+        raise Refused(f"release-{reason}")
 
 
 def _device(context: Context, name: Value) -> Device:

@@ -287,6 +287,12 @@ def release(state: Reads, digest: Digest) -> Release | None:
     return None if record is None else record.release()
 
 
+def ended(state: Reads, digest: Digest) -> str | None:
+    """Return `FAILED` or `REVOKED` of a release that has ended so and never counts again; else None."""
+    record = read_record(state, digest)
+    return record.status if record is not None and record.status in (FAILED, REVOKED) else None
+
+
 # ---- parts of the calls ------------------------------------------------------------------------
 
 

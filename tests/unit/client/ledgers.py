@@ -84,6 +84,8 @@ class World:
     method: str = "report"
     args: dict[str, Value] = field(default_factory=lambda: {"evidence": evidence().encode()})
     voters: tuple[str, ...] = MEMBERS[:3]
+    is_forged: bool = False
+    """The signature of the transaction is not that of its key."""
 
     def with_(self, **changes: object) -> World:
         return replace(self, **changes)  # type: ignore[arg-type]
@@ -99,7 +101,8 @@ class World:
             seq=12,
             valid_until_ms=TIME_MS + 1000,
         )
-        return call.sign(key_of(self.signer))
+        raw = call.sign(key_of(self.signer))
+        return raw[:-1] + bytes((raw[-1] ^ 1,)) if self.is_forged else raw
 
     def bundle(self) -> Bundle:
         raw = self.tx()

@@ -148,7 +148,7 @@ def told(name: str, move: str, before: str | None, after: str, count: int, **mor
 RECORD = ("alarm_id", "state", "present", "severity", "artefacts", "count", "shelf")
 
 
-def alarm_of(ledger: Ledger, *, moves: int = 4) -> str:
+def alarm_of(ledger: Ledger, *, moves: int = 4, changes: bool = False) -> str:
     """Open an alarm, acknowledge it, take it back and close it, or the first of these."""
     raw = signed(10, "report", {"evidence": EVIDENCE.encode()})
     name = sha256(cbor.encode([DEVICE, "mismatch", sha256(raw)]))[:16].hex()
@@ -158,6 +158,9 @@ def alarm_of(ledger: Ledger, *, moves: int = 4) -> str:
         told(name, "return", "acknowledged", "returned_acknowledged", 1),
         told(name, "close", "returned_acknowledged", "closed", 1, by="office", reason="work"),
     ][:moves]
+    if changes:
+        noted = told(name, "acknowledge", "raised", "acknowledged", 2, by="office", reason="work")
+        events = [events[0], told(name, "change", "raised", "raised", 2), noted]
     txs = [ledger.commit(10, raw, events[0])]
     txs += [
         ledger.commit(10 + at, signed(10 + at, "act", {}, "office", "office"), event)
@@ -203,7 +206,25 @@ def test_bundle_of_an_alarm_that_lacks_a_part_or_is_of_another_is_refused(
     ledger.settle({("consistency", f"alarm/{DEVICE}/other"): 1})
     other = decode_state_proof(ledger.node.files[f"/v1/state/consistency/alarm%2F{DEVICE}%2Fother"])
     assert "is missing" in refused(out, replace(whole, states=(other,)), capsys)
+    record = cbor.decode(whole.states[0].value or b"")
+    keys = [f"alarm/{DEVICE}/{cause}" for cause in ("mismatch", "other")]
+    ledger.settle({("consistency", key): record for key in keys})
+    files = [ledger.node.files[f"/v1/state/consistency/{key.replace('/', '%2F')}"] for key in keys]
+    both = tuple(map(decode_state_proof, files))
+    assert "is of another subject" in refused(out, replace(whole, states=both), capsys)
     assert verify(out, capsys)[0] == 65
+
+
+# holds EB-5
+def test_bundle_of_an_alarm_that_lacks_a_change_of_what_it_lists_is_refused(
+    ledger: Ledger, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = alarm_of(ledger, changes=True)
+    assert make(out, "alarm", name) == 0
+    assert verify(out, capsys)[0] == 0
+    whole = decode_evidence_bundle(out.read_bytes())
+    first, _, last = whole.receipts
+    assert "a transaction that moved" in refused(out, replace(whole, receipts=(first, last)), capsys)
 
 
 # holds EB-5

@@ -58,6 +58,12 @@ def test_prove_key_of_another_account_is_refused() -> None:
         prove(world.bundle().encode(), world.genesis)
 
 
+def test_prove_signature_that_is_not_the_senders_is_refused_whatever_the_validators_say() -> None:
+    world = World().with_(is_forged=True)
+    with pytest.raises(SignatureError):
+        prove(world.bundle().encode(), world.genesis)
+
+
 def test_prove_two_of_four_signers_is_refused() -> None:
     world = World().with_(voters=MEMBERS[:2])
     with pytest.raises(CertificateError, match="2 signatures, 3 of 4 are due"):

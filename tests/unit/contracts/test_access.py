@@ -7,15 +7,18 @@ import pytest
 from nacl.public import PrivateKey
 
 from master.contracts import access_records, member_places
+from master.contracts.access import ENTRIES_AHEAD_MAX
 from master.contracts.access_records import GATEWAY, OWNER, SEALER, Question, permission
 from master.ledger.call import StateReads
 from tests.unit.contracts.members_site import Site
+from tests.unit.contracts.members_site import public as account_key
 from tests.unit.contracts.model_calls import store
 from tests.unit.ledger.worlds import Done, World
 from wire import cbor
 from wire.cbor import Value
 from wire.cose import kid_of
 from wire.grants import PAGE_GRANTS, PAGES_MAX, page_key
+from wire.membership import REGISTER
 from wire.types import sha256
 
 CONTENT, BLOB = sha256(b"content"), sha256(b"sealed file")
@@ -368,6 +371,7 @@ def test_anchors_of_a_read_log_are_numbered_and_grow() -> None:
     assert [anchor(world, *wrong).code for wrong in ((2, 12), (4, 12), (3, 11))] == ["bad-order"] * 3
     assert [anchor(world, *wrong).code for wrong in ((0, 12), (3, "many"), (True, 12))] == ["bad-args"] * 3
     assert anchor(world, 1, 1, "lab").code == "ok"
+    assert [anchor(world, 3, 11 + ENTRIES_AHEAD_MAX + more).code for more in (1, 0)] == ["too-far", "ok"]
     assert world.state.get("access", b"anchor/dispatch/2") is not None
 
 
@@ -377,9 +381,13 @@ def test_whoever_is_suspended_reads_nothing() -> None:
     given = grant(world)
     record: Value = {"until_ms": None, "by": "dispatch", "reason": "audit", "height": 1}
     assert allowed(world, "lab") == given.tx.id.hex()
-    for account in ("lab", "grid", "gw-1"):
+    for account in ("lab", "gw-1", "grid"):
+        assert allowed(world, account) is not None
         world.state.entries["membership", b"suspended/" + account.encode()] = cbor.encode(record)
         assert allowed(world, account) is None
+    # and with its organisation so does what has not been suspended itself
+    del world.state.entries["membership", b"suspended/gw-1"]
+    assert allowed(world, "gw-1") is None
 
 
 def move(site: Site, kind: str, name: str, to: str, *sides: str) -> Done:
@@ -391,6 +399,34 @@ def move(site: Site, kind: str, name: str, to: str, *sides: str) -> Done:
 
 def ended(world: World, data_class: str = "settings", subject: str = "device/dev-1") -> list[int | None]:
     return [entry.ended_height for entry in access_records.grants(StateReads(world.state), data_class, subject)]
+
+
+# holds AC-2
+def test_grant_to_an_organisation_is_not_for_its_gateways() -> None:
+    site = Site()
+    assert grant(site.world, reader="organisation/solar").code == "ok"
+    assert [allowed(site.world, name) is None for name in ("solar", "gw-3")] == [False, True]
+
+
+# holds AC-1
+def test_gateway_of_the_super_node_grants_nothing() -> None:
+    site = Site()
+    assert site.call("dispatch", "add-station", station="st-9", area="north").code == "ok"
+    word = site.word("gw-9", "dispatch/gw-9", REGISTER, None, account_key("gw-9"))
+    made: dict[str, Value] = {"gateway": "gw-9", "station": "st-9", "key": account_key("gw-9"), "signature": word}
+    assert site.call("dispatch", "add-gateway", **made).code == "ok"
+    given = grant(site.world, "dispatch", subject="all")
+    assert grant(site.world, "gw-9", subject="all").code == "super-node-only"
+    assert revoke(site.world, given.tx.id, "gw-9").code == "super-node-only"
+    assert grant(site.world, "gw-9", subject="station/st-9").code == "not-the-owner"
+    assert revoke(site.world, given.tx.id, "dispatch").code == "ok"
+
+
+# holds AC-6
+def test_content_is_sealed_for_the_key_of_a_gateway() -> None:
+    world = World()
+    assert register(world, "gw-1", "reading key of gw-1").code == "ok"
+    assert seal(world, wrapped=("reading key of gw-1",)).code == "ok"
 
 
 # holds AC-3

@@ -116,6 +116,13 @@ def test_organisation_votes_once_itself_and_only_where_it_has_a_say() -> None:
     assert codes(room.vote(made, "regulator", "regulator", "grid", "gw-1")) == ["ok", "voted", "no-say", "no-say"]
     assert room.set("grid", stale_ms=1000).code == "no-say"
     assert room.set("gw-1", stale_ms=1000).code == "no-say"
+    # where the organisation has a say, its gateway has none, nor may it take back what the organisation proposed
+    other = assembly()
+    own = other.set("grid", stale_ms=60_000)
+    assert codes(other.vote(other.set(stale_ms=60_000), "gw-1", "gw-2")) == ["no-say", "no-say"]
+    assert other.set("gw-1", stale_ms=1000).code == "no-say"
+    assert other.call("gw-1", "withdraw", proposal=own.tx.id).code == "not-yours"
+    assert other.status(own) == "open"
 
 
 # holds GV-2

@@ -121,6 +121,14 @@ def test_applications_of_one_data_centre_leave_room_for_those_of_others() -> Non
 
 
 # holds MB-4
+def test_application_is_reviewed_up_to_the_last_millisecond_of_its_time() -> None:
+    site = Site(application_wait_ms=60_000)
+    site.apply(site.application())
+    site.world.wait_ms = 59_000
+    assert site.review("wind", "trade", "sub-east") == ["ok", "expired"]
+
+
+# holds MB-4
 def test_application_whose_time_has_passed_is_over_and_closed_by_the_next() -> None:
     site = Site(applications_max=2, application_wait_ms=60_000)
     (told,) = site.apply(site.application()).events("member_applied")

@@ -13,7 +13,7 @@ from master.contracts.read_orders import INSPECTIONS_MAX
 from master.ledger.call import StateReads
 from master.ledger.state import Overlay
 from tests.unit.contracts.desk import MINUTE_MS, NONCE, PLANNED, PLANNED_FIRMWARE, Desk
-from tests.unit.contracts.reports import entry, evidence, item, release, send, submit
+from tests.unit.contracts.reports import entry, evidence, item, lab_test, release, revoke, send, submit
 from tests.unit.ledger.worlds import Done, World, key_of, make_genesis
 from wire import cbor
 from wire.cbor import Value
@@ -127,6 +127,18 @@ def test_work_order_is_approved_by_an_agency_above_the_owner_alone(approver: str
 
 
 # holds OR-1
+@pytest.mark.parametrize("other", ["dispatch", "east", "grid", "gw-1"])
+def test_work_order_is_approved_by_nobody_but_whom_it_names(other: str) -> None:
+    """Neither by others that have a say over the owner, nor by who asked."""
+    desk = Desk(tree("east"))
+    asker, approver = ("dispatch", "east") if other == "dispatch" else ("east", "dispatch")
+    order = desk.open(asker, approver=approver).tx.id
+    refused = desk.call(other, "approve", order=order)
+    assert refused.code == ("not-yours" if other == "gw-1" else "wrong-approver")
+    assert desk.call(approver, "approve", order=order).code == "ok"
+
+
+# holds OR-1
 @pytest.mark.parametrize(
     ("approver", "code"),
     [("regulator", "ok"), ("far", "ok"), ("office", "no"), ("dispatch", "no"), ("lab", "no"), ("east", "no")],
@@ -206,6 +218,20 @@ def test_work_orders_of_one_device_are_bounded_and_make_room_when_they_are_over(
     assert desk.call("dispatch", "approve", order=one_more).code == "too-many-orders"
     desk.wait(11 * MINUTE_MS)
     assert desk.call("dispatch", "approve", order=one_more).code == "ok"
+
+
+# holds OR-1
+def test_work_order_for_a_release_that_failed_or_was_revoked_is_neither_taken_nor_approved() -> None:
+    for end, code in (("fail", "release-failed"), ("revoke", "release-revoked")):
+        desk = Desk()
+        order = desk.open().tx.id
+        if end == "fail":
+            assert lab_test(desk.world, PLANNED.digest(), "fail").code == "ok"
+        else:
+            assert revoke(desk.world, "maker-a", PLANNED.digest()).code == "ok"
+        assert desk.call("dispatch", "approve", order=order).code == code
+        assert desk.open().code == code
+        assert desk.call("grid", "close", order=order).code == "ok"
 
 
 # holds MB-17
@@ -311,6 +337,12 @@ def test_read_order_is_not_answered_by_another_gateway_nor_open_past_its_deadlin
     desk = Desk()
     assert desk.inspect().code == "ok"
     assert desk.read(item("s-3"), "dev-3", nonce=NONCE).events("inspection_answered") == []
+    # nor by the one behind which a device of it is by now
+    desk.world.call("grid", "membership", "bind", {"kind": "device", "id": "dev-2", "to": "gw-2"})
+    moved = evidence(entry("dev-2", item("s-2")), gateway="gw-2", pair=(1, 9), nonce=NONCE)
+    told = send(desk.world, moved).event_types
+    assert "report_accepted" in told
+    assert "inspection_answered" not in told
     assert read_orders.open_inspections(reads(desk), "gw-1", desk.now_ms + 2 * MINUTE_MS) == ()
     assert read_orders.open_inspections(reads(desk), "gw-2", desk.now_ms) == ()
 

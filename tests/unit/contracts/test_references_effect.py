@@ -279,6 +279,54 @@ def test_release_overtakes_the_approved_one_of_another_manufacturer_and_no_pendi
     lab_test(world, newer.digest())
     assert endorse(world, "regulator", newer.digest()).event_types[-1] == "release_superseded"
     assert [status(world, one) for one in (approved, pending, newer)] == ["superseded", "pending", "effective"]
+    # and its date, which has come, brings it back no more
+    monkeypatch.undo()
+    world.run()
+    assert [status(world, one) for one in (approved, newer)] == ["superseded", "effective"]
+    assert not [key for key in leftovers(world) if key.startswith(b"due")]
+
+
+# holds RF-10
+def test_release_that_fails_after_it_was_approved_never_counts() -> None:
+    world, made = World(), release(start=at(10))
+    make_effective(world, made)
+    assert status(world, made) == "approved"
+    assert lab_test(world, made.digest(), "fail", "lab-b").code == "ok"
+    wait_for(world, 12)
+    assert (status(world, made), value_of(world)) == ("failed", None)
+    assert not leftovers(world)
+
+
+# holds RF-7
+def test_content_of_a_revoked_release_is_right_again_from_the_date_of_another_one_that_brings_it() -> None:
+    world = World()
+    make_effective(world, release("r-1"))
+    report(world, 1)
+    assert verdicts(revoke(world, "maker-a", release("r-1").digest())) == {
+        "dev-1": dict.fromkeys(FILES, "revoked"),
+    }
+    make_effective(world, release("r-2", start=at(world.head.height + 6)))
+    wait_for(world, world.head.height + 6)
+    assert verdicts(report(world, 2)) == {"dev-1": dict.fromkeys(FILES, "match")}
+    (key,) = (key for key, _ in world.state.scan("references", b"changes/"))
+    assert cbor.decode(world.state.entries["references", key]) == 3
+
+
+def test_content_is_told_of_the_own_slot_before_that_of_the_model() -> None:
+    world = World()
+    make_effective(world, release("r-1", firmware=b"fw 1"))
+    make_effective(world, release("r-2", device="dev-1", firmware=b"fw 1"))
+    make_effective(world, release("r-3", device="dev-1", firmware=b"fw 3"))
+    revoke(world, "maker-a", release("r-1", firmware=b"fw 1").digest())
+    done = report(world, 1, "dev-1", firmware=b"fw 1")
+    details = {
+        (told["cause"], found["detail"])
+        for told in done.events("alarm_raised")
+        if isinstance(told["artefacts"], list)
+        for found in told["artefacts"]
+        if isinstance(found, dict) and found["kind"] == "firmware"
+    }
+    assert details == {("superseded", "it is of release r-2")}
 
 
 # holds RF-8

@@ -49,6 +49,28 @@ def test_change_inside_a_work_order_is_pending_and_raises_no_alarm() -> None:
 
 
 # holds AP-7
+def test_change_before_the_time_of_a_work_order_is_no_pending_one() -> None:
+    desk = Desk()
+    desk.read()
+    desk.approved(from_ms=desk.now_ms + 5 * MINUTE_MS)
+    done = desk.read(CHANGED)
+    assert (firmware(done), alarm_events(done)) == ("mismatch", [("alarm_raised", "dev-1", "mismatch")])
+    desk.wait(5 * MINUTE_MS)
+    done = desk.read(CHANGED)
+    assert (firmware(done), alarm_events(done)) == ("pending", [("alarm_returned", "dev-1", "mismatch")])
+
+
+# holds AP-7
+def test_change_inside_two_work_orders_is_pending_until_the_later_one_ends() -> None:
+    desk = Desk()
+    now_ms = desk.now_ms
+    for minutes in (10, 30, 20):
+        desk.approved(to_ms=now_ms + minutes * MINUTE_MS)
+    (told,) = desk.read(CHANGED).events("verdict_changed")
+    assert told["pending_until_ms"] == now_ms + 30 * MINUTE_MS
+
+
+# holds AP-7
 def test_change_of_another_artefact_or_device_is_not_covered_by_the_work_order() -> None:
     desk = Desk()
     desk.approved()

@@ -318,6 +318,10 @@ def inside(*artefacts: Artefact, window: Window = WINDOW, fill: Fill | None = No
             (artefact(b"ha", size=9, errors=("short-read",)),),
             "incomplete: 2 of 9 bytes could be read; it ends in chunk 0 of 65536 bytes",
         ),
+        (
+            (artefact(PLANNED, size=20, errors=("short-read",)),),
+            "incomplete: 15 of 20 bytes could be read; it ends in chunk 0 of 65536 bytes",
+        ),
         ((), "missing"),
     ],
 )

@@ -90,7 +90,7 @@ def test_starts_that_are_too_long_ago_are_forgotten_and_the_answer_says_since_wh
     assert (counters.before_boot, counters.before_ms) == (3, 3001)
     assert gaps(counters, *FOR_EVER).known_from_ms == 4001
     assert gaps(counters, *FOR_EVER).unseen == ()
-    assert taken(counters, 2, 9, 1) == counters
+    assert taken(counters, 2, 9, 1) == taken(counters, 3, 9, 1) == counters
 
 
 GOOD = counted([(7, 1), (7, 3)]).to_value()

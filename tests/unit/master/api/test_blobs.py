@@ -29,7 +29,7 @@ class FakeBlobs:
         self.named = named
         self.is_gone = self.is_busy = False
         self.written = b""
-        self.done = 0
+        self.begun = self.done = 0
 
     def size_of(self, digest: bytes) -> int | None:
         return len(self.kept[digest]) if digest in self.kept else None
@@ -42,6 +42,7 @@ class FakeBlobs:
             raise BlobRefusedError(404, "blob-not-named", "submit the transaction first")
         if self.is_busy:
             raise BlobRefusedError(429, "busy", "bring it later")
+        self.begun += 1
         return FakeUpload(self)
 
     def open(self, digest: bytes) -> BinaryIO:
@@ -130,8 +131,8 @@ def test_blob_that_is_named_is_taken_in_parts() -> None:
     [
         (FakeBlobs(named=False), CONTENT, 404, "blob-not-named"),
         (FakeBlobs(), CONTENT[:-1], 400, "blob-differs"),
-        (FakeBlobs(), [CONTENT[:5], b""], 400, "malformed"),
-        (FakeBlobs(), [CONTENT[:5], STALLED], 408, "body-too-slow"),
+        (FakeBlobs(), [CONTENT[:100_000], b""], 400, "malformed"),
+        (FakeBlobs(), [CONTENT[:100_000], STALLED], 408, "body-too-slow"),
     ],
 )
 def test_blob_that_is_not_wanted_or_not_whole_is_refused(
@@ -141,6 +142,25 @@ def test_blob_that_is_not_wanted_or_not_whole_is_refused(
     assert (reply.status, reply.json()["type"]) == (status, f"urn:gridwitness:problem:{code}")
     assert DIGEST not in blobs.kept
     assert blobs.done == (code != "blob-not-named")
+
+
+# holds BL-9
+@pytest.mark.parametrize(("rest", "status"), [(b"", 400), (STALLED, 408)])
+def test_upload_has_no_place_before_its_first_piece_is_here(rest: bytes, status: int) -> None:
+    blobs = FakeBlobs()
+    assert ask(blobs, [CONTENT[:65_535], rest], Limits(stall_s=0.05)).status == status
+    assert (blobs.begun, blobs.done) == (0, 0)
+
+
+# holds BL-9
+def test_blob_that_came_while_its_first_piece_did_is_answered_at_once() -> None:
+    class Late(FakeBlobs):
+        def expected(self, digest: bytes) -> int | None:
+            self.kept[DIGEST] = CONTENT
+            return super().expected(digest)
+
+    blobs = Late()
+    assert (ask(blobs, CONTENT).status, blobs.begun) == (200, 0)
 
 
 # holds BL-9

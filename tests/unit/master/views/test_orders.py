@@ -34,6 +34,10 @@ def test_work_order_shows_its_state_by_the_time_of_the_newest_block() -> None:
     view.call("dispatch", "approve", order=order)
     states = [view.only("work_orders", minutes * MINUTE_MS)["state"] for minutes in (0, 6, 11)]
     assert states == ["approved", "open", "over"]
+    end_ms = view.only("work_orders")["to_ms"]
+    assert isinstance(end_ms, int)
+    head_ms = view.world.head.time_ms
+    assert [view.only("work_orders", end_ms - head_ms + more)["state"] for more in (0, 1)] == ["open", "over"]
     view.wait(6 * MINUTE_MS)
     record = view.fill(order)
     fills = view.only("work_orders")["fills"]
