@@ -37,7 +37,7 @@ def test_demo_once_gives_five_alarms_on_four_nodes(tmp_path: Path) -> None:
     assert summary["pilot"] == {"errors": 10, "alarms": 11, "missed": 0, "invented": 0}
     assert (summary["alarms"], summary["false_alarms"], summary["nodes"]) == (5, 0, 4)
     assert 0 < summary["detect_ms_p50"] <= summary["detect_ms_max"]
-    assert done.stdout.count("misfilled on all 4 nodes") == 5
+    assert done.stdout.count(" on all 4 nodes after ") == summary["alarms"] + summary["pilot"]["alarms"]
     assert processes_of(folder) == []
     _check_proof(folder)
 
