@@ -163,7 +163,10 @@ class Child:
         self._file.close()
         if self._process.stdin is not None:
             self._process.stdin.close()
-        with contextlib.suppress(TimeoutError):  # one that the kernel holds fast is left to it
+        await self._exited()  # one that the kernel holds fast is left to it
+
+    async def _exited(self) -> None:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._process.wait(), _END_S)
 
     async def _answer(self, frame: bytes, call: str, patience_ms: int, size: int | None) -> Answer:
@@ -177,8 +180,11 @@ class Child:
             # Also when this read is cancelled: an answer that comes later must not be taken for the next one.
             exchange.cancel()
             await asyncio.gather(exchange, return_exceptions=True)
+            is_gone = isinstance(error, (asyncio.IncompleteReadError, OSError))
+            if is_gone:
+                await self._exited()  # whom `kill` finds dead, it reaps, and asyncio no longer learns how it ended
             await self.end()
-            if isinstance(error, (asyncio.IncompleteReadError, OSError)):
+            if is_gone:
                 fault = "child-start" if call == "start" else "child-crash"
                 code = self._process.returncode
                 raise ChildError(fault, f"the child process that reads it ended at '{call}' with {code}") from error

@@ -115,7 +115,7 @@ def test_sealed_file_that_was_changed_does_not_open(tmp_path: Path) -> None:
         replace(made, label=replace(LABEL, subject="device/dev-2")),
         replace(made, label=replace(LABEL, title="another")),
         replace(made, content=bytes(32)),
-        replace(made, ciphertext=bytes(1) + made.ciphertext[1:]),
+        replace(made, ciphertext=bytes([made.ciphertext[0] ^ 1]) + made.ciphertext[1:]),
         replace(made, ciphertext=twin.ciphertext),
         replace(made, wraps=(replace(wrap, account="grid"),)),
         replace(made, wraps=(replace(wrap, wrapped=bytes(80)),)),
