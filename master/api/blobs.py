@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any, BinaryIO, Final, Literal
+from typing import BinaryIO, Final, Literal
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -62,7 +62,10 @@ async def put(call: Call) -> Response:
         raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", f"the blob has {size} bytes")
     body = _Body(call.request, context.limits.stall_s)
     # who has brought nothing takes no place from others; what nobody names is refused before it is read
-    first = b"" if size is None else await body.piece()
+    try:
+        first = b"" if size is None else await _first(context, body)
+    except _OverError:
+        raise _displaced() from None
     size = context.blobs.size_of(digest)
     if size is not None:
         return answer({"digest": digest.hex(), "size": size})
@@ -77,12 +80,28 @@ async def put(call: Call) -> Response:
         raise _problem(error) from error
     except _OverError:
         if context.blobs.size_of(digest) is None:
-            detail = "an upload that came faster took the place of this one"
-            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, "busy", detail, _LATER) from None
+            raise _displaced() from None
         status = HTTPStatus.OK
     finally:
         upload.done()
     return answer({"digest": digest.hex(), "size": context.blobs.size_of(digest)}, status)
+
+
+async def _first(context: Context, body: _Body) -> bytes:
+    """Return a body's first piece; where too many wait for theirs, the one that has waited longest ends.
+
+    Raises:
+        _OverError: This one is to end.
+    """
+    over: asyncio.Future[Literal[True]] = asyncio.get_running_loop().create_future()
+    if len(context.uploads_coming) >= context.limits.bodies_max:
+        context.uploads_coming.pop(0).set_result(True)
+    context.uploads_coming.append(over)
+    try:
+        return await body.piece(over)
+    finally:
+        if over in context.uploads_coming:
+            context.uploads_coming.remove(over)
 
 
 async def _receive(context: Context, piece: bytes, body: _Body, upload: Upload) -> None:
@@ -109,7 +128,7 @@ class _Body:
         self._stall_s = stall_s
         self._is_whole = False
 
-    async def piece(self, over: asyncio.Future[Literal[True]] | None = None) -> bytes:
+    async def piece(self, over: asyncio.Future[Literal[True]]) -> bytes:
         """Return at least `PACE_BYTES`, or the rest; nothing behind the end.
 
         Raises:
@@ -130,7 +149,7 @@ class _Body:
             raise Problem(HTTPStatus.BAD_REQUEST, "malformed", "the body broke off") from None
         return bytes(waiting)
 
-    async def _part(self, over: asyncio.Future[Literal[True]] | None) -> bytes | None:
+    async def _part(self, over: asyncio.Future[Literal[True]]) -> bytes | None:
         """Return the next part, None behind the last one.
 
         Raises:
@@ -138,9 +157,8 @@ class _Body:
         """
         reading = asyncio.ensure_future(anext(self._parts, None))
         try:
-            ends: list[asyncio.Future[Any]] = [reading] if over is None else [reading, over]
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            if over is not None and over.done():
+            await asyncio.wait((reading, over), return_when=asyncio.FIRST_COMPLETED)
+            if over.done():
                 raise _OverError
             return reading.result()
         finally:
@@ -197,6 +215,11 @@ class NoBlobs:
     def open(self, digest: bytes) -> BinaryIO:
         """Refuse."""
         raise BlobRefusedError(HTTPStatus.NOT_FOUND, "not-found", f"there is no blob {digest.hex()}")
+
+
+def _displaced() -> Problem:
+    detail = "an upload that came faster took the place of this one"
+    return Problem(HTTPStatus.TOO_MANY_REQUESTS, "busy", detail, _LATER)
 
 
 @contextmanager

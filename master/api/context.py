@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -35,7 +36,7 @@ class Limits:
     target_bytes_max: int = 4096
     """Path and query string."""
     bodies_max: int = 32
-    """Bodies that are received at once."""
+    """Bodies that are received at once, and uploads that wait for their first piece at once."""
     sequence_bytes_max: int = 4 * 1024 * 1024
     """Body with more than one transaction."""
     sequence_transactions_max: int = 256
@@ -73,6 +74,8 @@ class Context:
     """Event streams that are open now."""
     bodies: int = 0
     """Bodies that are received now."""
+    uploads_coming: list[asyncio.Future[Literal[True]]] = field(default_factory=list)
+    """One for each upload whose first piece has not come, oldest first; to be resolved if it is to end."""
     blobs_open: int = 0
     """Blobs that are sent now."""
 

@@ -7,13 +7,14 @@ import io
 from typing import BinaryIO
 
 import pytest
+from starlette.applications import Starlette
 
 from master.api.app import build_api
 from master.api.context import Limits
 from master.api.ports import BlobRefusedError, SubmitResult, Upload
 from master.api.signed import BlobLabel, NoAccess
 from tests.unit.master.api.fakes import World, signed
-from tests.unit.master.api.http import STALLED, Reply, fetch
+from tests.unit.master.api.http import STALLED, Reply, fetch, send
 from wire.types import sha256
 
 CONTENT = bytes(range(256)) * 3000
@@ -78,9 +79,9 @@ class Open(NoAccess):
         return BlobLabel("public", "all", None)
 
 
-def ask(blobs: FakeBlobs, body: bytes | list[bytes] | None = None, limits: Limits | None = None, **more: str) -> Reply:
+def api_of(blobs: FakeBlobs, limits: Limits | None = None) -> Starlette:
     world = World()
-    api = build_api(
+    return build_api(
         world.node,
         world.ledger,
         world.proofs,
@@ -90,8 +91,11 @@ def ask(blobs: FakeBlobs, body: bytes | list[bytes] | None = None, limits: Limit
         blobs=blobs,
         access=Open(),
     )
+
+
+def ask(blobs: FakeBlobs, body: bytes | list[bytes] | None = None, limits: Limits | None = None, **more: str) -> Reply:
     method = more.pop("method", "GET" if body is None else "PUT")
-    return fetch(api, more.pop("path", PATH), method=method, body=body or b"", headers=more)
+    return fetch(api_of(blobs, limits), more.pop("path", PATH), method=method, body=body or b"", headers=more)
 
 
 # holds BL-9
@@ -150,6 +154,19 @@ def test_upload_has_no_place_before_its_first_piece_is_here(rest: bytes, status:
     blobs = FakeBlobs()
     assert ask(blobs, [CONTENT[:65_535], rest], Limits(stall_s=0.05)).status == status
     assert (blobs.begun, blobs.done) == (0, 0)
+
+
+# holds BL-9
+def test_upload_that_has_waited_longest_for_its_first_piece_ends_for_another() -> None:
+    async def work() -> tuple[Reply, Reply]:
+        api = api_of(FakeBlobs(), Limits(bodies_max=1))
+        idle = asyncio.create_task(send(api, PATH, method="PUT", body=[CONTENT[:1], STALLED]))
+        await asyncio.sleep(0.05)
+        whole = await send(api, PATH, method="PUT", body=[CONTENT])
+        return whole, await asyncio.wait_for(idle, 5)
+
+    whole, idle = asyncio.run(work())
+    assert (whole.status, idle.status, idle.headers["retry-after"]) == (201, 429, "1")
 
 
 # holds BL-9
