@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-print-directory
-.PHONY: help setup demo test campaign simulate mutation-gate explore model fuzz lint bench lock clean distclean
+.PHONY: help setup demo test campaign simulate mutation-gate explore model properties fuzz lint bench lock clean distclean
 
 export PYTHON
 # Debian keeps the broker where only root's PATH looks.
@@ -20,15 +20,6 @@ CUTS ?= 2
 JOBS ?= $(shell nproc)
 SAMPLES ?= 100
 CODE := $(wildcard wire rules kit agent master client firmware_sim tests benchmarks)
-# What must be covered to the last branch, and the tests that do: to count coverage doubles the time of all others.
-CORE := wire/*,rules/*,master/consensus/*,master/ledger/*
-COVERING := $(addprefix tests/unit/,wire rules consensus ledger contracts store)
-# All other tests, each with processes and sockets of its own.
-ALONE = tests $(addprefix --ignore=,$(COVERING) $(NETWORKS))
-# Whole networks of programs: one at a time.
-NETWORKS := tests/e2e
-# Each file in one process; long ones first, as they are collected.
-SHARED := --dist=loadfile --no-loadscope-reorder
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' | \
@@ -43,15 +34,7 @@ demo: ## the main job, end to end, on this machine; ARGS=--once: once, without a
 
 test: ## lint and all tests; nothing is skipped because something is not installed
 	@scripts/setup.sh broker interop iec61850
-	@status=0; \
-	$(MAKE) lint || status=1; \
-	mkdir -p build/coverage; \
-	.venv/bin/python -m pytest --numprocesses=$(JOBS) $(SHARED) $(COVERING) --cov --cov-report= || status=1; \
-	.venv/bin/coverage report --include='$(CORE)' --fail-under=100 > build/coverage/core.txt || \
-	    { cat build/coverage/core.txt; status=1; }; \
-	.venv/bin/python -m pytest --numprocesses=$(JOBS) $(SHARED) $(ALONE) || status=1; \
-	.venv/bin/python -m pytest $(NETWORKS) || status=1; \
-	exit $$status
+	@scripts/test.sh $(JOBS)
 
 simulate: ## whole clusters under faults, one run per seed; SEEDS=n FIRST=s PROFILE=word
 	@scripts/setup.sh
@@ -68,6 +51,10 @@ explore: ## every schedule of one height within bounds, on the real core; CUTS=n
 fuzz: ## hostile bytes for every decoder, lying devices for drivers; MINUTES=n ONLY=word
 	@scripts/setup.sh
 	@.venv/bin/python -m tests.fuzz --minutes $(or $(MINUTES),10) --only "$(ONLY)"
+
+properties: ## generated tests with examples that no run had before, round after round; MINUTES=n FIRST=s
+	@scripts/setup.sh iec61850
+	@scripts/properties.sh $(or $(MINUTES),10) $(FIRST) $(JOBS)
 
 model: ## a model of agreement, epoch change and quarantine, run at random by Quint; SAMPLES=n
 	@scripts/model.sh $(SAMPLES)

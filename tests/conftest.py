@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 _ROOT = Path(__file__).parent
 _MARKED_FOLDERS = frozenset({"e2e", "fuzz", "interop", "property", "simulation"})
 
 # A busy machine must not fail a test: pytest-timeout bounds each test, a benchmark holds a speed.
-settings.register_profile("gridwitness", deadline=None, print_blob=True)
+# `make test` tries the same examples everywhere, so that it judges the change; `make properties` draws others.
+settings.register_profile("gridwitness", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("campaign", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gridwitness")
 
 

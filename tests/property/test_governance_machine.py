@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +23,7 @@ from wire.receipt import Event
 from wire.types import Digest, sha256
 
 STEPS = 50
-EXAMPLES = int(os.environ.get("GRIDWITNESS_MACHINE_EXAMPLES", "200"))
+EXAMPLES = 200
 """10,000 steps in the short form."""
 GENESIS: Genesis = make_genesis({"proposals_open_max": 5, "proposals_each_max": 2, "proposal_deadline_ms_max": 60_000})
 ROLES = {entry.id: entry.role for entry in GENESIS.organisations}

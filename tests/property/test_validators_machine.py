@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +22,7 @@ from wire.cbor import Value
 from wire.handover import ready_bytes
 from wire.types import sha256
 
-EXAMPLES = int(os.environ.get("GRIDWITNESS_MACHINE_EXAMPLES", "100"))
+EXAMPLES = 100
 """10,000 steps in the short form."""
 GENESIS = world(validator_wait_ms=5_000, validator_deadline_ms_max=60_000, ready_blocks_max=3).genesis
 WRITES = genesis_writes(GENESIS)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from wire.errors import FormatError
-from wire.topics import DOWN, UP, GatewayTopic, filter_of, host_topic, parse_topic
+from wire.topics import DOWN, UP, GatewayTopic, filter_of, host_topic, node_user, parse_topic
 
 
 # holds MQ-1 MQ-3
@@ -53,3 +53,8 @@ def test_topic_of_a_full_node() -> None:
     assert host_topic("dispatch") == "gridwitness/v1/host/dispatch"
     with pytest.raises(FormatError, match="node"):
         host_topic("a/b")
+
+
+# holds MQ-7
+def test_the_broker_knows_a_full_node_by_its_member() -> None:
+    assert node_user("dispatch") == "node-dispatch"
