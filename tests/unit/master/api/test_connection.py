@@ -174,9 +174,7 @@ def test_whole_head_that_is_too_large_gets_a_problem() -> None:
 
 
 @pytest.mark.parametrize(("sent", "answer"), [(b"", b""), (HEAD, b"HTTP/1.1 408 ")])
-def test_connection_without_a_whole_request_ends(
-    monkeypatch: pytest.MonkeyPatch, sent: bytes, answer: bytes
-) -> None:
+def test_connection_without_a_whole_request_ends(monkeypatch: pytest.MonkeyPatch, sent: bytes, answer: bytes) -> None:
     monkeypatch.setattr(connection, "HEAD_WAIT_S", 0.0)
 
     async def story(server: Server) -> None:
