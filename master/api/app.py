@@ -96,7 +96,7 @@ def build_api(
 
 def connection_class(api: Starlette) -> type[Connection]:
     """Return what serves one connection of an application of `build_api`."""
-    found = api.state.connection
+    found: type[Connection] = api.state.connection
     assert issubclass(found, Connection)
     return found
 

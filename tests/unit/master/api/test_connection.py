@@ -27,12 +27,15 @@ class Line(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.closed = False
+        self.changed = asyncio.Event()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += bytes(data)
+        self.changed.set()
 
     def close(self) -> None:
         self.closed = True
+        self.changed.set()
 
     def is_closing(self) -> bool:
         return self.closed
@@ -95,14 +98,19 @@ def served(story: Callable[[Server], Coroutine[Any, Any, None]]) -> Server:
     return asyncio.run(run())
 
 
-async def until(line: Line, is_there: Callable[[bytes], bool]) -> None:
+async def until(line: Line, is_there: Callable[[Line], bool]) -> None:
     async with asyncio.timeout(10):
-        while not is_there(line.written):
-            await asyncio.sleep(0)
+        while not is_there(line):
+            line.changed.clear()
+            await line.changed.wait()
 
 
-def has_answer(written: bytes) -> bool:
-    return b'{"status":"ok"}' in written
+def has_answer(line: Line) -> bool:
+    return b'{"status":"ok"}' in line.written
+
+
+def is_closed(line: Line) -> bool:
+    return line.closed
 
 
 def test_request_is_answered_and_the_connection_serves_the_next_one() -> None:
@@ -156,7 +164,7 @@ def test_body_counts_for_no_head() -> None:
         made.data_received(b"POST /v1/tx HTTP/1.1\r\ncontent-type: application/cose\r\ncontent-length: 60000\r\n\r\n")
         for _ in range(60):
             made.data_received(b"a" * 1000)
-        await until(line, lambda written: b"problem:malformed" in written)
+        await until(line, lambda line: b"problem:malformed" in line.written)
         assert (line.answer()[0], line.closed) == (400, False)
         line.written = b""
         made.data_received(HEAD)
@@ -181,9 +189,7 @@ def test_connection_without_a_whole_request_ends(monkeypatch: pytest.MonkeyPatch
         made, line = server.connect()
         if sent:
             made.data_received(sent)
-        async with asyncio.timeout(10):
-            while not line.closed:
-                await asyncio.sleep(0)
+        await until(line, is_closed)
         assert line.written.startswith(answer)
         assert bool(line.written) == bool(answer)
 
