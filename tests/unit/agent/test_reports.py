@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -32,6 +32,15 @@ def poller(name: str, clock: FakeClock, *, polled: bool = True) -> DevicePoller:
     return made
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the loop go on until something holds, and then as long again as any second report would need."""
+    async with asyncio.timeout(60):
+        while not holds():  # noqa: ASYNC110 - the loop has no event for tests
+            await asyncio.sleep(0.001)
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 def run(loop: ReportLoop, turns: Turns) -> None:
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(_run(loop, turns))
@@ -47,7 +56,7 @@ def test_first_report_goes_out_as_soon_as_all_devices_were_read() -> None:
 
     async def work() -> None:
         task = asyncio.create_task(loop.run(Turns(clock, 100)))
-        await asyncio.sleep(0.01)
+        await until(lambda: bool(store.reports))
         task.cancel()
 
     loop = ReportLoop([poller("sps-1", clock), poller("sps-2", clock)], store, clock, 900_000)
@@ -63,7 +72,7 @@ def test_first_report_does_not_wait_for_a_device_that_hangs() -> None:
 
     async def work() -> None:
         task = asyncio.create_task(loop.run(turns))
-        await asyncio.sleep(0.02)
+        await until(lambda: bool(store.reports))
         task.cancel()
 
     loop = ReportLoop([poller("sps-1", clock), poller("sps-2", clock, polled=False)], store, clock, 900_000)
@@ -86,10 +95,10 @@ def test_change_is_reported_after_a_short_wait_for_others() -> None:
 
     async def work() -> None:
         task = asyncio.create_task(loop.run(turns))
-        await asyncio.sleep(0.01)
+        await until(lambda: len(store.reports) == 1)
         loop.note_change()
         loop.note_change()
-        await asyncio.sleep(0.01)
+        await until(lambda: len(store.reports) > 1)
         task.cancel()
 
     loop = ReportLoop([poller("sps-1", clock)], store, clock, 900_000)
@@ -105,9 +114,9 @@ def test_without_a_change_a_report_that_may_be_dropped_goes_out_at_the_interval(
 
     async def work() -> None:
         task = asyncio.create_task(loop.run(Turns(clock, 100)))
-        await asyncio.sleep(0.005)
+        await until(lambda: len(store.reports) == 1)
         clock.advance(20)  # what the loop waits for in real time has also passed on its clock
-        await asyncio.sleep(0.03)
+        await until(lambda: len(store.reports) > 1)
         task.cancel()
 
     loop = ReportLoop([poller("sps-1", clock)], store, clock, 20)
@@ -123,7 +132,7 @@ def test_report_that_could_not_be_stored_is_tried_again_under_its_cause() -> Non
 
     async def work() -> None:
         task = asyncio.create_task(loop.run(turns))
-        await asyncio.sleep(0.01)
+        await until(lambda: bool(store.reports))
         task.cancel()
 
     loop = ReportLoop([poller("sps-1", clock)], store, clock, 900_000)
