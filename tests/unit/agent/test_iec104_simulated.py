@@ -12,6 +12,7 @@ import pytest
 from agent.drivers.errors import DeviceError
 from agent.drivers.iec104 import Iec104Driver
 from agent.drivers.iec104_profile import PointsTable
+from agent.model import Reading
 from agent.profile import Pacing, Profile
 from firmware_sim.contents import artefact
 from firmware_sim.device import Device
@@ -139,12 +140,20 @@ def test_simulated_interrogation_of_twenty_thousand_points_is_complete() -> None
     run(simulated(), work, profile, Iec104Options(extra_points=20_000), timeout_ms=5000)
 
 
+async def read_in_the_end(driver: Iec104Driver) -> Reading:
+    """Read a device that is well, on a machine that may be too busy for short waits."""
+    for _ in range(20):
+        with contextlib.suppress(DeviceError):
+            return await driver.read()
+    return await driver.read()
+
+
 @pytest.mark.parametrize("kind", sorted(link_faults("iec104")))
 def test_fault_of_the_link_gives_no_other_fingerprint(kind: str) -> None:
     target = simulated()
 
     async def work(driver: Iec104Driver) -> None:
-        honest = await driver.read()
+        honest = await read_in_the_end(driver)
         target.set_fault(Fault(kind, delay_ms=150, requests=4))
         for _ in range(6):
             with contextlib.suppress(DeviceError):
@@ -152,7 +161,7 @@ def test_fault_of_the_link_gives_no_other_fingerprint(kind: str) -> None:
                 assert (found.identity, found.files) == (honest.identity, honest.files)
         target.set_fault(None)
         await asyncio.sleep(0.2)
-        last = await driver.read()
+        last = await read_in_the_end(driver)
         assert [part.digest for part in last.files] == [part.digest for part in honest.files]
 
     run(target, work, timeout_ms=100, retries=1)
