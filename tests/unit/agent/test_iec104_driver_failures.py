@@ -166,7 +166,7 @@ def test_device_that_only_chatters_is_unreachable_all_the_same() -> None:
 
 
 def test_slow_device_is_read_as_long_as_each_answer_comes_in_time() -> None:
-    station = Station({"firmware": content_of(1000)}, section_bytes=100)
+    station = Station({"firmware": content_of(1000)}, section_bytes=25)
 
     def lie(raw: bytes) -> list[bytes]:
         if raw[0] == TypeId.F_SR_NA_1:

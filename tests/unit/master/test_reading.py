@@ -199,7 +199,7 @@ def test_reads_of_a_node_are_logged_behind_its_newest_anchor_and_anchored_with_a
     async def run() -> None:
         task = asyncio.create_task(reads.run(submit))
         async with asyncio.timeout(60):
-            while is_anchored and not sent:
+            while is_anchored and not sent:  # noqa: ASYNC110 - the log has no event for tests
                 await asyncio.sleep(0.001)
         await asyncio.sleep(0)
         assert not task.done()
