@@ -175,7 +175,7 @@ def test_bytes_between_two_requests_end_the_connection() -> None:
         async with lying(lambda request: [frame(request, b"\x04\x02\x00\x01"), b"\x00"]) as port:
             link = await dialled("127.0.0.1", port, LIMITS, LinkCounters())
             await link.ask(b"\x04\x00\x00\x00\x01")
-            while link.is_open:  # noqa: ASYNC110 - the link has no event for tests
+            while link.is_open:  # noqa: ASYNC110 - the link has no event
                 await asyncio.sleep(0.001)
             with pytest.raises(LinkError, match="nobody asked for"):
                 await link.ask(b"\x04\x00\x00\x00\x01")
