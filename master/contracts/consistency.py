@@ -302,9 +302,12 @@ def _appraise_entry(desk: _Desk, device: Device, entry: Entry, *, trusted: bool)
 
 
 def _appraise_unread(desk: _Desk, device: Device) -> None:
-    """Let a device whose gateway has not read it yet follow its reference values all the same."""
-    record = _record(desk.context, device.id)
-    if record.item is not None and record.reference_changes != desk.known.change_count(device.id, device.model):
+    """Let a device whose gateway has not read it yet follow its reference values and work orders all the same."""
+    context, record = desk.context, _record(desk.context, device.id)
+    if record.item is None:
+        return
+    is_older = record.reference_changes != desk.known.change_count(device.id, device.model)
+    if is_older or (record.window is not None and orders.of_device(context, device.id, context.time_ms)[0] is None):
         _appraise_anew(desk, device.id)
 
 

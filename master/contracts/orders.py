@@ -58,7 +58,7 @@ _WORK: Final = (
     "reason",
     "state",
 )
-_WINDOW: Final = ("order", "organisation", "release", "from_ms", "to_ms", "contents")
+_WINDOW: Final = ("order", "organisation", "digest", "release", "from_ms", "to_ms", "contents")
 _FILL: Final = ("record", "account", "organisation", "order", "release", "time_ms")
 _DEVICE: Final = ("windows", "fill")
 
@@ -159,6 +159,7 @@ def approve(context: Context, args: dict[str, Value]) -> str:
     window: dict[str, Value] = {
         "order": order,
         "organisation": asker,
+        "digest": work.digest("release"),
         "release": work.text("release_name"),
         "from_ms": work.integer("from_ms"),
         "to_ms": work.integer("to_ms"),
@@ -245,13 +246,17 @@ def fill(context: Context, args: dict[str, Value]) -> str:
 def of_device(state: Reads, device: str, time_ms: int) -> tuple[Window | None, Fill | None]:
     """Return the work order inside whose time a device is, and the newest record of a fill.
 
-    Of several work orders that which ends last counts.
+    Of several work orders that which ends last counts; none counts whose release failed or was revoked (AP-7). Only the
+    releases of those that are inside their time are looked up.
     """
     windows, record = _of_device(state, device)
     now = [entry for entry in windows if _begin_ms(entry) <= time_ms <= _end_ms(entry)]
-    if not now and record is None:
-        return None, None
-    return (_as_window(max(now, key=_end_ms)) if now else None), _as_fill(record)
+    for entry in sorted(now, key=_end_ms, reverse=True):
+        digest = entry["digest"]
+        assert isinstance(digest, bytes)
+        if references.ended(state, digest) is None:
+            return _as_window(entry), _as_fill(record)
+    return None, _as_fill(record)
 
 
 # ---- state ------------------------------------------------------------------------------------

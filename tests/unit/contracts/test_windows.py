@@ -17,7 +17,9 @@ from tests.unit.contracts.reports import (
     lab_test,
     make_effective,
     release,
+    revoke,
     send,
+    submit,
     verdicts,
 )
 from tests.unit.ledger.worlds import Done, World, make_genesis
@@ -88,6 +90,58 @@ def test_alarm_that_was_there_before_returns_when_a_work_order_is_approved_and_c
     done = desk.call("grid", "close", order=order)
     assert alarm_events(done) == [("alarm_raised", "dev-1", "mismatch")]
     assert done.events("verdict_changed")[0]["pending_until_ms"] is None
+
+
+# holds AP-7
+def test_work_order_whose_release_was_revoked_excuses_nothing_from_that_call_on() -> None:
+    desk = Desk()
+    desk.approved()
+    assert lab_test(desk.world, PLANNED.digest()).code == "ok"
+    assert endorse(desk.world, "regulator", PLANNED.digest()).code == "ok"
+    assert firmware(desk.read(CHANGED)) == "pending"
+    done = revoke(desk.world, "maker-a", PLANNED.digest())
+    assert (firmware(done), alarm_events(done)) == ("mismatch", [("alarm_raised", "dev-1", "mismatch")])
+    assert done.events("verdict_changed")[0]["pending_until_ms"] is None
+    assert firmware(desk.read(FILLED)) == "revoked"
+
+
+# holds AP-7
+def test_work_order_whose_release_ended_before_it_counted_excuses_nothing_from_the_next_report_on() -> None:
+    for end in ("fail", "withdraw"):
+        desk = Desk()
+        desk.approved()
+        assert firmware(desk.read(FILLED)) == "pending"
+        if end == "fail":
+            assert lab_test(desk.world, PLANNED.digest(), verdict="fail").code == "ok"
+        else:
+            assert revoke(desk.world, "maker-a", PLANNED.digest()).code == "ok"
+        done = desk.read(FILLED)
+        assert (firmware(done), alarm_events(done)) == ("mismatch", [("alarm_raised", "dev-1", "mismatch")])
+
+
+# holds AP-7
+def test_device_that_is_not_read_is_excused_no_longer_than_the_release_of_its_work_order_stands() -> None:
+    desk = Desk()
+    desk.approved()
+    desk.read(FILLED)
+    unread = evidence(entry("dev-1", None, status="unreachable"), pair=(2, 1))
+    assert verdicts(send(desk.world, unread)) == {}
+    assert revoke(desk.world, "maker-a", PLANNED.digest()).code == "ok"
+    done = send(desk.world, replace(unread, seq=2))
+    assert alarm_events(done) == [("alarm_raised", "dev-1", "mismatch")]
+
+
+# holds AP-7
+def test_work_order_whose_release_stands_excuses_though_that_of_a_later_one_was_revoked() -> None:
+    desk = Desk()
+    other = release("r-3", settings=b"settings 3")
+    assert submit(desk.world, other).code == "ok"
+    desk.approved()
+    desk.approved(release=other.digest(), to_ms=desk.now_ms + 20 * MINUTE_MS)
+    assert firmware(desk.read(CHANGED)) == "mismatch"
+    assert revoke(desk.world, "maker-a", other.digest()).code == "ok"
+    done = desk.read(CHANGED)
+    assert (firmware(done), alarm_events(done)) == ("pending", [("alarm_returned", "dev-1", "mismatch")])
 
 
 # holds AP-9
