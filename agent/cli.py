@@ -58,10 +58,15 @@ offer_version(app, PROGRAM)
 
 
 @app.command("run", epilog="Example: gridwitness-agent run --config /etc/gridwitness/agent.toml")
-def run_command(config: Config = DEFAULT_CONFIG) -> None:
-    """Read the devices and report, until SIGTERM."""
+def run_command(config: Config = DEFAULT_CONFIG, *, as_json: AsJson = False) -> None:
+    """Read the devices and report, until SIGTERM or Ctrl-C; logs go to stderr.
+
+    With --json the one line on stdout says what runs.
+    """
     configure_logs()
     loaded = load_agent_config(config)
+    value = {"gateway": loaded.agent.gateway, "state_dir": str(loaded.agent.state_dir), "devices": len(loaded.devices)}
+    Terminal(as_json=as_json).show(value, list)
     uvloop.run(run_until_signal(loaded))
 
 

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.exceptions import TyperException
@@ -28,6 +28,7 @@ _OWN_PACKAGES = frozenset({"agent", "client", "firmware_sim", "kit", "master", "
 _WORD_SHOWN = 256
 _ENDLESS = re.compile(r"\S{1024,}")
 """A word that no person reads: of what was given, as much is told as shows what it is."""
+_EXAMPLE = "Example: "
 OUTPUT_CLOSED = 141  # 128 + SIGPIPE: the reader of our output went away
 
 
@@ -191,7 +192,7 @@ def run(app: typer.Typer, *, program: str, args: Sequence[str] | None = None) ->
     argv = list(sys.argv[1:] if args is None else args)
     try:
         _check_text(argv)
-        result = typer.main.get_command(app).main(args=argv, prog_name=program, standalone_mode=False)
+        result = command_of(app).main(args=argv, prog_name=program, standalone_mode=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -206,6 +207,23 @@ def run(app: typer.Typer, *, program: str, args: Sequence[str] | None = None) ->
     except Exception as error:  # noqa: BLE001 the outermost frame: whatever it is, it becomes a sentence and a code
         return _report(error, program=program, as_json=_wants_json(argv))
     return result if isinstance(result, int) else int(ExitCode.OK)
+
+
+def command_of(app: typer.Typer) -> Any:  # noqa: ANN401 the library keeps the class of commands to itself
+    """Return the tree of commands as ``run`` runs it: every one of them has an example in its help."""
+    command = typer.main.get_command(app)
+    _lend_examples(command)
+    return command
+
+
+def _lend_examples(command: Any) -> str:  # noqa: ANN401 the library keeps the class of commands to itself
+    """Give each group of commands that shows no example that of its first command; return the command's own."""
+    found = [_lend_examples(each) for each in getattr(command, "commands", {}).values()]
+    own = next((text for text in (command.epilog, command.help) if text and _EXAMPLE in text), "")
+    if own or not found:
+        return str(own)[own.find(_EXAMPLE) :] if own else ""
+    command.epilog = next(filter(None, found), None)
+    return command.epilog or ""
 
 
 def _check_text(argv: Sequence[str]) -> None:

@@ -102,10 +102,18 @@ def init(
 def run_command(
     config: Config = _DEFAULT_CONFIG,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
-    """Run the node until SIGTERM or Ctrl-C; logs go to stderr."""
+    """Run the node until SIGTERM or Ctrl-C; logs go to stderr.
+
+    With --json the one line on stdout says what runs.
+    """
     configure_logs(level=log_level)
-    run_node(load_node_config(config))
+    loaded = load_node_config(config)
+    value = {"member": loaded.node.member, "api": str(loaded.api.listen), "data_dir": str(loaded.node.data_dir)}
+    Terminal(as_json=as_json).show(value, list)
+    run_node(loaded)
 
 
 @app.command(epilog="Example: gridwitness-node status --url http://127.0.0.1:8080 --json")

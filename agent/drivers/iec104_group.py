@@ -10,8 +10,8 @@ import ssl
 from dataclasses import dataclass
 from typing import Final
 
-from agent.drivers.iec104_link import Connection, Iec104Counters, LinkLimits, open_connection
-from agent.drivers.link import LinkError
+from agent.drivers.iec104_link import Connection, Iec104Counters, LinkLimits
+from agent.drivers.link import LinkError, dial
 from kit.logs import get_logger
 
 STANDBY_PAUSE_S: Final = 10.0
@@ -135,8 +135,13 @@ class Group:
         loop = asyncio.get_running_loop()
         if end.ended_s is not None:
             await asyncio.sleep(end.ended_s + self._connect_pause_s - loop.time())
-        connection = await open_connection(
-            end.host, end.port, self._limits, self._counters, self._context, self._server_name
+        connection = await dial(
+            lambda: Connection(self._limits, self._counters),
+            end.host,
+            end.port,
+            self._limits.timeout_ms,
+            self._context,
+            self._server_name,
         )
         end.connection = connection
         return connection

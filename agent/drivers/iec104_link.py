@@ -7,7 +7,6 @@ connection: a late or mixed answer never becomes a fingerprint.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
 from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol, cast
@@ -79,7 +78,7 @@ class Connection(asyncio.Protocol):
     """A TCP connection; data transfer begins with `start`."""
 
     def __init__(self, limits: LinkLimits, counters: Iec104Counters) -> None:
-        """Prepare the connection; `open_connection` makes it.
+        """Prepare the connection; `dial` connects it.
 
         Args:
             limits: How the device is treated.
@@ -328,41 +327,3 @@ class Connection(asyncio.Protocol):
                 handle.cancel()
         self._timer = self._pause = None
         self._finish(error)
-
-
-async def open_connection(
-    host: str,
-    port: int,
-    limits: LinkLimits,
-    counters: Iec104Counters,
-    context: ssl.SSLContext | None = None,
-    server_name: str | None = None,
-) -> Connection:
-    """Connect to a device; data transfer is not begun.
-
-    Args:
-        host: Name or IP address.
-        port: 1..65535.
-        limits: How the device is treated.
-        counters: Counts what is asked.
-        context: Protects the connection (IEC 62351-3); None without TLS.
-        server_name: Name in the device's certificate; None or empty for ``host``.
-
-    Raises:
-        LinkError: Nobody listens, nobody answers within ``timeout_ms``, or somebody else than the certificate says.
-    """
-    loop = asyncio.get_running_loop()
-    name = (server_name or host) if context is not None else None
-    try:
-        async with asyncio.timeout(limits.timeout_ms / 1000):
-            _, connection = await loop.create_connection(
-                lambda: Connection(limits, counters), host, port, ssl=context, server_hostname=name
-            )
-    except TimeoutError:
-        raise LinkError("timeout", f"no connection to {host}:{port} within {limits.timeout_ms} ms") from None
-    except ssl.SSLError as error:
-        detail = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error.reason
-        raise LinkError("tls", f"no secure connection to {host}:{port}: {detail}") from None
-    except OSError as error:
-        raise LinkError("refused", f"no connection to {host}:{port}: {error.strerror or error}") from None
-    return connection

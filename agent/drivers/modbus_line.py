@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 from weakref import WeakValueDictionary
 
-from agent.drivers.link import LinkCounters
-from agent.drivers.modbus_link import FileTransfer, Link, LinkLimits, open_link
+from agent.drivers.link import LinkCounters, dial
+from agent.drivers.modbus_link import FileTransfer, Link, LinkLimits
 from agent.model import DeviceConfig, TlsFiles
 from agent.profile import Pacing
 from kit.tls import client_context
@@ -86,7 +86,9 @@ class Line:
                 await asyncio.sleep(link.ended_s + self._connect_pause_s - asyncio.get_running_loop().time())
             address = self._address
             name = None if address.tls is None else address.tls.server_name
-            link = await open_link(address.host, address.port, limits, counters, self._context, name)
+            link = await dial(
+                lambda: Link(limits, counters), address.host, address.port, limits.timeout_ms, self._context, name
+            )
             self.link = link
         link.serve(limits, counters)
         return link

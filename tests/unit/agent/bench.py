@@ -173,7 +173,7 @@ def device_config(port: int, **changes: object) -> DeviceConfig:
         profile="stability-control-modbus",
         host="127.0.0.1",
         port=port,
-        timeout_ms=100,
+        timeout_ms=10_000,
         retries=0,
     )
     return replace(config, **changes)  # type: ignore[arg-type]

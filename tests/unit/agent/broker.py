@@ -58,7 +58,7 @@ class FakeBroker:
         """Wait for so many messages of one verb."""
         while len(self.of(verb)) < count:
             self._more.clear()
-            await asyncio.wait_for(self._more.wait(), 5)
+            await asyncio.wait_for(self._more.wait(), 60)
         return self.of(verb)
 
     async def send(self, topic: str, payload: bytes) -> None:

@@ -22,7 +22,7 @@ def write_site(folder: Path, *, broker_port: int, devices: Sequence[tuple[str, i
     write_key(folder / "gw-1.key", "gw-1")
     tables = "".join(
         f'[[device]]\nid = "{name}"\nprotocol = "modbus"\nhost = "127.0.0.1"\nport = {port}\n'
-        'profile = "stability-control-modbus"\ntimeout_ms = 200\nretries = 0\ninterval_ms = 100\n\n'
+        'profile = "stability-control-modbus"\ntimeout_ms = 5000\nretries = 0\ninterval_ms = 100\n\n'
         for name, port in devices
     )
     config = folder / "agent.toml"

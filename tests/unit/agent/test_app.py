@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from agent.app import Agent, enrolment_warnings, supervised
 from agent.config import load_agent_config
+from client.demo.ports import free_ports
 from firmware_sim.contents import Artefact, artefact
 from firmware_sim.device import Device
 from firmware_sim.faults import Fault
@@ -36,13 +36,6 @@ def evidence_of(message: Published) -> Evidence:
     return decode_evidence(raw)
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
 @dataclass
 class Site:
     folder: Path
@@ -55,7 +48,7 @@ class Site:
         await self.fake.send(DOWN, receipt_for(message.payload, code=code, height=height).encode())
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not holds():  # noqa: ASYNC110 - the agent has no event for tests
                 await asyncio.sleep(0.005)
 
@@ -70,7 +63,7 @@ class Site:
 async def running(folder: Path, *devices: Device) -> AsyncIterator[Site]:
     async with contextlib.AsyncExitStack() as stack:
         ports = [await stack.enter_async_context(served(one)) for one in devices]
-        port = free_port()
+        (port,) = free_ports(1)
         named = [(f"sps-{number}", each) for number, each in enumerate(ports, start=1)]
         path = folder / "agent.toml"
         if not path.exists():

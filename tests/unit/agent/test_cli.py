@@ -17,6 +17,7 @@ import uvloop
 
 import agent.cli
 from agent.io.statefile import StateFolder, read_status
+from client.demo.ports import free_ports
 from firmware_sim.contents import artefact
 from firmware_sim.device import Device
 from firmware_sim.faults import Fault
@@ -157,6 +158,8 @@ def test_read_of_a_sick_device_says_why_and_exits_with_its_code(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     simulated.set_fault(Fault(fault))
+    if fault == "never":
+        config.write_text(config.read_text().replace("timeout_ms = 5000", "timeout_ms = 100"))
     assert call(monkeypatch, "read", "sps-1", "--config", str(config)) == code
     assert "gridwitness-agent: device sps-1: " in capsys.readouterr().err
 
@@ -301,32 +304,35 @@ def test_status_file_that_holds_something_else_is_a_data_error(config: Path) -> 
 
 
 def test_run_ends_cleanly_on_sigterm_and_serves_metrics_meanwhile(config: Path) -> None:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    (port,) = free_ports(1)
     config.write_text(config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}"))
     program = "import agent.cli, sys; sys.exit(agent.cli.main())"
-    command = [sys.executable, "-c", program, "run", "--config", str(config)]
+    command = [sys.executable, "-c", program, "run", "--config", str(config), "--json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             assert process.stderr is not None
+            assert process.stdout is not None
+            started = json.loads(process.stdout.readline())
             log = process.stderr.readline()
             while log and "device_changed" not in log:
                 log = process.stderr.readline()
             wait_for_metrics(port)
             process.send_signal(signal.SIGTERM)
             rest = process.stderr.read()
-            assert process.wait(10) == 0
+            assert process.wait(60) == 0
+            assert process.stdout.read() == ""
         finally:
             process.kill()
+    assert started == {"gateway": "gw-1", "state_dir": str(config.parent / "state"), "devices": 1}
     assert "agent_stopped" in rest
     assert "Traceback" not in rest
 
 
 def wait_for_metrics(port: int) -> None:
     """Return once the endpoint shows the device; the picture is taken once a second."""
-    for _ in range(100):
+    for _ in range(1000):
         text = _metrics(port)
         if 'gridwitness_agent_device_polls_total{device="sps-1"} ' in text:
             assert "process_resident_memory_bytes" in text

@@ -46,7 +46,7 @@ def test_profile_in_the_folder_beside_the_file_is_known_and_its_pause_counts_unl
     config = load_agent_config(path)
     assert config.profiles["ours"].about == "ours"
     assert config.device_configs()[0].pacing_ms == 7
-    path.write_text(path.read_text().replace("timeout_ms = 200", "timeout_ms = 200\npacing_ms = 0"))
+    path.write_text(path.read_text().replace("timeout_ms = 5000", "timeout_ms = 5000\npacing_ms = 0"))
     assert load_agent_config(path).device_configs()[0].pacing_ms == 0
 
 
@@ -71,12 +71,12 @@ def test_environment_overrides_the_file(path: Path, monkeypatch: pytest.MonkeyPa
         ('gateway = "gw-1"\n', "", "agent.toml:1: key 'gateway' is missing in [agent]"),
         ('key = "gw-1.key"', 'key = "missing.key"', "there is no file"),
         ("port = 8883", "port = 0", "mqtt.port: expected a whole number 1..65535"),
-        ("timeout_ms = 200", 'timeout_ms = "soon"', "expected a whole number 10..600000 ms, found 'soon'"),
-        ("timeout_ms = 200", "timout_ms = 200", "unknown key 'timout_ms' in [device[0]]; did you mean 'timeout_ms'?"),
+        ("timeout_ms = 5000", 'timeout_ms = "soon"', "expected a whole number 10..600000 ms, found 'soon'"),
+        ("timeout_ms = 5000", "timout_ms = 200", "unknown key 'timout_ms' in [device[0]]; did you mean 'timeout_ms'?"),
         ('protocol = "modbus"', 'protocol = "profibus"', "device[0].protocol: expected one of '"),
         ('"stability-control-modbus"', '"toaster"', "agent.toml:19: device sps-1: profile: expected one of"),
         ('host = "127.0.0.1"\nport = 5', "port = 5", "agent.toml:19: device[0]: key 'host' is missing"),
-        ("timeout_ms = 200", "[device.tsl]", "unknown key 'tsl' in [device[0]]; did you mean 'tls'?"),
+        ("timeout_ms = 5000", "[device.tsl]", "unknown key 'tsl' in [device[0]]; did you mean 'tls'?"),
         ("interval_ms = 100", "interval_ms = 1", "expected a whole number 100..86400000 ms"),
     ],
 )

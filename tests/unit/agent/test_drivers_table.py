@@ -68,7 +68,7 @@ async def _read_from(protocol: str, profile: str, answer: bytes) -> None:
         timeout_ms=500,
     )
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await _read(DRIVERS[protocol].open(config, PROFILES[profile], FakeClock(NOW_MS)))
     finally:
         server.close()

@@ -59,7 +59,7 @@ def test_read_gives_identity_and_every_byte_of_every_file() -> None:
 @pytest.mark.parametrize(("size", "section_bytes"), [(0, 1), (1, 1), (2**20, 20_000), (2**20, 2**20), (2**20 + 1, 1)])
 def test_file_of_any_size_gives_the_fingerprint_of_its_bytes(size: int, section_bytes: int) -> None:
     station = Station({"firmware": content_of(size)}, section_bytes=section_bytes)
-    found = read_once(station, timeout_ms=2000)
+    found = read_once(station)
     assert [(part.kind, part.digest, part.errors) for part in found.files] == [
         ("firmware", fingerprint(content_of(size)), ())
     ]
@@ -180,7 +180,7 @@ def test_connection_is_kept_between_reads_and_opened_anew_after_close() -> None:
 
 
 def test_common_address_of_the_device_is_that_of_its_options_or_its_unit() -> None:
-    error = failure(Station(), timeout_ms=50, options=Iec104Options(common_address=2))
+    error = failure(Station(), options=Iec104Options(common_address=2))
     assert (error.reason, error.status) == ("wrong-station", "protocol-error")
     assert read_once(Station(), unit_id=9, options=Iec104Options(common_address=1)).files
 
@@ -201,7 +201,7 @@ def station_of(count: int) -> Station:
 
 
 def test_interrogation_of_twenty_thousand_points_is_complete() -> None:
-    found = measure_once(station_of(EXTRA), measuring(), timeout_ms=2000)
+    found = measure_once(station_of(EXTRA), measuring())
     measured = [point for point in found.points if point.address > 10_000]
     assert [(point.address, point.value) for point in measured] == [(10_001 + n, n % 100) for n in range(EXTRA)]
     assert {point.type for point in measured} == {"M_ME_NB_1"}
@@ -216,12 +216,10 @@ def test_interrogation_that_brings_fewer_points_than_the_profile_lists_is_no_fra
     with pytest.raises(
         DeviceProtocolError, match=r"brings 5461 of 20000 points .*, point 15462 is the first"
     ) as caught:
-        measure_once(station_of(5461), measuring(), timeout_ms=2000)
+        measure_once(station_of(5461), measuring())
     assert caught.value.reason == "incomplete"
     with pytest.raises(DeviceProtocolError, match="sends point 10001 as M_ME_NB_1, the profile says M_ME_NA_1"):
-        measure_once(
-            station_of(1), changed(FILES, points=(PointsTable(type="M_ME_NA_1", address=10_001),)), timeout_ms=2000
-        )
+        measure_once(station_of(1), changed(FILES, points=(PointsTable(type="M_ME_NA_1", address=10_001),)))
 
 
 def test_points_with_time_tags_are_measured_with_their_time() -> None:

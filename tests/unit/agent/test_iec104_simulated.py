@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.drivers.errors import DeviceError
+from agent.drivers.errors import DeviceError, DeviceUnreachableError
 from agent.drivers.iec104 import Iec104Driver
 from agent.drivers.iec104_profile import PointsTable
+from agent.model import Reading
 from agent.profile import Pacing, Profile
 from firmware_sim.contents import artefact
 from firmware_sim.device import Device
@@ -50,7 +51,7 @@ async def driving(
 ) -> AsyncIterator[Iec104Driver]:
     server = Iec104Server(target, options, None)
     _, port = await server.start("127.0.0.1", 0)
-    driver = driver_at(port, profile, pacing=QUICK, unit_id=target.unit_id, **{"timeout_ms": 2000, **changes})
+    driver = driver_at(port, profile, pacing=QUICK, unit_id=target.unit_id, **changes)
     try:
         yield driver
     finally:
@@ -114,7 +115,7 @@ def test_simulated_firmware_of_a_mebibyte_arrives_byte_by_byte() -> None:
         (part,) = (await driver.read(frozenset({"firmware"}))).files
         assert part.digest == fingerprint(content)
 
-    run(simulated(firmware=content), work, timeout_ms=5000)
+    run(simulated(firmware=content), work)
 
 
 def test_simulated_checksums_are_the_devices_word() -> None:
@@ -136,7 +137,16 @@ def test_simulated_interrogation_of_twenty_thousand_points_is_complete() -> None
         found = await driver.measure()
         assert sum(10_000 < point.address <= 30_000 for point in found.points) == 20_000
 
-    run(simulated(), work, profile, Iec104Options(extra_points=20_000), timeout_ms=5000)
+    run(simulated(), work, profile, Iec104Options(extra_points=20_000))
+
+
+async def until_read(driver: Iec104Driver) -> Reading:
+    """Read until an answer comes in time: on a busy machine even a sound device may be late."""
+    for _ in range(50):
+        with contextlib.suppress(DeviceUnreachableError):
+            return await driver.read()
+        await asyncio.sleep(0.02)
+    raise AssertionError("no read in 50")
 
 
 @pytest.mark.parametrize("kind", sorted(link_faults("iec104")))
@@ -144,15 +154,14 @@ def test_fault_of_the_link_gives_no_other_fingerprint(kind: str) -> None:
     target = simulated()
 
     async def work(driver: Iec104Driver) -> None:
-        honest = await driver.read()
+        honest = await until_read(driver)
         target.set_fault(Fault(kind, delay_ms=150, requests=4))
         for _ in range(6):
             with contextlib.suppress(DeviceError):
                 found = await driver.read()
                 assert (found.identity, found.files) == (honest.identity, honest.files)
         target.set_fault(None)
-        await asyncio.sleep(0.2)
-        last = await driver.read()
+        last = await until_read(driver)
         assert [part.digest for part in last.files] == [part.digest for part in honest.files]
 
     run(target, work, timeout_ms=100, retries=1)
@@ -169,11 +178,10 @@ def test_second_link_of_a_simulated_group_takes_over() -> None:
             pacing=Pacing(connections=2),
             options=second_at(port),
             unit_id=target.unit_id,
-            timeout_ms=2000,
             retries=1,
         )
         first = await driver.read()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while target.counters.connections < 2:  # noqa: ASYNC110 - the simulator counts
                 await asyncio.sleep(0.001)
         active = driver._group._ends[driver._group._active].connection

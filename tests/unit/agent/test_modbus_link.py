@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from agent.drivers.errors import DeviceProtocolError, DeviceUnreachableError
-from agent.drivers.link import LinkCounters, LinkError
+from agent.drivers.link import LinkCounters, LinkError, dial
 from agent.drivers.modbus import ModbusDriver
 from agent.drivers.modbus_files import FileRecords
-from agent.drivers.modbus_link import Link, LinkLimits, open_link
+from agent.drivers.modbus_link import Link, LinkLimits
 from rules.fingerprint import Fingerprint, fingerprint
 from tests.unit.agent.bench import Answer, lying, with_driver
 
 CONTENT = bytes(range(256)) * 4
-LIMITS = LinkLimits(unit_id=1, timeout_ms=80, pacing_ms=0)
+LIMITS = LinkLimits(unit_id=1, timeout_ms=10_000, pacing_ms=0)
+HASTY = replace(LIMITS, timeout_ms=80)
 
 
 def frame(request: bytes, pdu: bytes, *, transaction: int | None = None, unit: int = 1, protocol: int = 0) -> bytes:
@@ -34,10 +36,14 @@ def records_of(request: bytes) -> bytes:
     return bytes((20, len(data) + 2, len(data) + 1, 6)) + data
 
 
+async def dialled(host: str, port: int, limits: LinkLimits, counters: LinkCounters) -> Link:
+    return await dial(lambda: Link(limits, counters), host, port, limits.timeout_ms)
+
+
 def ask(answer: Answer, pdu: bytes = b"\x04\x00\x00\x00\x01", *, limits: LinkLimits = LIMITS) -> bytes:
     async def work() -> bytes:
         async with lying(answer) as port:
-            link = await open_link("127.0.0.1", port, limits, LinkCounters())
+            link = await dialled("127.0.0.1", port, limits, LinkCounters())
             try:
                 return await link.ask(pdu)
             finally:
@@ -50,7 +56,7 @@ def transfer(answer: Answer, size: int = len(CONTENT), *, limits: LinkLimits = L
     async def work() -> Fingerprint:
         running = Fingerprint()
         async with lying(answer) as port:
-            link = await open_link("127.0.0.1", port, limits, LinkCounters())
+            link = await dialled("127.0.0.1", port, limits, LinkCounters())
             records = FileRecords(1, size, running)
             try:
                 await link.read_file(records)
@@ -153,7 +159,8 @@ def test_whole_answer_behind_a_part_of_one_is_refused() -> None:
 def test_answer_that_comes_late_ends_the_connection_and_is_never_taken_for_the_next() -> None:
     async def work() -> None:
         async with lying(lambda request: [b"", *([b""] * 60), frame(request, b"\x04\x02\x00\x01")]) as port:
-            link = await open_link("127.0.0.1", port, LIMITS, LinkCounters())
+            link = await dialled("127.0.0.1", port, LIMITS, LinkCounters())
+            link.serve(HASTY, LinkCounters())
             with pytest.raises(LinkError, match="no answer to function 4 within 80 ms"):
                 await link.ask(b"\x04\x00\x00\x00\x01")
             assert not link.is_open
@@ -166,10 +173,10 @@ def test_answer_that_comes_late_ends_the_connection_and_is_never_taken_for_the_n
 def test_bytes_between_two_requests_end_the_connection() -> None:
     async def work() -> None:
         async with lying(lambda request: [frame(request, b"\x04\x02\x00\x01"), b"\x00"]) as port:
-            link = await open_link("127.0.0.1", port, LIMITS, LinkCounters())
+            link = await dialled("127.0.0.1", port, LIMITS, LinkCounters())
             await link.ask(b"\x04\x00\x00\x00\x01")
-            await asyncio.sleep(0.02)
-            assert not link.is_open
+            while link.is_open:  # noqa: ASYNC110 - the link has no event
+                await asyncio.sleep(0.001)
             with pytest.raises(LinkError, match="nobody asked for"):
                 await link.ask(b"\x04\x00\x00\x00\x01")
 
@@ -177,11 +184,11 @@ def test_bytes_between_two_requests_end_the_connection() -> None:
 
 
 def test_answer_during_the_pause_before_a_request_is_refused() -> None:
-    limits = LinkLimits(unit_id=1, timeout_ms=80, pacing_ms=20)
+    limits = LinkLimits(unit_id=1, timeout_ms=10_000, pacing_ms=10_000)
 
     def answer(request: bytes) -> Sequence[bytes]:
         whole = frame(request, records_of(request))
-        return [whole, whole]  # the second comes 2 ms later, the next request 20 ms later
+        return [whole, whole]  # the second comes 2 ms later, the next request would come 10 s later
 
     assert failure(answer, lambda lie: transfer(lie, limits=limits)).reason == "unasked"
 
@@ -209,7 +216,7 @@ def test_file_answer_with_an_odd_heading_is_refused(place: int) -> None:
 def test_transaction_numbers_wrap_and_go_on() -> None:
     async def work() -> bytes:
         async with lying(lambda request: [frame(request, b"\x04\x02\x00\x01")]) as port:
-            link = await open_link("127.0.0.1", port, LIMITS, LinkCounters())
+            link = await dialled("127.0.0.1", port, LIMITS, LinkCounters())
             link._transaction = 0xFFFF
             await link.ask(b"\x04\x00\x00\x00\x01")
             answer = await link.ask(b"\x04\x00\x00\x00\x01")
@@ -223,7 +230,7 @@ def test_empty_transfer_asks_nothing() -> None:
     async def work() -> int:
         counters = LinkCounters()
         async with lying(lambda request: None) as port:
-            link = await open_link("127.0.0.1", port, LIMITS, counters)
+            link = await dialled("127.0.0.1", port, LIMITS, counters)
             await link.read_file(FileRecords(1, 0, Fingerprint()))
             link.abort()
         return counters.requests
@@ -239,7 +246,7 @@ def test_address_that_does_not_answer_times_out(monkeypatch: pytest.MonkeyPatch)
     async def work() -> None:
         monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", never)
         with pytest.raises(LinkError, match=r"no connection to 192\.0\.2\.1:502 within 80 ms"):
-            await open_link("192.0.2.1", 502, LIMITS, LinkCounters())
+            await dialled("192.0.2.1", 502, HASTY, LinkCounters())
 
     asyncio.run(work())
 

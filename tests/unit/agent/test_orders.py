@@ -155,7 +155,7 @@ class Bench:
         works = [poller.run(for_ever) for poller in self.pollers]
         tasks = [asyncio.create_task(work) for work in (*works, self.desk.run(sleep))]
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while not holds():  # noqa: ASYNC110 - nothing to wait for
                     await asyncio.sleep(0)
         finally:

@@ -133,7 +133,7 @@ def test_progress_of_quick_work_shows_nothing(screen: type[io.StringIO]) -> None
 
 def wait_for(screen: io.StringIO, text: str) -> None:
     reached = threading.Event()
-    for _ in range(500):
+    for _ in range(6000):
         if text in screen_text(screen):
             return
         reached.wait(0.01)

@@ -180,7 +180,7 @@ class World:
         task = asyncio.create_task(self.engine.run(lambda: ()))
         try:
             act()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not condition():  # noqa: ASYNC110 any condition
                     await asyncio.sleep(0.002)
         finally:

@@ -45,7 +45,7 @@ class Town:
 
     async def settle(self, until: Callable[[], bool]) -> None:
         """Let time pass until something holds."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not until():
                 self.clock.advance(100)
                 for node in self.nodes.values():

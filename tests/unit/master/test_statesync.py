@@ -31,7 +31,7 @@ from wire.snapshot import Manifest, OldBlock, Part, Place
 
 HEIGHT = MANIFEST.height
 PARTS = tuple(cut(crowded(), 1 << 20)[1])
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @dataclass

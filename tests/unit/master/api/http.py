@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from starlette.applications import Starlette
 from starlette.types import Message, Scope
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 STALLED = b"the part of a body that never comes"
 
 
