@@ -146,7 +146,7 @@ app.command()(unlocking.unlock)
 
 
 def _status_lines(value: dict[str, object]) -> list[str]:
-    names = ("node", "chain", "height", "head", "head_age_ms", "ledger_stale", "view", "leader")
+    names = ("node", "chain", "health", "height", "head", "head_age_ms", "ledger_stale", "view", "leader", "broker")
     shown = {name: value.get(name) for name in names}
     shown["ledger_stale"] = "yes" if value.get("ledger_stale") else "no"
     mempool = value.get("mempool")
