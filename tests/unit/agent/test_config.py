@@ -120,6 +120,6 @@ def test_device_of_a_protocol_whose_extra_is_not_installed_is_refused_with_what_
     (device,) = load_agent_config(path).device_configs()
     assert device.options == MmsOptions(scl=path)
     monkeypatch.setattr("agent.drivers.mms_link.find_spec", lambda _: None)
-    with pytest.raises(ConfigProblemsError, match=r"agent\.toml:19: .*pip install 'gridwitness\[iec61850\]'") as caught:
+    with pytest.raises(ConfigProblemsError, match=r"agent\.toml:19: .*pip install '\.\[agent,iec61850\]'") as caught:
         load_agent_config(path)
     assert caught.value.exit_code == 78
