@@ -14,6 +14,7 @@ import master.contracts
 from master.contracts.context import Refused, check_arguments
 from master.contracts.table import CONTRACTS
 from master.node import DETAILS, HTTP_STATUS
+from wire.cbor import Value
 
 TEXT = (Path(__file__).parents[3] / "docs" / "spec" / "calls.md").read_text(encoding="utf-8")
 CALLS = {
@@ -54,9 +55,10 @@ def test_calls_have_the_fields_that_the_spec_names(monkeypatch: pytest.MonkeyPat
 # holds CA-1
 def test_call_with_other_fields_is_refused() -> None:
     check_arguments({"order": b""}, ("order",))
-    for args in ({}, {"order": b"", "x": 1}, {"orders": b""}):
+    wrong: tuple[dict[str, Value], ...] = ({}, {"order": b"", "x": 1}, {"orders": b""})
+    for args in wrong:
         with pytest.raises(Refused, match="bad-args"):
-            check_arguments(dict(args), ("order",))
+            check_arguments(args, ("order",))
 
 
 # holds CA-2
