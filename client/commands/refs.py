@@ -26,6 +26,7 @@ from wire import cbor
 from wire.release import Release
 
 CONTRACT: Final = "references"
+ALREADY: Final = "already-submitted"
 CONFLICTING: Final = "conflicting-release"
 VERDICTS: Final = ("pass", "fail")
 _WAITING: Final = ("pending", "approved")
@@ -57,6 +58,9 @@ def submit_release(
     release counts once all whom its policy asks for stand behind it, by default a laboratory and a regulator, too, and
     then from the date that release.toml may name.
 
+    One that is refused keeps no other back, and one that the ledger has is no error: give the same command again once
+    what stood in the way is gone.
+
     Example: gridwitness refs submit releases/linden-sc-1-2-4-0 --key alder-protection.key --node http://localhost:8080
     """
     terminal = way.terminal()
@@ -70,14 +74,11 @@ def submit_release(
         for found in read:
             release = found.package.release
             require_target(client, release.device, release.model, f"release {release.release}: ")
-        for found in read:
-            release = found.package.release
-            tx = submit(client, signer.sign(CONTRACT, "submit", {"release": release.encode()}))
-            outcome = _wait(terminal, client, tx, way.wait_s)
-            if outcome.code == CONFLICTING:
-                raise DataError(_conflict(client, release))
-            require_ok(outcome)
-            _show(terminal, outcome, {"release": release.release, "digest": release.digest().hex()}, found.notes)
+        said = [_submit(terminal, client, signer, found, way.wait_s) for found in read]
+    refused = [text for text in said if text is not None]
+    if refused:
+        heading = [f"{len(refused)} of {len(read)} releases were refused:"] if len(read) > 1 else []
+        raise DataError("\n  ".join((*heading, *refused)))
 
 
 @app.command("test")
@@ -296,6 +297,27 @@ def _read(terminal: Terminal, folder: Path, manufacturer: str) -> ReleaseFolder:
         raise UsageError(f"{folder} is no release folder")
     with terminal.progress(f"fingerprinting {folder}", bytes_in(folder)) as advance:
         return read_folder(folder, manufacturer, advance)
+
+
+def _submit(
+    terminal: Terminal, client: NodeClient, signer: Signer, found: ReleaseFolder, timeout_s: float | None
+) -> str | None:
+    """Submit one release; return why the contract refused it, None where the ledger now has it."""
+    release = found.package.release
+    tx = submit(client, signer.sign(CONTRACT, "submit", {"release": release.encode()}))
+    outcome = _wait(terminal, client, tx, timeout_s)
+    about = {"release": release.release, "digest": release.digest().hex()}
+    if outcome.code == ALREADY:
+        _show(terminal, outcome, about, (f"{release.release}: the ledger had it before; nothing changed",))
+        return None
+    if outcome.code == CONFLICTING:
+        return _conflict(client, release)
+    try:
+        require_ok(outcome)
+    except DataError as error:
+        return f"release {release.release}: {error}"
+    _show(terminal, outcome, about, found.notes)
+    return None
 
 
 def _find(client: NodeClient, text: str) -> Item:

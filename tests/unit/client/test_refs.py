@@ -41,6 +41,31 @@ def test_submit_refused_by_the_contract_exits_65(
     assert "not-manufacturer" in capsys.readouterr().err
 
 
+def test_submit_of_several_goes_on_past_a_refusal(
+    folder: Path, key: str, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accept(node, "name-taken", "ok")
+    releases = folder.parent / "releases"
+    releases.mkdir()
+    for name in ("2-4-0", "2-5-0"):
+        shutil.copytree(folder, releases / name)
+        (releases / name / "release.toml").write_text(MANIFEST.replace("2-4-0", name))
+    assert call("refs", "submit", str(releases), "--key", key, *NODE) == 65
+    told = capsys.readouterr()
+    assert len(node.posted) == 2
+    assert "linden-sc-1-2-5-0 " in told.out
+    assert "1 of 2 releases were refused:\n  release linden-sc-1-2-4-0: " in told.err
+    assert "choose another one in release.toml" in told.err
+
+
+def test_submit_of_what_the_ledger_has_is_no_error(
+    folder: Path, key: str, node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accept(node, "already-submitted")
+    assert call("refs", "submit", str(folder), "--key", key, *NODE) == 0
+    assert "linden-sc-1-2-4-0: the ledger had it before; nothing changed" in capsys.readouterr().out
+
+
 def test_submit_still_pending_exits_75(folder: Path, key: str, node: FakeNode) -> None:
     accept(node)
 
