@@ -35,7 +35,7 @@ STALE_MS = 1_800_000
 class Consortium(World):
     """A ledger whose events go into view tables as soon as they are committed."""
 
-    def __init__(self, parameters: dict[str, int] | None = None) -> None:
+    def __init__(self, parameters: dict[str, Value] | None = None) -> None:
         super().__init__(make_genesis(parameters))
         self.tables = MemoryTables(self.genesis)
         self.boot = 0
