@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from master.api.ports import SubmitResult
 from master.api.problems import MEDIA_TYPE
+from master.api.proofs import PUBLIC_NAMESPACES
 from master.api.routes import ROUTES
 from master.views.table import TABLES
 from tests.unit.master.api.fakes import World, signed
@@ -206,5 +207,7 @@ def test_guide_names_every_list_with_its_filters(document: Mapping[str, Any]) ->
     assert told == {
         path: {entry["name"] for entry in document["paths"][path]["get"]["parameters"]} - paging for path in lists
     }
+    (namespaces,) = re.findall(r"Public namespaces:\s([a-z,\s]+)\.", guide)
+    assert re.split(r",\s", namespaces) == sorted(PUBLIC_NAMESPACES)
     mentioned = {path for path in re.findall(r"/v1/[a-z-]+", guide) if path not in ("/v1/assessments", "/v1/market")}
     assert [path for path in mentioned if not any(known.startswith(path) for known in document["paths"])] == []
