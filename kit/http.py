@@ -50,6 +50,8 @@ _EXIT_CODES: Final = {
     504: ExitCode.TRY_AGAIN,
 }
 _SERVER_FAULT: Final = 500
+_BAD_PARAMETER: Final = "urn:gridwitness:problem:bad-parameter"
+"""Said of what the caller asks for, so it is the caller's words that are wrong."""
 _CAUSES_MAX: Final = 8
 
 T = TypeVar("T")
@@ -59,7 +61,7 @@ class NodeProblemError(GridwitnessError):
     """A node answered with an error (RFC 9457).
 
     ``problem`` is its whole document; ``exit_code`` follows the status: 401 and 403 give 77,
-    429 and 502..504 give 75, other 5xx give 74, all else 65.
+    429 and 502..504 give 75, other 5xx give 74, a parameter out of its range 64, all else 65.
     """
 
     def __init__(self, url: str, status: int, problem: Mapping[str, Any]) -> None:
@@ -70,7 +72,7 @@ class NodeProblemError(GridwitnessError):
         self.title = str(problem.get("title", f"HTTP status {status}"))
         self.detail = str(problem.get("detail", ""))
         default = ExitCode.IO if status >= _SERVER_FAULT else ExitCode.DATA
-        self.exit_code = _EXIT_CODES.get(status, default)
+        self.exit_code = ExitCode.USAGE if self.type == _BAD_PARAMETER else _EXIT_CODES.get(status, default)
         said = self.detail.rstrip(".") == self.title.rstrip(".")
         reason = f"{self.title}: {self.detail}" if self.detail and not said else self.title
         super().__init__(f"{url} answered {status}: {reason}")

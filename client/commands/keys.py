@@ -12,6 +12,8 @@ from client.output import lines_of
 from kit.exitcodes import UsageError
 from kit.keystore import create_key, load_public_key, load_signing_key
 from kit.terminal import Terminal
+from wire.errors import FormatError
+from wire.types import check_identifier
 
 app = typer.Typer(no_args_is_help=True, help="Make and show signing keys.")
 
@@ -30,6 +32,10 @@ def new(
 
     Example: gridwitness keys new relay-laboratory --dir keys
     """
+    try:
+        check_identifier(name, "NAME")
+    except FormatError as error:
+        raise UsageError(f"{error}; choose another name") from error
     key = create_key(folder, name)
     shown = {
         "name": key.name,

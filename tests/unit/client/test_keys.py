@@ -23,8 +23,8 @@ def test_new_twice_exits_74(tmp_path: Path) -> None:
     assert call("keys", "new", "lab", "--dir", str(tmp_path)) == 74
 
 
-def test_new_with_wrong_name_exits_65(tmp_path: Path) -> None:
-    assert call("keys", "new", "Lab 1", "--dir", str(tmp_path)) == 65
+def test_new_with_wrong_name_exits_64(tmp_path: Path) -> None:
+    assert call("keys", "new", "Lab 1", "--dir", str(tmp_path)) == 64
 
 
 def test_show_other_file_exits_64(tmp_path: Path) -> None:

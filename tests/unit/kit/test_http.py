@@ -228,6 +228,14 @@ def test_problem_document_becomes_an_error_with_the_exit_code(status: str, code:
     assert str(error) == f"http://a/v1/tx answered {status[:3]}: Refused: seq 4 is used"
 
 
+def test_parameter_that_the_node_refuses_is_wrong_use() -> None:
+    body = b'{"type": "urn:gridwitness:problem:bad-parameter", "title": "Wrong", "detail": "state: one of a is due"}'
+    bench = Bench(a=[answer(body, "400 Bad", "application/problem+json")])
+    with pytest.raises(NodeProblemError) as caught:
+        bench.client.get_json("/v1/devices")
+    assert caught.value.exit_code == 64
+
+
 def test_problem_whose_detail_says_no_more_is_told_once() -> None:
     bench = Bench(a=[answer(b'{"title": "No account has this key", "detail": "No account has this key."}', "403 No")])
     with pytest.raises(NodeProblemError, match=r"answered 403: No account has this key$"):
