@@ -251,6 +251,7 @@ class NodeProcess:
         )
         if self._broker is not None:
             node.publish = self._broker.publish
+            node.broker = self._broker.state
 
     def _quarantine(self) -> str | None:
         reason = self._replica.quarantine

@@ -166,6 +166,7 @@ class Node:
         self.publish: Callable[[str, bytes], None] = lambda _topic, _payload: None
         self.is_connected: Callable[[str], bool] = lambda _: False
         self.heard_height: Callable[[str], int] = lambda _: 0
+        self.broker: Callable[[], str] = lambda: "none"
         self.failure: Callable[[], str | None] = lambda: None
         self.views_failure: Callable[[], str | None] = lambda: None
         self.past: Callable[[], PastStatus] = whole_past
@@ -193,6 +194,8 @@ class Node:
             ],
             mempool=MempoolStatus(transactions=len(self._mempool), bytes=self._mempool.size_bytes),
             past=self.past(),
+            broker=self.broker(),
+            health=self.unready() or "ok",
             version=self._version,
         )
 
@@ -300,7 +303,7 @@ class Node:
             if self._receipts.find_tx(tx_id) is not None:
                 return SubmitResult(tx_id, "duplicate", http_status=200)
             if reason is None:
-                return _refused(tx_id, error.code)
+                return _refused(tx_id, error.code, f" Sender {signed.tx.sender}, key {signed.envelope.kid.hex()}.")
         if reason is not None:
             detail = f"This node does not take part: {reason}"
             return SubmitResult(tx_id, "refused", "not-ready", _UNAVAILABLE, detail)
@@ -480,8 +483,8 @@ def _to_verify(screened: Sequence[SubmitResult | _Screened]) -> list[_Screened]:
     return [entry for entry in screened if isinstance(entry, _Screened)]
 
 
-def _refused(tx_id: Digest, code: str) -> SubmitResult:
-    detail = _DETAILS.get(code, "The transaction is refused.")
+def _refused(tx_id: Digest, code: str, whose: str = "") -> SubmitResult:
+    detail = _DETAILS.get(code, "The transaction is refused.") + whose
     return SubmitResult(tx_id, "refused", code, _HTTP_STATUS.get(code, _BAD_REQUEST), detail)
 
 
