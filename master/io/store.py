@@ -461,7 +461,7 @@ class Store:
         if raw_format is None or digest is None or head is None:
             raise StoreError(f"store {self._path}: it was never finished; make it anew with init")
         if (found := cbor.decode(raw_format)) != FORMAT:
-            detail = f"its format is {found}, and this software reads {FORMAT}: run the version that made it"
+            detail = f"its format is {found!r}, and this software reads {FORMAT}: run the version that made it"
             raise StoreError(f"store {self._path}: {detail}")
         if digest != self._genesis_digest:
             raise StoreError(f"store {self._path}: it belongs to the ledger with genesis {digest.hex()[:16]}")
