@@ -58,11 +58,15 @@ offer_version(app, PROGRAM)
 
 
 @app.command("run", epilog="Example: gridwitness-agent run --config /etc/gridwitness/agent.toml")
-def run_command(config: Config = DEFAULT_CONFIG) -> None:
-    """Read the devices and report, until SIGTERM."""
+def run_command(config: Config = DEFAULT_CONFIG, *, as_json: AsJson = False) -> None:
+    """Read the devices and report, until SIGTERM or Ctrl-C; logs go to stderr.
+
+    With --json the one line on stdout says how it ended.
+    """
     configure_logs()
     loaded = load_agent_config(config)
     uvloop.run(run_until_signal(loaded))
+    Terminal(as_json=as_json).show({"gateway": loaded.agent.gateway, "ended": "stopped"}, list)
 
 
 @app.command("read", epilog="Example: gridwitness-agent read lakeside-scd-1 --json")

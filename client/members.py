@@ -23,7 +23,6 @@ from wire.membership import (
     application_bytes,
     decode_application,
     key_bytes,
-    register_bytes,
 )
 
 CONTRACT: Final = "membership"
@@ -125,11 +124,6 @@ def chain_of(client: NodeClient) -> str:
 def word(key: KeyFile, chain: str, account: str, purpose: str, keys: tuple[bytes | None, bytes | None]) -> bytes:
     """Return what a key says about (old, new) keys of an account."""
     return key.signing_key.sign(key_bytes(chain, account, purpose, *keys)).signature
-
-
-def first_word(key: KeyFile, chain: str, way: Way, account: str) -> bytes:
-    """Return what the first key of an account says, which the organisation that makes the call registers."""
-    return key.signing_key.sign(register_bytes(chain, way.account, account, key.public)).signature
 
 
 def write_application(wanted: Application, key: KeyFile, root_key: KeyFile | None) -> bytes:

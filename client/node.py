@@ -28,7 +28,6 @@ _POLL_FIRST_S: Final = 0.02
 _POLL_LAST_S: Final = 0.5
 _MS_PER_S: Final = 1000
 _REFUSALS: Final[Mapping[str, str]] = {
-    "already-submitted": "the ledger has this release already; see 'gridwitness refs list'",
     "already-endorsed": "this organisation has endorsed it before, which counts",
     "name-taken": "another release has this name; choose another one in release.toml",
     "stale-parent": "somebody stored another version meanwhile; look at 'gridwitness models list' and store again",

@@ -24,6 +24,12 @@ KeyOption = Annotated[
     Path,
     typer.Option("--key", metavar="FILE", help="NAME.key as 'gridwitness keys new' wrote it."),
 ]
+NewKeyOption = Annotated[
+    Path,
+    typer.Option(
+        "--new-key", metavar="FILE", help="NAME.word that its holder handed over, or NAME.key where that is at hand."
+    ),
+]
 SenderOption = Annotated[
     str | None,
     typer.Option("--sender", metavar="ID", help="Account that the key signs for; the name of the key if not told."),

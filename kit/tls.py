@@ -189,6 +189,29 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
+def is_request(pem: bytes) -> bool:
+    """Tell whether a PEM text asks for a certificate instead of being one."""
+    return b"CERTIFICATE REQUEST-----" in pem
+
+
+def request_of(pem: bytes) -> tuple[bytes, str]:
+    """Return the PKCS #10 request of a PEM text as DER, and its one common name, "" when it has none or several.
+
+    Raises:
+        DataError: There is none.
+    """
+    try:
+        request = x509.load_pem_x509_csr(pem)
+    except ValueError as error:
+        raise DataError("the text holds no PEM request for a certificate") from error
+    return request.public_bytes(serialization.Encoding.DER), _common_name(request.subject)
+
+
+def request_pem(der: bytes) -> bytes:
+    """Return a PKCS #10 request in PEM."""
+    return x509.load_der_x509_csr(der).public_bytes(serialization.Encoding.PEM)
+
+
 def request_certificate(common_name: str) -> tuple[bytes, bytes]:
     """Make a P-256 key and ask for a certificate for it; return the PKCS #10 request in DER and the key in PEM.
 
@@ -232,8 +255,7 @@ def common_name_of(pem: bytes) -> str:
     Raises:
         DataError: There is no certificate.
     """
-    names = _parse_certificate(pem, "the text").subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if len(names) == 1 else ""
+    return _common_name(_parse_certificate(pem, "the text").subject)
 
 
 def mqtt_context(ca: Path, certificate: Path, key: Path, *, check_hostname: bool = True) -> ssl.SSLContext:
@@ -392,6 +414,11 @@ def _name(common_name: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
     except ValueError as error:
         raise DataError(f"{common_name!r} is no common name; expected 1..64 characters") from error
+
+
+def _common_name(subject: x509.Name) -> str:
+    names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if len(names) == 1 else ""
 
 
 def _identity(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Identity:

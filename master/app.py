@@ -12,7 +12,6 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Final
 
-import uvicorn
 import uvloop
 
 from kit.clock import SystemClock
@@ -57,7 +56,7 @@ from master.mempool import Mempool
 from master.metrics import NodeMetrics, PeerCounters
 from master.node import Node
 from master.orders_down import order_stream
-from master.process import Server, collect_rarely
+from master.process import GRACE_S, collect_rarely, http_server
 from master.reading import Reads
 from master.recorder import RecordedReplica, Recorder
 from master.seams import Hooks, Restart
@@ -81,7 +80,6 @@ PROOFS_FILE: Final = "proofs"
 BUILD_PARTS: Final = 4
 """Of the time that a fresh block may be old, one part is for executing it before it is sent."""
 _GAUGES_EVERY_S: Final = 1.0
-_GRACE_S: Final = 5
 _TABLES_RETRY_S: Final = 1.0
 
 _log = get_logger("app")
@@ -253,6 +251,7 @@ class NodeProcess:
         )
         if self._broker is not None:
             node.publish = self._broker.publish
+            node.broker = self._broker.state
 
     def _quarantine(self) -> str | None:
         reason = self._replica.quarantine
@@ -328,18 +327,7 @@ class NodeProcess:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        server = Server(
-            uvicorn.Config(
-                self._api,
-                host=self._config.api.listen.host,
-                port=self._config.api.listen.port,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                timeout_graceful_shutdown=_GRACE_S,
-                server_header=False,
-            )
-        )
+        server = http_server(self._api, self._config.api.listen)
         await self._network.start(self._engine.receive, self._connected, self._engine.on_gone)
         tasks = [
             asyncio.create_task(self._decide()),
@@ -375,7 +363,7 @@ class NodeProcess:
             await self._broker.stop()
         await self._network.stop()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_GRACE_S):
+            async with asyncio.timeout(GRACE_S):
                 await asyncio.wait(tasks[-1:])
         for task in tasks:
             task.cancel()

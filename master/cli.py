@@ -102,10 +102,17 @@ def init(
 def run_command(
     config: Config = _DEFAULT_CONFIG,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
-    """Run the node until SIGTERM or Ctrl-C; logs go to stderr."""
+    """Run the node until SIGTERM or Ctrl-C; logs go to stderr.
+
+    With --json the one line on stdout says how it ended.
+    """
     configure_logs(level=log_level)
-    run_node(load_node_config(config))
+    loaded = load_node_config(config)
+    run_node(loaded)
+    Terminal(as_json=as_json).show({"member": loaded.node.member, "ended": "stopped"}, list)
 
 
 @app.command(epilog="Example: gridwitness-node status --url http://127.0.0.1:8080 --json")
@@ -139,7 +146,7 @@ app.command()(unlocking.unlock)
 
 
 def _status_lines(value: dict[str, object]) -> list[str]:
-    names = ("node", "chain", "height", "head", "head_age_ms", "ledger_stale", "view", "leader")
+    names = ("node", "chain", "health", "height", "head", "head_age_ms", "ledger_stale", "view", "leader", "broker")
     shown = {name: value.get(name) for name in names}
     shown["ledger_stale"] = "yes" if value.get("ledger_stale") else "no"
     mempool = value.get("mempool")

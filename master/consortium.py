@@ -139,6 +139,12 @@ class Parameters:
     weight_substation: int | None = None
     weight_trading_centre: int | None = None
     applications_max: int | None = None
+    application_wait_ms: int | None = None
+    work_window_ms_max: int | None = None
+    work_ahead_ms_max: int | None = None
+    inspect_interval_ms: int | None = None
+    inspect_deadline_ms_max: int | None = None
+    blob_day_bytes_max: int | None = None
     key_recovery_wait_ms: int | None = None
     recovery_votes_percent: int | None = None
     clock_policy: str | None = None
@@ -149,7 +155,11 @@ class Parameters:
     def to_value(self) -> dict[str, Value]:
         """Return the parameters that were given."""
         given = {name: getattr(self, name) for name in self.__slots__}
-        return {name: value for name, value in given.items() if value is not None}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in given.items()
+            if value is not None
+        }
 
 
 @dataclass(frozen=True, slots=True)

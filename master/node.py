@@ -44,7 +44,7 @@ _VERIFY_ELSEWHERE_MIN: Final = 48
 """Fewer signatures are verified at once on the event loop: another thread would cost more than it gains."""
 _BAD_REQUEST, _FORBIDDEN, _CONFLICT, _TOO_LARGE, _MISDIRECTED, _TOO_MANY = 400, 403, 409, 413, 421, 429
 _UNAVAILABLE: Final = 503
-_HTTP_STATUS: Final = {
+HTTP_STATUS: Final = {
     "unknown-key": _FORBIDDEN,
     "wrong-sender": _FORBIDDEN,
     "suspended": _FORBIDDEN,
@@ -55,7 +55,7 @@ _HTTP_STATUS: Final = {
     "sender-full": _TOO_MANY,
     "mempool-full": _TOO_MANY,
 }
-_DETAILS: Final = {
+DETAILS: Final = {
     "wrong-chain": "The transaction is for another ledger; sign it with this ledger's name.",
     "unknown-contract": "No such contract and version on this ledger.",
     "unknown-method": "The contract has no such method.",
@@ -166,6 +166,7 @@ class Node:
         self.publish: Callable[[str, bytes], None] = lambda _topic, _payload: None
         self.is_connected: Callable[[str], bool] = lambda _: False
         self.heard_height: Callable[[str], int] = lambda _: 0
+        self.broker: Callable[[], str] = lambda: "none"
         self.failure: Callable[[], str | None] = lambda: None
         self.views_failure: Callable[[], str | None] = lambda: None
         self.past: Callable[[], PastStatus] = whole_past
@@ -193,6 +194,8 @@ class Node:
             ],
             mempool=MempoolStatus(transactions=len(self._mempool), bytes=self._mempool.size_bytes),
             past=self.past(),
+            broker=self.broker(),
+            health=self.unready() or "ok",
             version=self._version,
         )
 
@@ -300,7 +303,7 @@ class Node:
             if self._receipts.find_tx(tx_id) is not None:
                 return SubmitResult(tx_id, "duplicate", http_status=200)
             if reason is None:
-                return _refused(tx_id, error.code)
+                return _refused(tx_id, error.code, f" Sender {signed.tx.sender}, key {signed.envelope.kid.hex()}.")
         if reason is not None:
             detail = f"This node does not take part: {reason}"
             return SubmitResult(tx_id, "refused", "not-ready", _UNAVAILABLE, detail)
@@ -356,7 +359,7 @@ class Node:
         try:
             is_new = self._mempool.add(signed, party)
         except MempoolError as error:
-            return SubmitResult(signed.id, "refused", error.code, _HTTP_STATUS[error.code], f"{error}; try again.")
+            return SubmitResult(signed.id, "refused", error.code, HTTP_STATUS[error.code], f"{error}; try again.")
         if is_new:
             self._arrived(signed)
             if way != "gossip":
@@ -480,9 +483,9 @@ def _to_verify(screened: Sequence[SubmitResult | _Screened]) -> list[_Screened]:
     return [entry for entry in screened if isinstance(entry, _Screened)]
 
 
-def _refused(tx_id: Digest, code: str) -> SubmitResult:
-    detail = _DETAILS.get(code, "The transaction is refused.")
-    return SubmitResult(tx_id, "refused", code, _HTTP_STATUS.get(code, _BAD_REQUEST), detail)
+def _refused(tx_id: Digest, code: str, whose: str = "") -> SubmitResult:
+    detail = DETAILS.get(code, "The transaction is refused.") + whose
+    return SubmitResult(tx_id, "refused", code, HTTP_STATUS.get(code, _BAD_REQUEST), detail)
 
 
 def whole_past() -> PastStatus:

@@ -8,9 +8,17 @@ from collections.abc import Iterator
 from typing import Final
 
 import uvicorn
+from starlette.applications import Starlette
+
+from kit.config import HostPort
+from master.api.app import connection_class
 
 _COLLECT_AFTER: Final = (50_000, 20, 20)
 """New objects, and young and middle collections, before the cycles among them are looked for."""
+
+
+GRACE_S: Final = 5
+"""Longest time for which requests may end after the server was told to."""
 
 
 class Server(uvicorn.Server):
@@ -20,6 +28,24 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the process."""
         yield
+
+
+def http_server(api: Starlette, listen: HostPort) -> Server:
+    """Return what serves an application of `build_api`."""
+    return Server(
+        uvicorn.Config(
+            api,
+            host=listen.host,
+            port=listen.port,
+            http=connection_class(api),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=GRACE_S,
+            server_header=False,
+        )
+    )
 
 
 def collect_rarely() -> None:

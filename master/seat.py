@@ -179,7 +179,8 @@ class PeerBook:
                 found.setdefault(member, self.config.addresses[member])
         lacking -= {self.member, *found}
         for member in sorted(lacking - self.unreachable):
-            _log.warning("nobody told the address of a member; add it to [peers.addresses]", member=member)
+            what = "nobody told the address of a member, who hears nothing of this node; add it to [peers.addresses]"
+            _log.warning(what, member=member)
         self.unreachable = lacking
         return found
 

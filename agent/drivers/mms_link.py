@@ -72,7 +72,8 @@ def missing_extra() -> str:
     """Say in one sentence what to install, or nothing when it is there; the library is not loaded."""
     if find_spec(LIBRARY) is not None:
         return ""
-    return f"IEC 61850 needs a library that is not installed; run: pip install 'gridwitness[{EXTRA}]'"
+    install = f"{sys.executable} -m pip install '.[agent,{EXTRA}]'"
+    return f"IEC 61850 needs a library that is not installed; in the checkout of gridwitness run: {install}"
 
 
 class Child:

@@ -7,23 +7,51 @@ from typing import Annotated, Final
 
 import typer
 
-from client.members import CONTRACT, call, chain_of, first_word, in_days, owner_of, word
+from client.commands.verify import load_genesis
+from client.members import CONTRACT, call, chain_of, in_days, owner_of, word
 from client.names import require_organisation
-from client.node import items, state_value
-from client.options import JsonOption, NodeOption
-from client.output import short, show_items, when
+from client.newkeys import SUFFIX, read_new_key, write_word
+from client.node import Item, items, state_value
+from client.options import GenesisOption, JsonOption, KeyOption, NewKeyOption, NodeOption
+from client.outfiles import check_out
+from client.output import lines_of, short, show_items, when
 from client.ways import Way, signed
 from kit.exitcodes import DataError, UsageError
+from kit.files import write_new
 from kit.http import NodeClient
 from kit.keystore import load_signing_key
 from kit.terminal import Terminal
 from wire import cbor
 from wire.cose import KID_BYTES
-from wire.membership import REPLACE, REVOKE, ROOT, ROTATE, recovery_bytes
+from wire.membership import REGISTER, REPLACE, REVOKE, ROOT, ROTATE, recovery_bytes
+from wire.types import check_identifier
 
 RECOVERY_DAYS: Final = 7
 
-NewKeyOption = Annotated[Path, typer.Option("--new-key", metavar="FILE", help="NAME.key of the new key.")]
+OwnNewKeyOption = Annotated[Path, typer.Option("--new-key", metavar="FILE", help="NAME.key of the new key.")]
+
+
+def word_of(
+    account: Annotated[str, typer.Argument(help="Id of the operator or gateway that the key is for.")],
+    organisation: Annotated[str, typer.Option("--organisation", metavar="ID", help="To which the account belongs.")],
+    key: KeyOption,
+    genesis: GenesisOption,
+    folder: Annotated[Path, typer.Option("--dir", help="Folder for the file.")] = Path(),
+    *,
+    json: JsonOption = False,
+) -> None:
+    """Let a new key vouch for itself where it is kept: ACCOUNT.word, to hand to the organisation; no node is asked.
+
+    The organisation gives it to 'members add-gateway', 'add-operator' or 'replace-key' as --new-key. The secret stays.
+
+    Example: gridwitness members word gw-linden --organisation grid-company --key gw-linden.key --genesis genesis.cbor
+    """
+    path = folder / f"{check_identifier(account, 'account')}{SUFFIX}"
+    check_out(path, can_force=False)
+    new, chain = load_signing_key(key), load_genesis(genesis).chain()
+    write_new(path, write_word(new, chain, check_identifier(organisation, "organisation"), account))
+    value: Item = {"account": account, "organisation": organisation, "kid": new.kid.hex(), "word": str(path)}
+    Terminal(as_json=json).show(value, lambda: lines_of(value))
 
 
 @signed
@@ -37,17 +65,16 @@ def add_operator(
     Example: gridwitness members add-operator shift-1 --new-key shift-1.key --key grid-company.key
     --node http://localhost:8080
     """
-    new = load_signing_key(new_key)
     with way.client() as client:
-        signature = first_word(new, chain_of(client), way, account)
-        args: dict[str, cbor.Value] = {"operator": account, "key": new.public, "signature": signature}
+        new = read_new_key(new_key, client, way, account, REGISTER)
+        args: dict[str, cbor.Value] = {"operator": account, "key": new.public, "signature": new.signature}
         outcome = call(client, way, "add-operator", args)
     way.show("add-operator", outcome, {"account": account, "kid": new.kid.hex()})
 
 
 @signed
 def rotate_key(
-    new_key: NewKeyOption,
+    new_key: OwnNewKeyOption,
     way: Way,
 ) -> None:
     """Put a new key in the place of --key; both sign. From the next transaction on the old one signs nothing.
@@ -89,10 +116,9 @@ def replace_key(
     Example: gridwitness members replace-key gw-linden --new-key gw-linden-2.key --key grid-company.key
     --node http://localhost:8080
     """
-    new = load_signing_key(new_key)
     with way.client() as client:
-        signature = word(new, chain_of(client), account, REPLACE, (None, new.public))
-        args: dict[str, cbor.Value] = {"account": account, "new_key": new.public, "signature": signature}
+        new = read_new_key(new_key, client, way, account, REPLACE)
+        args: dict[str, cbor.Value] = {"account": account, "new_key": new.public, "signature": new.signature}
         outcome = call(client, way, "replace-key", args)
     way.show("replace-key", outcome, {"account": account, "new_kid": new.kid.hex()})
 
@@ -128,7 +154,7 @@ def revoke_key(
 
 @signed
 def set_root_key(
-    new_key: NewKeyOption,
+    new_key: OwnNewKeyOption,
     way: Way,
     root_key: Annotated[
         Path | None, typer.Option("--root-key", metavar="FILE", help="NAME.key of the one before, if there is one.")
@@ -154,7 +180,7 @@ def set_root_key(
 @signed
 def recover_key(
     organisation: Annotated[str, typer.Argument(help="Organisation that has lost its keys.")],
-    new_key: NewKeyOption,
+    new_key: OwnNewKeyOption,
     root_key: Annotated[Path, typer.Option("--root-key", metavar="FILE", help="NAME.key of its root key.")],
     way: Way,
     days: Annotated[int, typer.Option("--days", min=1, max=365, help="How long the proposal stands.")] = RECOVERY_DAYS,
@@ -243,6 +269,7 @@ def recoveries(node: NodeOption, *, json: JsonOption = False) -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
+    app.command("word")(word_of)
     for command in (
         add_operator,
         rotate_key,

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import enum
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from client.members import CONTRACT, call, chain_of, first_word, owner_of, send
+from client.members import CONTRACT, call, owner_of, send
+from client.newkeys import read_new_key
 from client.node import items, state_value
-from client.options import JsonOption, NodeOption
+from client.options import JsonOption, NewKeyOption, NodeOption
 from client.output import show_items
 from client.ways import Way, signed
 from kit.http import NodeClient
-from kit.keystore import load_signing_key
 from kit.terminal import Terminal
 from wire import cbor
+from wire.membership import REGISTER
 
 
 class Kind(enum.StrEnum):
@@ -49,22 +49,21 @@ def add_station(
 def add_gateway(
     gateway: Annotated[str, typer.Argument(help="Id of the gateway, which is its account.")],
     station: Annotated[str, typer.Option("--station", metavar="ID", help="Station of your organisation.")],
-    new_key: Annotated[Path, typer.Option("--new-key", metavar="FILE", help="NAME.key of the gateway's key.")],
+    new_key: NewKeyOption,
     way: Way,
 ) -> None:
     """Register a gateway with its key in a station of your organisation.
 
-    Example: gridwitness members add-gateway gw-linden --station linden --new-key gw-linden.key --key grid-company.key
+    Example: gridwitness members add-gateway gw-linden --station linden --new-key gw-linden.word --key grid-company.key
     --node http://localhost:8080
     """
-    new = load_signing_key(new_key)
     with way.client() as client:
-        signature = first_word(new, chain_of(client), way, gateway)
+        new = read_new_key(new_key, client, way, gateway, REGISTER)
         args: dict[str, cbor.Value] = {
             "gateway": gateway,
             "station": station,
             "key": new.public,
-            "signature": signature,
+            "signature": new.signature,
         }
         outcome = call(client, way, "add-gateway", args)
     way.show("add-gateway", outcome, {"gateway": gateway, "kid": new.kid.hex()})

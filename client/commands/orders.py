@@ -216,7 +216,7 @@ def inspect(
         outcome = way.call(client, CONTRACT, "inspect", args, _WORDS)
         answers = _await_answers(client, outcome.tx, within) if wait else None
     about = {"order": outcome.tx, "gateway": gateway, "devices": ", ".join(names)}
-    shown = "" if answers is None else ", ".join(f"{name} {one['status']}" for name, one in sorted(answers.items()))
+    shown = "" if answers is None else ", ".join(_answers(answers))
     _show(way, outcome, {**about, **({"answers": shown} if wait else {})})
 
 
@@ -245,7 +245,7 @@ def inspections(
             when(item["ordered_ms"]),
             when(item["deadline_ms"]),
             item["state"],
-            [f"{name} {one['status']}" for name, one in sorted(item["answers"].items())],
+            _answers(item["answers"]),
             item["waiting"],
         ),
         empty="no read orders",
@@ -302,6 +302,14 @@ def _devices(client: NodeClient, gateway: str) -> list[str]:
     if len(names) > EVIDENCE_DEVICES_MAX:
         raise UsageError(f"{gateway} has {len(names)} devices; name at most {EVIDENCE_DEVICES_MAX} with --device")
     return names
+
+
+def _answers(answers: Item) -> list[str]:
+    """Say how the read of each device ended; a read that began before the order is no answer to it."""
+    return [
+        f"{name} {one['status']}" + (" before the order" if one["status"] == "read" and not one["read_after"] else "")
+        for name, one in sorted(answers.items())
+    ]
 
 
 def _await_answers(client: NodeClient, order: str, within_s: float) -> Item:

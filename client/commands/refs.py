@@ -26,10 +26,12 @@ from wire import cbor
 from wire.release import Release
 
 CONTRACT: Final = "references"
+ALREADY: Final = "already-submitted"
 CONFLICTING: Final = "conflicting-release"
 VERDICTS: Final = ("pass", "fail")
 _WAITING: Final = ("pending", "approved")
 _RIVALS: Final = (*_WAITING, "effective")
+_NAMES_MAX: Final = 8
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 FilesOption = Annotated[
@@ -56,6 +58,9 @@ def submit_release(
     release counts once all whom its policy asks for stand behind it, by default a laboratory and a regulator, too, and
     then from the date that release.toml may name.
 
+    One that is refused keeps no other back, and one that the ledger has is no error: give the same command again once
+    what stood in the way is gone.
+
     Example: gridwitness refs submit releases/linden-sc-1-2-4-0 --key alder-protection.key --node http://localhost:8080
     """
     terminal = way.terminal()
@@ -69,14 +74,11 @@ def submit_release(
         for found in read:
             release = found.package.release
             require_target(client, release.device, release.model, f"release {release.release}: ")
-        for found in read:
-            release = found.package.release
-            tx = submit(client, signer.sign(CONTRACT, "submit", {"release": release.encode()}))
-            outcome = _wait(terminal, client, tx, way.wait_s)
-            if outcome.code == CONFLICTING:
-                raise DataError(_conflict(client, release))
-            require_ok(outcome)
-            _show(terminal, outcome, {"release": release.release, "digest": release.digest().hex()}, found.notes)
+        said = [_submit(terminal, client, signer, found, way.wait_s) for found in read]
+    refused = [text for text in said if text is not None]
+    if refused:
+        heading = [f"{len(refused)} of {len(read)} releases were refused:"] if len(read) > 1 else []
+        raise DataError("\n  ".join((*heading, *refused)))
 
 
 @app.command("test")
@@ -249,15 +251,18 @@ def show_release(
 ) -> None:
     """Show all about one release: its policy, tests, endorsements, who is missing, its rivals, what became of it.
 
-    Rivals are releases of other manufacturers for the same files of the same device or model.
+    Devices that follow it with their next report alone are named as not judged by it. Rivals are releases of other
+    manufacturers for the same files of the same device or model.
 
     Example: gridwitness refs show linden-sc-1-2-4-0 --node http://localhost:8080
     """
     with NodeClient([node]) as client:
         item = _find(client, release)
-        rivals = _rivals(client, item)
+        rivals, behind = _rivals(client, item), _behind(client, item)
     told = _told(item) | {f"rival {number}": rival for number, rival in enumerate(rivals, start=1)}
-    Terminal(as_json=json).show({**item, "rivals": rivals}, lambda: lines_of(told))
+    if behind:
+        told["not judged by it"] = f"{len(behind)} devices until their next report: {_some(behind)}"
+    Terminal(as_json=json).show({**item, "rivals": rivals, "not_judged": behind}, lambda: lines_of(told))
 
 
 @app.command("policies")
@@ -292,6 +297,27 @@ def _read(terminal: Terminal, folder: Path, manufacturer: str) -> ReleaseFolder:
         raise UsageError(f"{folder} is no release folder")
     with terminal.progress(f"fingerprinting {folder}", bytes_in(folder)) as advance:
         return read_folder(folder, manufacturer, advance)
+
+
+def _submit(
+    terminal: Terminal, client: NodeClient, signer: Signer, found: ReleaseFolder, timeout_s: float | None
+) -> str | None:
+    """Submit one release; return why the contract refused it, None where the ledger now has it."""
+    release = found.package.release
+    tx = submit(client, signer.sign(CONTRACT, "submit", {"release": release.encode()}))
+    outcome = _wait(terminal, client, tx, timeout_s)
+    about = {"release": release.release, "digest": release.digest().hex()}
+    if outcome.code == ALREADY:
+        _show(terminal, outcome, about, (f"{release.release}: the ledger had it before; nothing changed",))
+        return None
+    if outcome.code == CONFLICTING:
+        return _conflict(client, release)
+    try:
+        require_ok(outcome)
+    except DataError as error:
+        return f"release {release.release}: {error}"
+    _show(terminal, outcome, about, found.notes)
+    return None
 
 
 def _find(client: NodeClient, text: str) -> Item:
@@ -390,6 +416,25 @@ def _missing(item: Item) -> list[str]:
     """Name who is missing: a role, with a number when it is more than one organisation."""
     counted = ((entry["role"] or "any of the policy", entry["count"]) for entry in item["missing"])
     return [str(role) if count == 1 else f"{count} x {role}" for role, count in counted]
+
+
+def _behind(client: NodeClient, item: Item) -> list[str]:
+    """Return the devices whose verdicts are older than what a release changed; they follow with their next report."""
+    changed = {"effective": item["effective_height"], "revoked": (item["revoked"] or {}).get("height")}
+    height, device = changed.get(item["status"]), item["target"]["device"]
+    if height is None or item["effective_height"] is None:
+        return []
+    if device is not None:
+        found: Sequence[Item] = (client.get_json(f"/v1/devices/{device}"),)
+        found = [one for one in found if one["judged_height"] is not None and one["judged_height"] < height]
+    else:
+        found = items(client, "/v1/devices", {"model": item["target"]["model"], "judged_before": str(height)})
+    return [str(one["device"]) for one in found if one["state"] != "retired"]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = "" if len(names) <= _NAMES_MAX else ", ..."
+    return ", ".join(names[:_NAMES_MAX]) + more
 
 
 def _told(item: Item) -> dict[str, object]:

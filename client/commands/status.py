@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Final
 
@@ -44,15 +45,24 @@ def status(
         empty="no nodes",
     )
     sys.stdout.flush()
-    for item in () if json else found:
-        if "error" in item:
-            sys.stderr.write(f"{item['error']}\n")
+    for line in () if json else (line for item in found for line in _troubles(item)):
+        sys.stderr.write(f"{line}\n")
     return exit_code_of(
         word
         for item in found
         for word, holds in (("unreachable", "error" in item), ("stale", bool(item.get("ledger_stale"))))
         if holds
     )
+
+
+def _troubles(item: Item) -> Iterator[str]:
+    """Yield what is wrong with a node, a sentence each."""
+    if "error" in item:
+        yield str(item["error"])
+    if item.get("health", "ok") != "ok":
+        yield f"{item['node']} takes no part, or not yet: {item['health']}"
+    if item.get("broker") == "not connected":
+        yield f"{item['node']} has no connection to the broker, so no gateway is heard there; its log says why"
 
 
 def _ask(url: str) -> Item:

@@ -204,7 +204,8 @@ class MmsServer:
 
     def __init__(self, device: Device, options: MmsOptions, tls: ssl.SSLContext | None = None) -> None:
         if find_spec(LIBRARY) is None:
-            what = "needs a library that is not installed; run: pip install 'gridwitness[iec61850]'"
+            install = f"{sys.executable} -m pip install '.[sim,iec61850]'"
+            what = f"needs a library that is not installed; in the checkout of gridwitness run: {install}"
             raise ScenarioError(f"device {device.name}: IEC 61850 {what}")
         self._device: Final = device
         self._tls: Final = tls

@@ -16,6 +16,7 @@ from starlette.routing import Route as Path
 
 from master.api.blobs import NoBlobs
 from master.api.call import Call
+from master.api.connection import Connection
 from master.api.context import Context, Limits
 from master.api.feed import Feed, Notifier
 from master.api.guard import ROUTE, STREAM, Guard
@@ -89,7 +90,15 @@ def build_api(
     )
     api.router.redirect_slashes = False
     api.state.notifier = context.feed.notifier
+    api.state.connection = type("CountedConnection", (Connection,), {"count": staticmethod(context.metrics.ended)})
     return api
+
+
+def connection_class(api: Starlette) -> type[Connection]:
+    """Return what serves one connection of an application of `build_api`."""
+    found: type[Connection] = api.state.connection
+    assert issubclass(found, Connection)
+    return found
 
 
 def notifier(api: Starlette) -> Notifier:

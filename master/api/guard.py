@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from master.api.connection import HEAD_BYTES_MAX
 from master.api.context import Context
 from master.api.problems import Problem
 from master.views.ports import TablesError
@@ -21,6 +22,8 @@ GRANT: Final = "gridwitness.grant"
 """Key of the scope under which a handler leaves what permits a restricted read."""
 PUBLIC: Final = "public"
 _ERRORS: Final = 400
+_FIELD_BYTES: Final = 4
+"""Of a header field beside its name and value."""
 _UNKNOWN: Final = "none"
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _LOG: Final = structlog.get_logger("gridwitness.api")
@@ -75,6 +78,9 @@ class Guard:
         if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > limits.target_bytes_max:
             detail = f"path and query may have {limits.target_bytes_max} bytes"
             return Problem(HTTPStatus.REQUEST_URI_TOO_LONG, "uri-too-long", detail)
+        if sum(len(name) + len(value) + _FIELD_BYTES for name, value in scope["headers"]) > HEAD_BYTES_MAX:
+            detail = f"request line and header fields may have {HEAD_BYTES_MAX} bytes"
+            return Problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", detail)
         if self._in_flight - self._context.streams > limits.requests_max:
             detail = f"{limits.requests_max} requests are being served"
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", detail, {"retry-after": "1"})

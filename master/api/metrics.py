@@ -22,6 +22,12 @@ class Metrics:
             registry=registry,
             buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0),
         )
+        self.connections_ended = Counter(
+            "gridwitness_node_http_connections_ended",
+            "Connections ended before a request was whole, by reason.",
+            ("reason",),
+            registry=registry,
+        )
         self.submitted = Counter(
             "gridwitness_node_http_transactions",
             "Transactions received over HTTP, by result and code of the refusal.",
@@ -30,7 +36,7 @@ class Metrics:
         )
         self.in_flight = Gauge(
             "gridwitness_node_http_in_flight",
-            "Requests being served, event streams not counted.",
+            "Requests being served, event streams among them.",
             registry=registry,
         )
         self.streams = Gauge("gridwitness_node_http_streams", "Event streams that are open.", registry=registry)
@@ -39,3 +45,7 @@ class Metrics:
             "Event streams closed because the client did not read.",
             registry=registry,
         )
+
+    def ended(self, reason: str) -> None:
+        """Count a connection that was ended before a request was whole."""
+        self.connections_ended.labels(reason).inc()

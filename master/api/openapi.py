@@ -11,7 +11,7 @@ from master.api.routes import ROUTES, Route, item_name
 from master.views.schema import Schema
 from master.views.table import TABLES
 
-_ANY_REQUEST: Final = (404, 405, 414, 500, 503)
+_ANY_REQUEST: Final = (404, 405, 414, 431, 500, 503)
 
 
 def describe(version: str) -> dict[str, object]:

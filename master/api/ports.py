@@ -68,6 +68,10 @@ class NodeStatus(TypedDict):
     peers: list[PeerStatus]
     mempool: MempoolStatus
     past: PastStatus
+    broker: str
+    """``connected``, ``not connected``, or ``none`` where node.toml names no broker."""
+    health: str
+    """``ok``, or why /healthz says that this node takes no part or its lists stand still."""
     version: str
 
 

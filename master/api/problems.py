@@ -9,6 +9,7 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from master.views.schema import Schema, integer, record, text
 
@@ -20,12 +21,16 @@ TITLES: Final[Mapping[str, str]] = {
     "blob-differs": "The bytes are not those of the blob",
     "blob-not-named": "Nobody asked for this blob",
     "blobs-full": "The node has no room for the blob",
-    "bad-signature": "The request's signature is wrong",
+    "bad-signature": "The signature is wrong",
     "body-too-large": "The body of the request is too large",
     "body-too-slow": "The body of the request did not arrive in time",
     "busy": "The node serves as many requests as it can",
+    "displaced": "The node has no room for waiting connections",
+    "head-too-large": "The request line and header fields are too large",
+    "head-too-slow": "The request did not arrive in time",
     "height-not-kept": "The state of this height cannot be shown",
     "internal": "The node made a mistake",
+    "malformed-request": "The request is no HTTP",
     "malformed": "The body of the request is malformed",
     "method-not-allowed": "The route does not know this method",
     "no-name": "The node cannot tell whether a signature is for it",
@@ -34,7 +39,7 @@ TITLES: Final[Mapping[str, str]] = {
     "past-missing": "The node does not have this part of the ledger yet",
     "query-tables": "The query tables cannot be read just now",
     "read-log": "The node cannot log reads now",
-    "replayed": "The signed request was sent before",
+    "replayed": "It was sent before",
     "signature-required": "This is read with a signed request alone",
     "stale-signature": "The request was signed at another time",
     "unknown-key": "No account has this key",
@@ -107,10 +112,18 @@ async def on_problem(request: Request, error: Exception) -> Response:
 async def on_http_exception(request: Request, error: Exception) -> Response:
     """Answer what the router itself refuses: an unknown path or method."""
     assert isinstance(error, HTTPException)
+    headers = error.headers
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         code, detail = "method-not-allowed", f"{request.url.path} does not know {request.method}"
+        headers = {"allow": ", ".join(_methods(request))}
     elif error.status_code == HTTPStatus.NOT_FOUND:
         code, detail = "not-found", f"there is no route {request.url.path}"
     else:
         code, detail = "malformed", error.detail
-    return Problem(error.status_code, code, detail, error.headers).response()
+    return Problem(error.status_code, code, detail, headers).response()
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods of all routes of a path; the router names those of the first one alone."""
+    found = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in found for method in route.methods})

@@ -65,7 +65,7 @@ class Route:
     pattern: str = ""
     """``path`` as the router reads it, where the two differ."""
     problems: tuple[int, ...] = (400,)
-    """Statuses of problems beside 404, 405, 414, 500 and 503, which any request may get."""
+    """Statuses of problems beside 404, 405, 414, 431, 500 and 503, which any request may get."""
 
 
 def _json(about: str, schema: Schema) -> dict[int, Answer]:

@@ -47,6 +47,8 @@ STATUS_SCHEMA: Final[Schema] = record(
                 "subtrees_missing": integer("Parts of the snapshot that are still missing.", 0),
             }
         ),
+        "broker": text("Connection to the broker of the gateways.", choices=("connected", "not connected", "none")),
+        "health": text("ok, or why /healthz answers 503."),
         "version": text("Version of the software."),
     }
 )

@@ -11,7 +11,7 @@ from rules import gaps
 from rules.appraisal import Finding
 from rules.severity import EVIDENCE_CONFLICT
 from wire.cbor import Value
-from wire.evidence import Entry, Evidence
+from wire.evidence import OFFSET_MS_MAX, Entry, Evidence
 from wire.fields import Fields
 from wire.types import Digest, sha256
 
@@ -90,7 +90,7 @@ def take(context: Context, newest: Report, evidence: Evidence) -> frozenset[str]
             "seq": evidence.seq,
             "boot": evidence.boot,
             "late": [_told(entry) for entry in evidence.devices if entry.device in late],
-            "nonce": evidence.nonce,
+            "answer": None if evidence.nonce is None else _answer(context, evidence, evidence.nonce),
             "devices": [_told(entry) for entry in evidence.devices if entry.device not in late],
             "gateway": evidence.gateway,
             "time_ms": evidence.clock.time_ms,
@@ -216,6 +216,17 @@ def _told(entry: Entry) -> dict[str, Value]:
         "item_digest": entry.item_digest,
         "read_from_ms": entry.read_from_ms,
     }
+
+
+def _answer(context: Context, evidence: Evidence, nonce: bytes) -> dict[str, Value]:
+    """Return what tells when evidence that answers a read order was made (docs/spec, clause OR-6).
+
+    The clock is ahead by what the gateway says of it, and by as much as it is ahead of the block besides.
+    """
+    clock = evidence.clock
+    said_ms = clock.offset_ms if clock.source == "ledger" and clock.offset_ms is not None else 0
+    ahead_ms = said_ms + max(0, clock.time_ms - context.time_ms)
+    return {"nonce": nonce, "ahead_ms": min(ahead_ms, OFFSET_MS_MAX), "seen_height": evidence.block.height}
 
 
 def _gateway_key(gateway: str) -> bytes:

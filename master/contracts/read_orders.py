@@ -14,6 +14,7 @@ from master.contracts import membership
 from master.contracts.context import OK, Context, Reads, Refused, check_arguments, digest_argument
 from rules.places import has_place
 from wire.cbor import Value
+from wire.evidence import OFFSET_MS_MAX
 from wire.fields import Fields
 from wire.receipt import Event
 from wire.types import EVIDENCE_DEVICES_MAX, IDENTIFIER_PATTERN, Digest
@@ -24,7 +25,9 @@ INSPECTIONS_MAX: Final = 8
 """Open read orders of one gateway."""
 ORDERERS_MAX: Final = 64
 """Organisations of which it is remembered when they gave a gateway a read order."""
-_INSPECTION: Final = ("order", "gateway", "waiting", "deadline_ms", "height")
+_INSPECTION: Final = ("order", "gateway", "waiting", "time_ms", "deadline_ms", "height")
+_ANSWER: Final = ("nonce", "ahead_ms", "seen_height")
+_READ: Final = "read"
 _GATEWAY: Final = ("newest_ms", "open")
 _OPEN: Final = ("nonce", "order", "organisation", "deadline_ms")
 
@@ -70,7 +73,8 @@ def inspect(context: Context, args: dict[str, Value]) -> str:
     if len(newest_ms) >= ORDERERS_MAX or not has_place(own, len(listed), INSPECTIONS_MAX):
         raise Refused("too-many-orders")
     told: dict[str, Value] = {"order": context.tx_id, "gateway": gateway, "deadline_ms": deadline_ms}
-    context.put(_inspection_key(nonce), {**told, "waiting": [*devices], "height": context.height})
+    made: dict[str, Value] = {"time_ms": context.time_ms, "height": context.height}
+    context.put(_inspection_key(nonce), {**told, "waiting": [*devices], **made})
     who: dict[str, Value] = {"account": context.sender, "organisation": context.organisation}
     entry: dict[str, Value] = {
         "nonce": nonce,
@@ -85,10 +89,14 @@ def inspect(context: Context, args: dict[str, Value]) -> str:
 
 
 def follow_report(context: Context, event: Event) -> None:
-    """Note which devices of a read order an answer tells of; close the order when none is left."""
-    nonce = event.data["nonce"]
-    if not isinstance(nonce, bytes):
+    """Note which devices of a read order an answer tells of; close the order when none is left.
+
+    A device that could be read is left until a read of it is told that began after the order (OR-6).
+    """
+    if event.data["answer"] is None:
         return
+    answer = Fields(event.data["answer"], _ANSWER, "report_accepted.answer")
+    nonce = answer.digest("nonce")
     value = context.get(_inspection_key(nonce))
     if value is None:
         return
@@ -96,20 +104,42 @@ def follow_report(context: Context, event: Event) -> None:
     gateway, waiting = order.identifier("gateway"), order.sequence("waiting", EVIDENCE_DEVICES_MAX)
     if gateway != event.data["gateway"]:
         return
-    found: dict[str, Value] = {}
+    found: dict[str, dict[str, Value]] = {}
     for part in (event.data["devices"], event.data["late"]):
         assert isinstance(part, list)
-        found |= {str(entry["device"]): entry["status"] for entry in part if isinstance(entry, dict)}
-    answered: dict[str, Value] = {str(name): found[str(name)] for name in waiting if name in found}
+        found |= {str(entry["device"]): entry for entry in part if isinstance(entry, dict)}
+    since_ms = _first_read_ms(context, order, answer)
+    answered: dict[str, Value] = {}
+    left: list[Value] = []
+    for name in waiting:
+        entry = found.get(str(name))
+        if entry is None:
+            left.append(name)
+            continue
+        was_read, from_ms = entry["status"] == _READ, entry["read_from_ms"]
+        is_after = was_read and since_ms is not None and isinstance(from_ms, int) and from_ms >= since_ms
+        answered[str(name)] = {"status": entry["status"], "read_after": is_after}
+        if was_read and not is_after:
+            left.append(name)
     if not answered:
         return
-    left: list[Value] = [name for name in waiting if name not in found]
     context.put(_inspection_key(nonce), {**{name: order.raw(name) for name in _INSPECTION}, "waiting": left})
     if not left:
         newest_ms, listed = _of_gateway(context, gateway)
         _put_gateway(context, gateway, newest_ms, [_plain(entry) for entry in listed if entry.raw("nonce") != nonce])
     told: dict[str, Value] = {"order": order.digest("order"), "gateway": gateway, "evidence_tx": context.tx_id}
     context.emit("inspection_answered", gateway, {**told, "answered": answered, "left": left})
+
+
+def _first_read_ms(context: Context, order: Fields, answer: Fields) -> int | None:
+    """Return from when on a read counts for an order, by the clock of the gateway that answers; None: none of it does.
+
+    Block times run up to skew_ms ahead of true time, and a clock that is right may be behind by as much.
+    """
+    if answer.integer("seen_height") < order.integer("height"):
+        return None
+    tolerance_ms = 2 * membership.integer_parameter(context, "skew_ms")
+    return order.integer("time_ms") + answer.integer("ahead_ms", -OFFSET_MS_MAX) - tolerance_ms
 
 
 def open_inspections(state: Reads, gateway: str, time_ms: int) -> tuple[Digest, ...]:

@@ -37,7 +37,7 @@ _STOP_S: Final = 3.0
 _FAREWELL_S: Final = 1.0
 _CANCEL_AGAIN_S: Final = 0.2
 
-_log = get_logger("mqtt")
+_log = get_logger("broker")  # not "mqtt": of that logger, the library's, warnings alone are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ class BrokerLink:
         self._on_transaction = on_transaction
         self._outgoing: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(_OUTGOING_MAX)
         self._is_connected = False
+        self._failed = ""
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self.dropped = 0
@@ -77,6 +78,10 @@ class BrokerLink:
     def is_connected(self) -> bool:
         """Tell whether the broker has accepted this node."""
         return self._is_connected
+
+    def state(self) -> str:
+        """Return ``connected`` or ``not connected``."""
+        return "connected" if self._is_connected else "not connected"
 
     def start(self) -> None:
         """Begin to connect."""
@@ -104,7 +109,7 @@ class BrokerLink:
                     attempt = 0
                     await self._serve(client)
             except (aiomqtt.MqttError, OSError) as error:
-                _log.warning("no connection to the broker", error=str(error), port=self._broker.port)
+                self._note_failure(str(error) or type(error).__name__)
             except Exception:  # noqa: BLE001 - logged whole
                 # whatever it was, a node that no longer hears its gateways is worse
                 _log.exception("the link to the broker failed; connecting again")
@@ -114,6 +119,12 @@ class BrokerLink:
                 async with asyncio.timeout(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)]):
                     await self._stopping.wait()
             attempt += 1
+
+    def _note_failure(self, error: str) -> None:
+        """Say why there is no connection; once, not at every attempt."""
+        log = _log.debug if error == self._failed else _log.warning
+        log("no connection to the broker", host=self._broker.host, port=self._broker.port, error=error)
+        self._failed = error
 
     def _client(self) -> aiomqtt.Client:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
@@ -137,8 +148,8 @@ class BrokerLink:
         client.pending_calls_threshold = _OUTGOING_MAX
         await client.subscribe(filter_of("tx"), qos=1)
         await client.publish(self._broker.state_topic, _state(online=True), qos=1, retain=True)
-        self._is_connected = True
-        _log.info("connected to the broker", port=self._broker.port)
+        self._is_connected, self._failed = True, ""
+        _log.info("connected to the broker", host=self._broker.host, port=self._broker.port)
         works = (self._receive(client), self._send(client), self._stopping.wait())
         tasks = [asyncio.ensure_future(work) for work in works]
         try:

@@ -148,16 +148,25 @@ INSPECTIONS: Final = Table(
         Column("devices", "Devices that it is to read.", Kind.JSON, content=sequence(text())),
         Column(
             "answers",
-            "How the read of each device ended, and the evidence that says so.",
+            "How the newest answer says that the read of each device ended, and the evidence that says so.",
             Kind.JSON,
             content={
                 "type": "object",
                 "additionalProperties": record(
-                    {"status": text(choices=STATUSES), "evidence_tx": hexadecimal("Transaction of the evidence.", 32)}
+                    {
+                        "status": text(choices=STATUSES),
+                        "read_after": {"type": "boolean", "description": "Whether the read began after the order."},
+                        "evidence_tx": hexadecimal("Transaction of the evidence.", 32),
+                    }
                 ),
             },
         ),
-        Column("waiting", "Devices of which no answer told yet.", Kind.JSON, content=sequence(text())),
+        Column(
+            "waiting",
+            "Devices without an answer that counts.",
+            Kind.JSON,
+            content=sequence(text()),
+        ),
         Column("organisation", "Who ordered it.", filtered="organisation"),
         Column("account", "Account that signed the order."),
         Column("deadline_ms", "Block time by which an answer is due, ms since 1970 UTC.", Kind.INTEGER),
@@ -283,7 +292,7 @@ def _answered(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[Put]:
     assert isinstance(answers, dict)
     assert isinstance(told, dict)
     tx = data.hexadecimal("evidence_tx")
-    more: Row = {name: {"status": status, "evidence_tx": tx} for name, status in told.items()}
+    more: Row = {name: {**one, "evidence_tx": tx} for name, one in told.items() if isinstance(one, dict)}
     yield Put(
         INSPECTIONS.name,
         {

@@ -27,7 +27,7 @@ from tests.unit.ledger.worlds import World, make_genesis
 from wire import cbor
 from wire.cbor import Value
 from wire.cose import Sign1
-from wire.evidence import Evidence
+from wire.evidence import Clock, Evidence
 from wire.receipt import Event
 from wire.tx import SignedTx, Transaction
 from wire.types import Digest, sha256
@@ -73,6 +73,9 @@ class Flat:
                 self.values[place] = write.value
 
 
+SKEW_MS = 1_000
+
+
 def start() -> tuple[dict[tuple[str, bytes], bytes], str, int]:
     desk = Desk(World(make_genesis({"reappraise_devices_max": 1})))
     make_effective(desk.world, release("r-7", manufacturer="maker-b", device="dev-4", firmware=FOREIGN))
@@ -112,8 +115,8 @@ class Orders(RuleBasedStateMachine):
         self.newest: dict[str, tuple[int, int]] = {}
         """Number of the newest evidence of a device."""
         self.numbers: dict[str, set[tuple[int, int]]] = {"gw-1": set(), "gw-2": set()}
-        self.asked: dict[bytes, tuple[str, set[str]]] = {}
-        """Gateway and devices that no answer told of, by nonce."""
+        self.asked: dict[bytes, tuple[str, set[str], int]] = {}
+        """Gateway, devices that are not answered, and the time of the order, by nonce."""
         self.excused: dict[str, int] = {}
         """Until when the last verdict of a device was excused."""
         self.owners = {"gw-1": "grid", "gw-2": "grid"}
@@ -171,12 +174,18 @@ class Orders(RuleBasedStateMachine):
         boot=st.sampled_from((1, 1, 1, 2)),
         nonce=st.one_of(st.none(), st.sampled_from(NONCES)),
         status=st.sampled_from(("read", "read", "unreachable")),
+        age_ms=st.sampled_from((0, 0, 2_000, MINUTE_MS)),
     )
-    def report(self, device: str, content: bytes, skip: int, boot: int, nonce: bytes | None, status: str) -> None:
+    def report(
+        self, device: str, content: bytes, skip: int, boot: int, nonce: bytes | None, status: str, age_ms: int
+    ) -> None:
         gateway = DEVICES[device]
         seq = max((seq for number, seq in self.numbers[gateway] if number == boot), default=0) + skip
         made = item(f"s-{device[-1]}", firmware=content) if status == "read" else None
-        code, events = self.send(evidence(entry(device, made, status=status), gateway=gateway, pair=(boot, seq)), nonce)
+        began_ms, clock = self.time_ms - age_ms, Clock(self.time_ms, "system", None, "unknown")
+        line = entry(device, made, status=status, read_from_ms=began_ms, read_to_ms=began_ms)
+        about = evidence(line, gateway=gateway, pair=(boot, seq), height=self.height, clock=clock)
+        code, events = self.send(about, nonce)
         assert code == OK
         self.numbers[gateway].add((boot, seq))
         is_newest = (boot, seq) > self.newest.get(device, (0, 0))
@@ -189,7 +198,8 @@ class Orders(RuleBasedStateMachine):
         if nonce in self.asked and self.asked[nonce][0] == gateway:
             told = [event for event in events if event.type == "inspection_answered"]
             assert bool(told) == (device in self.asked[nonce][1])
-            self.asked[nonce][1].discard(device)
+            if made is None or began_ms >= self.asked[nonce][2] - 2 * SKEW_MS:
+                self.asked[nonce][1].discard(device)
         overdue = [name for name, until_ms in self.excused.items() if until_ms < self.time_ms]
         if len(overdue) <= DUE_MAX:
             for name in overdue:
@@ -309,7 +319,7 @@ class Orders(RuleBasedStateMachine):
             assert sender in ("dispatch", self.owners[gateway])
             assert nonce not in self.asked
             assert {DEVICES[device] for device in devices} == {gateway}
-            self.asked[nonce] = (gateway, set(devices))
+            self.asked[nonce] = (gateway, set(devices), self.time_ms)
 
     @precondition(lambda self: self.releases < RELEASES_MAX)
     @rule(content=st.sampled_from((STRATEGY, b"strategy 2")))
@@ -376,7 +386,7 @@ class Orders(RuleBasedStateMachine):
         for gateway in ("gw-1", "gw-2"):
             open_now = read_orders.open_inspections(StateReads(self.state), gateway, self.time_ms)
             assert len(open_now) <= INSPECTIONS_MAX
-        for nonce, (_, waiting) in self.asked.items():
+        for nonce, (_, waiting, _) in self.asked.items():
             record = self.value("orders", b"inspection/" + nonce)
             assert record is not None
             assert record["waiting"] == sorted(waiting)
@@ -391,6 +401,6 @@ class Orders(RuleBasedStateMachine):
             assert lost == sum(newest.values()) - len(numbers)
 
 
-# holds RF-7
+# holds RF-7 OR-6
 def test_any_calls_of_reports_and_orders_keep_what_must_hold() -> None:
     run_state_machine_as_test(Orders, settings=settings(max_examples=100, stateful_step_count=100, deadline=None))

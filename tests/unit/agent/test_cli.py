@@ -307,11 +307,13 @@ def test_run_ends_cleanly_on_sigterm_and_serves_metrics_meanwhile(config: Path) 
     (port,) = free_ports(1)
     config.write_text(config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}"))
     program = "import agent.cli, sys; sys.exit(agent.cli.main())"
-    command = [sys.executable, "-c", program, "run", "--config", str(config)]
+    command = [sys.executable, "-c", program, "run", "--config", str(config), "--json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             assert process.stderr is not None
+            assert process.stdout is not None
             log = process.stderr.readline()
             while log and "device_changed" not in log:
                 log = process.stderr.readline()
@@ -319,8 +321,10 @@ def test_run_ends_cleanly_on_sigterm_and_serves_metrics_meanwhile(config: Path) 
             process.send_signal(signal.SIGTERM)
             rest = process.stderr.read()
             assert process.wait(60) == 0
+            ended = json.loads(process.stdout.read())
         finally:
             process.kill()
+    assert ended == {"gateway": "gw-1", "ended": "stopped"}
     assert "agent_stopped" in rest
     assert "Traceback" not in rest
 

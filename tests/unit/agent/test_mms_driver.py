@@ -370,4 +370,4 @@ def test_nothing_else_of_the_agent_mentions_the_library() -> None:
 def test_gateway_without_the_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(DRIVERS["mms"].missing(), str)
     monkeypatch.setattr("agent.drivers.mms_link.find_spec", lambda _: None)
-    assert DRIVERS["mms"].missing().endswith("pip install 'gridwitness[iec61850]'")
+    assert DRIVERS["mms"].missing().endswith("pip install '.[agent,iec61850]'")

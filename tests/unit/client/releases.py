@@ -27,11 +27,12 @@ FIRMWARE = bytes(range(256)) * 700
 NODE = ("--node", "http://node")
 
 
-def accept(node: FakeNode, code: str = "ok") -> None:
-    """Let the node take whatever comes and commit it with this outcome."""
+def accept(node: FakeNode, *codes: str) -> None:
+    """Let the node take whatever comes and commit it with these outcomes, the last one again and again."""
 
     def take(_: object) -> dict[str, Any]:
         tx = sha256(node.posted[-1][1]).hex()
+        code = (codes or ("ok",))[min(len(node.posted), len(codes) or 1) - 1]
         asked = 0
 
         def state(_: object) -> dict[str, Any]:

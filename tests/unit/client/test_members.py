@@ -18,7 +18,7 @@ from nacl.signing import SigningKey
 from client.members import owner_of
 from kit.exitcodes import DataError
 from kit.keystore import create_key, load_signing_key
-from kit.tls import Authority, der_of, request_certificate
+from kit.tls import Authority, common_name_of, der_of, mqtt_context, request_certificate
 from master.contracts import member_state, membership
 from master.ledger.rows import event_rows
 from master.views.ports import END, Position
@@ -28,6 +28,7 @@ from tests.unit.client.nodes import FakeNode, call, use_node
 from tests.unit.contracts.members_site import Site, root_of
 from tests.unit.ledger.worlds import key_of
 from tests.unit.master.views.memory import MemoryTables
+from wire import cbor
 from wire.cbor import Value
 from wire.receipt import decode_outcome
 from wire.tx import open_tx
@@ -347,6 +348,84 @@ def test_certificate_is_recorded_listed_and_revoked_by_its_file_or_digest(
     assert "revoked" in desk.said()
     assert desk.run("certificates", "list", "--status", "active") == 0
     assert "no certificates" in desk.said()
+
+
+# holds MB-19
+def test_gateway_is_enrolled_with_what_it_hands_over_and_its_secrets_stay(desk: Desk) -> None:
+    desk.folder.joinpath("genesis.cbor").write_bytes(desk.site.world.genesis.encode())
+    gateway, office = desk.folder / "gateway", desk.folder / "office"
+    for folder in (gateway, office):
+        folder.mkdir()
+    create_key(gateway, "gw-9")
+    mine = ("--key", str(gateway / "gw-9.key"), "--genesis", "genesis.cbor", "--dir", str(gateway))
+    assert call("members", "word", "gw-9", "--organisation", "grid", *mine) == 0
+    assert call("members", "certificates", "request", "gw-9", "--dir", str(gateway)) == 0
+    for name in ("gw-9.word", "gw-9.csr"):
+        (gateway / name).rename(office / name)
+    assert call("members", "authority", "--ca", "ca") == 0
+    new, out = str(office / "gw-9.word"), office / "gw-9.crt"
+    assert desk.run("add-gateway", "gw-9", "--station", "st-1", "--new-key", new, by="grid") == 0
+    certify = ("certificates", "add", "gw-9", str(office / "gw-9.csr"), "--ca", "ca", "--out", str(out))
+    shown = desk.asked(*certify, by="dispatch")
+    assert desk.site.signers("gw-9") == [load_signing_key(gateway / "gw-9.key").kid]
+    (found,) = member_state.certificates(desk.site.state)
+    assert (found.account, found.digest.hex(), shown["file"]) == ("gw-9", shown["certificate"], str(out))
+    assert found.certificate == der_of(out.read_bytes())
+    assert common_name_of(out.read_bytes()) == "gw-9"
+    mqtt_context(desk.folder / "ca" / "authority.crt", out, gateway / "gw-9.tls.key")
+    assert oct((gateway / "gw-9.tls.key").stat().st_mode)[-3:] == "600"
+    assert desk.run(*certify, by="dispatch") == 74
+    assert len(list(member_state.certificates(desk.site.state))) == 1
+
+
+# holds MB-19
+def test_word_of_a_new_key_counts_for_what_it_was_given_for_alone(desk: Desk) -> None:
+    desk.folder.joinpath("genesis.cbor").write_bytes(desk.site.world.genesis.encode())
+    for account in ("gw-1", "shift"):
+        mine = ("--key", desk.key(f"{account}-new"), "--genesis", "genesis.cbor")
+        assert call("members", "word", account, "--organisation", "grid", *mine) == 0
+        assert call("members", "word", account, "--organisation", "grid", *mine) == 74
+    new = ("--new-key", "shift.word")
+    assert desk.run("add-operator", "guard", *new, by="grid") == 65
+    assert "shift.word is for account shift, not guard" in desk.said()
+    assert desk.run("add-operator", "shift", *new, by="solar") == 65
+    assert "shift.word is for organisation grid, not solar" in desk.said()
+    assert desk.run("add-operator", "shift", *new, by="grid") == 0
+    assert desk.run("replace-key", "gw-1", "--new-key", "gw-1.word", by="grid") == 0
+    assert desk.site.signers("gw-1") == [load_signing_key(Path(desk.key("gw-1-new"))).kid]
+    for text in (b"text", cbor.encode({**_fields("gw-1.word"), "key": b"short"})):
+        (desk.folder / "bad.word").write_bytes(text)
+        assert desk.run("replace-key", "gw-1", "--new-key", "bad.word", by="grid") == 65
+        assert "holds no word of a key" in desk.said()
+    (desk.folder / "bad.word").write_bytes(cbor.encode({**_fields("gw-1.word"), "key": bytes(key_of("x").verify_key)}))
+    assert desk.run("replace-key", "gw-1", "--new-key", "bad.word", by="grid") == 65
+    assert "a new key must sign for itself" in desk.said()
+
+
+def _fields(path: str) -> dict[str, Value]:
+    found = cbor.decode(Path(path).read_bytes())
+    assert isinstance(found, dict)
+    return found
+
+
+def test_request_is_certified_for_its_own_name_by_an_authority_alone(desk: Desk, ca: Authority) -> None:
+    assert call("members", "authority", "--ca", "ca") == 0
+    for name in ("gw-1", "node-dispatch"):
+        assert call("members", "certificates", "request", name) == 0
+        assert call("members", "certificates", "request", name) == 74
+    assert desk.run("certificates", "add", "gw-1", "gw-1.csr", by="dispatch") == 64
+    assert "gw-1.csr is a request: name the folder" in desk.said()
+    assert desk.run("certificates", "add", "gw-2", "gw-1.csr", "--ca", "ca", by="dispatch") == 65
+    assert "gw-1.csr is for gw-1; the common name has to be gw-2 or node-gw-2" in desk.said()
+    assert desk.run("certificates", "add", "gw-1", "gw-1.csr", "--ca", "ca", by="grid") == 65
+    assert not Path("gw-1.crt").exists()
+    Path("torn.csr").write_bytes(Path("gw-1.csr").read_bytes().replace(b"MI", b"--", 1))
+    assert desk.run("certificates", "add", "gw-1", "torn.csr", "--ca", "ca", by="dispatch") == 65
+    assert "no PEM request" in desk.said()
+    assert desk.run("certificates", "add", "gw-1", issued(desk, ca, "gw-1"), "--ca", "ca", by="dispatch") == 64
+    assert "is a certificate already" in desk.said()
+    assert desk.run("certificates", "add", "dispatch", "node-dispatch.csr", "--ca", "ca", by="dispatch") == 0
+    assert common_name_of(Path("node-dispatch.crt").read_bytes()) == "node-dispatch"
 
 
 def test_certificate_that_is_of_somebody_else_or_cannot_be_recorded_is_refused(desk: Desk, ca: Authority) -> None:

@@ -46,7 +46,7 @@ def inspection(**changes: object) -> dict[str, Any]:
         "ordered_ms": NOW_MS,
         "deadline_ms": NOW_MS + 1,
         "state": "unanswered",
-        "answers": {"linden-sc-1": {"status": "read", "evidence_tx": "00"}},
+        "answers": {"linden-sc-1": {"status": "read", "read_after": True, "evidence_tx": "00"}},
         "waiting": ["linden-sc-2"],
         **changes,
     }
@@ -191,6 +191,11 @@ def test_orders_lists_show_states_fills_and_who_waits(
     out = capsys.readouterr().out
     assert "unanswered" in out
     assert "linden-sc-1 read" in out
+    assert "before the order" not in out
+    old = {"linden-sc-1": {"status": "read", "read_after": False, "evidence_tx": "00"}}
+    node.answers["/v1/inspections"] = page(inspection(answers=old))
+    assert call("orders", "inspections", *NODE) == 0
+    assert "linden-sc-1 read before the order" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,17 @@ def test_status_of_two_nodes_exits_0(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "1 of 1" in said
 
 
+def test_status_tells_what_is_wrong_with_a_node_that_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use_node(monkeypatch, "status", FakeNode({"/v1/status": {**STATUS, "health": "disk full", "broker": "none"}}))
+    assert call("status", "--node", "http://a") == 0
+    assert capsys.readouterr().err == "dispatch takes no part, or not yet: disk full\n"
+    use_node(monkeypatch, "status", FakeNode({"/v1/status": {**STATUS, "health": "ok", "broker": "not connected"}}))
+    assert call("status", "--node", "http://a") == 0
+    assert "dispatch has no connection to the broker" in capsys.readouterr().err
+
+
 def test_status_of_stale_ledger_exits_16(monkeypatch: pytest.MonkeyPatch) -> None:
     use_node(monkeypatch, "status", FakeNode({"/v1/status": {**STATUS, "ledger_stale": True}}))
     assert call("status", "--node", "http://a") == 16

@@ -7,7 +7,7 @@ from typing import Final
 from tests.unit.contracts.reports import entry, evidence, item, make_effective, release, send, submit
 from tests.unit.ledger.worlds import Done, World
 from wire.cbor import Value
-from wire.evidence import Item
+from wire.evidence import Clock, Entry, Item
 from wire.types import Digest, sha256
 
 MINUTE_MS: Final = 60_000
@@ -71,8 +71,29 @@ class Desk:
         return self.call(sender, "inspect", **{**args, **changes})
 
     def read(self, made: Item | None = None, device: str = "dev-1", nonce: bytes | None = None) -> Done:
-        """Report that one device of gw-1 or gw-2 was read."""
-        self.seq += 1
+        """Report that one device of gw-1 or gw-2 was read just now."""
         gateway = "gw-1" if device in ("dev-1", "dev-2") else "gw-2"
-        lines = entry(device, made or item(f"s-{device[-1]}"))
-        return send(self.world, evidence(lines, gateway=gateway, pair=(1, self.seq), nonce=nonce))
+        now_ms = self.now_ms
+        lines = entry(device, made or item(f"s-{device[-1]}"), read_from_ms=now_ms, read_to_ms=now_ms)
+        return self.answer(lines, gateway=gateway, nonce=nonce)
+
+    def answer(
+        self,
+        *lines: Entry,
+        gateway: str = "gw-1",
+        nonce: bytes | None = NONCE,
+        height: int | None = None,
+        clock: Clock | None = None,
+    ) -> Done:
+        """Send evidence, with a clock that is right and the newest block unless told otherwise."""
+        self.seq += 1
+        right, seen = Clock(self.now_ms, "system", None, "unknown"), self.world.head.height
+        made = evidence(
+            *lines,
+            gateway=gateway,
+            pair=(1, self.seq),
+            height=seen if height is None else height,
+            nonce=nonce,
+            clock=clock or right,
+        )
+        return send(self.world, made)

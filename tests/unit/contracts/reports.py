@@ -130,12 +130,13 @@ def evidence(
     grade: str = "unknown",
     height: int = 0,
     nonce: bytes | None = None,
+    clock: Clock | None = None,
 ) -> Evidence:
     return Evidence(
         gateway,
         pair[0],
         pair[1],
-        Clock(1_800_000_000_000, "system", None, grade),
+        clock or Clock(1_800_000_000_000, "system", None, grade),
         SeenBlock(height, bytes(32)),
         tuple(sorted(entries, key=lambda one: one.device)),
         nonce,

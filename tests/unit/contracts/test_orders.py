@@ -13,10 +13,11 @@ from master.contracts.read_orders import INSPECTIONS_MAX
 from master.ledger.call import StateReads
 from master.ledger.state import Overlay
 from tests.unit.contracts.desk import MINUTE_MS, NONCE, PLANNED, PLANNED_FIRMWARE, Desk
-from tests.unit.contracts.reports import entry, evidence, item, lab_test, release, revoke, send, submit
+from tests.unit.contracts.reports import entry, item, lab_test, release, revoke, submit
 from tests.unit.ledger.worlds import Done, World, key_of, make_genesis
 from wire import cbor
 from wire.cbor import Value
+from wire.evidence import Clock
 from wire.genesis import AccountKey, Organisation
 from wire.types import sha256
 
@@ -323,12 +324,11 @@ def test_read_order_is_open_until_evidence_with_its_nonce_told_of_every_device()
     assert desk.read(nonce=sha256(b"another")).events("inspection_answered") == []
     assert desk.read().events("inspection_answered") == []
     (first,) = desk.read(nonce=NONCE).events("inspection_answered")
-    assert (first["order"], first["answered"], first["left"]) == (done.tx.id, {"dev-1": "read"}, ["dev-2"])
+    assert (first["order"], first["left"]) == (done.tx.id, ["dev-2"])
+    assert first["answered"] == {"dev-1": {"status": "read", "read_after": True}}
     assert desk.read(nonce=NONCE).events("inspection_answered") == []
-    lines = entry("dev-2", None, status="unreachable")
-    answer = send(desk.world, evidence(lines, pair=(1, 99), nonce=NONCE))
-    (last,) = answer.events("inspection_answered")
-    assert (last["answered"], last["left"]) == ({"dev-2": "unreachable"}, [])
+    (last,) = desk.answer(entry("dev-2", None, status="unreachable")).events("inspection_answered")
+    assert (last["answered"], last["left"]) == ({"dev-2": {"status": "unreachable", "read_after": False}}, [])
     assert read_orders.open_inspections(reads(desk), "gw-1", desk.now_ms) == ()
 
 
@@ -339,8 +339,7 @@ def test_read_order_is_not_answered_by_another_gateway_nor_open_past_its_deadlin
     assert desk.read(item("s-3"), "dev-3", nonce=NONCE).events("inspection_answered") == []
     # nor by the one behind which a device of it is by now
     desk.world.call("grid", "membership", "bind", {"kind": "device", "id": "dev-2", "to": "gw-2"})
-    moved = evidence(entry("dev-2", item("s-2")), gateway="gw-2", pair=(1, 9), nonce=NONCE)
-    told = send(desk.world, moved).event_types
+    told = desk.answer(entry("dev-2", item("s-2")), gateway="gw-2").event_types
     assert "report_accepted" in told
     assert "inspection_answered" not in told
     assert read_orders.open_inspections(reads(desk), "gw-1", desk.now_ms + 2 * MINUTE_MS) == ()
@@ -353,8 +352,58 @@ def test_answer_that_came_after_newer_evidence_counts() -> None:
     desk.inspect(devices=["dev-1"])
     desk.seq = 5
     desk.read()
-    late = send(desk.world, evidence(entry("dev-1", item()), pair=(1, 3), nonce=NONCE))
+    now_ms, desk.seq = desk.now_ms, 2
+    late = desk.answer(entry("dev-1", item(), read_from_ms=now_ms, read_to_ms=now_ms))
     assert late.events("inspection_answered")[0]["left"] == []
+
+
+SKEW_MS = 1_000
+
+
+# holds OR-6
+@pytest.mark.parametrize(
+    ("began_ms", "clock", "is_after"),
+    [
+        # a clock that says nothing of itself: it may be behind, and the block ahead, by skew_ms each
+        (-2 * SKEW_MS, Clock(0, "system", None, "unknown"), True),
+        (-2 * SKEW_MS - 1, Clock(0, "system", None, "unknown"), False),
+        (-2 * SKEW_MS - 1, Clock(0, "ntp", -3_000, "synchronised"), False),
+        # one that the ledger's time corrects, an hour behind and an hour ahead
+        (-3_600_000 - 2 * SKEW_MS, Clock(0, "ledger", -3_600_000, "suspect"), True),
+        (-3_600_000 - 2 * SKEW_MS - 1, Clock(0, "ledger", -3_600_000, "suspect"), False),
+        (3_600_000 - 2 * SKEW_MS, Clock(0, "ledger", 3_600_000, "suspect"), True),
+        (3_600_000 - 2 * SKEW_MS - 1, Clock(0, "ledger", 3_600_000, "suspect"), False),
+        # one that is ahead of the block that holds the evidence
+        (60_000 - 2 * SKEW_MS, Clock(60_000, "system", None, "unknown"), True),
+        (60_000 - 2 * SKEW_MS - 1, Clock(60_000, "system", None, "unknown"), False),
+        (60_000, Clock(2**62, "ledger", 2**62, "suspect"), False),
+    ],
+)
+def test_read_order_is_met_by_a_read_that_began_after_it_alone(began_ms: int, clock: Clock, is_after: bool) -> None:  # noqa: FBT001
+    """Times count from the order's block for the read, and from the answer's block for the clock."""
+    desk = Desk()
+    ordered_ms = desk.now_ms
+    assert desk.inspect(devices=["dev-1"]).code == "ok"
+    from_ms = ordered_ms + began_ms
+    lines = entry("dev-1", item(), read_from_ms=from_ms, read_to_ms=from_ms)
+    (told,) = desk.answer(lines, clock=replace(clock, time_ms=desk.now_ms + clock.time_ms)).events(
+        "inspection_answered"
+    )
+    assert told["answered"] == {"dev-1": {"status": "read", "read_after": is_after}}
+    assert told["left"] == ([] if is_after else ["dev-1"])
+    assert bool(read_orders.open_inspections(reads(desk), "gw-1", desk.now_ms)) is not is_after
+
+
+# holds OR-6
+def test_evidence_that_names_a_block_before_the_read_order_does_not_meet_it() -> None:
+    desk = Desk()
+    desk.inspect(devices=["dev-1"])
+    height, now_ms = desk.world.head.height, desk.now_ms
+    lines = entry("dev-1", item(), read_from_ms=now_ms, read_to_ms=now_ms)
+    (older,) = desk.answer(lines, height=height - 1).events("inspection_answered")
+    assert (older["answered"], older["left"]) == ({"dev-1": {"status": "read", "read_after": False}}, ["dev-1"])
+    (newer,) = desk.answer(lines, height=height).events("inspection_answered")
+    assert (newer["answered"], newer["left"]) == ({"dev-1": {"status": "read", "read_after": True}}, [])
 
 
 # holds OR-4

@@ -8,6 +8,8 @@ import pytest
 from kit.exitcodes import run
 from master import cli
 
+TROUBLE = {"health": "no room on the disk", "broker": "not connected"}
+
 
 class StatusClient:
     def __init__(self, nodes: object) -> None:
@@ -18,7 +20,7 @@ class StatusClient:
         past = {"known_from": 5, "blocks_from": 33, "snapshot": "fetching", "subtrees_missing": 7}
         mempool = {"transactions": 3, "bytes": 900}
         waits = {"waits_for": "prepare", "missing": ["c", "d"]}
-        return {"node": "a", "ledger_stale": True, "mempool": mempool, "past": past, "peers": [], **waits}
+        return {"node": "a", "ledger_stale": True, "mempool": mempool, "past": past, "peers": [], **waits, **TROUBLE}
 
 
 def test_status_for_people_is_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,6 +29,8 @@ def test_status_for_people_is_in_words(monkeypatch: pytest.MonkeyPatch, capsys: 
     lines = capsys.readouterr().out.splitlines()
     assert "mempool       3 transactions, 900 bytes" in lines
     assert "ledger_stale  yes" in lines
+    assert "health        no room on the disk" in lines
+    assert "broker        not connected" in lines
     assert "waits for     prepare; nothing of c, d" in lines
     assert "snapshot      fetching, 7 of its parts are missing" in lines
     assert "past          headers and events from block 5, transactions from block 33" in lines

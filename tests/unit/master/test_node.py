@@ -32,7 +32,7 @@ from wire.genesis import AccountKey, Gateway, Genesis, GenesisValidator, Organis
 from wire.header import ZERO_DIGEST, Header
 from wire.merkle import EMPTY_HEAD, Frontier
 from wire.receipt import Outcome, Receipt
-from wire.tx import SignedTx, Transaction
+from wire.tx import SignedTx, Transaction, open_tx
 from wire.types import TX_BYTES_MAX, sha256
 
 KEY = SigningKey(b"\x07" * 32)
@@ -228,6 +228,9 @@ def test_node_refuses_what_the_ledger_refuses_and_counts_it(code: str, http_stat
     (result,) = asyncio.run(world.node.submit_all([transaction()]))
     assert (result.status, result.code, result.http_status) == ("refused", code, http_status)
     assert result.detail.endswith(".")
+    if code != "bad-signature":  # whose it says it is, for whoever has to find out why a gateway gets no receipts
+        tx = open_tx(transaction())
+        assert f"Sender {tx.tx.sender}, key {tx.envelope.kid.hex()}." in result.detail
     assert len(world.mempool) == 0
     assert world.metric("transactions_refused_total", way="http", reason=code) == 1
 
@@ -338,6 +341,7 @@ def test_node_that_stopped_refuses_with_the_reason() -> None:
     world.node.failure = lambda: "disk full"
     result = world.node.take(transaction(), "http")
     assert (result.code, result.http_status, world.node.unready()) == ("not-ready", 503, "disk full")
+    assert world.node.status()["health"] == "disk full"
 
 
 def test_node_that_stopped_counts_what_it_refuses_and_writes_no_line_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,6 +455,7 @@ def test_node_calls_its_ledger_stale_after_two_heartbeats() -> None:
     status = world.node.status()
     assert (status["head_age_ms"], status["ledger_stale"], status["leader"]) == (2001, True, "a")
     assert [peer["member"] for peer in status["peers"]] == ["b"]
+    assert (status["health"], status["broker"]) == ("ok", "none")
 
 
 def test_genesis_parameter_absent_takes_its_default() -> None:

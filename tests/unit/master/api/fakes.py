@@ -198,6 +198,8 @@ class FakeNode:
             "peers": [{"member": "sub-east", "connected": True, "height": 0}],
             "mempool": {"transactions": len(self.waiting), "bytes": 0},
             "past": self.past(),
+            "broker": "connected",
+            "health": self.reason or "ok",
             "version": "0.1.0",
         }
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -188,3 +190,21 @@ def test_event_ids_are_those_that_the_description_lets_in(world: World, document
     parameters = document["paths"]["/v1/events"]["get"]["parameters"]
     for entry in asyncio.run(first()):
         assert all(problems(entry, one["schema"], {}) == [] for one in parameters)
+
+
+def test_guide_names_every_list_with_its_filters(document: Mapping[str, Any]) -> None:
+    guide = (Path(__file__).parents[4] / "docs" / "guides" / "api.md").read_text(encoding="utf-8")
+    told = {
+        path: set(re.sub(r"\([^)]*\)", "", filters).replace(" ", "").split(","))
+        for path, filters in re.findall(r"^\| `(/v1/[a-z-]+)` \| ([^|]+) \|", guide, re.MULTILINE)
+    }
+    lists = {path.removesuffix("/{id}") for path in document["paths"] if path.endswith("/{id}")} - {
+        "/v1/tx",
+        "/v1/bundles",
+    }
+    paging = {"after", "limit"}
+    assert told == {
+        path: {entry["name"] for entry in document["paths"][path]["get"]["parameters"]} - paging for path in lists
+    }
+    mentioned = {path for path in re.findall(r"/v1/[a-z-]+", guide) if path not in ("/v1/assessments", "/v1/market")}
+    assert [path for path in mentioned if not any(known.startswith(path) for known in document["paths"])] == []

@@ -70,6 +70,7 @@ def test_metrics_count_requests_by_route_and_status() -> None:
         ("POST", "/v1/status", 405, "GET, HEAD"),
         ("GET", "/v1/tx", 405, "POST"),
         ("DELETE", "/v1/devices/sps-00", 405, "GET, HEAD"),
+        ("OPTIONS", f"/v1/blobs/{'0' * 64}", 405, "GET, HEAD, PUT"),
     ],
 )
 def test_router_refuses_with_a_problem(method: str, target: str, status: int, allow: str | None) -> None:

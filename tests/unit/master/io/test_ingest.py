@@ -7,6 +7,7 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 
@@ -154,6 +155,31 @@ def test_link_connects_again_when_the_broker_cuts_it_off() -> None:
             assert bench.fake.client_ids == ["node-a", "node-a"]
 
     asyncio.run(work())
+
+
+def test_link_says_once_why_there_is_no_broker_and_once_that_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[str, str]] = []
+    levels = {
+        level: lambda text, level=level, **more: said.append((level, f"{text} {more['host']}"))
+        for level in ("debug", "warning", "info")
+    }
+    monkeypatch.setattr("master.io.ingest._log", SimpleNamespace(**levels))
+
+    async def work() -> None:
+        async with linked() as bench:
+            assert bench.link.state() == "connected"
+            bench.link._note_failure("refused")
+            bench.link._note_failure("refused")
+            bench.link._note_failure("revoked")
+        assert bench.link.state() == "not connected"
+
+    asyncio.run(work())
+    assert said == [
+        ("info", "connected to the broker 127.0.0.1"),
+        ("warning", "no connection to the broker 127.0.0.1"),
+        ("debug", "no connection to the broker 127.0.0.1"),
+        ("warning", "no connection to the broker 127.0.0.1"),
+    ]
 
 
 def test_link_whose_sending_fails_connects_again_though_nothing_comes_in() -> None:

@@ -7,7 +7,7 @@ import pytest
 from master.views.orders import INSPECTION_STATES, INSPECTIONS, WORK_ORDERS, WORK_STATES
 from master.views.schema import Reading, Row
 from tests.unit.contracts.desk import MINUTE_MS, NONCE, Desk
-from tests.unit.contracts.reports import item
+from tests.unit.contracts.reports import entry, item
 from tests.unit.master.views.test_contract_events import Consortium
 
 
@@ -67,9 +67,21 @@ def test_read_order_shows_what_was_answered_and_that_it_stays_unanswered() -> No
     row = view.only("inspections", 2 * MINUTE_MS)
     assert (row["state"], row["answered_ms"]) == ("answered", view.world.head.time_ms)
     assert row["answers"] == {
-        "dev-1": {"status": "read", "evidence_tx": first.tx.id.hex()},
-        "dev-2": {"status": "read", "evidence_tx": second.tx.id.hex()},
+        "dev-1": {"status": "read", "read_after": True, "evidence_tx": first.tx.id.hex()},
+        "dev-2": {"status": "read", "read_after": True, "evidence_tx": second.tx.id.hex()},
     }
+
+
+# holds OR-6
+def test_read_order_shows_a_read_that_began_before_it_and_goes_on_waiting() -> None:
+    view = View()
+    view.inspect(devices=["dev-1"])
+    old = view.answer(entry("dev-1", item()))
+    row = view.only("inspections")
+    assert (row["state"], row["waiting"]) == ("open", ["dev-1"])
+    assert row["answers"] == {"dev-1": {"status": "read", "read_after": False, "evidence_tx": old.tx.id.hex()}}
+    view.read(nonce=NONCE)
+    assert view.only("inspections")["state"] == "answered"
 
 
 @pytest.mark.parametrize("state", WORK_STATES)
