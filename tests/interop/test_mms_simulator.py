@@ -252,7 +252,7 @@ def test_ied_process_that_dies_is_started_again(scenario_path: Path) -> None:
 
 def test_simulator_without_the_extra_says_what_to_install(scenario_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "find_spec", lambda _: None)
-    with pytest.raises(ScenarioError, match=r"device relay-1: .*pip install 'gridwitness\[iec61850\]'") as caught:
+    with pytest.raises(ScenarioError, match=r"device relay-1: .*pip install '\.\[sim,iec61850\]'") as caught:
         Fleet(load_scenario(scenario_path), base=scenario_path.parent)
     assert caught.value.exit_code == 78
 
