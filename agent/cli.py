@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -33,6 +33,8 @@ from wire.evidence import KINDS
 
 PROGRAM = "gridwitness-agent"
 _KEPT_MS_MIN: Final = 60_000
+_WAITING_MS_MAX: Final = 60_000
+"""Blocks come at once where something waits: a report that waits longer is not on its way."""
 """A file that was read so long before the device's last read is told apart."""
 
 app = typer.Typer(
@@ -264,7 +266,8 @@ def _reading_lines(value: Mapping[str, Any]) -> Sequence[str]:
 
 def _status_lines(value: Mapping[str, Any]) -> Sequence[str]:
     outbox, broker, block = value["outbox"], value["broker"], value["block"]
-    connection = "connected" if broker["is_connected"] else "not connected"
+    why = f" ({broker['last_error']})" if broker["last_error"] else ""
+    connection = "connected" if broker["is_connected"] else f"not connected{why}"
     age_ms = value["trust"]["head_age_ms"]
     age = "none yet" if age_ms is None else f"{age_ms // 1000} s old{', stale' if value['trust']['is_stale'] else ''}"
     clock = f"clock {value['clock_grade']} by {value['clock_source']}"
@@ -284,8 +287,24 @@ def _status_lines(value: Mapping[str, Any]) -> Sequence[str]:
         error = f"; {device['last_error']}" if device["last_error"] else ""
         lines.append(f"  {device['device']}: {device['status']}, {age}, {receipt}{error}")
         lines += [f"    {difference}" for difference in device.get("differences", ())]
-    lines += [f"warning: {warning}" for warning in value["warnings"]]
+    lines += [f"warning: {warning}" for warning in (*value["warnings"], *_silences(value))]
     return lines
+
+
+def _silences(value: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what it may mean that nothing comes back though the broker is there."""
+    if not value["broker"]["is_connected"]:
+        return
+    if value["trust"]["is_stale"]:
+        yield (
+            "the broker is connected and no block arrives: the ledger stands still, or the broker's access list does "
+            f"not have gateway {value['gateway']} yet (gridwitness-node broker-files)"
+        )
+    elif value["outbox"]["oldest_age_ms"] > _WAITING_MS_MAX:
+        yield (
+            "blocks arrive and receipts do not: the ledger has another key for this gateway or none (gridwitness "
+            "members show OWNER), or full nodes refuse its reports: their logs name sender, key and reason"
+        )
 
 
 def _status_code(value: Mapping[str, Any]) -> int:

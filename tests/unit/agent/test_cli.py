@@ -205,6 +205,8 @@ def write_status(
     age_ms: int = 0,
     trust: dict[str, object] | None = None,
     kept_ms: int = 500,
+    last_error: str = "",
+    waits_ms: int = 0,
 ) -> None:
     now_ms = SystemClock().now_ms() - age_ms
     folder = StateFolder(config.parent / "state")
@@ -219,9 +221,11 @@ def write_status(
         }
         for number, name in enumerate(devices)
     ]
-    broker = {"address": "b:1", "is_connected": is_connected, "sent": 1, "resent": 0}
+    broker = {"address": "b:1", "is_connected": is_connected, "sent": 1, "resent": 0, "last_error": last_error}
     believed = {**STATUS["trust"], **(trust or {})}
-    folder.write_status({**STATUS, "trust": believed, "time_ms": now_ms, "devices": rows, "broker": broker})
+    outbox = {**STATUS["outbox"], "oldest_age_ms": waits_ms}
+    more = {"trust": believed, "time_ms": now_ms, "devices": rows, "broker": broker, "outbox": outbox}
+    folder.write_status({**STATUS, **more})
     folder.release()
 
 
@@ -260,6 +264,34 @@ def test_status_exits_by_what_it_shows(
     assert shown.count("\n    settings: setting 17 differs from release r-1\n") == len(devices)
     assert call(monkeypatch, "status", "--config", str(config), "--json") == code
     assert json.loads(capsys.readouterr().out)["block"] == {"height": 5}
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "unsaid"),
+    [
+        ({"waits_ms": 60_000}, "broker b:1: connected;", "receipts do not"),
+        ({"waits_ms": 60_001}, "warning: blocks arrive and receipts do not", "access list"),
+        ({"trust": {"is_stale": True}, "waits_ms": 90_000}, "does not have gateway gw-1 yet", "receipts do not"),
+        (
+            {"is_connected": False, "last_error": "revoked", "waits_ms": 90_000},
+            "not connected (revoked);",
+            "receipts do",
+        ),
+    ],
+)
+def test_status_says_what_a_silence_may_mean(
+    given: dict[str, Any],
+    said: str,
+    unsaid: str,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_status(config, "read", **given)
+    call(monkeypatch, "status", "--config", str(config))
+    shown = capsys.readouterr().out
+    assert said in shown
+    assert unsaid not in shown
 
 
 # holds LC-7
