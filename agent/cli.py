@@ -63,13 +63,12 @@ offer_version(app, PROGRAM)
 def run_command(config: Config = DEFAULT_CONFIG, *, as_json: AsJson = False) -> None:
     """Read the devices and report, until SIGTERM or Ctrl-C; logs go to stderr.
 
-    With --json the one line on stdout says what runs.
+    With --json the one line on stdout says how it ended.
     """
     configure_logs()
     loaded = load_agent_config(config)
-    value = {"gateway": loaded.agent.gateway, "state_dir": str(loaded.agent.state_dir), "devices": len(loaded.devices)}
-    Terminal(as_json=as_json).show(value, list)
     uvloop.run(run_until_signal(loaded))
+    Terminal(as_json=as_json).show({"gateway": loaded.agent.gateway, "ended": "stopped"}, list)
 
 
 @app.command("read", epilog="Example: gridwitness-agent read lakeside-scd-1 --json")

@@ -33,7 +33,7 @@ class AgentTable:
     gateway: str = field(metadata=rule(pattern=IDENTIFIER_PATTERN))
     area: str = field(metadata=rule(pattern=IDENTIFIER_PATTERN))
     station: str = field(metadata=rule(pattern=IDENTIFIER_PATTERN))
-    state_dir: Path
+    state_dir: Path = Path("/var/lib/gridwitness")
     genesis: Path = field(metadata=rule(exists="file"))
     key: Path = field(metadata=rule(exists="file"))
     heartbeat_ms: int | None = field(default=None, metadata=rule(minimum=100, maximum=_HOUR_MS, unit="ms"))

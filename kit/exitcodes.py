@@ -6,6 +6,7 @@ The command-line library's own 1 and 2 never show, because ``run`` switches its 
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import os
@@ -190,6 +191,7 @@ def run(app: typer.Typer, *, program: str, args: Sequence[str] | None = None) ->
         args: Without the program name; None takes those of the process.
     """
     argv = list(sys.argv[1:] if args is None else args)
+    _open_outputs()
     try:
         _check_text(argv)
         result = command_of(app).main(args=argv, prog_name=program, standalone_mode=False)
@@ -252,7 +254,7 @@ def report_missing_package(error: ModuleNotFoundError, *, program: str, extra: s
     missing = (error.name or "").partition(".")[0]
     if not missing or missing in _OWN_PACKAGES:
         raise error
-    sys.stderr.write(
+    _say(
         f"{program}: the package {missing} is not installed beside it; "
         f"in the checkout of gridwitness run: {sys.executable} -m pip install '.[{extra}]'\n"
     )
@@ -264,15 +266,31 @@ def _report(error: Exception, *, program: str, as_json: bool) -> int:
     sentence = _ENDLESS.sub(lambda found: f"{found[0][:_WORD_SHOWN]}...", sentence)
     shown = str(getattr(error, "message", "")).rstrip() if _is_help(error) and not as_json else ""
     if shown:
-        sys.stderr.write(f"{shown}\n\n")
+        _say(f"{shown}\n\n")
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error, file=sys.stderr)
-    if as_json:
-        sys.stdout.write(json.dumps({"error": sentence, "exit_code": code}, ensure_ascii=False) + "\n")
+    try:
+        if as_json:
+            sys.stdout.write(json.dumps({"error": sentence, "exit_code": code}, ensure_ascii=False) + "\n")
         sys.stdout.flush()
-    else:
-        sys.stderr.write(f"{program}: {sentence}\n")
+    except BrokenPipeError:
+        _forget_output()
+        return OUTPUT_CLOSED
+    except OSError as full:
+        _forget_output()
+        told = str(full.strerror)
+        sentence = sentence if told in sentence else f"{sentence} (stdout: {told})"
+        code, as_json = int(ExitCode.IO), False
+    if not as_json:
+        _say(f"{program}: {sentence}\n")
     return code
+
+
+def _say(text: str) -> None:
+    """Write to stderr; where nobody can read that, the exit code has to do."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _wants_json(argv: Sequence[str]) -> bool:
@@ -309,6 +327,16 @@ def _code_of_stop(stop: SystemExit) -> int:
     if stop.code is None:
         return int(ExitCode.OK)
     return stop.code if isinstance(stop.code, int) else int(ExitCode.IO)
+
+
+def _open_outputs() -> None:
+    """Let what is said go nowhere where the caller closed stdout or stderr: the exit code is the answer then.
+
+    Else the library's own 1 would show, and a file or socket that is opened later could get their numbers.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 a name, open to the end
 
 
 def _forget_output() -> None:

@@ -107,13 +107,12 @@ def run_command(
 ) -> None:
     """Run the node until SIGTERM or Ctrl-C; logs go to stderr.
 
-    With --json the one line on stdout says what runs.
+    With --json the one line on stdout says how it ended.
     """
     configure_logs(level=log_level)
     loaded = load_node_config(config)
-    value = {"member": loaded.node.member, "api": str(loaded.api.listen), "data_dir": str(loaded.node.data_dir)}
-    Terminal(as_json=as_json).show(value, list)
     run_node(loaded)
+    Terminal(as_json=as_json).show({"member": loaded.node.member, "ended": "stopped"}, list)
 
 
 @app.command(epilog="Example: gridwitness-node status --url http://127.0.0.1:8080 --json")

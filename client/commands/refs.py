@@ -31,6 +31,7 @@ CONFLICTING: Final = "conflicting-release"
 VERDICTS: Final = ("pass", "fail")
 _WAITING: Final = ("pending", "approved")
 _RIVALS: Final = (*_WAITING, "effective")
+_NAMES_MAX: Final = 8
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 FilesOption = Annotated[
@@ -250,15 +251,18 @@ def show_release(
 ) -> None:
     """Show all about one release: its policy, tests, endorsements, who is missing, its rivals, what became of it.
 
-    Rivals are releases of other manufacturers for the same files of the same device or model.
+    Devices that follow it with their next report alone are named as not judged by it. Rivals are releases of other
+    manufacturers for the same files of the same device or model.
 
     Example: gridwitness refs show linden-sc-1-2-4-0 --node http://localhost:8080
     """
     with NodeClient([node]) as client:
         item = _find(client, release)
-        rivals = _rivals(client, item)
+        rivals, behind = _rivals(client, item), _behind(client, item)
     told = _told(item) | {f"rival {number}": rival for number, rival in enumerate(rivals, start=1)}
-    Terminal(as_json=json).show({**item, "rivals": rivals}, lambda: lines_of(told))
+    if behind:
+        told["not judged by it"] = f"{len(behind)} devices until their next report: {_some(behind)}"
+    Terminal(as_json=json).show({**item, "rivals": rivals, "not_judged": behind}, lambda: lines_of(told))
 
 
 @app.command("policies")
@@ -412,6 +416,25 @@ def _missing(item: Item) -> list[str]:
     """Name who is missing: a role, with a number when it is more than one organisation."""
     counted = ((entry["role"] or "any of the policy", entry["count"]) for entry in item["missing"])
     return [str(role) if count == 1 else f"{count} x {role}" for role, count in counted]
+
+
+def _behind(client: NodeClient, item: Item) -> list[str]:
+    """Return the devices whose verdicts are older than what a release changed; they follow with their next report."""
+    changed = {"effective": item["effective_height"], "revoked": (item["revoked"] or {}).get("height")}
+    height, device = changed.get(item["status"]), item["target"]["device"]
+    if height is None or item["effective_height"] is None:
+        return []
+    if device is not None:
+        found: Sequence[Item] = (client.get_json(f"/v1/devices/{device}"),)
+        found = [one for one in found if one["judged_height"] is not None and one["judged_height"] < height]
+    else:
+        found = items(client, "/v1/devices", {"model": item["target"]["model"], "judged_before": str(height)})
+    return [str(one["device"]) for one in found if one["state"] != "retired"]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = "" if len(names) <= _NAMES_MAX else ", ..."
+    return ", ".join(names[:_NAMES_MAX]) + more
 
 
 def _told(item: Item) -> dict[str, object]:

@@ -12,6 +12,7 @@ from master.views import alarms
 from master.views.events import Data, broken
 from master.views.findings import ARTEFACT, PAST_ARTEFACT
 from master.views.schema import (
+    Asked,
     Column,
     Comparison,
     Condition,
@@ -152,6 +153,13 @@ DEVICES: Final = Table(
             nullable=True,
         ),
         Column(
+            "judged_height",
+            "Block in which the verdicts were made last, or found to hold; reference values that changed in a later "
+            "one count from the next report on.",
+            Kind.INTEGER,
+            nullable=True,
+        ),
+        Column(
             "pending_until_ms",
             "Block time up to which a work order excuses what was found, ms since 1970 UTC; null outside one.",
             Kind.INTEGER,
@@ -185,6 +193,17 @@ DEVICES: Final = Table(
             ),
             _state,
             _state_conditions,
+        ),
+    ),
+    asked=(
+        Asked(
+            Column(
+                "judged_before",
+                "Only devices with verdicts that are all older than this block.",
+                Kind.INTEGER,
+                filtered="judged_before",
+            ),
+            lambda height: (Condition("judged_height", Comparison.LESS, height),),
         ),
     ),
 )
@@ -236,6 +255,7 @@ def device_row(plate: Row) -> Row:
         "report_height": None,
         "report_tx": None,
         "report_time_ms": None,
+        "judged_height": None,
         "pending_until_ms": None,
         "retired_ms": None,
         "retirement": None,
@@ -300,6 +320,7 @@ def _report_accepted(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[
             "report_height": event.height,
             "report_tx": event.tx.hex(),
             "report_time_ms": event.time_ms,
+            "judged_height": event.height,
         }
         # another item than the one that matched is appraised first, and tells that itself
         if entry["status"] == "read" and row["verified_item"] is not None:
@@ -316,7 +337,7 @@ def _verdict_changed(event: EventRow, rows: Rows, genesis: Genesis) -> Iterable[
     artefacts = data.entries("artefacts")
     claimed: list[Json] = [_claimed(entry) for entry in artefacts]
     changed = {name: data.json(name) for name in ("identity", "pending_until_ms")}
-    row = {**row, **changed, "verdicts": verdicts, "artefacts": claimed}
+    row = {**row, **changed, "verdicts": verdicts, "artefacts": claimed, "judged_height": event.height}
     matches = set(verdicts.values()) == {MATCH} and data.json("identity_changed") is False
     row["verified_item"] = item if matches else None
     # the methods are named in such a way that the weakest comes last

@@ -25,6 +25,16 @@ def test_config_as_in_the_guide_loads_with_its_defaults(path: Path) -> None:
     assert (device.unit_id, device.pacing_ms, device.interval_ms) == (1, 0, 100)
 
 
+def test_drop_ins_count_in_the_order_of_their_names_and_the_state_has_its_folder(path: Path) -> None:
+    path.write_text(path.read_text().replace('state_dir = "state"\n', ""))
+    folder = path.with_name("agent.toml.d")
+    folder.mkdir()
+    (folder / "20.toml").write_text("[poll]\nreport_interval_s = 20\n")
+    (folder / "10.toml").write_text("[poll]\nreport_interval_s = 10\n")
+    config = load_agent_config(path)
+    assert (config.poll.report_interval_s, config.agent.state_dir) == (20, Path("/var/lib/gridwitness"))
+
+
 def test_devices_of_the_folder_join_those_of_the_file_sorted_by_id(path: Path) -> None:
     folder = path.parent / "devices.d"
     folder.mkdir()
@@ -110,6 +120,6 @@ def test_device_of_a_protocol_whose_extra_is_not_installed_is_refused_with_what_
     (device,) = load_agent_config(path).device_configs()
     assert device.options == MmsOptions(scl=path)
     monkeypatch.setattr("agent.drivers.mms_link.find_spec", lambda _: None)
-    with pytest.raises(ConfigProblemsError, match=r"agent\.toml:19: .*pip install 'gridwitness\[iec61850\]'") as caught:
+    with pytest.raises(ConfigProblemsError, match=r"agent\.toml:19: .*pip install '\.\[agent,iec61850\]'") as caught:
         load_agent_config(path)
     assert caught.value.exit_code == 78

@@ -159,11 +159,16 @@ def test_show_tells_the_whole_life_of_a_release(
         effective_from={"height": None, "time_ms": 1_800_000_000_000},
         effective_height=9,
         revoked={"organisation": "office", "role": "regulator", "reason": "a flaw", "height": 12},
+        target={"device": None, "model": "SCD-220/4"},
     )
     node.answers["/v1/references"] = {"items": [item], "next": None}
+    behind = [{"device": f"dev-{number}", "state": "retired" if number == 3 else "match"} for number in range(11)]
+    node.answers["/v1/devices"] = {"items": behind, "next": None}
     assert call("refs", "show", item["digest"], *NODE) == 0
+    assert node.asked[-1][1] == {"model": item["target"]["model"], "judged_before": "12", "limit": "500"}
     shown = capsys.readouterr().out
     for said in (
+        "10 devices until their next report: dev-0, dev-1, dev-2, dev-4, dev-5, dev-6, dev-7, dev-8, ...",
         "4 of: 1 x laboratory, 2 x regulator; never owner-of-device",
         f"pass by lab, report {'ab' * 32}",
         "by alder (manufacturer) in block 2",
@@ -174,7 +179,19 @@ def test_show_tells_the_whole_life_of_a_release(
     ):
         assert said in shown
     assert call("refs", "show", item["digest"], *NODE, "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {**item, "rivals": []}
+    names = [one["device"] for one in behind if one["state"] == "match"]
+    assert json.loads(capsys.readouterr().out) == {**item, "rivals": [], "not_judged": names}
+
+
+@pytest.mark.parametrize(("judged_height", "behind"), [(None, []), (8, ["sc-1"]), (9, [])])
+def test_show_of_a_release_for_one_device_says_whether_it_was_judged_by_it(
+    folder: Path, node: FakeNode, capsys: pytest.CaptureFixture[str], judged_height: int | None, behind: list[str]
+) -> None:
+    item = listed(folder, status="effective", effective_height=9, target={"device": "sc-1", "model": None})
+    node.answers["/v1/references"] = {"items": [item], "next": None}
+    node.answers["/v1/devices/sc-1"] = {"device": "sc-1", "state": "match", "judged_height": judged_height}
+    assert call("refs", "show", item["digest"], *NODE, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["not_judged"] == behind
 
 
 def test_show_and_endorse_name_the_rivals_of_a_release(

@@ -254,6 +254,32 @@ def test_run_with_closed_output_returns_141() -> None:
         assert process.wait(20) == exitcodes.OUTPUT_CLOSED
 
 
+_PROGRAM = (
+    "import sys, typer\nfrom kit.exitcodes import run, DataError\napp = typer.Typer()\n"
+    "@app.command()\ndef go(found: int, json: bool = False) -> int:\n"
+    "    if found > 31:\n        raise DataError('bad')\n    print('x')\n    return found\n"
+    "sys.exit(run(app, program='x', args=sys.argv[1:]))\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("shell", "code", "said"),
+    [
+        ("4 >&-", 4, ""),
+        ("65 --json >&- 2>&-", 65, ""),
+        ("65 >/dev/null 2>/dev/full", 65, ""),
+        ("4 --json >/dev/full", 74, "x: No space left on device\n"),
+        ("65 --json >/dev/full", 74, "x: bad (stdout: No space left on device)\n"),
+    ],
+)
+def test_run_whose_output_cannot_be_written_ends_with_a_published_code(shell: str, code: int, said: str) -> None:
+    command = f'exec "$0" -c "$1" {shell}'
+    done = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable, _PROGRAM], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (code, said)
+
+
 def test_exit_codes_are_those_published() -> None:
     assert [int(code) for code in ExitCode] == [0, 64, 65, 69, 74, 75, 77, 78]
 

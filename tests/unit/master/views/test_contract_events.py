@@ -35,8 +35,8 @@ STALE_MS = 1_800_000
 class Consortium(World):
     """A ledger whose events go into view tables as soon as they are committed."""
 
-    def __init__(self) -> None:
-        super().__init__(make_genesis())
+    def __init__(self, parameters: dict[str, Value] | None = None) -> None:
+        super().__init__(make_genesis(parameters))
         self.tables = MemoryTables(self.genesis)
         self.boot = 0
 
@@ -199,3 +199,22 @@ def test_every_other_finding_fits_the_tables_too() -> None:
     }
     world.report("dev-4", None, "gw-2", "unreachable")
     assert world.device("dev-4")["state"] == "unreachable"
+
+
+# holds RF-7
+def test_device_that_follows_a_release_with_its_next_report_shows_as_judged_before_it() -> None:
+    consortium = Consortium({"reappraise_devices_max": 1})
+    make_effective(consortium, release())
+    for device in ("dev-1", "dev-2"):
+        consortium.report(device, item(f"s-{device[-1]}"))
+    reported = {row["device"]: row["report_height"] for row in consortium.shown("devices")}
+    done = make_effective(consortium, release("r-2", firmware=b"fw 2"))
+    height = consortium.head.height
+    assert [told["device"] for told in done.events("verdict_changed")] == ["dev-1"]
+    judged = {row["device"]: row["judged_height"] for row in consortium.shown("devices")}
+    assert judged == {"dev-1": height, "dev-2": reported["dev-2"], **dict.fromkeys(("dev-3", "dev-4"))}
+    declared, reading = TABLES["devices"], Reading(consortium.head.time_ms, STALE_MS)
+    conditions = declared.condition("judged_before", str(height), reading)
+    assert [row["device"] for row in consortium.tables.page(declared, conditions, None, 100).rows] == ["dev-2"]
+    consortium.report("dev-2", item("s-2"))
+    assert not consortium.tables.page(declared, conditions, None, 100).rows
