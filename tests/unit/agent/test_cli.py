@@ -99,6 +99,36 @@ def test_read_for_people_shows_the_same(
     assert "2560 of 2560 bytes" in shown
 
 
+def test_read_saves_what_a_release_is_made_of_and_overwrites_nothing(
+    config: Path, simulated: Device, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ("read", "sps-1", "--config", str(config), "--save", str(tmp_path / "bench"))
+    assert call(monkeypatch, *words) == 74  # firmware alone: the manufacturer has that file
+    assert "no setting list or strategy table" in capsys.readouterr().err
+    simulated.load(simulated.contents.loaded(artefact("strategy", "1.0.0", b"number,name\n1,a\n")))
+    assert call(monkeypatch, *words) == 0
+    saved = tmp_path / "bench" / "strategy.content"
+    assert f"saved as {saved}" in capsys.readouterr().out
+    assert (saved.read_bytes(), saved.stat().st_mode & 0o777) == (b"number,name\n1,a\n", 0o600)
+    assert call(monkeypatch, *words) == 74
+    assert "never overwritten" in capsys.readouterr().err
+
+
+def test_profile_show_prints_the_file_of_the_one_that_counts(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "profile", "show", "folder", "--config", str(config)) == 0
+    shown = capsys.readouterr().out
+    assert 'pattern = "*.bin"' in shown
+    own = config.parent / "profiles"
+    own.mkdir()
+    (own / "folder.toml").write_text(shown.replace("*.bin", "*.hex"))
+    assert call(monkeypatch, "profile", "show", "folder", "--config", str(config)) == 0
+    assert 'pattern = "*.hex"' in capsys.readouterr().out
+    assert call(monkeypatch, "profile", "show", "other", "--config", str(config)) == 64
+    assert "there are: folder, " in capsys.readouterr().err
+
+
 def test_profile_check_shows_what_is_obtained_and_how(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
