@@ -114,7 +114,8 @@ def files_of(value: object) -> Iterator[str]:
 
 
 def put(folder: Path, name: str, text: str) -> Path:
-    """Write a configuration and every file that it names."""
+    """Write a configuration and every file that it names, absolute paths below the folder."""
+    text = text.replace('"/', f'"{folder}/')
     for file in sorted(set(files_of(tomllib.loads(text)))):
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
