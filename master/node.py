@@ -44,7 +44,7 @@ _VERIFY_ELSEWHERE_MIN: Final = 48
 """Fewer signatures are verified at once on the event loop: another thread would cost more than it gains."""
 _BAD_REQUEST, _FORBIDDEN, _CONFLICT, _TOO_LARGE, _MISDIRECTED, _TOO_MANY = 400, 403, 409, 413, 421, 429
 _UNAVAILABLE: Final = 503
-_HTTP_STATUS: Final = {
+HTTP_STATUS: Final = {
     "unknown-key": _FORBIDDEN,
     "wrong-sender": _FORBIDDEN,
     "suspended": _FORBIDDEN,
@@ -55,7 +55,7 @@ _HTTP_STATUS: Final = {
     "sender-full": _TOO_MANY,
     "mempool-full": _TOO_MANY,
 }
-_DETAILS: Final = {
+DETAILS: Final = {
     "wrong-chain": "The transaction is for another ledger; sign it with this ledger's name.",
     "unknown-contract": "No such contract and version on this ledger.",
     "unknown-method": "The contract has no such method.",
@@ -359,7 +359,7 @@ class Node:
         try:
             is_new = self._mempool.add(signed, party)
         except MempoolError as error:
-            return SubmitResult(signed.id, "refused", error.code, _HTTP_STATUS[error.code], f"{error}; try again.")
+            return SubmitResult(signed.id, "refused", error.code, HTTP_STATUS[error.code], f"{error}; try again.")
         if is_new:
             self._arrived(signed)
             if way != "gossip":
@@ -484,8 +484,8 @@ def _to_verify(screened: Sequence[SubmitResult | _Screened]) -> list[_Screened]:
 
 
 def _refused(tx_id: Digest, code: str, whose: str = "") -> SubmitResult:
-    detail = _DETAILS.get(code, "The transaction is refused.") + whose
-    return SubmitResult(tx_id, "refused", code, _HTTP_STATUS.get(code, _BAD_REQUEST), detail)
+    detail = DETAILS.get(code, "The transaction is refused.") + whose
+    return SubmitResult(tx_id, "refused", code, HTTP_STATUS.get(code, _BAD_REQUEST), detail)
 
 
 def whole_past() -> PastStatus:

@@ -39,10 +39,10 @@ async def get(call: Call) -> Response:
     if size is None:
         raise not_found(f"blob {digest.hex()} at this node")
     headers = {"content-length": str(size), "etag": f'"{digest.hex()}"'}
-    if call.request.method == "HEAD":
-        return Response(headers=headers, media_type=MEDIA_TYPE)
     _check_room(context)
     await permit_blob(call, digest)
+    if call.request.method == "HEAD":
+        return Response(headers=headers, media_type=MEDIA_TYPE)
     try:
         file = await context.blocking(lambda: context.blobs.open(digest))
     except BlobRefusedError as error:

@@ -23,7 +23,7 @@ def test_check_transaction_as_it_should_be_passes() -> None:
     world.application.check(submission(world), world.head.time_ms)
 
 
-# holds EX-1
+# holds EX-1 CA-2
 @pytest.mark.parametrize(
     ("changes", "code"),
     [

@@ -194,6 +194,17 @@ def test_signed_request_that_is_sent_again_is_refused() -> None:
 
 
 # holds HR-7
+def test_head_of_a_restricted_blob_wants_what_get_wants() -> None:
+    site = Site()
+    assert fetch(site.api, path_of(SEALED), method="HEAD").status == 401
+    signed = sign_request(Message("HEAD", path_of(SEALED)), KEY, TAG, site.now_s, NONCE)
+    reply = fetch(site.api, path_of(SEALED), method="HEAD", headers=signed)
+    assert (reply.status, reply.body, reply.headers["content-length"]) == (200, b"", str(len(SEALED)))
+    assert reply.headers["gridwitness-grant"] == site.access.grant
+    assert fetch(site.api, path_of(OPEN), method="HEAD").headers["gridwitness-grant"] == "public"
+
+
+# holds HR-7
 def test_read_without_a_permission_gets_403_and_is_not_logged() -> None:
     site = Site(Access(grant=None))
     reply = site.get(SEALED, site.sign(path_of(SEALED)))
