@@ -349,6 +349,7 @@ class Agent:
                 link.failures,
                 link.sent,
                 link.resent,
+                link.last_error,
             ),
             block=BlockSnapshot(block.height, block.digest.hex()),
             trust=trust,
@@ -443,7 +444,7 @@ def enrolment_warnings(config: AgentConfig, genesis: Genesis, public_key: bytes)
         for device in config.device_configs()
         if enrolled.get(device.id) != agent.gateway
     ]
-    return warnings
+    return [f"{warning}; well if the ledger was told since: gridwitness members show OWNER" for warning in warnings]
 
 
 async def run_until_signal(config: AgentConfig) -> None:

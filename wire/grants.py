@@ -1,7 +1,8 @@
 """Who may read what: data classes, subjects, and grants that are never forgotten (docs/spec, clauses AC-1 to AC-3).
 
 The grants of one class and subject stand in pages of the state. A grant is added behind the others and only ever gets
-an end; so the newest pages say who could read at every height there has been.
+an end. Once all places are taken, a grant that is over gives up its own for a new one and goes to the pages of the
+past, in the order in which they left; so the newest state says who could read at every height there has been.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ ALL: Final = "all"
 READERS: Final = ("account", "organisation", "role")
 PAGE_GRANTS: Final = 64
 PAGES_MAX: Final = 64
-"""Of one class and subject: 4,096 grants."""
+"""Of one class and subject: 4,096 grants that have a place."""
 NAMESPACE: Final = "access"
+_PAST: Final = ("left_height", "grant")
 _GRANT: Final = ("id", "reader", "by", "from_height", "from_ms", "until_ms", "ended_height", "ended_by")
 
 
@@ -63,14 +65,60 @@ class Grant:
         begun = self.from_ms is None or self.from_ms <= time_ms
         return begun and (self.until_ms is None or time_ms < self.until_ms)
 
+    def is_over(self, height: int, time_ms: int) -> bool:
+        """Tell whether it counts neither in the state after a block nor after any later one.
+
+        Args:
+            height: Of the block.
+            time_ms: Its block time.
+        """
+        ended = self.ended_height is not None and self.ended_height <= height
+        return ended or (self.until_ms is not None and self.until_ms <= time_ms)
+
     def to_value(self) -> dict[str, Value]:
         """Return the state value."""
         return {name: getattr(self, name) for name in _GRANT}
 
 
+@dataclass(frozen=True, slots=True)
+class PastGrant:
+    """A grant that gave up its place."""
+
+    left_height: int
+    """Block in which it did; it was over by then."""
+    grant: Grant
+
+    def to_value(self) -> dict[str, Value]:
+        """Return the state value."""
+        return {"left_height": self.left_height, "grant": self.grant.to_value()}
+
+
 def page_key(data_class: str, subject: str, page: int) -> bytes:
     """Return the key of a page, counted from 0."""
     return f"grants/{data_class}/{subject}/{page:08}".encode("ascii")
+
+
+def past_count_key(data_class: str, subject: str) -> bytes:
+    """Return the key under which stands how many grants have given up their places."""
+    return f"past/{data_class}/{subject}".encode("ascii")
+
+
+def past_key(data_class: str, subject: str, page: int) -> bytes:
+    """Return the key of a page of the past, counted from 0."""
+    return past_count_key(data_class, subject) + f"/{page:08}".encode("ascii")
+
+
+def decode_past(value: Value) -> tuple[PastGrant, ...]:
+    """Return the grants of a page of the past in the order in which they left.
+
+    Raises:
+        FormatError: It is no such page.
+    """
+    entries = Fields(value, ("grants",), "access.past").sequence("grants", PAGE_GRANTS)
+    if not entries:
+        raise FormatError("access.past: a page has at least one grant")
+    rows = (Fields(entry, _PAST, "access.past") for entry in entries)
+    return tuple(PastGrant(row.integer("left_height", 1), _grant(row.raw("grant"))) for row in rows)
 
 
 def decode_page(value: Value) -> tuple[Grant, ...]:

@@ -22,7 +22,7 @@ from kit.http import NodeClient
 from kit.sealing import create_reading_key, load_reading_key
 from kit.terminal import Terminal
 from wire import cbor
-from wire.accessproof import AccessProof, verify_access_proof
+from wire.accessproof import PAST_PAGES_MAX, AccessProof, verify_access_proof
 from wire.errors import WireError
 from wire.fields import Fields
 from wire.genesis import Genesis
@@ -32,12 +32,16 @@ from wire.grants import (
     PAGES_MAX,
     check_class,
     decode_page,
+    decode_past,
     page_key,
+    past_count_key,
+    past_key,
     split_reader,
     split_subject,
 )
 from wire.historyproof import decode_history_proof
 from wire.readlog import SEGMENT_BYTES_MAX, Anchor, Segment, check_log, read_segment
+from wire.stateproof import StateProof
 from wire.types import IDENTIFIER_PATTERN
 
 _HEX_DIGITS: Final = 64
@@ -273,7 +277,35 @@ def fetch_access_proof(client: NodeClient, data_class: str, subject: str, height
             history = decode_history_proof(raw)
     except WireError as error:
         raise DataError(f"{client.node} did not send what was asked: {error}") from error
-    return AccessProof(data_class, subject, tuple(pages), history)
+    past = _fetch_past(client, data_class, subject, pages[-1], newest if height is None else height)
+    return AccessProof(data_class, subject, tuple(pages), past, history)
+
+
+def _fetch_past(
+    client: NodeClient, data_class: str, subject: str, last: StateProof, height: int
+) -> tuple[StateProof, ...]:
+    """Return the pages of the past that may hold a grant which counted after a block; none while a place is free.
+
+    Raises:
+        DataError: The node's answers are no proofs, or they are more than one proof holds.
+    """
+    newest = last.final.header.height
+    try:
+        is_full = last.key == page_key(data_class, subject, PAGES_MAX - 1) and last.value is not None
+        if not is_full or len(decode_page(cbor.decode(last.value or b""))) < PAGE_GRANTS:
+            return ()
+        counted = fetch_state_proof(client, NAMESPACE, past_count_key(data_class, subject), newest).value
+        count = 0 if counted is None else cbor.decode(counted)
+        number = count // PAGE_GRANTS if isinstance(count, int) else 0
+        pages = [fetch_state_proof(client, NAMESPACE, past_key(data_class, subject, number), newest)]
+        while number and (pages[0].value is None or decode_past(cbor.decode(pages[0].value))[0].left_height > height):
+            number -= 1
+            pages.insert(0, fetch_state_proof(client, NAMESPACE, past_key(data_class, subject, number), newest))
+            if len(pages) > PAST_PAGES_MAX:
+                raise DataError(f"too many grants of {subject} gave up their places since block {height} for one proof")
+    except WireError as error:
+        raise DataError(f"{client.node} did not send what was asked: {error}") from error
+    return tuple(pages)
 
 
 def _entry(segment: Segment, place: int) -> dict[str, object]:

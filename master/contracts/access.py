@@ -41,9 +41,13 @@ from wire.grants import (
     PAGE_GRANTS,
     PAGES_MAX,
     Grant,
+    PastGrant,
     check_class,
     decode_page,
+    decode_past,
     page_key,
+    past_count_key,
+    past_key,
     split_reader,
     split_subject,
 )
@@ -74,7 +78,8 @@ def grant(ctx: Context, args: dict[str, Value]) -> str:
 
     Raises:
         Refused: bad-args; bad-class; bad-subject; bad-reader; unknown-subject; unknown-reader; super-node-only;
-            not-the-owner; bad-period: it would never count, or from too far ahead on; too-many-grants.
+            not-the-owner; bad-period: it would never count, or from too far ahead on; too-many-grants
+            that are not over.
     """
     check_arguments(args, ("class", "subject", "reader", "from_ms", "until_ms"))
     data_class, subject = _place(args)
@@ -116,8 +121,8 @@ def revoke(ctx: Context, args: dict[str, Value]) -> str:
     """End a ``grant`` from this block on; its record stays.
 
     Raises:
-        Refused: bad-args; unknown-grant; not-the-owner: nor did the caller's organisation give it; super-node-only;
-            already-revoked.
+        Refused: bad-args; unknown-grant: or one that gave up its place, being over; not-the-owner: nor did the caller's
+            organisation give it; super-node-only; already-revoked.
     """
     check_arguments(args, ("grant",))
     wanted = digest_argument(args, "grant")
@@ -332,7 +337,8 @@ def _check_owner(ctx: Context, subject: str) -> None:
 
 
 def _open_page(ctx: Context, data_class: str, subject: str) -> tuple[int, tuple[Grant, ...]]:
-    """Return the number and grants of the first page with room."""
+    """Return the number and grants of the first page with room; else a grant that is over makes some."""
+    over: _Found | None = None
     for number in range(PAGES_MAX):
         value = ctx.get(page_key(data_class, subject, number))
         if value is None:
@@ -340,7 +346,26 @@ def _open_page(ctx: Context, data_class: str, subject: str) -> tuple[int, tuple[
         known = decode_page(value)
         if len(known) < PAGE_GRANTS:
             return number, known
-    raise Refused("too-many-grants")
+        places = (place for place, entry in enumerate(known) if entry.is_over(ctx.height, ctx.time_ms))
+        at = next(places, None) if over is None else None
+        over = over if at is None else _Found(data_class, subject, number, known, at)
+    if over is None:
+        raise Refused("too-many-grants")
+    _leave(ctx, over)
+    return over.page, (*over.known[: over.at], *over.known[over.at + 1 :])
+
+
+def _leave(ctx: Context, found: _Found) -> None:
+    """Move a grant that is over to the pages of the past."""
+    count = ctx.get(past_count_key(found.data_class, found.subject)) or 0
+    assert isinstance(count, int)
+    page, place = divmod(count, PAGE_GRANTS)
+    key = past_key(found.data_class, found.subject, page)
+    known = decode_past(ctx.get(key)) if place else ()
+    ctx.put(key, {"grants": [entry.to_value() for entry in (*known, PastGrant(ctx.height, found.grant))]})
+    ctx.put(past_count_key(found.data_class, found.subject), count + 1)
+    ctx.delete(grant_entry(found.grant.id))
+    ctx.delete(open_entry(found.subject, found.grant.id))
 
 
 def _put_page(ctx: Context, data_class: str, subject: str, page: int, entries: tuple[Grant, ...]) -> None:

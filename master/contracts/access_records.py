@@ -2,6 +2,8 @@
 
 State of the namespace
   grants/CLASS/SUBJECT/PAGE     up to 64 grants each; SUBJECT is device/ID, station/ID, organisation/ID or all
+  past/CLASS/SUBJECT            how many grants gave up their places
+  past/CLASS/SUBJECT/PAGE       up to 64 of them each, with the block in which they did, in that order
   grant/ID                      class, subject, page: where a grant stands; holder: organisation whose account got it,
                                 or null
   open/device/ID/GRANT          true: a grant of a device that nobody has ended, though its time may be over
@@ -153,7 +155,7 @@ def is_account(state: Reads, kind: str, name: str) -> bool:
 
 
 def grants(state: Reads, data_class: str, subject: str) -> Iterator[Grant]:
-    """Yield all grants of a class and subject in the order in which they were given, ended ones too."""
+    """Yield all grants of a class and subject that have a place, ended ones too, the order of giving within a page."""
     entries = _entries(state)
     for number in range(PAGES_MAX):
         value = entries.get(page_key(data_class, subject, number))

@@ -17,6 +17,7 @@ from master.io.store_archive import StoreArchive
 from master.io.store_env import Reading, Writing, environment, height_key, node_key, own, state_key
 from master.io.store_records import (
     CHECKSUM_BYTES,
+    FORMAT,
     StoreCorruptError,
     StoreError,
     decode_head,
@@ -42,7 +43,6 @@ from wire.merkle import Frontier, leaf_digest
 from wire.receipt import Receipt, decode_outcome
 from wire.types import DIGEST_BYTES, Digest
 
-FORMAT: Final = 1
 MAP_BYTES_DEFAULT: Final = 64 * 1024**3
 """Address space, not disk: the file grows with what is in it."""
 EVENTS_LIMIT_MAX: Final = 1000
@@ -460,8 +460,9 @@ class Store:
         raw_format, digest, head = (self._read("meta", key) for key in (b"format", b"genesis", b"head"))
         if raw_format is None or digest is None or head is None:
             raise StoreError(f"store {self._path}: it was never finished; make it anew with init")
-        if cbor.decode(raw_format) != FORMAT:
-            raise StoreError(f"store {self._path}: its format is not {FORMAT}, which this software reads")
+        if (found := cbor.decode(raw_format)) != FORMAT:
+            detail = f"its format is {found!r}, and this software reads {FORMAT}: run the version that made it"
+            raise StoreError(f"store {self._path}: {detail}")
         if digest != self._genesis_digest:
             raise StoreError(f"store {self._path}: it belongs to the ledger with genesis {digest.hex()[:16]}")
         return decode_head(head)

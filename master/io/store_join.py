@@ -13,7 +13,15 @@ from typing import Final
 
 from kit.files import sync_folder
 from master.io.store_env import Reading, Writing, environment, height_key, node_key, own
-from master.io.store_records import ArchiveMark, StoreCorruptError, decode_head, encode_head, encode_mark, unseal
+from master.io.store_records import (
+    FORMAT,
+    ArchiveMark,
+    StoreCorruptError,
+    decode_head,
+    encode_head,
+    encode_mark,
+    unseal,
+)
 from master.ledger.rows import Head
 from master.ledger.state import Write
 from master.ledger.tree import StateTree
@@ -25,7 +33,6 @@ from wire.merkle import leaf_digest
 from wire.snapshot import SUBTREE_BUCKETS, Manifest, Part, Place, decode_manifest
 from wire.types import sha256
 
-_FORMAT: Final = 1
 _JOINING: Final = b"joining"
 _PLACE: Final = b"place"
 _PLACE_FIELDS: Final = ("bucket", "entries")
@@ -75,7 +82,7 @@ class JoiningStore:
         """
         self._wipe()
         with self._writing() as put:
-            put.put("meta", b"format", cbor.encode(_FORMAT))
+            put.put("meta", b"format", cbor.encode(FORMAT))
             put.put("meta", b"genesis", self._genesis.digest())
             put.put("meta", _JOINING, manifest.encode())
         sync_folder(self._path)

@@ -14,6 +14,8 @@ from wire.fields import Fields
 from wire.finality import decode_path
 from wire.merkle import Frontier
 
+FORMAT: Final = 2
+"""Of the store. 1 kept every window of used numbers (TX-10) in 512 bytes: its blocks lead to other state roots."""
 CHECKSUM_BYTES: Final = 8
 _HEAD: Final = ("height", "digest", "time_ms", "state_root", "history_size", "history_edge")
 _EDGE_MAX: Final = 63

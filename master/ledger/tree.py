@@ -5,15 +5,17 @@ to the bucket that the first 20 bits of its key name. Digest of a bucket = SHA-2
 and value digest), of an empty bucket 32 zero bytes, of an inner node SHA-256(0x01 | left | right). The shape does not
 depend on the order of writes, absence is shown by the whole bucket, and the tree is rebuilt from the leaves alone.
 
-Nodes stand in pages of 16 that exist only where there is data: an untouched page costs nothing.
+Four levels at a time are kept in pages that exist only where there is data: an untouched page costs nothing. The node
+above a page stands in it, too, so that everything to compute a page anew is in it. An update brings whole new pages:
+what is there is never written over.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import groupby
 from typing import Final, TypeAlias
 
 from wire.statetree import (
@@ -26,7 +28,7 @@ from wire.statetree import (
     node_digest,
     path_root,
 )
-from wire.types import DIGEST_BYTES, Digest
+from wire.types import Digest
 
 __all__ = [
     "BUCKETS",
@@ -44,14 +46,19 @@ __all__ = [
 
 _STARTED: Final = hashlib.sha256(b"\x01")
 """What begins every inner node; a copy of it costs a fifth less than a new one."""
-_END: Final = ((-1, b""),)
-"""Behind the last changed node of a level."""
 UNDO_LEVELS: Final = 8
 """An update names the old digests of nodes on levels 1..8; those below follow from old buckets."""
 _LEAF: Final = b"\x00"
-_NODE: Final = b"\x01"
-_PAGE_BITS: Final = 4
-_PAGE_MASK: Final = (1 << _PAGE_BITS) - 1
+_PAGE_LEVELS: Final = 4
+_LOWEST: Final = 1 << _PAGE_LEVELS
+"""A page has 32 slots of 32 bytes. Slot 1 is the node above the page, 2 n and 2 n + 1 are the children of slot n, those
+from 16 on the lowest nodes of the page; slot 0 is not used."""
+_OWN: Final = tuple(slice(slot << 5, slot + 1 << 5) for slot in range(2 * _LOWEST))
+"""Where in a page the digest of a slot stands."""
+_CHILDREN: Final = tuple(slice(slot << 6, slot + 1 << 6) for slot in range(_LOWEST))
+"""Where in a page the digests of its two children stand."""
+_ABOVE: Final = tuple(tuple(slot >> up for up in range(1, _PAGE_LEVELS + 1)) for slot in range(2 * _LOWEST))
+"""The slots on the way from one of the lowest to the top."""
 
 
 def _defaults() -> tuple[Digest, ...]:
@@ -66,8 +73,17 @@ _DEFAULTS: Final = _defaults()
 EMPTY_ROOT: Final = _DEFAULTS[0]
 
 
+def _empty_page(level: int) -> bytes:
+    """Return the page below an untouched node of ``level``."""
+    return EMPTY_BUCKET + b"".join(_DEFAULTS[level + slot.bit_length() - 1] for slot in range(1, 2 * _LOWEST))
+
+
+_EMPTY_PAGES: Final = {level: _empty_page(level) for level in range(0, DEPTH, _PAGE_LEVELS)}
+
 Nodes: TypeAlias = Sequence[tuple[int, Digest]]
-"""(index within the level, digest) of changed nodes, in ascending order of index."""
+"""(number, see `StateTree.node`, digest) of nodes, in ascending order of number."""
+Pages: TypeAlias = dict[int, bytearray]
+"""By the number of the node above the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +94,22 @@ class TreeUpdate:
     """Root before."""
     root: Digest
     """Root after."""
-    levels: tuple[Nodes, ...]
-    """Of each level, buckets first, root last."""
+    pages: Pages
+    """Those in which a node changes, as they are afterwards."""
     before: Nodes
-    """Number, see `StateTree.node`, and old digest of the changed nodes on levels 1..8."""
+    """Number and old digest of the changed nodes on levels 1..8."""
 
 
 class StateTree:
     """Digests of all nodes in memory; the leaves themselves stay in the store.
 
-    Memory is about 0.7 KB per page; a state of a million leaves takes some 90 MB.
+    Memory is about 1.1 KB per page; a state of a million leaves takes some 80 MB.
     """
 
-    __slots__ = ("_levels",)
+    __slots__ = ("_pages",)
 
     def __init__(self) -> None:
-        self._levels: tuple[dict[int, bytearray], ...] = tuple({} for _ in range(DEPTH + 1))
+        self._pages: Pages = {}
 
     @classmethod
     def rebuild(cls, leaves: Iterable[tuple[Digest, bytes]], skip: int = 0) -> StateTree:
@@ -103,17 +119,16 @@ class StateTree:
             leaves: Leaf key and value digest in ascending order of leaf key.
             skip: Bytes that stand before each value digest and are no part of it.
         """
-        tree = cls()
-        numbers, digests = _bucket_digests(leaves, skip)
-        for level in range(DEPTH, -1, -1):
-            tree._fill(level, numbers, digests)
-            numbers, digests = _parents_alone(numbers, digests, _DEFAULTS[level])
+        tree, pages = cls(), Pages()
+        for _ in tree._changed(_bucket_digests(leaves, skip), DEPTH, 0, pages):
+            pass
+        tree._pages = pages
         return tree
 
     @property
     def root(self) -> Digest:
         """The state root."""
-        return self._get(0, 0)
+        return self.node(1)
 
     def preview(self, buckets: Mapping[int, Digest]) -> TreeUpdate:
         """Return what new bucket digests would make of the tree, and leave it as it is.
@@ -121,52 +136,61 @@ class StateTree:
         Args:
             buckets: New digest per bucket number.
         """
-        changed: Nodes = sorted(buckets.items())
-        levels = [changed]
-        for level in range(DEPTH - 1, -1, -1):
-            changed = self._parents(level, changed)
-            levels.append(changed)
-        before = [
-            (1 << level | index, self._get(level, index))
-            for level in range(1, UNDO_LEVELS + 1)
-            for index, _ in levels[DEPTH - level]
-        ]
-        return TreeUpdate(self.root, changed[0][1] if changed else self.root, tuple(levels), before)
+        pages: Pages = {}
+        upper = list(self._changed(_numbered(buckets), DEPTH, UNDO_LEVELS, pages))
+        root = self.root
+        before: list[tuple[int, Digest]] = []
+        numbers = [number for number, _ in upper]
+        for _ in range(UNDO_LEVELS):
+            before[:0] = [(number, self.node(number)) for number in numbers]
+            numbers = list(dict.fromkeys(number >> 1 for number in numbers))
+        following = dict(self._changed(upper, UNDO_LEVELS, 0, pages))
+        return TreeUpdate(root, following.get(1, root), pages, before)
 
     def is_empty(self, bucket: int) -> bool:
         """Tell whether a bucket holds no leaf."""
-        return self._get(DEPTH, bucket) == EMPTY_BUCKET
+        return self.node(BUCKETS | bucket) == EMPTY_BUCKET
 
     def node(self, number: int) -> Digest:
         """Return a node by its number: 1 is the root, 2 n and 2 n + 1 are the children of n."""
-        level = number.bit_length() - 1
-        return self._get(level, number - (1 << level))
+        return _node(number, self._pages)
 
-    def _parents(self, level: int, changed: Nodes) -> Nodes:
-        """Return the nodes of ``level`` above changed nodes of the level below."""
-        below, default, new = self._levels[level + 1].get, _DEFAULTS[level + 1], _STARTED.copy
-        parents: list[tuple[int, Digest]] = []
-        done = -1
-        # node_digest written out: a block of a thousand transactions comes here twenty thousand times
-        for (index, digest), (following, right) in zip(changed, chain(islice(changed, 1, None), _END), strict=False):
-            if index == done:
-                continue
-            if index ^ 1 == following:
-                done = following
+    def _changed(
+        self, nodes: Iterable[tuple[int, Digest]], level: int, until: int, pages: Pages
+    ) -> Iterable[tuple[int, Digest]]:
+        """Return the nodes of level ``until`` above changed nodes of ``level``; the pages in between go to ``pages``.
+
+        Args:
+            nodes: Number and new digest in ascending order of number.
+            level: A multiple of four, as ``until``, which is above it.
+            until: Level of what is returned.
+            pages: Takes the changed pages once what is returned has been run through.
+        """
+        for top in range(level - _PAGE_LEVELS, until - 1, -_PAGE_LEVELS):
+            nodes = self._change_pages(nodes, _EMPTY_PAGES[top], pages)
+        return nodes
+
+    def _change_pages(
+        self, nodes: Iterable[tuple[int, Digest]], empty: bytes, pages: Pages
+    ) -> Iterator[tuple[int, Digest]]:
+        """Yield number and digest of the node above each page whose lowest nodes change."""
+        known, new = self._pages.get, _STARTED.copy
+        for above, group in groupby(nodes, _page_of):
+            page = pages[above] = bytearray(known(above) or empty)
+            slots = []
+            for number, digest in group:
+                slot = _LOWEST | number & _LOWEST - 1
+                page[_OWN[slot]] = digest
+                slots.append(slot)
+            way: Sequence[int] = _ABOVE[slots[0]]
+            if len(slots) > 1:  # larger slots stand lower
+                way = sorted(set(way).union(*map(_ABOVE.__getitem__, slots)), reverse=True)
+            # node_digest written out: a block of a thousand transactions comes here twenty thousand times
+            for slot in way:
                 node = new()
-                node.update(digest + right)
-                parents.append((index >> 1, node.digest()))
-                continue
-            page = below(index >> _PAGE_BITS)
-            if page is None:
-                sibling: Digest | bytearray = default
-            else:
-                at = ((index ^ 1) & _PAGE_MASK) * DIGEST_BYTES
-                sibling = page[at : at + DIGEST_BYTES]
-            node = new()
-            node.update(sibling + digest if index & 1 else digest + sibling)
-            parents.append((index >> 1, node.digest()))
-        return parents
+                node.update(page[_CHILDREN[slot]])
+                page[_OWN[slot]] = node.digest()
+            yield above, bytes(page[_OWN[1]])
 
     def apply(self, update: TreeUpdate) -> None:
         """Take over a preview.
@@ -176,27 +200,11 @@ class StateTree:
         """
         if update.base != self.root:
             raise ValueError("state tree: the update was computed on another root")
-        for level, changed in zip(range(DEPTH, -1, -1), update.levels, strict=True):
-            pages = self._levels[level]
-            for index, digest in changed:
-                page, at = pages.get(index >> _PAGE_BITS), (index & _PAGE_MASK) * DIGEST_BYTES
-                if page is None:
-                    page = pages[index >> _PAGE_BITS] = bytearray(_DEFAULTS[level] * (1 << min(level, _PAGE_BITS)))
-                page[at : at + DIGEST_BYTES] = digest
-
-    def _fill(self, level: int, numbers: Sequence[int], digests: Sequence[Digest]) -> None:
-        """Set the nodes of a level that has none yet, in ascending order."""
-        pages, last, page = self._levels[level], -1, bytearray()
-        for index, digest in zip(numbers, digests, strict=True):
-            if index >> _PAGE_BITS != last:
-                last = index >> _PAGE_BITS
-                page = pages[last] = bytearray(_DEFAULTS[level] * (1 << min(level, _PAGE_BITS)))
-            at = (index & _PAGE_MASK) * DIGEST_BYTES
-            page[at : at + DIGEST_BYTES] = digest
+        self._pages.update(update.pages)
 
     def path(self, bucket: int) -> tuple[Digest, ...]:
         """Return the 20 sibling digests of a bucket, bucket level first."""
-        return tuple(self._get(level, (bucket >> (DEPTH - level)) ^ 1) for level in range(DEPTH, 0, -1))
+        return tuple(self.node((BUCKETS | bucket) >> up ^ 1) for up in range(DEPTH))
 
     def past_path(self, bucket: int, buckets: Mapping[int, Digest], nodes: Mapping[int, Digest]) -> tuple[Digest, ...]:
         """Return the siblings of a bucket as they were at an earlier height, bucket level first.
@@ -206,62 +214,50 @@ class StateTree:
             buckets: Old digests of all changed buckets that share its first 8 bits.
             nodes: Old digests of all changed nodes on levels 1..8, by number.
         """
-        path: list[Digest] = []
-        changed: Nodes = sorted(buckets.items())
-        for level in range(DEPTH, UNDO_LEVELS, -1):
-            sibling = (bucket >> (DEPTH - level)) ^ 1
-            path.append(dict(changed).get(sibling) or self._get(level, sibling))
-            changed = self._parents(level - 1, changed)
-        for level in range(UNDO_LEVELS, 0, -1):
-            number = 1 << level | (bucket >> (DEPTH - level)) ^ 1
-            path.append(nodes.get(number) or self.node(number))
-        return tuple(path)
-
-    def _get(self, level: int, index: int) -> Digest:
-        page, at = self._levels[level].get(index >> _PAGE_BITS), (index & _PAGE_MASK) * DIGEST_BYTES
-        return _DEFAULTS[level] if page is None else bytes(page[at : at + DIGEST_BYTES])
+        past: Pages = {}
+        for _ in self._changed(_numbered(buckets), DEPTH, UNDO_LEVELS, past):
+            pass
+        siblings = [(BUCKETS | bucket) >> up ^ 1 for up in range(DEPTH)]
+        lower, upper = siblings[: DEPTH - UNDO_LEVELS], siblings[DEPTH - UNDO_LEVELS :]
+        return (
+            *(_node(number, past, self._pages) for number in lower),
+            *(nodes.get(number) or self.node(number) for number in upper),
+        )
 
 
-# A start with millions of leaves goes through the two functions below. They fill two lists side by side instead of one
-# of pairs: a list of so many tuples keeps the garbage collector busy for as long as all the rest takes.
+def _node(number: int, pages: Pages, others: Pages | None = None) -> Digest:
+    """Return a node as ``pages`` have it, or ``others``, or as it is in a tree without leaves."""
+    level = number.bit_length() - 1
+    down = _PAGE_LEVELS if level == DEPTH else level % _PAGE_LEVELS
+    above = number >> down
+    page = pages.get(above)
+    if page is None and others is not None:
+        page = others.get(above)
+    if page is None:
+        return _DEFAULTS[level]
+    slot = 1 << down | number - (above << down)
+    return bytes(page[_OWN[slot]])
 
 
-def _bucket_digests(leaves: Iterable[tuple[Digest, bytes]], skip: int) -> tuple[list[int], list[Digest]]:
-    """Return number and digest of every bucket that holds a leaf, see `bucket_of` and `bucket_digest`."""
-    numbers: list[int] = []
-    digests: list[Digest] = []
-    new, content = hashlib.sha256, b""
+def _page_of(node: tuple[int, Digest]) -> int:
+    return node[0] >> _PAGE_LEVELS
+
+
+def _numbered(buckets: Mapping[int, Digest]) -> list[tuple[int, Digest]]:
+    """Return buckets as nodes, in their order."""
+    return sorted((BUCKETS | bucket, digest) for bucket, digest in buckets.items())
+
+
+def _bucket_digests(leaves: Iterable[tuple[Digest, bytes]], skip: int) -> Iterator[tuple[int, Digest]]:
+    """Yield number and digest of every bucket that holds a leaf, see `bucket_of` and `bucket_digest`."""
+    new, content, last = hashlib.sha256, b"", 0
     for key, value in leaves:
-        number = int.from_bytes(key[:3], "big") >> 4
-        if numbers and numbers[-1] == number:
+        number = BUCKETS | int.from_bytes(key[:3], "big") >> 4
+        if number == last:
             content += key + value[skip:]
             continue
-        if numbers:
-            digests.append(new(content).digest())
-        numbers.append(number)
-        content = _LEAF + key + value[skip:]
-    if numbers:
-        digests.append(new(content).digest())
-    return numbers, digests
-
-
-def _parents_alone(
-    numbers: Sequence[int], digests: Sequence[Digest], default: Digest
-) -> tuple[list[int], list[Digest]]:
-    """Return the nodes above those of one level where all others are untouched."""
-    above: list[int] = []
-    found: list[Digest] = []
-    new, place, count = hashlib.sha256, 0, len(numbers)
-    while place < count:
-        index, digest = numbers[place], digests[place]
-        place += 1
-        if index & 1:
-            pair = default + digest
-        elif place < count and numbers[place] == index + 1:
-            pair = digest + digests[place]
-            place += 1
-        else:
-            pair = digest + default
-        above.append(index >> 1)
-        found.append(new(_NODE + pair).digest())
-    return above, found
+        if last:
+            yield last, new(content).digest()
+        last, content = number, _LEAF + key + value[skip:]
+    if last:
+        yield last, new(content).digest()

@@ -106,11 +106,13 @@ def test_sequence_number_is_used_once_within_4096() -> None:
 
 
 # holds TX-10
-def test_sequence_window_is_kept_as_highest_and_512_bytes() -> None:
+def test_sequence_window_is_kept_as_highest_and_bits_in_as_few_bytes_as_hold_them() -> None:
     window = SequenceWindow().use(10).use(9).use(7)
-    bits = (1 << 10 - 1 - 9 | 1 << 10 - 1 - 7 | 1 << 10 - 1 - 0).to_bytes(512, "big")
-    assert window.encode() == cbor.encode({"highest": 10, "window": bits})
+    # ..1 for 0, 0 for 1 to 6, 1 for 7, 0 for 8, 1 for 9
+    assert window.encode() == cbor.encode({"highest": 10, "window": bytes((0b1111_1110, 0b0000_0101))})
     assert decode_window(window.encode()) == window
+    assert SequenceWindow().use(1).use(2).encode() == cbor.encode({"highest": 2, "window": b"\xff"})
+    assert SequenceWindow().use(5000).encode() == cbor.encode({"highest": 5000, "window": b"\x00"})
 
 
 # holds MT-7

@@ -321,6 +321,7 @@ def test_key_that_genesis_does_not_know_is_warned_about(tmp_path: Path) -> None:
     config = load_agent_config(write_site(tmp_path, broker_port=1, devices=[("sps-1", 1)]))
     (warning,) = enrolment_warnings(config, GENESIS, public_of("somebody"))
     assert "is not a key of gw-1" in warning
+    assert "if the ledger was told since" in warning
 
 
 def test_part_that_fails_is_started_again_after_growing_pauses() -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.unit.wire.samples import GENESIS, MEMBERS, certify
 from tests.unit.wire.statetrees import Tree, chain_of
 from wire import cbor
 from wire.finality import FinalHeader
-from wire.grants import Grant, page_key
+from wire.grants import Grant, PastGrant, page_key, past_count_key, past_key
 from wire.historyproof import HistoryProof
 from wire.merkle import inclusion_path
 from wire.sealed import Label, decode_sealed
@@ -38,18 +39,24 @@ class ProvingNode(FakeNode):
         super().__init__({"/v1/status": {"chain": GENESIS.chain(), "node": "dispatch"}})
         self.entries = {place: cbor.encode(value) for place, value in entries.items()}
         self.voters: tuple[str, ...] = MEMBERS
+        self.made: Any = None
+        """The state's proofs, and what they were made of."""
         self.missing: list[str] = []
         self.signed: list[str] = []
 
     def get_bytes(
         self, path: str, params: Mapping[str, str] | None = None, *, signer: RequestSigner | None = None
     ) -> bytes:
-        tree = Tree(self.entries)
-        headers, leaves = chain_of(tree.root, BLOCKS)
-        final = FinalHeader(headers[-1], certify(headers[-1], self.voters), ())
+        about = (tuple(self.entries.items()), self.voters)
+        if self.made is None or self.made[0] != about:
+            tree = Tree(self.entries)
+            headers, leaves = chain_of(tree.root, BLOCKS)
+            self.made = about, (tree, headers, leaves, FinalHeader(headers[-1], certify(headers[-1], self.voters), ()))
+        tree, headers, leaves, final = self.made[1]
         for namespace, key in (*self.entries, *ABSENT):
             if path == f"/v1/state/{namespace}/{key.decode().replace('/', '%2F')}":
-                return tree.prove(namespace, key, final).encode()
+                raw: bytes = tree.prove(namespace, key, final).encode()
+                return raw
         if path.startswith("/v1/headers/"):
             assert params == {"in": str(BLOCKS), "format": "cbor"}
             height = int(path.split("/")[3])
@@ -69,6 +76,8 @@ class ProvingNode(FakeNode):
 
 ABSENT: Sequence[tuple[str, bytes]] = (
     ("access", page_key("settings", SUBJECT, 0)),
+    ("access", past_count_key("settings", SUBJECT)),
+    ("access", past_key("settings", SUBJECT, 0)),
     ("access", b"key/nobody"),
     ("access", b"anchors/dispatch"),
     ("access", b"anchor/dispatch/1"),
@@ -177,6 +186,45 @@ def test_who_proves_and_verify_believes_the_proof_alone(desk: Desk, capsys: pyte
     assert (shown["type"], shown["height"], shown["grants"][0]["reader"]) == ("access-proof", 3, "organisation/lab")
     out.write_bytes(out.read_bytes().replace(b"organisation/lab", b"organisation/xxx"))
     assert call("verify", str(out), *desk.genesis) == 65
+
+
+def test_who_brings_the_pages_of_the_past_that_may_tell_of_the_block(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("client.commands.access", "wire.accessproof"):
+        monkeypatch.setattr(f"{name}.PAGES_MAX", 1)
+        monkeypatch.setattr(f"{name}.PAGE_GRANTS", 2)
+    over = replace(GIVEN, until_ms=0, ended_height=None, ended_by=None)
+    desk.node.entries["access", page_key("settings", SUBJECT, 0)] = cbor.encode({"grants": [over.to_value()] * 2})
+    who = ("access", "who", "settings", SUBJECT, *desk.genesis, *NODE, "--json")
+
+    def readers(height: int) -> list[str]:
+        capsys.readouterr()
+        assert call(*who, "--height", str(height)) == 0
+        return [grant["by"] for grant in json.loads(capsys.readouterr().out)["grants"]]
+
+    assert readers(3) == []
+    left = [PastGrant(height, replace(GIVEN, by=f"b-{height}", ended_height=height)) for height in (3, 4, 5, 7, 8)]
+    pages = {number: left[2 * number : 2 * number + 2] for number in range(3)}
+    desk.node.entries["access", past_count_key("settings", SUBJECT)] = cbor.encode(len(left))
+    for number, entries in pages.items():
+        value: cbor.Value = {"grants": [entry.to_value() for entry in entries]}
+        desk.node.entries["access", past_key("settings", SUBJECT, number)] = cbor.encode(value)
+    fetched: list[str] = []
+    prove = desk.node.get_bytes
+
+    def get_bytes(path: str, params: Mapping[str, str] | None = None) -> bytes:
+        fetched.append(path)
+        return prove(path, params)
+
+    monkeypatch.setattr(desk.node, "get_bytes", get_bytes)
+    for height, by, due in ((2, ["b-3", "b-4", "b-5", "b-7", "b-8"], 3), (6, ["b-7", "b-8"], 2), (8, [], 1)):
+        fetched.clear()
+        assert readers(height) == by
+        assert sum("%2F0000000" in path and "past" in path for path in fetched) == due
+    monkeypatch.setattr("client.commands.access.PAST_PAGES_MAX", 2)
+    assert call(*who, "--height", "2") == 65
+    assert "gave up their places since block 2 for one proof" in capsys.readouterr().out
 
 
 def test_who_does_not_believe_what_no_quorum_signed(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

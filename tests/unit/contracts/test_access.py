@@ -17,7 +17,7 @@ from tests.unit.ledger.worlds import Done, World
 from wire import cbor
 from wire.cbor import Value
 from wire.cose import kid_of
-from wire.grants import PAGE_GRANTS, PAGES_MAX, page_key
+from wire.grants import PAGE_GRANTS, PAGES_MAX, PastGrant, decode_past, page_key, past_count_key, past_key
 from wire.membership import REGISTER
 from wire.types import sha256
 
@@ -210,6 +210,45 @@ def test_grants_fill_page_after_page_up_to_a_bound() -> None:
         world.state.entries["access", page_key("settings", "device/dev-1", page)] = full
     assert len(list(access_records.grants(StateReads(world.state), "settings", "device/dev-1"))) == 4096
     assert grant(world).code == "too-many-grants"
+
+
+@pytest.fixture
+def two_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a class and subject have two places."""
+    monkeypatch.setattr("master.contracts.access.PAGE_GRANTS", 2)
+    monkeypatch.setattr("master.contracts.access.PAGES_MAX", 1)
+
+
+# holds AC-3
+@pytest.mark.usefixtures("two_places")
+def test_grant_that_is_over_gives_up_its_place_once_all_are_taken() -> None:
+    world, state = World(), StateReads
+    first, second = grant(world), grant(world, reader="role/auditor", until_ms=world.head.time_ms + 4_000)
+    assert grant(world).code == "too-many-grants"
+    assert world.state.get("access", past_count_key("settings", "device/dev-1")) is None
+    world.wait_ms = 5_000
+    third = grant(world, reader="organisation/maker-a")
+    left_height = world.head.height
+    known = [entry.id for entry in access_records.grants(state(world.state), "settings", "device/dev-1")]
+    assert known == [first.tx.id, third.tx.id]
+    (left,) = past(world)
+    assert (left.left_height, left.grant.id, left.grant.reader) == (left_height, second.tx.id, "role/auditor")
+    assert [entry.code for entry in (revoke(world, second.tx.id), grant(world))] == ["unknown-grant", "too-many-grants"]
+    assert revoke(world, first.tx.id).code == "ok"
+    assert grant(world).code == "ok"
+    assert [entry.grant.id for entry in past(world)] == [second.tx.id, first.tx.id]
+    assert past(world)[1].grant.ended_height is not None
+    assert revoke(world, third.tx.id).code == "ok"
+    assert grant(world).code == "ok"
+    assert [entry.grant.id for entry in past(world, 1)] == [third.tx.id]
+    # what moves with the device are the grants that have a place
+    assert len(list(access_records.open_grants(state(world.state), "dev-1"))) == 2
+
+
+def past(world: World, page: int = 0) -> tuple[PastGrant, ...]:
+    raw = world.state.get("access", past_key("settings", "device/dev-1", page))
+    assert raw is not None
+    return decode_past(cbor.decode(raw))
 
 
 # holds AC-5

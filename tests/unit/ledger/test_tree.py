@@ -18,6 +18,7 @@ from master.ledger.tree import (
     path_root,
 )
 from tests.unit.ledger.naive import naive_root
+from wire.statetree import node_digest
 from wire.types import sha256
 
 
@@ -86,7 +87,8 @@ def test_preview_of_neighbouring_buckets_has_the_naive_root() -> None:
 def test_preview_of_nothing_keeps_the_root() -> None:
     tree = tree_of(leaves_of(3))
     assert tree.preview({}).root == tree.root
-    assert not any(tree.preview({}).levels)
+    assert not tree.preview({}).pages
+    assert not tree.preview({}).before
 
 
 def test_apply_of_an_update_of_another_tree_is_refused() -> None:
@@ -137,10 +139,29 @@ def test_tree_tells_which_buckets_are_empty() -> None:
     assert tree.root == EMPTY_ROOT
 
 
-def test_tree_without_leaves_holds_no_pages() -> None:
-    tree = tree_of(leaves_of(1))
-    assert [len(pages) for pages in tree._levels] == [1] * (DEPTH + 1)
-    assert not any(StateTree()._levels)
+def test_tree_holds_the_pages_on_the_way_to_its_leaves_alone() -> None:
+    (key, *_) = leaves_of(1)
+    numbers = [(BUCKETS | bucket_of(key)) >> up for up in range(0, DEPTH + 1, 4)]
+    assert sorted(tree_of(leaves_of(1))._pages) == sorted(numbers[1:])
+    assert not StateTree()._pages
+
+
+def test_every_node_is_the_digest_of_its_children() -> None:
+    tree = tree_of(leaves_of(300))
+    tree.apply(tree.preview({number: sha256(bytes((number,))) for number in range(3, 40, 3)}))
+    for bucket in (0, 3, 30, *map(bucket_of, leaves_of(20))):
+        for up in range(1, DEPTH + 1):
+            number = (BUCKETS | bucket) >> up
+            assert tree.node(number) == node_digest(tree.node(2 * number), tree.node(2 * number + 1))
+
+
+def test_apply_leaves_the_pages_of_before_as_they_were() -> None:
+    """Whoever reads a path in another thread meanwhile sees the old nodes or the new ones of a page."""
+    tree = tree_of(leaves_of(50))
+    before = {number: (page, bytes(page)) for number, page in tree._pages.items()}
+    tree.apply(tree.preview({number: sha256(b"new") for number in range(100)}))
+    assert all(page == content for page, content in before.values())
+    assert tree._pages[1] is not before[1][0]
 
 
 def test_update_names_the_old_digests_of_the_upper_nodes() -> None:

@@ -17,7 +17,7 @@ from master.io.store import Store
 from master.io.store_records import StoreError
 from master.io.store_tools import Fsck
 from master.ledger.rows import Execution
-from master.ledger.tree import _DEFAULTS, StateTree
+from master.ledger.tree import _EMPTY_PAGES, StateTree
 from master.ledger.undo import KEPT_BLOCKS
 from tests.unit.store.chains import MAP_BYTES, Chain, dump, keys
 from wire.certificate import Certificate, Step, build_certificate
@@ -184,13 +184,12 @@ def test_recovered_store_equals_one_that_never_failed_but_for_certificates(tmp_p
         assert Fsck(steady, chain.genesis, lambda _: None).run() == []
 
 
-def pages(tree: StateTree) -> dict[tuple[int, int], bytes]:
+def pages(tree: StateTree) -> dict[int, bytes]:
     """Return the pages of a tree that hold anything."""
     return {
-        (level, number): bytes(page)
-        for level, found in enumerate(tree._levels)
-        for number, page in found.items()
-        if bytes(page) != _DEFAULTS[level] * (1 << min(level, 4))
+        number: bytes(page)
+        for number, page in tree._pages.items()
+        if bytes(page) != _EMPTY_PAGES[number.bit_length() - 1]
     }
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from wire import cbor
 from wire.accessproof import AccessProof, decode_access_proof, verify_access_proof
 from wire.errors import CertificateError, ProofError, WireError
 from wire.finality import FinalHeader
-from wire.grants import NAMESPACE, PAGE_GRANTS, Grant, page_key
+from wire.grants import NAMESPACE, PAGE_GRANTS, Grant, PastGrant, page_key, past_key
 from wire.historyproof import HistoryProof
 from wire.merkle import inclusion_path
 from wire.types import sha256
@@ -24,16 +25,30 @@ def page(*grants: Grant) -> bytes:
     return cbor.encode({"grants": [grant.to_value() for grant in grants]})
 
 
-def proof_of(asked: int | None, *pages: bytes, count: int | None = None) -> AccessProof:
+def past_page(*left: tuple[int, Grant]) -> bytes:
+    return cbor.encode({"grants": [PastGrant(height, grant).to_value() for height, grant in left]})
+
+
+def proof_of(
+    asked: int | None,
+    *pages: bytes,
+    count: int | None = None,
+    past: Sequence[bytes] = (),
+    past_from: int = 0,
+    past_to: int = 0,
+) -> AccessProof:
     """Return a true proof about block ``asked``, with as many pages as are due, or ``count``."""
-    tree = Tree({(NAMESPACE, page_key(CLASS, SUBJECT, number)): raw for number, raw in enumerate(pages)})
+    entries = {(NAMESPACE, page_key(CLASS, SUBJECT, number)): raw for number, raw in enumerate(pages)}
+    entries |= {(NAMESPACE, past_key(CLASS, SUBJECT, number)): raw for number, raw in enumerate(past)}
+    tree = Tree(entries)
     headers, leaves = chain_of(tree.root, BLOCKS)
     final = FinalHeader(headers[-1], certify(headers[-1]), ())
     due = len(pages) + 1 if count is None else count
     proofs = tuple(tree.prove(NAMESPACE, page_key(CLASS, SUBJECT, number), final) for number in range(due))
     path = () if asked is None else inclusion_path(leaves[:BLOCKS], asked)
     history = None if asked is None else HistoryProof(headers[asked - 1], path, final)
-    return AccessProof(CLASS, SUBJECT, proofs, history)
+    left = (tree.prove(NAMESPACE, past_key(CLASS, SUBJECT, number), final) for number in range(past_from, past_to))
+    return AccessProof(CLASS, SUBJECT, proofs, tuple(left), history)
 
 
 # holds AC-8
@@ -69,6 +84,67 @@ def test_access_proof_over_several_pages_has_all_of_them() -> None:
     assert len(verify_access_proof(proof_of(5, full), GENESIS).grants) == PAGE_GRANTS
     with pytest.raises(ProofError, match="page 1 is missing"):
         verify_access_proof(proof_of(5, full, page(AUDITOR), count=1), GENESIS)
+
+
+EARLIER = Grant(sha256(b"3"), "role/regulator", "grid", 1, None, None, 3, "grid")
+FULL = page(*[AUDITOR] * PAGE_GRANTS)
+
+
+@pytest.fixture
+def one_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let one page be all the places there are."""
+    monkeypatch.setattr("wire.accessproof.PAGES_MAX", 1)
+
+
+# holds AC-8
+@pytest.mark.usefixtures("one_page")
+@pytest.mark.parametrize(
+    ("asked", "past_from", "past_to", "readers"),
+    [
+        (2, 0, 2, {"role/regulator", "organisation/lab"}),
+        (3, 0, 2, {"organisation/lab"}),
+        # of the first page all had left by then
+        (5, 1, 2, {"organisation/lab", "role/auditor"}),
+        (7, 1, 2, set()),
+    ],
+)
+def test_access_proof_of_places_that_were_given_up_shows_who_could_read(
+    asked: int, past_from: int, past_to: int, readers: set[str]
+) -> None:
+    past = [past_page(*[(4, EARLIER)] * PAGE_GRANTS), past_page((5, EARLIER), (8, LAB))]
+    proof = proof_of(asked, FULL, count=1, past=past, past_from=past_from, past_to=past_to)
+    found = verify_access_proof(decode_access_proof(proof.encode()), GENESIS)
+    assert {grant.reader for grant in found.grants} == readers
+
+
+# holds AC-8
+@pytest.mark.usefixtures("one_page")
+def test_access_proof_that_leaves_out_what_gave_up_its_place_is_refused() -> None:
+    left = past_page(*[(4, EARLIER)] * PAGE_GRANTS)
+
+    def made(asked: int, past_from: int, past_to: int) -> AccessProof:
+        return proof_of(asked, FULL, count=1, past=[left, past_page((5, LAB))], past_from=past_from, past_to=past_to)
+
+    whole, nothing = made(2, 0, 2), proof_of(2, FULL, count=1, past_to=1)
+    assert len(verify_access_proof(nothing, GENESIS).others) == PAGE_GRANTS, "none has left"
+    first, second = whole.past
+    cases = [
+        (made(2, 0, 0), "belong to places that are all taken"),
+        (proof_of(2, page(LAB), count=1, past_to=1), "belong to places that are all taken"),
+        (replace(whole, past=nothing.past), "of another block than the first"),
+        (made(2, 1, 2), "page 0 of the past is missing"),
+        (made(4, 2, 3), "page 1 of the past is missing"),
+        (made(2, 0, 1), "the last page of the past is missing"),
+        (made(2, 0, 3), "page 2 of the past stands behind one that is not full"),
+        (replace(whole, past=(first, first)), "where page 1 of the past is due"),
+        (replace(whole, past=(replace(first, key=first.key[:-1] + b"x"), second)), "a page of the past is due"),
+        (replace(whole, past=(replace(first, key=b"past/x/00000000"), second)), "where page 0 of the past is due"),
+        (replace(whole, past=(replace(first, key=first.key + b"0"), second)), "a page of the past is due"),
+        (replace(whole, past=(first, replace(second, value=past_page((5, AUDITOR))))), "holds something else"),
+    ]
+    for wrong, reason in cases:
+        with pytest.raises(ProofError, match=reason):
+            verify_access_proof(wrong, GENESIS)
 
 
 # holds AC-8
@@ -112,6 +188,8 @@ def test_access_proof_without_a_quorum_is_refused() -> None:
         {"pages": []},
         {"pages": ["text"]},
         {"pages": [b"\xa0"]},
+        {"past": None},
+        {"past": [b"\xa0"]},
         {"history": b""},
     ],
 )

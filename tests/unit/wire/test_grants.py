@@ -9,9 +9,13 @@ from wire.errors import FormatError
 from wire.grants import (
     PAGE_GRANTS,
     Grant,
+    PastGrant,
     check_class,
     decode_page,
+    decode_past,
     page_key,
+    past_count_key,
+    past_key,
     split_reader,
     split_subject,
 )
@@ -69,3 +73,39 @@ def test_subjects_readers_and_classes_have_one_form() -> None:
     for name in (None, "public", "Settings"):
         with pytest.raises(FormatError):
             check_class(name)
+
+
+# holds AC-3
+def test_page_of_the_past_round_trips_and_another_form_is_refused() -> None:
+    left = (PastGrant(7, ENDED), PastGrant(9, GRANT))
+    value: Value = {"grants": [entry.to_value() for entry in left]}
+    assert decode_past(value) == left
+    assert past_key("settings", "device/dev-1", 7) == b"past/settings/device/dev-1/00000007"
+    assert past_count_key("settings", "device/dev-1") == b"past/settings/device/dev-1"
+    empty: Value = {"left_height": 0, "grant": {}}
+    cases: tuple[Value, ...] = (None, {"grants": []}, {"grants": [GRANT.to_value()]}, {"grants": [empty]})
+    for wrong in cases:
+        with pytest.raises(FormatError):
+            decode_past(wrong)
+
+
+# holds AC-3
+@pytest.mark.parametrize(
+    ("ended_height", "until_ms", "is_over"),
+    [
+        (None, None, False),
+        (8, None, True),
+        (9, None, False),
+        (None, 99, True),
+        (None, 100, True),
+        (None, 101, False),
+    ],
+)
+def test_grant_is_over_when_it_never_counts_again(
+    ended_height: int | None,
+    until_ms: int | None,
+    is_over: bool,  # noqa: FBT001
+) -> None:
+    made = replace(GRANT, ended_height=ended_height, until_ms=until_ms)
+    assert made.is_over(8, 100) is is_over
+    assert not (is_over and made.holds(8, 100))
