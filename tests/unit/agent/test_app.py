@@ -275,6 +275,7 @@ def test_status_goes_on_while_an_upgrade_takes_the_installed_version_away(
 ) -> None:
     async def work() -> None:
         async with running(tmp_path, device()) as site:
+            await site.fake.until("tx")
             shown = site.agent._snapshot
             assert shown is not None
             monkeypatch.setattr("agent.app.version", lambda _: pytest.fail("asked for the installed version"))
