@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -20,7 +20,8 @@ from agent.model import DeviceConfig, DeviceFile, Reading
 from agent.options import DEFAULT_CONFIG, AsJson, Config
 from agent.package_commands import package_app
 from agent.planned import read_within
-from agent.profile import Profile, read_profile
+from agent.profile import Profile, profile_path, read_profile
+from agent.saving import save
 from kit.clock import SystemClock
 from kit.exitcodes import DataError, ExitCode, UsageError, exit_code_of, run
 from kit.files import read_bounded, write_atomic
@@ -33,6 +34,8 @@ from wire.evidence import KINDS
 
 PROGRAM = "gridwitness-agent"
 _KEPT_MS_MIN: Final = 60_000
+_WAITING_MS_MAX: Final = 60_000
+"""Blocks come at once where something waits: a report that waits longer is not on its way."""
 """A file that was read so long before the device's last read is told apart."""
 
 app = typer.Typer(
@@ -77,12 +80,17 @@ def read_command(
         Path | None,
         typer.Option("--against", metavar="PATH", help="Release package or release folder to compare with."),
     ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="FOLDER", help="Write setting list and strategy table there, as KIND.content."),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Read one device once and show its identity and fingerprints; nothing is reported.
 
     What differs from the gateway's release packages is named with its values. With --against the exit code tells it,
-    too: 4 differs, 2 missing.
+    too: 4 differs, 2 missing. --save is for the bench: where settings are registers or objects and no file, a release
+    is made of the content that was read from a device set as it should be.
     """
     configure_logs(level="warning")
     loaded = load_agent_config(config)
@@ -96,7 +104,9 @@ def read_command(
     expected = expected_here(loaded.agent.state_dir, reading) if told is None else told
     value = {**_reading_value(reading), "duration_ms": duration_ms, **asked, "profile": chosen.profile}
     value["against"] = against_value(reading, expected)
-    terminal.show(value, lambda: [*_reading_lines(value), *against_lines(reading, expected)])
+    value["saved"] = saved = [] if keep is None else [str(path) for path in save(reading, keep)]
+    kept = [f"  saved as {path}" for path in saved]
+    terminal.show(value, lambda: [*_reading_lines(value), *against_lines(reading, expected), *kept])
     return 0 if told is None else exit_code_of(verdicts(reading, told))
 
 
@@ -121,6 +131,22 @@ def profile_list_command(config: Config = DEFAULT_CONFIG, as_json: AsJson = Fals
     found = [profiles[name] for name in sorted(profiles)]
     value = {"profiles": [_profile_value(profile) for profile in found]}
     Terminal(as_json=as_json).show(value, lambda: [f"{x.name}  {x.protocol}  {x.about}" for x in found])
+
+
+@profile_app.command("show", epilog="Example: gridwitness-agent profile show folder > profiles/our-recorder.toml")
+def profile_show_command(
+    name: Annotated[str, typer.Argument(help="Name of a profile, as 'profile list' shows it.")],
+    config: Config = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+) -> None:
+    """Print the file of a profile: copy one that comes with the program into profiles/ and change it there."""
+    own = config.parent / PROFILE_FOLDER
+    known = load_profiles(own)
+    if name not in known:
+        raise UsageError(f"there is no profile {name!r}; there are: {', '.join(sorted(known))}")
+    path = profile_path(name, own)
+    text = path.read_text(encoding="utf-8")
+    Terminal(as_json=as_json).show({"name": name, "file": str(path), "text": text}, text.splitlines)
 
 
 @trust_app.command("anchor", epilog="Example: gridwitness-agent trust anchor anchor.cbor")
@@ -263,7 +289,8 @@ def _reading_lines(value: Mapping[str, Any]) -> Sequence[str]:
 
 def _status_lines(value: Mapping[str, Any]) -> Sequence[str]:
     outbox, broker, block = value["outbox"], value["broker"], value["block"]
-    connection = "connected" if broker["is_connected"] else "not connected"
+    why = f" ({broker['last_error']})" if broker["last_error"] else ""
+    connection = "connected" if broker["is_connected"] else f"not connected{why}"
     age_ms = value["trust"]["head_age_ms"]
     age = "none yet" if age_ms is None else f"{age_ms // 1000} s old{', stale' if value['trust']['is_stale'] else ''}"
     clock = f"clock {value['clock_grade']} by {value['clock_source']}"
@@ -283,8 +310,25 @@ def _status_lines(value: Mapping[str, Any]) -> Sequence[str]:
         error = f"; {device['last_error']}" if device["last_error"] else ""
         lines.append(f"  {device['device']}: {device['status']}, {age}, {receipt}{error}")
         lines += [f"    {difference}" for difference in device.get("differences", ())]
-    lines += [f"warning: {warning}" for warning in value["warnings"]]
+    lines += [f"warning: {warning}" for warning in (*value["warnings"], *_silences(value))]
     return lines
+
+
+def _silences(value: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what it may mean that nothing comes back though the broker is there."""
+    if not value["broker"]["is_connected"]:
+        return
+    waits = value["outbox"]["oldest_age_ms"] > _WAITING_MS_MAX
+    if value["trust"]["is_stale"] or (waits and value["trust"]["head_age_ms"] is None):
+        yield (
+            "the broker is connected and no block arrives: the ledger stands still, or the broker's access list does "
+            f"not have gateway {value['gateway']} yet (gridwitness-node broker-files)"
+        )
+    elif waits:
+        yield (
+            "blocks arrive and receipts do not: the ledger has another key for this gateway or none (gridwitness "
+            "members show OWNER), or full nodes refuse its reports: their logs name sender, key and reason"
+        )
 
 
 def _status_code(value: Mapping[str, Any]) -> int:

@@ -189,6 +189,12 @@ def read_profiles(folder: Path | None, schemas: Mapping[str, type]) -> dict[str,
     return profiles
 
 
+def profile_path(name: str, folder: Path) -> Path:
+    """Return the file of a profile that `read_profiles` found: that of ``folder`` goes before the packaged one."""
+    own = folder / f"{name}.toml"
+    return own if own.is_file() else PACKAGED / own.name
+
+
 def _protocol_of(root: Located, schemas: Mapping[str, type]) -> str | None:
     """Return the protocol that the file names, if there is such a one."""
     node = root.value.get("protocol") if isinstance(root.value, dict) else None

@@ -57,6 +57,8 @@ class BrokerSnapshot:
     failures: int
     sent: int
     resent: int
+    last_error: str
+    """Why there is no connection; empty while there is one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from agent.io.trust import ITEM_BYTES_MAX
 from agent.resend import ResendPlan
 from kit.clock import Clock
 from kit.logs import get_logger
-from kit.mqtt import SOCKET_OPTIONS
+from kit.mqtt import LIBRARY_WORDS, SOCKET_OPTIONS
 from wire.topics import GatewayTopic
 
 VERBS: Final = ("birth", "death", "tx", "health", "down")
@@ -153,7 +153,7 @@ class BrokerLink:
                     attempt = 0
                     await self._serve(client)
             except (aiomqtt.MqttError, OSError) as error:
-                self._note_failure(str(error) or type(error).__name__)
+                self._note_failure(LIBRARY_WORDS.beside(error))
             finally:
                 self.figures.is_connected = False
             pause_s = _BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)]

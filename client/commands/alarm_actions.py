@@ -163,7 +163,7 @@ def _act(move: str, alarm: str, more: Mapping[str, cbor.Value], way: Way) -> Non
         seen = fetch(client, alarm)
         words = {**_WORDS, "wrong-state": _WRONG_STATE[move]}
         outcome = way.call(client, CONTRACT, f"{move}-alarm", _args(seen, more), words)
-    shown: Item = {"alarm": alarm, "move": move, "tx": outcome.tx, "height": outcome.height}
+    shown: Item = {"alarm": seen["alarm_id"], "move": move, "tx": outcome.tx, "height": outcome.height}
     way.terminal().show(shown, lambda: [_sentence(move, seen, more, shown)])
 
 

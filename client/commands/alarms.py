@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Final
@@ -31,7 +32,10 @@ _NOT_FOUND: Final = 404
 app = typer.Typer(no_args_is_help=True, help="List and watch alarms; acknowledge, shelve and close them.")
 devices_app = typer.Typer(no_args_is_help=True, help="List devices and their verdicts.")
 
-AlarmArgument = Annotated[str, typer.Argument(metavar="ALARM", help="Id of the alarm, 32 hex digits.")]
+_BEGINNING: Final = re.compile(r"[0-9a-f]{8,31}", re.ASCII)
+AlarmArgument = Annotated[
+    str, typer.Argument(metavar="ALARM", help="Id of the alarm: its 32 hex digits, or the first 8 or more.")
+]
 
 
 @app.command("list")
@@ -94,6 +98,7 @@ def show(alarm: AlarmArgument, node: NodeOption, *, json: JsonOption = False) ->
     """
     with NodeClient([node]) as client:
         item = fetch(client, alarm)
+        alarm = str(item["alarm_id"])
         past = items(client, "/v1/alarm-transitions", {"alarm": alarm})
     terminal = Terminal(as_json=json)
     if json:
@@ -348,11 +353,17 @@ def require_device(client: NodeClient, device: str) -> None:
 
 
 def fetch(client: NodeClient, alarm: str) -> Item:
-    """Return an alarm.
+    """Return the alarm of an id, or the one whose id begins so.
 
     Raises:
-        UsageError: There is none of that id.
+        UsageError: There is none of that id, or several begin so.
     """
+    if _BEGINNING.fullmatch(alarm) is not None:
+        found = [item for item in items(client, "/v1/alarms", {}) if str(item["alarm_id"]).startswith(alarm)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(f"{len(found)} alarms begin with {alarm}: {', '.join(str(x['alarm_id']) for x in found)}")
     try:
         return client.get_json(f"/v1/alarms/{quote(alarm, safe='')}")
     except NodeProblemError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,8 +14,9 @@ from client.names import require_organisation, require_validator
 from client.node import Item, items, listing, octets, state_value
 from client.options import JsonOption, NodeOption
 from client.output import short, show_items, show_listing, when
+from client.proposals import find_proposal
 from client.ways import Way, signed
-from kit.exitcodes import DataError, UsageError
+from kit.exitcodes import DataError
 from kit.files import read_bounded
 from kit.http import NodeClient
 from kit.keystore import load_public_key, load_signing_key
@@ -28,6 +30,7 @@ from wire.types import sha256
 CONTRACT: Final = "validators"
 DAYS_DEFAULT: Final = 7
 _DAY_MS: Final = 86_400_000
+_PROPOSAL: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _WORDS: Final[Mapping[str, str]] = {
     "not-a-voter": "only organisations that run a validator propose and vote, each with its own account's key",
     "change-pending": "another change is open; see 'gridwitness validators proposals'",
@@ -219,7 +222,7 @@ def propose_rotation(
 @app.command()
 @signed
 def vote(
-    proposal: Annotated[str, typer.Argument(help="Id of the proposal: 64 hex digits.")],
+    proposal: Annotated[str, typer.Argument(help="Id of the proposal: its 64 hex digits, or the first 8 or more.")],
     way: Way,
     *,
     against: Annotated[bool, typer.Option("--against", help="Vote against it.")] = False,
@@ -228,14 +231,16 @@ def vote(
 
     Example: gridwitness validators vote 5f0c... --key centre-west.key --node http://localhost:8080
     """
-    args: dict[str, cbor.Value] = {"proposal": _proposal(proposal), "in_favour": not against}
+    args: dict[str, cbor.Value] = {"proposal": _proposal(proposal, way), "in_favour": not against}
     _call("vote", args, way)
 
 
 @app.command()
 @signed
 def ready(
-    proposal: Annotated[str, typer.Argument(help="Id of the approved proposal: 64 hex digits.")],
+    proposal: Annotated[
+        str, typer.Argument(help="Id of the approved proposal: its 64 hex digits, or the first 8 or more.")
+    ],
     vote_key: Annotated[Path, typer.Option("--vote-key", metavar="FILE", help="NAME.key of the new node's vote key.")],
     way: Way,
 ) -> None:
@@ -243,7 +248,7 @@ def ready(
 
     Example: gridwitness validators ready 5f0c... --vote-key vote.key --key centre-south.key --node http://localhost:8084
     """
-    identifier = _proposal(proposal)
+    identifier = _proposal(proposal, way)
     with way.client() as client:
         height, state_root = _newest_state(client)
     signature = load_signing_key(vote_key).signing_key.sign(ready_bytes(identifier, height, state_root)).signature
@@ -259,14 +264,14 @@ def ready(
 @app.command()
 @signed
 def withdraw(
-    proposal: Annotated[str, typer.Argument(help="Id of the proposal: 64 hex digits.")],
+    proposal: Annotated[str, typer.Argument(help="Id of the proposal: its 64 hex digits, or the first 8 or more.")],
     way: Way,
 ) -> None:
     """End a proposal: your own at any time, any one after its deadline.
 
     Example: gridwitness validators withdraw 5f0c... --key dispatch.key --node http://localhost:8080
     """
-    args: dict[str, cbor.Value] = {"proposal": _proposal(proposal)}
+    args: dict[str, cbor.Value] = {"proposal": _proposal(proposal, way)}
     _call("withdraw", args, way)
 
 
@@ -325,11 +330,8 @@ def _deadline_ms(days: int) -> int:
     return time.time_ns() // 1_000_000 + days * _DAY_MS
 
 
-def _proposal(text: str) -> bytes:
-    try:
-        found = bytes.fromhex(text)
-    except ValueError:
-        found = b""
-    if len(found) != 32:  # noqa: PLR2004 - a digest
-        raise UsageError(f"{text!r} is no proposal; see 'gridwitness validators proposals'")
-    return found
+def _proposal(text: str, way: Way) -> bytes:
+    if _PROPOSAL.fullmatch(text) is None:
+        with way.client() as client:
+            text = str(find_proposal(client, text)["proposal"])
+    return bytes.fromhex(text)

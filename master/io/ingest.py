@@ -19,7 +19,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from kit.logs import get_logger
-from kit.mqtt import SOCKET_OPTIONS
+from kit.mqtt import LIBRARY_WORDS, SOCKET_OPTIONS
 from master.io.limits import AddressBook
 from wire.topics import filter_of
 from wire.types import TX_BYTES_MAX
@@ -109,7 +109,7 @@ class BrokerLink:
                     attempt = 0
                     await self._serve(client)
             except (aiomqtt.MqttError, OSError) as error:
-                self._note_failure(str(error) or type(error).__name__)
+                self._note_failure(LIBRARY_WORDS.beside(error))
             except Exception:  # noqa: BLE001 - logged whole
                 # whatever it was, a node that no longer hears its gateways is worse
                 _log.exception("the link to the broker failed; connecting again")

@@ -36,7 +36,7 @@ PROGRAM_WITHIN_S = 60.0
 
 def metric(url: str, name: str, labels: Mapping[str, str] | None = None) -> float:
     """Add up a metric's samples that carry these labels; 0 if there are none."""
-    text = requests.get(url, timeout=5).text
+    text = requests.get(url, timeout=30).text
     wanted = (labels or {}).items()
     return sum(
         sample.value
@@ -127,7 +127,7 @@ def publish(cluster: Cluster, substation: Substation, payload: bytes, verb: str 
             identifier=f"test-{os.getpid()}",
             protocol=aiomqtt.ProtocolVersion.V5,
             tls_context=context,
-            timeout=10,
+            timeout=30,
         ) as client:
             await client.publish(topic, payload, qos=1)
 
@@ -145,9 +145,9 @@ def heard(cluster: Cluster, verb: str) -> Iterator[list[bytes]]:
     client.connect(LOOPBACK, cluster.layout.ports.broker)
     client.loop_start()
     try:
-        wait_until(client.is_connected, within_s=10, what="the broker")
+        wait_until(client.is_connected, within_s=60, what="the broker")
         client.subscribe(filter_of(verb), qos=1)
-        assert begun.wait(10), "no subscription"
+        assert begun.wait(60), "no subscription"
         yield found
     finally:
         client.disconnect()

@@ -26,7 +26,7 @@ from wire import cbor
 from wire.types import sha256
 
 pytestmark = pytest.mark.e2e
-ANCHORED_WITHIN_S = 30.0
+ANCHORED_WITHIN_S = 60.0
 
 
 class Desk:
@@ -92,7 +92,7 @@ def check_log(desk: Desk, reads: Path, copy: Path) -> None:
 def broker_says(cluster: Cluster, name: str, identity: Path) -> str:
     """Open a connection to the broker by a certificate; return what TLS says of it."""
     context = mqtt_context(cluster.layout.broker / "ca.crt", identity / f"{name}.crt", identity / f"{name}.key")
-    with socket.create_connection((LOOPBACK, cluster.layout.ports.broker), timeout=5) as plain:
+    with socket.create_connection((LOOPBACK, cluster.layout.ports.broker), timeout=30) as plain:
         try:
             with context.wrap_socket(plain, server_hostname=LOOPBACK) as secure:
                 # in TLS 1.3 the other side judges after our handshake: its refusal is what comes first
@@ -131,8 +131,9 @@ def test_broker_obeys_the_lists_that_follow_from_the_ledger(cluster: Cluster, tm
         say(GRID_COMPANY, "resume", account=substation.gateway)
         reload()
         publish(cluster, substation, b"after", "data")
-        wait_until(lambda: b"after" in found, within_s=10, what="the message of the gateway that is back")
+        wait_until(lambda: b"after" in found, within_s=60, what="the message of the gateway that is back")
     assert found == [b"before", b"after"]
-    assert "REVOKED" in broker_says(cluster, "spare", tmp_path)
+    # a broker that is slow to judge has said nothing yet
+    wait_until(lambda: "REVOKED" in broker_says(cluster, "spare", tmp_path), within_s=60, what="the refusal")
     assert broker_says(cluster, "mqtt", layout.gateway(substation.gateway)) == "welcome"
     cluster.wait_matched()

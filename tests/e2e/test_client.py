@@ -99,7 +99,7 @@ def test_alarm_is_acknowledged_and_closed_by_people_whom_the_station_concerns(cl
         if item["device"] == cluster.layout.topology.devices[0].id
     )
     name = alarm["alarm_id"]
-    wait_until(lambda: _alarm(cluster, name)["state"] == "returned", within_s=20, what="the cause to be gone")
+    wait_until(lambda: _alarm(cluster, name)["state"] == "returned", within_s=60, what="the cause to be gone")
 
     def answer(method: str, by: str, code: int = 0) -> Any:  # noqa: ANN401 JSON
         key = ("--key", str(cluster.layout.keys / f"{by}.key"))

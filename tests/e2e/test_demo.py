@@ -19,7 +19,7 @@ from client.demo.cluster import Cluster
 from client.demo.processes import find_program, wait_until
 from tests.e2e.harness import processes_of
 
-DEMO_WITHIN_S = 170.0
+DEMO_WITHIN_S = 280.0
 
 
 def test_demo_once_gives_five_alarms_on_four_nodes(tmp_path: Path) -> None:
@@ -73,13 +73,13 @@ def test_demo_that_stays_up_shows_what_one_tries_until_ctrl_c(cluster: Cluster) 
     def visit() -> None:
         """Do what it says one may try, then press Ctrl-C."""
         try:
-            wait_until(lambda: "curl" in said.getvalue(), within_s=30, what="what to try")
+            wait_until(lambda: "curl" in said.getvalue(), within_s=60, what="what to try")
             tamper, restore = (line.split() for line in said.getvalue().splitlines() if " tamper " in line)
             assert subprocess.run(tamper, check=False, timeout=30, stdout=subprocess.DEVNULL).returncode == 0
             raised = f"alarm raised {device}: mismatch, on all 4 nodes"
-            wait_until(lambda: raised in said.getvalue(), within_s=30, what="the alarm")
+            wait_until(lambda: raised in said.getvalue(), within_s=60, what="the alarm")
             assert subprocess.run(restore, check=False, timeout=30, stdout=subprocess.DEVNULL).returncode == 0
-            wait_until(lambda: f"alarm returned {device}" in said.getvalue(), within_s=30, what="the alarm to go")
+            wait_until(lambda: f"alarm returned {device}" in said.getvalue(), within_s=60, what="the alarm to go")
         finally:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -99,10 +99,10 @@ def test_demo_ended_while_starting_leaves_no_process_behind(tmp_path: Path, end:
     with (tmp_path / "said.txt").open("w") as said, subprocess.Popen(command, stdout=said, stderr=said) as demo:
         try:
             log = folder / "logs" / "broker.log"
-            wait_until(lambda: log.exists() and log.stat().st_size > 0, within_s=60, what="the broker to start")
+            wait_until(lambda: log.exists() and log.stat().st_size > 0, within_s=200, what="the broker to start")
             assert len(processes_of(folder)) > 1
             demo.send_signal(end)
-            assert demo.wait(30) != 0
-            wait_until(lambda: processes_of(folder) == [], within_s=30, what="all processes to end")
+            assert demo.wait(60) != 0
+            wait_until(lambda: processes_of(folder) == [], within_s=60, what="all processes to end")
         finally:
             demo.kill()

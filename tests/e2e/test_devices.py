@@ -27,9 +27,9 @@ def test_sick_device_is_unreachable_and_no_alarm_and_disturbs_no_other(cluster: 
         )
         # while one device keeps its gateway waiting, a change of the other is seen as quickly as ever
         cluster.tamper(well, {"action": "flip-byte", "artefact": "settings", "offset": 100})
-        wait_until(lambda: cluster.devices(member)[well]["state"] == "alarm", within_s=10, what=f"the alarm of {well}")
+        wait_until(lambda: cluster.devices(member)[well]["state"] == "alarm", within_s=60, what=f"the alarm of {well}")
         cluster.restore()
-        wait_until(lambda: cluster.devices(member)[well]["state"] == "match", within_s=10, what=f"{well} to match")
+        wait_until(lambda: cluster.devices(member)[well]["state"] == "match", within_s=60, what=f"{well} to match")
     finally:
         cluster.fault(sick, {"action": "clear"})
         cluster.restore()

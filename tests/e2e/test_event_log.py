@@ -19,7 +19,7 @@ def test_event_log_of_every_running_node_replays_bit_for_bit(cluster: Cluster) -
     device = cluster.layout.topology.substations[0].devices[0].id
     before = int(cluster.status(MEMBERS[0])["height"])
     with Churn(cluster, device, 0.4) as churn:
-        wait_until(lambda: churn.changes >= CHANGES or churn.error is not None, within_s=30, what="changes of a device")
+        wait_until(lambda: churn.changes >= CHANGES or churn.error is not None, within_s=60, what="changes of a device")
     cluster.wait_matched()
     height = cluster.wait_same_height()
     assert height > before

@@ -10,7 +10,7 @@ from client.demo.processes import wait_until
 from client.demo.topology import MANUFACTURER, MEMBERS
 from tests.e2e.harness import run_program
 
-NAMED_WITHIN_S = 30.0
+NAMED_WITHIN_S = 60.0
 
 
 def folder_of(cluster: Cluster, device: str, kind: str) -> Path:

@@ -82,7 +82,7 @@ def test_blob_that_strangers_bring_slowly_comes_all_the_same(cluster: Cluster) -
         tx, missing = submit_with_blobs(client, raw)
         assert missing == [digest]
         strangers = [
-            held.enter_context(socket.create_connection((where.hostname or "", where.port or 0), timeout=20))
+            held.enter_context(socket.create_connection((where.hostname or "", where.port or 0), timeout=30))
             for _ in range(COPIES_MAX + 2)
         ]
         for stranger in strangers:

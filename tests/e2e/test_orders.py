@@ -26,7 +26,7 @@ def test_change_under_a_work_order_is_pending_until_its_end_and_a_read_is_ordere
     device, member = cluster.layout.topology.devices[0].id, MEMBERS[1]
 
     def is_shown(state: str) -> None:
-        wait_until(lambda: cluster.devices(member)[device]["state"] == state, within_s=20, what=f"{device}: {state}")
+        wait_until(lambda: cluster.devices(member)[device]["state"] == state, within_s=60, what=f"{device}: {state}")
 
     planned = next(name for name in cluster.layout.new_releases() if name.startswith(device))
     order = orders(cluster, "open", device, planned, "--approver", MEMBERS[0], key=GRID_COMPANY)["order"]
@@ -53,7 +53,7 @@ def inspect_and_prove(cluster: Cluster, folder: Path) -> None:
     # the agent's figures are taken now and then, the order may have been answered since
     wait_until(
         lambda: agent_metric(cluster, gateway, "down_total", {"result": "order-taken"}) == 1,
-        within_s=20,
+        within_s=60,
         what="the agent to count the order",
     )
     (item,) = orders(cluster, "inspections", "--state", "answered")["items"]

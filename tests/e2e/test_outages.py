@@ -85,7 +85,7 @@ def test_kill_in_mid_run_loses_and_doubles_no_report(
         for kill in range(KILLS):
             _wait_changes(churn, CHANGES)
             # in the moment in which a report is on its way
-            wait_until(lambda: waiting(cluster, gateway) > 0, within_s=30, what="a report to be sent", poll_s=0.001)
+            wait_until(lambda: waiting(cluster, gateway) > 0, within_s=60, what="a report to be sent", poll_s=0.001)
             killed.kill()
             totals.update([signed(cluster, gateway)])
             _wait_changes(churn, CHANGES)
@@ -136,5 +136,5 @@ def _replace_key(cluster: Cluster, gateway: str, folder: Path) -> None:
 def _wait_changes(churn: Churn, count: int) -> None:
     due = churn.changes + count
     wait_until(
-        lambda: churn.changes >= due or churn.error is not None, within_s=30, what=f"{count} changes of a device"
+        lambda: churn.changes >= due or churn.error is not None, within_s=60, what=f"{count} changes of a device"
     )

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from client.demo.ports import free_ports
 from kit.config import HostPort
 from kit.tls import Identity, peer_context, self_signed
 from master.io import peers
 from master.io.frames import frame
 from master.io.inbound import Trust, close
 from tests.e2e.test_peer_port import is_closed, leave
-from tests.e2e.test_peers import WAIT_S, Member, free_port, make, until
+from tests.e2e.test_peers import WAIT_S, Member, make, until
 from wire.types import sha256
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -37,7 +38,7 @@ def addresses_of(*members: Member) -> dict[str, HostPort]:
 def second(member: Member, folder: Path) -> Member:
     """Return the same member with another certificate, at another port."""
     folder.mkdir()
-    return Member(member.name, folder, free_port())
+    return Member(member.name, folder, *free_ports(1))
 
 
 async def dial(node: Member, member: Member) -> Streams:
@@ -216,7 +217,7 @@ async def closing(folder: Path, patch: pytest.MonkeyPatch) -> AsyncIterator[tupl
     finally:
         rude.ended.set()
         rude.server.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await a.network.stop()
 
 
@@ -225,7 +226,7 @@ def test_stop_while_a_connection_is_being_closed_ends_its_dialler(
 ) -> None:
     async def main() -> None:
         async with closing(tmp_path, monkeypatch) as (a, b, rude):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await a.network.stop()
             assert a.network._leaving == set()
             a.network.renew(trust_of(a, {"a": [a.identity], "b": [b.identity]}), addresses_of(b))

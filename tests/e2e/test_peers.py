@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from client.demo.ports import free_ports
 from kit.config import HostPort
 from kit.tls import Identity, peer_context, self_signed
 from master.io.frames import frame
@@ -17,7 +17,7 @@ from master.io.limits import PeerLimits
 from master.io.peers import PeerNetwork
 from wire.types import sha256
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 REFUSED = b"refused"
 
 
@@ -63,15 +63,9 @@ class Member:
         return int(raw != REFUSED)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def make(folder: Path, *names: str) -> list[Member]:
-    return [Member(name, folder, free_port()) for name in names]
+    ports = free_ports(len(names))
+    return [Member(name, folder, port) for name, port in zip(names, ports, strict=True)]
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -16,7 +16,7 @@ from firmware_sim.modbus.server import ModbusServer
 from firmware_sim.modbus.unit import Unit
 from tests.unit.firmware_sim.bench import device
 
-TIMEOUT_S = 10
+TIMEOUT_S = 60
 RECEIVE_BYTES = 64 * 1024
 """Small, so that a client that does not read is soon felt by the server."""
 FIRMWARE = bytes(index * 31 % 253 for index in range(70_001))

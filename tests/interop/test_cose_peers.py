@@ -49,7 +49,7 @@ def ask() -> Iterator[Ask]:
 
         yield question
         inlet.close()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
 
 
 def test_peers_are_the_locked_ones(ask: Ask) -> None:

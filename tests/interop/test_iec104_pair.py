@@ -127,7 +127,7 @@ def test_second_link_of_the_group_goes_on_where_the_first_is_cut(tmp_path: Path)
     async def talk(fleet: Fleet, port: int) -> None:
         driver = driver_at(port)
         assert_is_the_release(fleet, await driver.read())
-        for _ in range(100):
+        for _ in range(6000):
             if fleet.device("sc-lakeside-1").counters.connections == 2:
                 break
             await asyncio.sleep(0.01)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.drivers.errors import DeviceError, DeviceProtocolError
+from agent.drivers.errors import DeviceError, DeviceProtocolError, DeviceUnreachableError
 from agent.drivers.mms import MmsDriver
 from agent.drivers.mms_profile import MmsProfile
 from agent.drivers.table import load_profiles
@@ -35,6 +35,8 @@ from tests.unit.agent.site import write_site
 pytestmark = pytest.mark.interop
 RELAY = load_profiles()["relay-61850"]
 FIRMWARE_BYTES = 300_000
+PATIENCE_MS = {"slow": 5000, "single-connection": 5000, "half-open": 1000}
+"""How long the driver waits under those faults of which a second try gets the better."""
 SCENARIO = """\
 [scenario]
 name = "two-relays"
@@ -94,6 +96,15 @@ async def reading(fleet: Fleet, *, retries: int = 2, timeout_ms: int = 2000, scl
         yield driver
     finally:
         await driver.close()
+
+
+async def until_read(driver: MmsDriver) -> Reading:
+    """Read until an answer comes in time: on a busy machine even a sound device may be late."""
+    for _ in range(50):
+        with contextlib.suppress(DeviceUnreachableError):
+            return await driver.read()
+        await asyncio.sleep(0.05)
+    raise AssertionError("no read in 50")
 
 
 def digests(found: Reading) -> dict[str, bytes]:
@@ -167,9 +178,11 @@ def test_setting_changed_and_changed_back_moves_the_revision_alone(scenario_path
 
 @pytest.mark.parametrize("kind", sorted(FAULTS))
 def test_fault_of_the_link_is_an_error_or_nothing_but_never_another_content(scenario_path: Path, kind: str) -> None:
+    timeout_ms = PATIENCE_MS.get(kind, 300)
+
     async def disturbed() -> tuple[Reading, Reading | DeviceError, Reading]:
-        async with running(scenario_path) as fleet, reading(fleet, retries=1, timeout_ms=300) as driver:
-            before = await driver.read()
+        async with running(scenario_path) as fleet, reading(fleet, retries=1, timeout_ms=timeout_ms) as driver:
+            before = await until_read(driver)
             fleet.tamper(["relay-1"], {"action": "fault", "fault": kind})
             during: Reading | DeviceError
             try:
@@ -177,8 +190,7 @@ def test_fault_of_the_link_is_an_error_or_nothing_but_never_another_content(scen
             except DeviceError as error:
                 during = error
             fleet.tamper(["relay-1"], {"action": "clear-fault"})
-            await asyncio.sleep(0.6)
-            return before, during, await driver.read()
+            return before, during, await until_read(driver)
 
     before, during, after = asyncio.run(disturbed())
     assert digests(after) == digests(before)
@@ -189,7 +201,7 @@ def test_fault_of_the_link_is_an_error_or_nothing_but_never_another_content(scen
         assert str(during).startswith("device dev-a: ")
         assert during.status in {"unreachable", "protocol-error"}
     if kind != "restart-in-transfer":  # whether the second try comes before the device is back is up to the clock
-        assert isinstance(during, Reading) == (kind in {"slow", "single-connection", "half-open"})
+        assert isinstance(during, Reading) == (kind in PATIENCE_MS)
 
 
 def test_file_that_changes_while_it_is_read_never_gives_the_same_digest(scenario_path: Path) -> None:
@@ -240,7 +252,7 @@ def test_ied_process_that_dies_is_started_again(scenario_path: Path) -> None:
 
 def test_simulator_without_the_extra_says_what_to_install(scenario_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "find_spec", lambda _: None)
-    with pytest.raises(ScenarioError, match=r"device relay-1: .*pip install 'gridwitness\[iec61850\]'") as caught:
+    with pytest.raises(ScenarioError, match=r"device relay-1: .*pip install '\.\[sim,iec61850\]'") as caught:
         Fleet(load_scenario(scenario_path), base=scenario_path.parent)
     assert caught.value.exit_code == 78
 
@@ -253,7 +265,7 @@ def test_programs_read_a_simulated_relay_and_end_with_the_codes_of_the_house(
     command = [sys.executable, "-m", "firmware_sim", "up", str(scenario_path), "--state-file", str(state)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as simulator:
         try:
-            deadline = time.monotonic() + 40
+            deadline = time.monotonic() + 60
             while not state.exists():
                 assert simulator.poll() is None
                 assert time.monotonic() < deadline
@@ -261,11 +273,7 @@ def test_programs_read_a_simulated_relay_and_end_with_the_codes_of_the_house(
             port = json.loads(state.read_text())["devices"]["relay-1"]["port"]
             config = write_site(tmp_path, broker_port=8883, devices=[("relay-1", port)])
             text = config.read_text().replace('"modbus"', '"mms"')
-            config.write_text(
-                text.replace('"stability-control-modbus"', '"relay-61850"').replace(
-                    "timeout_ms = 200", "timeout_ms = 2000"
-                )
-            )
+            config.write_text(text.replace('"stability-control-modbus"', '"relay-61850"'))
             program = [sys.executable, "-m", "agent", "read", "relay-1", "--config", str(config), "--json"]
             done = subprocess.run(program, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr

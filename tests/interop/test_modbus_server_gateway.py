@@ -19,7 +19,7 @@ from firmware_sim.fleet import Fleet
 from firmware_sim.modbus.server import ModbusServer
 from firmware_sim.scenario import TlsTable, load_scenario
 from firmware_sim.tls import server_context
-from kit.clock import SystemClock
+from kit.clock import FakeClock, SystemClock
 from kit.tls import Authority
 from rules.fingerprint import fingerprint
 from tests.interop.modbus_line import TIMEOUT_S, Line, connect, firmware_device, framed, on_line, read_file, run, serve
@@ -222,7 +222,8 @@ def test_single_connection_device_closes_a_second_one() -> None:
 
 def test_restart_in_transfer_drops_all_and_comes_back() -> None:
     target = firmware_device()
-    target.clock_ms = SystemClock().now_ms
+    clock = FakeClock()
+    target.clock_ms = clock.now_ms
 
     async def main() -> None:
         async with serve(target) as port:
@@ -235,7 +236,7 @@ def test_restart_in_transfer_drops_all_and_comes_back() -> None:
                 assert await other.ended()
             async with connect(port) as early:
                 assert await early.ended()
-            await asyncio.sleep(0.2)
+            clock.advance(150)
             async with connect(port) as line:
                 assert (await line.ask(read_file(1, 100, 4)))[0] == 20
         assert target.counters.restarts == 1

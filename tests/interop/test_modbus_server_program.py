@@ -31,7 +31,7 @@ from tests.unit.firmware_sim.bench import FIRMWARE_BYTES, SCENARIO, write_bench
 pytestmark = pytest.mark.interop
 
 PROGRAM = (sys.executable, "-m", "firmware_sim.cli")
-WAIT_S = 20
+WAIT_S = 60
 RESIDENT_BYTES_MAX = 150_000_000
 """Of one simulator process with 2,000 devices; it has about 65 MB."""
 
@@ -81,7 +81,7 @@ def read_firmware(port: int, unit: int, size: int) -> bytes:
     """Read the firmware in requests of 121 registers, as our agent does."""
 
     async def main() -> bytes:
-        client = AsyncModbusTcpClient("127.0.0.1", port=port, timeout=3, retries=0)
+        client = AsyncModbusTcpClient("127.0.0.1", port=port, timeout=30, retries=0)
         assert await client.connect()
         found = bytearray()
         left = (size + 1) // 2
@@ -104,7 +104,7 @@ def read_firmware(port: int, unit: int, size: int) -> bytes:
 def test_program_announces_what_the_state_file_and_the_control_port_say(bench: Bench) -> None:
     assert json.loads(bench.state_file.read_text()) == bench.announced
     assert bench.announced["pid"] == bench.process.pid
-    listed = requests.get(bench.announced["control"] + "/devices", timeout=5).json()
+    listed = requests.get(bench.announced["control"] + "/devices", timeout=30).json()
     assert [(item["device"], item["port"]) for item in listed["items"]] == [
         ("dev-a", bench.port("dev-a")),
         ("dev-b", bench.port("dev-b")),
@@ -123,7 +123,7 @@ def test_program_device_serves_the_release_and_then_the_tampered_file(bench: Ben
     expected = release[:50_001] + bytes((release[50_001] ^ 128,)) + release[50_002:]
     found = read_firmware(bench.port("dev-a"), 1, FIRMWARE_BYTES)
     assert found == expected
-    shown = requests.get(bench.announced["control"] + "/devices/dev-a", timeout=5).json()
+    shown = requests.get(bench.announced["control"] + "/devices/dev-a", timeout=30).json()
     assert shown["artefacts"][0]["sha256"] == hashlib.sha256(found).hexdigest()
     assert bench.run("tamper", "all", "restore")[0] == 0
     assert read_firmware(bench.port("dev-a"), 1, FIRMWARE_BYTES) == release
@@ -167,7 +167,7 @@ def test_program_refused_request_has_its_exit_code(bench: Bench, args: tuple[str
     assert code == expected
     assert answer["exit_code"] == expected
     assert answer["error"]
-    shown = requests.get(bench.announced["control"] + "/devices", timeout=5).json()
+    shown = requests.get(bench.announced["control"] + "/devices", timeout=30).json()
     assert all(item["state"] == "original" for item in shown["items"])
 
 

@@ -25,7 +25,7 @@ SETTINGS = artefact("settings", "1.0", setting_list("x"))
 def with_client(target: Unit | Device, talk: Callable[[AsyncModbusTcpClient], Awaitable[None]]) -> None:
     async def main() -> None:
         async with serve(target) as port:
-            client = AsyncModbusTcpClient("127.0.0.1", port=port, timeout=3, retries=0)
+            client = AsyncModbusTcpClient("127.0.0.1", port=port, timeout=30, retries=0)
             assert await client.connect()
             try:
                 await talk(client)

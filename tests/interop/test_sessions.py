@@ -32,7 +32,7 @@ from tests.unit.firmware_sim.bench import write_bench
 pytestmark = pytest.mark.interop
 
 VENDOR = bytes.fromhex("2b 0e 04 00")
-WAIT_S = 20
+WAIT_S = 60
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import tomllib
@@ -22,7 +23,10 @@ from kit.keystore import create_key
 from kit.tls import self_signed
 from master.config import load_node_config
 from master.consortium import build_genesis
+from master.contracts.findings import CLOCK_UNTRUSTED
 from master.contracts.parameters import defaults
+from rules import appraisal
+from rules.severity import EVIDENCE_CONFLICT
 
 ROOT: Final = Path(__file__).parents[2]
 GUIDES: Final = ROOT / "docs" / "guides"
@@ -68,6 +72,21 @@ def test_guide_commands_exist_with_their_options(page: Path, trees: dict[str, An
         assert given <= known, f"{page.name}: {program} {rest}: {sorted(given - known)}"
 
 
+def anchors_of(path: Path) -> set[str]:
+    """Return what a link into a page may name: its headings as GitHub writes them."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_guide_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8")):
+        name, _, anchor = target.partition("#")
+        path = page.parent / name if name else page
+        assert path.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors_of(path), f"{page.name}: {target}"
+
+
 def test_guides_name_many_commands() -> None:
     assert len(list(commands())) > 150
 
@@ -95,7 +114,8 @@ def files_of(value: object) -> Iterator[str]:
 
 
 def put(folder: Path, name: str, text: str) -> Path:
-    """Write a configuration and every file that it names."""
+    """Write a configuration and every file that it names, absolute paths below the folder."""
+    text = text.replace('"/', f'"{folder}/')
     for file in sorted(set(files_of(tomllib.loads(text)))):
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,3 +161,36 @@ def test_guide_node_is_a_configuration(tmp_path: Path) -> None:
 def test_guide_agent_is_a_configuration(tmp_path: Path) -> None:
     config = load_agent_config(put(tmp_path, "agent.toml", tables_of("gateway.md", "[agent]")))
     assert [device.id for device in config.devices] == ["lakeside-scd-1"]
+
+
+def warnings_of(package: str) -> set[str]:
+    """Return every line of level warning or above that a program can log, but for those named by what they carry."""
+    found = set()
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr in {"warning", "error", "critical", "exception"}
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id.lower() == "_log"
+                and isinstance(node.args[0], ast.Constant)
+            ):
+                found.add(str(node.args[0].value))
+    return found
+
+
+@pytest.mark.parametrize(("package", "page", "count"), [("agent", "gateway.md", 10), ("master", "operations.md", 25)])
+def test_guide_explains_every_warning_of_a_program(package: str, page: str, count: int) -> None:
+    said = " ".join((GUIDES / page).read_text(encoding="utf-8").split())
+    lines = warnings_of(package)
+    assert len(lines) >= count
+    # the first clause is enough to find it by
+    assert sorted(line for line in lines if re.split("[;,:]", line)[0] not in said) == []
+
+
+def test_guide_of_alarms_has_every_cause() -> None:
+    said = (GUIDES / "alarms.md").read_text(encoding="utf-8")
+    verdicts = set(appraisal.VERDICTS) - {appraisal.MATCH, appraisal.PENDING}
+    causes = {*verdicts, appraisal.IDENTITY_CHANGED, appraisal.ALTERED, CLOCK_UNTRUSTED, EVIDENCE_CONFLICT}
+    assert sorted(cause for cause in causes if f"\n| `{cause}` |" not in said) == []

@@ -99,6 +99,36 @@ def test_read_for_people_shows_the_same(
     assert "2560 of 2560 bytes" in shown
 
 
+def test_read_saves_what_a_release_is_made_of_and_overwrites_nothing(
+    config: Path, simulated: Device, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ("read", "sps-1", "--config", str(config), "--save", str(tmp_path / "bench"))
+    assert call(monkeypatch, *words) == 74  # firmware alone: the manufacturer has that file
+    assert "no setting list or strategy table" in capsys.readouterr().err
+    simulated.load(simulated.contents.loaded(artefact("strategy", "1.0.0", b"number,name\n1,a\n")))
+    assert call(monkeypatch, *words) == 0
+    saved = tmp_path / "bench" / "strategy.content"
+    assert f"saved as {saved}" in capsys.readouterr().out
+    assert (saved.read_bytes(), saved.stat().st_mode & 0o777) == (b"number,name\n1,a\n", 0o600)
+    assert call(monkeypatch, *words) == 74
+    assert "never overwritten" in capsys.readouterr().err
+
+
+def test_profile_show_prints_the_file_of_the_one_that_counts(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "profile", "show", "folder", "--config", str(config)) == 0
+    shown = capsys.readouterr().out
+    assert 'pattern = "*.bin"' in shown
+    own = config.parent / "profiles"
+    own.mkdir()
+    (own / "folder.toml").write_text(shown.replace("*.bin", "*.hex"))
+    assert call(monkeypatch, "profile", "show", "folder", "--config", str(config)) == 0
+    assert 'pattern = "*.hex"' in capsys.readouterr().out
+    assert call(monkeypatch, "profile", "show", "other", "--config", str(config)) == 64
+    assert "there are: folder, " in capsys.readouterr().err
+
+
 def test_profile_check_shows_what_is_obtained_and_how(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -205,6 +235,8 @@ def write_status(
     age_ms: int = 0,
     trust: dict[str, object] | None = None,
     kept_ms: int = 500,
+    last_error: str = "",
+    waits_ms: int = 0,
 ) -> None:
     now_ms = SystemClock().now_ms() - age_ms
     folder = StateFolder(config.parent / "state")
@@ -219,9 +251,11 @@ def write_status(
         }
         for number, name in enumerate(devices)
     ]
-    broker = {"address": "b:1", "is_connected": is_connected, "sent": 1, "resent": 0}
+    broker = {"address": "b:1", "is_connected": is_connected, "sent": 1, "resent": 0, "last_error": last_error}
     believed = {**STATUS["trust"], **(trust or {})}
-    folder.write_status({**STATUS, "trust": believed, "time_ms": now_ms, "devices": rows, "broker": broker})
+    outbox = {**STATUS["outbox"], "oldest_age_ms": waits_ms}
+    more = {"trust": believed, "time_ms": now_ms, "devices": rows, "broker": broker, "outbox": outbox}
+    folder.write_status({**STATUS, **more})
     folder.release()
 
 
@@ -260,6 +294,36 @@ def test_status_exits_by_what_it_shows(
     assert shown.count("\n    settings: setting 17 differs from release r-1\n") == len(devices)
     assert call(monkeypatch, "status", "--config", str(config), "--json") == code
     assert json.loads(capsys.readouterr().out)["block"] == {"height": 5}
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "unsaid"),
+    [
+        ({"waits_ms": 60_000}, "broker b:1: connected;", "receipts do not"),
+        ({"trust": {"head_age_ms": None}, "waits_ms": 60_001}, "does not have gateway gw-1 yet", "receipts do not"),
+        ({"trust": {"head_age_ms": None}, "waits_ms": 0}, "newest header none yet", "access list"),
+        ({"waits_ms": 60_001}, "warning: blocks arrive and receipts do not", "access list"),
+        ({"trust": {"is_stale": True}, "waits_ms": 90_000}, "does not have gateway gw-1 yet", "receipts do not"),
+        (
+            {"is_connected": False, "last_error": "revoked", "waits_ms": 90_000},
+            "not connected (revoked);",
+            "receipts do",
+        ),
+    ],
+)
+def test_status_says_what_a_silence_may_mean(
+    given: dict[str, Any],
+    said: str,
+    unsaid: str,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_status(config, "read", **given)
+    call(monkeypatch, "status", "--config", str(config))
+    shown = capsys.readouterr().out
+    assert said in shown
+    assert unsaid not in shown
 
 
 # holds LC-7

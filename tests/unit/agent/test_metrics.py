@@ -40,7 +40,7 @@ SNAPSHOT = Snapshot(
     is_running=True,
     devices=(DEVICE, replace(DEVICE, device="sps-2", status="not-yet-read", last_read_ms=None, oldest_read_ms=None)),
     outbox=OutboxSnapshot(items=4, bytes=5000, oldest_age_ms=1500),
-    broker=BrokerSnapshot("b:1", is_connected=True, connects=2, failures=1, sent=9, resent=6),
+    broker=BrokerSnapshot("b:1", is_connected=True, connects=2, failures=1, sent=9, resent=6, last_error=""),
     block=BlockSnapshot(42, "00"),
     trust=TrustSnapshot(is_expired=True, head_age_ms=95_000, is_stale=True, head_age_ms_max=90_000, conflicts=2),
     reports={"boot": 1, "change": 3},

@@ -47,6 +47,21 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     return made
 
 
+def test_alarm_is_acted_on_by_the_beginning_of_its_id(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = desk.node.answers[f"/v1/alarms/{ALARM}"]
+    assert isinstance(shown, dict)
+    desk.node.answers["/v1/alarms"] = {"items": [shown, {**shown, "alarm_id": "cd" * 16}], "next": None}
+    assert call("alarms", "acknowledge", ALARM[:8], "--reason", "under-investigation", *desk.by) == 0
+    assert desk.sent().args["alarm"] == ALARM
+    capsys.readouterr()
+    desk.node.answers["/v1/alarms"] = {"items": [shown, {**shown, "alarm_id": ALARM[:8] + "c" * 24}], "next": None}
+    assert call("alarms", "acknowledge", ALARM[:8], "--reason", "under-investigation", *desk.by) == 64
+    assert f"2 alarms begin with {ALARM[:8]}: {ALARM}, " in capsys.readouterr().err
+    desk.node.answers["/v1/alarms"] = {"items": [], "next": None}
+    assert call("alarms", "acknowledge", "12345678", "--reason", "under-investigation", *desk.by) == 64
+    assert "no alarm '12345678'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "method", "more"),
     [

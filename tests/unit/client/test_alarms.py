@@ -294,7 +294,7 @@ def test_alarms_show_tells_the_whole_story_in_its_order(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     past = [transition("shelve", by="grid", action="part ordered", until_ms=1_790_000_060_000), transition("appear")]
-    answers = {"/v1/alarms/ab12": alarm("a", "mismatch"), "/v1/alarm-transitions": page(*past)}
+    answers = {"/v1/alarms/ab12": {**alarm("a", "mismatch"), "alarm_id": "ab12"}, "/v1/alarm-transitions": page(*past)}
     node = FakeNode(answers)
     use_node(monkeypatch, "alarms", node)
     monkeypatch.setenv("COLUMNS", "250")

@@ -19,7 +19,7 @@ OPTIONS = {
     "genesis": "--genesis",
     "reading_key": "--reading-key",
 }
-NEVER = {"anchor new", "members approve", "quarantine sign", "quarantine statement"}
+NEVER = {"anchor new", "members approve", "members certificates add", "quarantine sign", "quarantine statement"}
 """They make what people keep: no option lets them write over it."""
 FOLDERS = {"access new-key"}
 COMMANDS = {
@@ -36,6 +36,7 @@ WORDS = {
     "compliance export": (),
     "gaps check": ("a",),
     "members approve": ("wind", "--ca", "ca"),
+    "members certificates add": ("gw-a", "gw-a.csr", "--ca", "ca"),
     "models get": ("north",),
     "models prove": ("north",),
     "quarantine sign": ("east.unlock", "--organisation", "a"),
@@ -74,7 +75,9 @@ def test_command_leaves_a_file_as_it_is_and_asks_no_node_before(
 ) -> None:
     mine = tmp_path / "mine.csv"
     mine.write_bytes(b"mine")
-    if name == "members approve":
+    if name == "members certificates add":
+        assert call("members", "certificates", "request", "gw-a") == 0
+    if name.startswith("members"):
         assert call("members", "authority", "--ca", "ca") == 0
     assert call(*name.split(), *WORDS[name], *options(name, str(mine))) == 74
     assert mine.read_bytes() == b"mine"
@@ -89,7 +92,9 @@ def test_command_names_a_folder_that_is_no_file_or_that_is_missing(
 ) -> None:
     end = ".csv" if name == "compliance export" else ""
     (tmp_path / f"made{end}").mkdir()
-    if name == "members approve":
+    if name == "members certificates add":
+        assert call("members", "certificates", "request", "gw-a") == 0
+    if name.startswith("members"):
         assert call("members", "authority", "--ca", "ca") == 0
     for out, said in ((f"made{end}", "is a folder; name the file"), (f"none/a{end}", "there is no folder none")):
         assert call(*name.split(), *WORDS[name], *options(name, out)) == 74

@@ -193,6 +193,18 @@ def test_vote_says_in_favour_or_against(site: Site, words: tuple[str, ...], *, i
     assert site.sent().args == {"proposal": bytes.fromhex(PROPOSAL), "in_favour": in_favour}
 
 
+def test_vote_takes_the_beginning_of_an_id_and_refuses_what_is_none(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.node.answers["/v1/proposals"] = {"items": [{"proposal": PROPOSAL}, {"proposal": "ab" * 32}], "next": None}
+    assert call("validators", "vote", PROPOSAL[:8], *site.by) == 0
+    assert site.sent().args["proposal"] == bytes.fromhex(PROPOSAL)
+    assert call("validators", "vote", "12345678", *site.by) == 65
+    assert "there is no proposal 12345678" in capsys.readouterr().err
+    assert call("validators", "vote", "first", *site.by) == 64
+    assert len(site.node.posted) == 1
+
+
 def test_ready_signs_the_newest_state_of_the_node_that_is_asked(site: Site) -> None:
     site.node.answers["/v1/headers"] = {"items": [{"header": HEADER.encode().hex(), "certificate": ""}]}
     assert call("validators", "ready", PROPOSAL, "--vote-key", site.key("vote"), *site.by) == 0
