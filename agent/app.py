@@ -79,6 +79,7 @@ class Agent:
     def __init__(self, config: AgentConfig) -> None:
         self._config = config
         self._clock = GradedClock(SystemClock())
+        self._version = version("gridwitness")  # once: an upgrade takes what is installed away for a moment
         self._genesis = load_genesis(config)
         key = load_signing_key(config.agent.key)
         self._signer = Signer(config.agent.gateway, self._genesis.chain(), key.signing_key)
@@ -279,7 +280,7 @@ class Agent:
             {"device": poller.config.id, "protocol": poller.config.protocol, "profile": poller.config.profile}
             for poller in self._pollers
         ]
-        return {"version": version("gridwitness"), "chain": self._signer.chain, "devices": devices}
+        return {"version": self._version, "chain": self._signer.chain, "devices": devices}
 
     def _health(self) -> dict[str, object]:
         assert self._snapshot is not None, "taken before the first connection"
@@ -332,7 +333,7 @@ class Agent:
         return Snapshot(
             gateway=self._config.agent.gateway,
             chain=self._signer.chain,
-            version=version("gridwitness"),
+            version=self._version,
             pid=os.getpid(),
             boot=self._boot,
             time_ms=clock.time_ms,

@@ -318,12 +318,13 @@ def _silences(value: Mapping[str, Any]) -> Iterator[str]:
     """Yield what it may mean that nothing comes back though the broker is there."""
     if not value["broker"]["is_connected"]:
         return
-    if value["trust"]["is_stale"]:
+    waits = value["outbox"]["oldest_age_ms"] > _WAITING_MS_MAX
+    if value["trust"]["is_stale"] or (waits and value["trust"]["head_age_ms"] is None):
         yield (
             "the broker is connected and no block arrives: the ledger stands still, or the broker's access list does "
             f"not have gateway {value['gateway']} yet (gridwitness-node broker-files)"
         )
-    elif value["outbox"]["oldest_age_ms"] > _WAITING_MS_MAX:
+    elif waits:
         yield (
             "blocks arrive and receipts do not: the ledger has another key for this gateway or none (gridwitness "
             "members show OWNER), or full nodes refuse its reports: their logs name sender, key and reason"

@@ -270,6 +270,22 @@ def test_status_file_and_metrics_show_the_gateway(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
+def test_status_goes_on_while_an_upgrade_takes_the_installed_version_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work() -> None:
+        async with running(tmp_path, device()) as site:
+            await site.fake.until("tx")
+            shown = site.agent._snapshot
+            assert shown is not None
+            monkeypatch.setattr("agent.app.version", lambda _: pytest.fail("asked for the installed version"))
+            await site.agent._take_snapshot(is_running=True)
+            assert site.agent._snapshot is not None
+            assert site.agent._snapshot.version == shown.version
+
+    asyncio.run(work())
+
+
 def test_second_agent_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     config = load_agent_config(write_site(tmp_path, broker_port=1, devices=[("sps-1", 1)]))
     first = Agent(config)

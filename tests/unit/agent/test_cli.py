@@ -300,6 +300,8 @@ def test_status_exits_by_what_it_shows(
     ("given", "said", "unsaid"),
     [
         ({"waits_ms": 60_000}, "broker b:1: connected;", "receipts do not"),
+        ({"trust": {"head_age_ms": None}, "waits_ms": 60_001}, "does not have gateway gw-1 yet", "receipts do not"),
+        ({"trust": {"head_age_ms": None}, "waits_ms": 0}, "newest header none yet", "access list"),
         ({"waits_ms": 60_001}, "warning: blocks arrive and receipts do not", "access list"),
         ({"trust": {"is_stale": True}, "waits_ms": 90_000}, "does not have gateway gw-1 yet", "receipts do not"),
         (
