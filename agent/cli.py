@@ -34,6 +34,7 @@ from wire.evidence import KINDS
 
 PROGRAM = "gridwitness-agent"
 _KEPT_MS_MIN: Final = 60_000
+_REFUSED: Final = "refused-"
 _WAITING_MS_MAX: Final = 60_000
 """Blocks come at once where something waits: a report that waits longer is not on its way."""
 """A file that was read so long before the device's last read is told apart."""
@@ -315,7 +316,11 @@ def _status_lines(value: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _silences(value: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what it may mean that nothing comes back though the broker is there."""
+    """Yield what it may mean that nothing comes back though the broker is there, or what came back instead."""
+    refused = {code.removeprefix(_REFUSED): count for code, count in value["down"].items() if code.startswith(_REFUSED)}
+    if refused:
+        counted = ", ".join(f"{code} {count} times" for code, count in sorted(refused.items()))
+        yield f"since its start the ledger refused reports: {counted}; the log names the devices (report_refused)"
     if not value["broker"]["is_connected"]:
         return
     waits = value["outbox"]["oldest_age_ms"] > _WAITING_MS_MAX

@@ -33,6 +33,23 @@ _EXAMPLE = "Example: "
 OUTPUT_CLOSED = 141  # 128 + SIGPIPE: the reader of our output went away
 
 
+_MISREAD = (AttributeError, LookupError, TypeError, ValueError, OverflowError)
+"""What comes of a value of another kind than a program expects."""
+
+
+class Answers:
+    """What a program looked up last in an answer of others, to say where one of another kind stood."""
+
+    what = ""
+    """Which answer, "" before the first."""
+    field = ""
+
+    @classmethod
+    def read(cls, what: str, field: object) -> None:
+        """Note that a field is read."""
+        cls.what, cls.field = what, str(field)
+
+
 class ExitCode(enum.IntEnum):
     """The codes above the findings. Source: DESIGN section 8."""
 
@@ -163,7 +180,8 @@ def describe(error: BaseException) -> tuple[str, int]:
     """Give the sentence and the exit code for an error.
 
     An exception that nobody foresaw gives 74: the program could not do its work. It is not 65,
-    since a script that sets bad data aside must not do so because of our own defect.
+    since a script that sets bad data aside must not do so because of our own defect. One that a value of another kind
+    leads to, once an answer of others was read, gives 65 and names the field that was looked up last.
     """
     if isinstance(error, GridwitnessError):
         return str(error), int(error.exit_code)
@@ -175,7 +193,14 @@ def describe(error: BaseException) -> tuple[str, int]:
         return "stopped because a question was not answered", INTERRUPTED
     if isinstance(error, OSError):
         return _describe_os_error(error)
+    return _describe_unforeseen(error)
+
+
+def _describe_unforeseen(error: BaseException) -> tuple[str, int]:
     hint = f"set {DEBUG_VARIABLE}=1 to see where, and report it"
+    if Answers.what and isinstance(error, _MISREAD):
+        what = f"{Answers.what} holds something that this program does not understand (field {Answers.field!r})"
+        return f"{what}; ask another one, and if that answers alike, {hint}", int(ExitCode.DATA)
     return f"unexpected {type(error).__name__}: {error}; {hint}", int(ExitCode.IO)
 
 
@@ -192,6 +217,7 @@ def run(app: typer.Typer, *, program: str, args: Sequence[str] | None = None) ->
     """
     argv = list(sys.argv[1:] if args is None else args)
     _open_outputs()
+    Answers.read("", "")
     try:
         _check_text(argv)
         result = command_of(app).main(args=argv, prog_name=program, standalone_mode=False)

@@ -172,7 +172,7 @@ class NodeClient:
             UnreachableError: No node can be reached.
             DataError: The answer is no JSON object, or too long.
         """
-        return json_object(self.get_bytes(path, params), f"the answer to {path}")
+        return self._object(self.get_bytes(path, params), path)
 
     def get_bytes(
         self, path: str, params: Mapping[str, str] | None = None, *, signer: RequestSigner | None = None
@@ -186,12 +186,12 @@ class NodeClient:
     def post_cbor(self, path: str, body: bytes, *, content_type: str = "application/cbor") -> dict[str, Any]:
         """POST bytes and return the JSON object that answers; raises as ``get_json``."""
         request = _Request("POST", path, None, {"Content-Type": content_type}, body)
-        return json_object(self._first(request, self._read), f"the answer to {path}")
+        return self._object(self._first(request, self._read), path)
 
     def put_bytes(self, path: str, body: bytes) -> dict[str, Any]:
         """PUT bytes at the node that is asked first and return the JSON object that answers; raises as ``get_json``."""
         request = _Request("PUT", path, None, {"Content-Type": "application/octet-stream"}, body)
-        return json_object(self._first(request, self._read), f"the answer to {path}")
+        return self._object(self._first(request, self._read), path)
 
     def events(
         self,
@@ -247,6 +247,9 @@ class NodeClient:
                 answered_ms = self._clock.monotonic_ms()
             self._sleep(pause_ms / 1000)
             pause_ms = min(2 * pause_ms, PAUSE_MS_MAX)
+
+    def _object(self, data: bytes, path: str) -> dict[str, Any]:
+        return json_object(data, f"the answer of {self.node} to {path}")
 
     def _first(self, request: _Request, use: Callable[[requests.Response], T]) -> T:
         """Use the answer of the first node that gives one."""

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final, Never
 
-from kit.exitcodes import DataError
+from kit.exitcodes import Answers, DataError
 
 EVENT_BYTES_MAX: Final = 1024 * 1024
 
@@ -95,13 +95,26 @@ class MissingFieldError(DataError, KeyError):
 
 
 class JsonObject(dict[str, Any]):
-    """A JSON object of others: looking up a field that it has not says what lacks it."""
+    """A JSON object of others: looking up a field that it has not says what lacks it.
+
+    What is looked up is noted in ``Answers``: what comes of a field of another kind is an error of who sent it.
+    """
 
     __slots__ = ("_what",)
 
     def __init__(self, fields: dict[str, Any], what: str) -> None:
         super().__init__(fields)
         self._what = what
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 whatever others send
+        """Return a field, noting that it is read."""
+        Answers.read(self._what, name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 whatever others send
+        """Return a field or the default, noting that it is read."""
+        Answers.read(self._what, name)
+        return super().get(name, default)
 
     def __missing__(self, name: str) -> Never:
         raise MissingFieldError(f"{self._what} has no {name!r}; is it from a full node of this version?")

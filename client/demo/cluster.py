@@ -26,7 +26,7 @@ from client.demo.processes import (
 )
 from client.demo.topology import DISPATCH, MEMBERS, Topology
 from client.node import Item, items
-from kit.exitcodes import DataError, TryAgainError, UnreachableError
+from kit.exitcodes import DataError, StorageError, TryAgainError, UnreachableError
 from kit.http import NodeClient
 
 HTTP_TIMEOUT_S: Final = 5.0
@@ -285,8 +285,11 @@ def open_cluster(folder: Path, topology: Topology, *, poll_ms: int = 1000, devic
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    path = folder.with_name(f".{folder.name}.lock")
+    place = folder.resolve()
+    if place == place.parent:
+        raise StorageError(f"{folder} is no folder for a demo; choose another --dir")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    path = place.with_name(f".{place.name}.lock")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

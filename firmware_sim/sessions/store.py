@@ -101,7 +101,8 @@ def load_session(path: Path) -> Session:
     """
     if path.stat().st_size > SESSION_BYTES_MAX:
         raise SessionError(f"{path} has more than {SESSION_BYTES_MAX} bytes")
-    with path.open(encoding="utf-8") as lines:
+    # bytes that are no UTF-8 become surrogates, which cannot be encoded again: their line is named
+    with path.open(encoding="utf-8", errors="surrogateescape") as lines:
         rows = _rows(path, lines)
         _, head = next(rows, (0, {}))
         protocol, device = head.get("protocol"), head.get("device")
@@ -119,6 +120,7 @@ def _rows(path: Path, lines: TextIO) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     for number, line in enumerate(lines, start=1):
         try:
+            line.encode()
             row = json.loads(line) if len(line) <= LINE_BYTES_MAX else None
         except (ValueError, RecursionError) as error:
             raise SessionError(f"{path}:{number}: no JSON: {error}") from error

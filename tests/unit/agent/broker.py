@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
-
-import aiomqtt
 
 CONNECT, PUBLISH, PUBACK, SUBSCRIBE, PINGREQ, DISCONNECT = 1, 3, 4, 8, 12, 14
 
@@ -167,11 +164,3 @@ async def broker(*, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIt
             fake._writer.close()
         await server.wait_closed()
         await asyncio.gather(*fake._talks)
-
-
-async def sends_at_once(client: aiomqtt.Client) -> bool:
-    """Connect and tell whether the socket leaves out Nagle's algorithm."""
-    async with client:
-        connection = client._client.socket()
-        assert isinstance(connection, socket.socket)
-        return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0

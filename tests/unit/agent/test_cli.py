@@ -225,6 +225,7 @@ STATUS: dict[str, Any] = {
     "block": {"height": 5},
     "trust": {"is_expired": False, "head_age_ms": 4000, "is_stale": False, "head_age_ms_max": 90_000, "conflicts": 0},
     "warnings": ["look here"],
+    "down": {"settled": 3},
 }
 
 
@@ -237,6 +238,7 @@ def write_status(
     kept_ms: int = 500,
     last_error: str = "",
     waits_ms: int = 0,
+    down: dict[str, int] | None = None,
 ) -> None:
     now_ms = SystemClock().now_ms() - age_ms
     folder = StateFolder(config.parent / "state")
@@ -255,6 +257,7 @@ def write_status(
     believed = {**STATUS["trust"], **(trust or {})}
     outbox = {**STATUS["outbox"], "oldest_age_ms": waits_ms}
     more = {"trust": believed, "time_ms": now_ms, "devices": rows, "broker": broker, "outbox": outbox}
+    more |= {"down": down or STATUS["down"]}
     folder.write_status({**STATUS, **more})
     folder.release()
 
@@ -300,6 +303,8 @@ def test_status_exits_by_what_it_shows(
     ("given", "said", "unsaid"),
     [
         ({"waits_ms": 60_000}, "broker b:1: connected;", "receipts do not"),
+        ({"waits_ms": 0}, "broker b:1: connected;", "refused"),
+        ({"down": {"settled": 1, "refused-foreign-device": 7}}, "refused reports: foreign-device 7 times;", "settled"),
         ({"trust": {"head_age_ms": None}, "waits_ms": 60_001}, "does not have gateway gw-1 yet", "receipts do not"),
         ({"trust": {"head_age_ms": None}, "waits_ms": 0}, "newest header none yet", "access list"),
         ({"waits_ms": 60_001}, "warning: blocks arrive and receipts do not", "access list"),

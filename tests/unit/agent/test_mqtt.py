@@ -11,7 +11,7 @@ from agent.io.mqtt import Broker, BrokerLink, Hooks, Topics
 from agent.io.outbox import Pending
 from kit.clock import FakeClock
 from tests.unit.agent.bench import NOW_MS
-from tests.unit.agent.broker import FakeBroker, broker, sends_at_once
+from tests.unit.agent.broker import FakeBroker, broker
 
 TOPICS = Topics("east", "station-1", "gw-1")
 BASE = "gridwitness/v1/east/station-1/gw-1"
@@ -110,14 +110,6 @@ def test_report_that_takes_a_while_to_wrap_anew_is_not_overtaken() -> None:
             bench.link.wake()
             sent = await bench.fake.until("tx", 2)
             assert [message.payload for message in sent] == [b"tx 1 now", b"tx 2 now"]
-
-    asyncio.run(work())
-
-
-def test_small_packet_does_not_wait_for_the_acknowledgement_of_the_one_before() -> None:
-    async def work() -> None:
-        async with linked() as bench:
-            assert await sends_at_once(bench.link._client())
 
     asyncio.run(work())
 

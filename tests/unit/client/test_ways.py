@@ -17,13 +17,7 @@ from tests.unit.client.nodes import FakeNode, call, commands, use_node
 SIGNING = {
     name: command for name, command in commands(app).items() if "sender" in {param.name for param in command.params}
 }
-WAITING = {
-    "alarms acknowledge-group",
-    "members approve",
-    "members certificates add",
-    "models watch",
-    "orders inspect",
-}
+WAITING = {"alarms acknowledge-group", "members approve", "members certificates add", "models watch", "orders inspect"}
 
 
 @pytest.mark.parametrize("name", SIGNING)

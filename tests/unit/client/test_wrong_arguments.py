@@ -11,10 +11,11 @@ import pytest
 import typer
 
 from client.cli import app
+from kit.exitcodes import Answers
 from kit.httpsign import RequestSigner
 from kit.keystore import create_key
 from kit.sealing import create_reading_key
-from kit.sse import json_object
+from kit.sse import JsonObject, json_object
 from tests.unit.client import ledgers
 from tests.unit.client.nodes import FakeNode, call, commands
 
@@ -44,15 +45,41 @@ GIVEN = {
     "vote_key": "a.key",
 }
 DIGESTS = ("alarm", "content", "grant_id", "order", "proposal", "release", "tx")
+KINDS: tuple[object, ...] = (7, "zz", [], [7], {}, True)
+LISTS = ("items", "results")
 ANSWERS = (b"{}", b'{"items": [{}]}', b'{"items": [7], "value": "zz"}', b'{"items": [], "value": "a0", "results": [7]}')
+
+
+class Chameleon(JsonObject):
+    """An answer that has every field, each with the same value, but that a list has one such object in it."""
+
+    def __init__(self, value: object, path: str) -> None:
+        super().__init__({"items": [], "next": None, "value": None}, f"the answer of http://node to {path}")
+        self.value = value
+
+    def __missing__(self, name: str) -> Any:  # noqa: ANN401
+        return self.value
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401
+        if name in LISTS:
+            Answers.read("the answer of http://node", name)
+            return [self]
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: object = None) -> Any:  # noqa: ANN401
+        return self[name]
 
 
 class AnyNode(FakeNode):
     """A node that tells the name of its ledger, and answers all else with the same bytes."""
 
     answer = b"{}"
+    kind: object = None
+    """Of all fields of all answers, if it is set."""
 
     def get_json(self, path: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
+        if self.kind is not None:
+            return Chameleon(self.kind, path)
         is_status = path == "/v1/status" and self.answer != b"{}"
         return json_object(b'{"chain": "test-00000000", "height": 7}' if is_status else self.answer, "the answer")
 
@@ -62,7 +89,7 @@ class AnyNode(FakeNode):
         return self.answer
 
     def post_cbor(self, path: str, body: bytes, *, content_type: str = "application/cbor") -> dict[str, Any]:
-        return json_object(self.answer, "the answer")
+        return json_object(self.answer, "the answer") if self.kind is None else Chameleon(self.kind, path)
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +152,10 @@ def test_command_with_a_wrong_word_or_answer_says_what_is_wrong(
 ) -> None:
     calls = [(ANSWERS[3], words_of(name, changed)) for changed in wrong_words(COMMANDS[name])]
     calls += [(answer, words_of(name, {})) for answer in ANSWERS]
-    for answer, words in calls:
-        node.answer = answer
+    plain: list[tuple[object, bytes, list[str]]] = [(None, answer, words) for answer, words in calls]
+    kinds: list[tuple[object, bytes, list[str]]] = [(kind, b"{}", words_of(name, {})) for kind in KINDS]
+    for kind, answer, words in (*plain, *kinds):
+        node.kind, node.answer = kind, answer
         (desk / "out.csv").unlink(missing_ok=True)
         code = call(*words)
         said = capsys.readouterr()
@@ -134,3 +163,22 @@ def test_command_with_a_wrong_word_or_answer_says_what_is_wrong(
         assert "unexpected" not in said.err, (words, said.err)
         assert said.out or said.err, words
         assert said.err.count("\n") <= 1 or code == 78, (words, said.err)
+
+
+@pytest.mark.parametrize("folder", ["", "folder", "garbage", "garbage/more", "a\udcff", ".", "/"])
+@pytest.mark.parametrize("option", ["--once", "--json"])
+def test_demo_in_a_folder_that_is_not_its_own_says_what_is_wrong_and_starts_nothing(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: str, option: str
+) -> None:
+    (desk / "folder" / "more").touch()
+    monkeypatch.chdir(desk)
+    monkeypatch.setattr("client.demo.layout.choose_ports", lambda _: pytest.fail("it went on"))
+    before = sorted(path.name for path in desk.iterdir())
+    code = call("demo", f"--dir={folder}", option)
+    said = capsys.readouterr()
+    assert code in {64, 74}
+    assert "unexpected" not in said.out + said.err
+    assert (said.out if option == "--json" else said.err).strip()
+    assert [name for name in sorted(path.name for path in desk.iterdir()) if not name.endswith(".lock")] == [
+        name for name in before if not name.endswith(".lock")
+    ]

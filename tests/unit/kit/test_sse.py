@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from kit.exitcodes import DataError, describe
+from kit.exitcodes import Answers, DataError, describe
 from kit.sse import EVENT_BYTES_MAX, MissingFieldError, ServerEvent, SseParser, json_object
 
 STREAM = (
@@ -73,3 +73,26 @@ def test_field_that_an_object_lacks_at_any_depth_is_an_error_of_who_sent_it() ->
         assert isinstance(caught.value, KeyError)
         assert str(caught.value) == "the answer to /v1/x has no 'digest'; is it from a full node of this version?"
         assert describe(caught.value)[1] == 65
+
+
+def test_field_of_another_kind_is_an_error_of_who_sent_it_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answers, "what", "")
+    monkeypatch.setattr(Answers, "field", "")
+    found = json_object(b'{"items": 7, "name": {"first": 1}}', "the answer of http://node to /v1/x")
+
+    def told(field: str) -> None:
+        with pytest.raises((TypeError, AttributeError)) as caught:
+            _ = [*found["items"]] if field == "items" else found["name"].get("first").upper()
+        said, code = describe(caught.value)
+        assert code == 65
+        assert said.startswith("the answer of http://node to /v1/x holds something that this program does not under")
+        assert f"(field {field!r})" in said
+
+    told("items")
+    told("first")
+    assert describe(ZeroDivisionError())[1] == 74
+
+
+def test_mistake_of_ours_before_any_answer_is_no_error_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answers, "what", "")
+    assert describe(TypeError("x"))[1] == 74

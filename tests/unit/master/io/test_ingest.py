@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from master.io.ingest import Broker, BrokerLink
-from tests.unit.agent.broker import FakeBroker, broker, sends_at_once
+from tests.unit.agent.broker import FakeBroker, broker
 from tests.unit.agent.test_asyncapi import DOCUMENT, check, operation_of, schema_of
 from wire.types import TX_BYTES_MAX
 
@@ -92,14 +92,6 @@ def test_link_brings_what_gateways_publish_and_of_too_long_messages_enough_to_re
             await bench.fake.send(TX_TOPIC, bytes(TX_BYTES_MAX + 10))
             await bench.until_taken(2)
             assert bench.taken == [b"one", bytes(TX_BYTES_MAX + 1)]
-
-    asyncio.run(work())
-
-
-def test_small_packet_does_not_wait_for_the_acknowledgement_of_the_one_before() -> None:
-    async def work() -> None:
-        async with linked() as bench:
-            assert await sends_at_once(bench.link._client())
 
     asyncio.run(work())
 
