@@ -386,11 +386,14 @@ class Cluster:
         }
         for node in self.core():
             node.view_max = 0
+            node.has_dropped = False
             node.deposed.clear()
         known = {node.settings.member for node in self.core() if node.is_latecomer}
         self._agenda.run(self._agenda.now_ms + _TAIL_MS)
         # who came late and hears only now how far the others are is silent for a while
         able -= {node.settings.member for node in self.core() if node.is_latecomer} - known
+        if any(node.has_dropped for node in self.core()):
+            able.clear()  # a leader whose messages somebody dropped, or who dropped them itself, may be late
         for node in self.core():
             left = sorted({member for height, member in node.deposed if height > begun and member in able})
             self._judge.hold("L4 leaders", not left, f"{node.endpoint} leaves leaders that nothing ails: {left}")

@@ -83,6 +83,8 @@ class Node:
         self.is_serving = False
         """It stopped signing, and still answers what others want to read."""
         self.view_max = 0
+        self.has_dropped = False
+        """More events came than may wait."""
         self.deposed: list[tuple[int, str]] = []
         """Height and leader of every view that was left."""
         self._sign = sign
@@ -285,6 +287,7 @@ class Node:
             return
         if len(self._events) >= self._plan.events_max and isinstance(event, Received | Tick | Connected | Disconnected):
             self._judge.count("F14 receiver")  # as the engine does: peers repeat what matters
+            self.has_dropped = True
             return
         self._events.append(event)
         self._judge.hold("I14", len(self._events) <= EVENTS_MAX, "too many events wait")
