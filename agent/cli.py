@@ -15,13 +15,13 @@ from agent.against import against_lines, against_value, expected_by, expected_he
 from agent.app import load_genesis, run_until_signal
 from agent.config import PROFILE_FOLDER, AgentConfig, load_agent_config
 from agent.drivers.table import DRIVERS, load_profiles, profile_schemas
+from agent.io.saving import save
 from agent.io.statefile import ANCHOR_FILE, read_status
 from agent.model import DeviceConfig, DeviceFile, Reading
 from agent.options import DEFAULT_CONFIG, AsJson, Config
 from agent.package_commands import package_app
 from agent.planned import read_within
 from agent.profile import Profile, profile_path, read_profile
-from agent.saving import save
 from kit.clock import SystemClock
 from kit.exitcodes import DataError, ExitCode, UsageError, exit_code_of, run
 from kit.files import read_bounded, write_atomic
@@ -34,10 +34,11 @@ from wire.evidence import KINDS
 
 PROGRAM = "gridwitness-agent"
 _KEPT_MS_MIN: Final = 60_000
-_REFUSED: Final = "refused-"
+"""A file that was read so long before the device's last read is told apart."""
 _WAITING_MS_MAX: Final = 60_000
 """Blocks come at once where something waits: a report that waits longer is not on its way."""
-"""A file that was read so long before the device's last read is told apart."""
+_REFUSED: Final = "refused-"
+"""Begins the counters of what came down that are about refused reports."""
 
 app = typer.Typer(
     name=PROGRAM,

@@ -13,12 +13,10 @@ from starlette.applications import Starlette
 from kit.config import HostPort
 from master.api.app import connection_class
 
-_COLLECT_AFTER: Final = (50_000, 20, 20)
-"""New objects, and young and middle collections, before the cycles among them are looked for."""
-
-
 GRACE_S: Final = 5
 """Longest time for which requests may end after the server was told to."""
+_COLLECT_AFTER: Final = (50_000, 20, 20)
+"""New objects, and young and middle collections, before the cycles among them are looked for."""
 
 
 class Server(uvicorn.Server):

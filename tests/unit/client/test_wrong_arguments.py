@@ -23,6 +23,7 @@ PROGRAM = typer.main.get_command(app)
 COMMANDS = {name: command for name, command in commands(app).items() if name != "demo" and not name.endswith(" watch")}
 CODES = {*range(32), 64, 65, 69, 74, 75, 77, 78}
 GIVEN = {
+    **dict.fromkeys(("alarm", "content", "grant_id", "order", "proposal", "release", "tx"), "ab" * 32),
     "begin": "2026-01-01",
     "data_class": "settings",
     "end": "2026-01-02",
@@ -44,7 +45,6 @@ GIVEN = {
     "verdict": "pass",
     "vote_key": "a.key",
 }
-DIGESTS = ("alarm", "content", "grant_id", "order", "proposal", "release", "tx")
 KINDS: tuple[object, ...] = (7, "zz", [], [7], {}, True)
 LISTS = ("items", "results")
 ANSWERS = (b"{}", b'{"items": [{}]}', b'{"items": [7], "value": "zz"}', b'{"items": [], "value": "a0", "results": [7]}')
@@ -132,13 +132,12 @@ def wrong_words(command: Any) -> Iterator[dict[str, str]]:  # noqa: ANN401
             yield from ({param.name: wrong} for wrong in ("", "ä b", "a\udcff"))
 
 
-def words_of(name: str, changed: Mapping[str, str]) -> list[str]:
-    """Return what a command needs, some of it changed."""
+def words_of(name: str, command: Any, given: Mapping[str, str], changed: Mapping[str, str]) -> list[str]:  # noqa: ANN401
+    """Return what a command needs, as it is given, some of it changed; without a say, a file or a name."""
     options, places = [], []
-    for param in COMMANDS[name].params:
+    for param in command.params:
         if param.name in changed or param.required:
-            usual = "ab" * 32 if param.name in DIGESTS else "file" if "Path" in kind_of(param) else "a"
-            text = changed.get(param.name, GIVEN.get(param.name, usual))
+            text = changed.get(param.name, given.get(param.name, "file" if "Path" in kind_of(param) else "a"))
             if param.param_type_name == "argument":
                 places.append(text)
             else:
@@ -150,10 +149,12 @@ def words_of(name: str, changed: Mapping[str, str]) -> list[str]:
 def test_command_with_a_wrong_word_or_answer_says_what_is_wrong(
     name: str, node: AnyNode, desk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calls = [(ANSWERS[3], words_of(name, changed)) for changed in wrong_words(COMMANDS[name])]
-    calls += [(answer, words_of(name, {})) for answer in ANSWERS]
+    calls = [(ANSWERS[3], words_of(name, COMMANDS[name], GIVEN, changed)) for changed in wrong_words(COMMANDS[name])]
+    calls += [(answer, words_of(name, COMMANDS[name], GIVEN, {})) for answer in ANSWERS]
     plain: list[tuple[object, bytes, list[str]]] = [(None, answer, words) for answer, words in calls]
-    kinds: list[tuple[object, bytes, list[str]]] = [(kind, b"{}", words_of(name, {})) for kind in KINDS]
+    kinds: list[tuple[object, bytes, list[str]]] = [
+        (kind, b"{}", words_of(name, COMMANDS[name], GIVEN, {})) for kind in KINDS
+    ]
     for kind, answer, words in (*plain, *kinds):
         node.kind, node.answer = kind, answer
         (desk / "out.csv").unlink(missing_ok=True)

@@ -13,18 +13,19 @@ from firmware_sim.cli import app
 from kit.exitcodes import run
 from kit.sse import json_object
 from tests.unit.client.nodes import FakeNode, commands
-from tests.unit.client.test_wrong_arguments import CODES, KINDS, Chameleon, kind_of, wrong_words
+from tests.unit.client.test_wrong_arguments import CODES, KINDS, Chameleon, words_of, wrong_words
 
 PROGRAM = typer.main.get_command(app)
 COMMANDS = commands(app)
 GIVEN = {
     "devices": "1",
     "device": "dev-1",
-    "listen": "nowhere",  # so that nothing listens for long
     "folder": "garbage",  # so that nothing is made at length
     "path": "file",
     "scenario": "file",
 }
+LISTENS = {"listen": "nowhere"}
+"""So that nothing listens for long."""
 ANSWERS = (b"{}", b'{"items": [{}]}', b'{"items": [7]}', b'{"items": 7}')
 
 
@@ -54,29 +55,16 @@ def simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AnySimulator:
     return made
 
 
-def words_of(name: str, changed: Mapping[str, str]) -> list[str]:
-    """Return what a command needs, some of it changed."""
-    options, places = [], []
-    for param in COMMANDS[name].params:
-        if param.name in changed or param.required or param.name == "listen":
-            usual = "file" if "Path" in kind_of(param) else "a"
-            text = changed.get(param.name, GIVEN.get(param.name, usual))
-            if param.param_type_name == "argument":
-                places.append(text)
-            else:
-                options.append(f"{param.opts[0]}={text}")
-    return [*name.split(), *options, "--", *places]
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_command_with_a_wrong_word_or_answer_says_what_is_wrong(
     name: str, simulator: AnySimulator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls: list[tuple[object, bytes, list[str]]] = [
-        (None, ANSWERS[0], words_of(name, changed)) for changed in wrong_words(COMMANDS[name])
+        (None, ANSWERS[0], words_of(name, COMMANDS[name], GIVEN, LISTENS | changed))
+        for changed in wrong_words(COMMANDS[name])
     ]
-    calls += [(None, answer, words_of(name, {})) for answer in ANSWERS]
-    calls += [(kind, ANSWERS[0], words_of(name, {})) for kind in KINDS]
+    calls += [(None, answer, words_of(name, COMMANDS[name], GIVEN, LISTENS)) for answer in ANSWERS]
+    calls += [(kind, ANSWERS[0], words_of(name, COMMANDS[name], GIVEN, LISTENS)) for kind in KINDS]
     for kind, answer, words in calls:
         simulator.kind, simulator.answer = kind, answer
         code = run(app, program="gridwitness-sim", args=words)
